@@ -1,0 +1,1 @@
+"""Views to weights to measurements of those weights."""

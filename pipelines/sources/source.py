@@ -1,0 +1,51 @@
+"""What every source of images offers: an index of its samples, and their encoded bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Index:
+    """What is known of N samples before any is decoded.
+
+    Attributes:
+        sample_ids: int64 [N], stable: the same image keeps its id in a subset and when repacked
+            (``pipelines.keys.stable_id`` of the path below the split, without its extension).
+        heights: int32 [N], pixels of the upright image (after EXIF rotation); 0: unreadable header.
+        widths: int32 [N], likewise.
+        labels: int64 [N], position in ``class_names``; None where the source has no classes.
+        class_names: sorted.
+        fingerprint: hex digest that changes when the samples do.
+    """
+
+    sample_ids: np.ndarray
+    heights: np.ndarray
+    widths: np.ndarray
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+
+class Source(Protocol):
+    """Encoded images by number. ``read`` is called from many threads at once."""
+
+    index: Index
+
+    def read(self, number: int) -> bytes | memoryview | np.ndarray:
+        """The encoded bytes of a sample, or its pixels, uint8 [H, W, 3], where they are stored raw.
+
+        Raises:
+            OSError: where the bytes cannot be read.
+        """
+        ...
+
+    def describe(self, number: int) -> str:
+        """Where the sample lies, for messages: a path, or ``shard.tar:member``."""
+        ...
