@@ -21,7 +21,11 @@ _INVERSE_2_53 = 1.0 / (1 << 53)
 
 @njit(cache=True, inline="always")
 def absorb(state: np.uint64, word: int) -> np.uint64:
-    """Mix one more 64-bit key into a hash. ``state`` 0 starts a chain. Returns uint64."""
+    """Mix one more 64-bit key into a hash. ``state`` 0 starts a chain. Returns uint64.
+
+    This is finaliser((state + golden) ^ (word * first)), all modulo 2**64, with SplitMix64's increment and
+    first multiplier. With word 0 it is the first output of SplitMix64 seeded with ``state``.
+    """
     z = (state + _GOLDEN) ^ (np.uint64(word) * _FIRST)
     z = (z ^ (z >> _S30)) * _FIRST
     z = (z ^ (z >> _S27)) * _SECOND

@@ -49,6 +49,7 @@ _CROP, _FLIP, _JITTER, _ORDER, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range
 _GREY, _BLUR, _SIGMA, _SOLARIZE, _CUTOUT = range(8, 13)
 _CROP_TRIES = 10  # torchvision's RandomResizedCrop
 _CROP_KINDS = ("random_resized", "padded", "center")
+_COLOR_SPACES = ("rgb", "lab")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +85,18 @@ class ViewSpec:
     def __post_init__(self) -> None:
         if self.size < 1:
             raise UserError(f"view size must be at least 1 pixel, not {self.size}")
-        for name in ("flip_p", "jitter_p", "grey_p", "blur_p", "solarize_p", "cutout"):
+        for name, choices in (("crop", _CROP_KINDS), ("color_space", _COLOR_SPACES)):
+            if getattr(self, name) not in choices:
+                known = ", ".join(choices)
+                raise UserError(f"view {name} must be one of {known}, not {getattr(self, name)!r}")
+        for name in ("flip_p", "jitter_p", "grey_p", "blur_p", "solarize_p", "solarize_threshold", "cutout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"view {name} must lie in [0, 1], not {getattr(self, name)}")
-        for name in ("brightness", "contrast", "saturation", "padding"):
-            if getattr(self, name) < 0:
-                raise UserError(f"view {name} must not be negative, not {getattr(self, name)}")
+        for name in ("brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"view {name} must be finite and not negative, not {getattr(self, name)}")
+        if not 0 <= self.padding < self.size:  # so that the padded crop always shows some of the image
+            raise UserError(f"view padding must lie in [0, size), here [0, {self.size}), not {self.padding}")
         for name, low, high in (
             ("scale", *self.scale),
             ("ratio", *self.ratio),
@@ -101,7 +108,7 @@ class ViewSpec:
             raise UserError(f"view hue must lie in [0, 0.5] turns, not {self.hue}")
         if not 0 < self.center_fraction <= 1:
             raise UserError(f"view center_fraction must lie in (0, 1], not {self.center_fraction}")
-        if min(self.std) <= 0:
+        if not min(self.std) > 0:
             raise UserError(f"view std must be positive, not {self.std}")
 
 
@@ -120,7 +127,8 @@ class ViewGroup:
 def evaluation_spec(spec: ViewSpec, center_fraction: float) -> ViewSpec:
     """The central crop that evaluates an encoder trained on ``spec``: same size, colours, normalisation.
 
-    Up to half a source pixel this is torchvision's Resize(size / center_fraction) and CenterCrop(size).
+    This is torchvision's Resize(size / center_fraction) and CenterCrop(size) up to the rounding of either:
+    the box differs by less than 1.5 pixels of the image or of the view, whichever are the larger.
     """
     return ViewSpec(
         size=spec.size,
@@ -223,9 +231,9 @@ def _random_resized_box(state, scale, log_ratio, height, width):  # type: ignore
             return top, left, h, w
     w, h = width, height
     if width / height < math.exp(log_ratio[0]):
-        h = min(height, round(width / math.exp(log_ratio[0])))
+        h = max(1, min(height, round(width / math.exp(log_ratio[0]))))
     elif width / height > math.exp(log_ratio[1]):
-        w = min(width, round(height * math.exp(log_ratio[1])))
+        w = max(1, min(width, round(height * math.exp(log_ratio[1]))))
     return (height - h) // 2, (width - w) // 2, h, w
 
 

@@ -1,0 +1,57 @@
+# A developer's day. Every target does its own set-up; PYTHON=python3.12 chooses the interpreter.
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python -m
+
+.PHONY: help demo test test-slow lint format gpu clean
+
+help:
+	@echo "make demo       train the quickstart recipe on built-in images and measure it (minutes)"
+	@echo "make test       lint, types and the test suite"
+	@echo "make test-slow  the tests that take longer than a minute"
+	@echo "make lint       ruff and mypy"
+	@echo "make format     ruff's formatter"
+	@echo "make gpu        the tests that need a CUDA device"
+	@echo "make clean      remove caches of compiled code and tools"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	    || { echo "error: $(PYTHON) is missing or older than 3.11: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) \
+	    || { rm -rf $(VENV); echo "error: cannot make a virtual environment: apt-get install python3-venv" >&2; exit 2; }
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing into $(VENV): about 5 GB, most of it torch"
+	$(RUN) pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(RUN) pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(RUN) fastssl.train quickstart --out runs/quickstart
+	$(RUN) fastssl.evaluate knn runs/quickstart
+	@echo "pictures: runs/quickstart/views.png runs/quickstart/curves.png"
+
+lint: $(VENV)/.installed-dev
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+test: lint
+	$(RUN) pytest -m "not slow and not gpu" --durations 10
+
+test-slow: $(VENV)/.installed-dev
+	$(RUN) pytest -m slow --durations 10
+
+gpu: $(VENV)/.installed-dev
+	$(RUN) pytest -m gpu
+
+format: $(VENV)/.installed-dev
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+clean:
+	find . -path ./$(VENV) -prune -o -name __pycache__ -print | xargs rm -rf
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,0 +1,56 @@
+"""The augmentations of the papers, as view specs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipelines.views import ViewSpec
+
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+
+# Chen, Fan, Girshick, He, "Improved baselines with momentum contrastive learning" (2020)
+MOCO_V2 = ViewSpec(
+    scale=(0.2, 1.0),
+    jitter_p=0.8,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+    grey_p=0.2,
+    blur_p=0.5,
+)
+
+# Huang et al., "Revisiting the critical factors of augmentation-invariant representation learning" (2022),
+# supplement table 1: BYOL's augmentation, made the same for both views
+BYOL_SYMMETRIC = ViewSpec(
+    scale=(0.08, 1.0),
+    jitter_p=0.8,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.2,
+    hue=0.1,
+    grey_p=0.2,
+    blur_p=0.5,
+    solarize_p=0.2,
+)
+
+# lightly's CIFAR-10 benchmark: SimCLR's, at half its colour strength and without blur
+SIMCLR_CIFAR10 = ViewSpec(
+    size=32,
+    scale=(0.08, 1.0),
+    jitter_p=0.8,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+    grey_p=0.2,
+    mean=CIFAR10_MEAN,
+    std=CIFAR10_STD,
+)
+
+# The usual supervised training of CIFAR-10 (He et al. 2016, section 4.2): four pixels of padding, crop, flip
+SUPERVISED_CIFAR10 = ViewSpec(size=32, crop="padded", padding=4, mean=CIFAR10_MEAN, std=CIFAR10_STD)
+
+# For a small network and little time on 32-pixel images: MoCo v2's colours, milder crops, no blur
+SMALL_IMAGES = replace(MOCO_V2, size=32, scale=(0.25, 1.0), blur_p=0.0)

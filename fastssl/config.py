@@ -1,0 +1,185 @@
+"""A run's configuration is a value: frozen, typed, complete, and equal to what its JSON reloads to.
+
+It has two halves. ``Experiment`` decides the result, and a resumed run must match it. ``Machine`` says where
+and how it runs, and may differ.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cattrs
+import tyro
+from cattrs.errors import BaseValidationError
+
+from fastssl.backbones import BackboneConfig
+from fastssl.methods import MethodConfig
+from fastssl.optim import OptimizerConfig
+from pipelines.errors import UserError
+from pipelines.views import ViewGroup
+
+VERSION = 1  # of the JSON; raise it when a field changes its meaning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """What a recipe reproduces."""
+
+    title: str
+    place: str  # table and row
+    metric: str
+    number: float | None  # None: the paper has no such row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What decides the result."""
+
+    epochs: float
+    """Length of the run; it is counted in steps, so that a fraction is fine."""
+    batch_size: int
+    """Images a step, over all processes and accumulated micro-batches."""
+    seed: int = 0
+    """Of the weights, the order, the views and the method."""
+    accumulation_steps: int = 1
+    """Micro-batches a step; batch normalisation and negatives see one micro-batch."""
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    """Of the forward and backward pass (autocast); weights and losses stay in fp32."""
+    center_fraction: float = 0.875
+    """Evaluation sees the central square of this share of the short side."""
+    views: tuple[ViewGroup, ...]
+    """How the views of an image are made, group by group."""
+    backbone: BackboneConfig
+    """The encoder."""
+    method: tyro.conf.AvoidSubcommands[MethodConfig]
+    """What the encoder learns from."""
+    optimizer: OptimizerConfig
+    """How it is updated."""
+
+    def __post_init__(self) -> None:
+        if self.epochs <= 0:
+            raise UserError(f"epochs must be positive, not {self.epochs}")
+        if self.batch_size < 2:
+            raise UserError(f"batch size must be at least 2 for batch normalisation, not {self.batch_size}")
+        if self.accumulation_steps < 1 or self.batch_size % self.accumulation_steps:
+            raise UserError(
+                f"batch size {self.batch_size} must be a multiple of the accumulation steps, "
+                f"not {self.accumulation_steps}"
+            )
+        if not self.views:
+            raise UserError("a run needs at least one group of views")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where and how it runs."""
+
+    data: str = "scenes"
+    """`scenes` (built in), a folder of class folders, or a glob of .tar shards."""
+    out: str = ""
+    """Run folder; empty: runs/RECIPE."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+    workers: int = 0
+    """Loader threads; 0 takes every core."""
+    prefetch: int = 3
+    """Batches under way beside the one in use."""
+    threads: int = 0
+    """CPU threads of torch; 0 takes every core. Bit-equal resuming on a CPU needs the same number."""
+    log_every: int = 20
+    """Steps between two lines of metrics.jsonl."""
+    monitor_every: float = 10
+    """Epochs between two kNN measurements; 0 measures only at the end."""
+    checkpoint_minutes: float = 5
+    """Time between two checkpoints; one is also written at the end of an epoch and when stopped."""
+    keep_every: int = 0
+    """Epochs between two checkpoints that are kept for good; 0 keeps only the last."""
+    max_bad_images: int | None = None
+    """Undecodable images tolerated; None: max(10, 0.1 %)."""
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "prefetch", "threads", "monitor_every", "checkpoint_minutes", "keep_every"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+        if self.log_every < 1:
+            raise UserError(f"--log-every must be at least 1, not {self.log_every}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All of a run."""
+
+    recipe: tyro.conf.Suppress[str]
+    paper: tyro.conf.Suppress[Paper | None] = None
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
+
+    @property
+    def out(self) -> Path:
+        """The run folder."""
+        return Path(self.machine.out or f"runs/{self.recipe}")
+
+
+def _converter() -> cattrs.Converter:
+    return cattrs.Converter(forbid_extra_keys=True)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The config as plain lists, dictionaries, strings and numbers."""
+    return {"version": VERSION, **_converter().unstructure(config)}
+
+
+def from_dict(values: dict[str, Any], where: str) -> Config:
+    """The config of ``to_dict``; ``where`` names its place in messages.
+
+    Raises:
+        UserError: the JSON is of another version, or does not fit.
+    """
+    values = dict(values)
+    version = values.pop("version", None)
+    if version != VERSION:
+        raise UserError(
+            f"{where} is a config of version {version}, this fastssl reads version {VERSION}: "
+            f"use the fastssl that wrote it, or start a new run folder"
+        )
+    try:
+        return _converter().structure(values, Config)
+    except (BaseValidationError, TypeError, ValueError, KeyError) as error:
+        reasons = cattrs.transform_error(error)
+        raise UserError(f"{where} is not a config of this fastssl: {reasons[0]}") from None
+
+
+def read_config(path: Path) -> Config:
+    """The config of a run folder's config.json (its other entries are left alone).
+
+    Raises:
+        UserError: the file cannot be read or does not fit.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the config {path}: {error}") from None
+    if not isinstance(values, dict) or not isinstance(values.get("config"), dict):
+        raise UserError(f"{path} is not the config.json of a run")
+    return from_dict(values["config"], str(path))
+
+
+def differing_fields(old: Experiment, new: Experiment) -> list[str]:
+    """The fields in which two experiments differ, as ``optimizer.base_lr (0.06 became 0.03)``."""
+    return _differences("", dataclasses.asdict(old), dataclasses.asdict(new))
+
+
+def _differences(prefix: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+        return [line for key in old for line in _differences(f"{prefix}.{key}", old[key], new[key])]
+    if isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        return [
+            line
+            for i, (left, right) in enumerate(zip(old, new, strict=True))
+            for line in _differences(f"{prefix}.{i}", left, right)
+        ]
+    return [] if old == new else [f"{prefix.lstrip('.')} ({old} became {new})"]

@@ -1,0 +1,144 @@
+"""Measure a run: python -m fastssl.evaluate knn|linear RUN_OR_CHECKPOINT [--data WHERE] [...]"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from fastssl.config import Config
+from fastssl.evaluate.data import LabelledData, labelled_data
+from fastssl.evaluate.features import Extraction, encoder_features
+from fastssl.evaluate.knn import NEIGHBOURS, TEMPERATURE, knn_top1
+from fastssl.evaluate.linear import SETTINGS, linear_top1
+from fastssl.run_folder import load_encoder, read_summary, write_json
+from fastssl.train import choose_device
+from pipelines.errors import run_command
+from pipelines.views import evaluation_spec
+
+Run = Annotated[Path, tyro.conf.Positional]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def _extraction(config: Config, device: Device, workers: int) -> Extraction:
+    experiment = config.experiment
+    return Extraction(
+        spec=evaluation_spec(experiment.views[0].spec, experiment.center_fraction),
+        device=choose_device(device),
+        precision=experiment.precision,
+        workers=workers,
+    )
+
+
+def _save(run: Path, protocol: str, values: dict[str, Any]) -> None:
+    """Write eval/PROTOCOL.json of the run; a measurement of an older checkpoint carries its name."""
+    folder, name = run, protocol
+    if run.is_file():
+        folder = run.parent.parent if run.parent.name == "checkpoints" else run.parent
+        name = protocol if run.stem == "last" else f"{protocol}-{run.stem}"
+    path = folder / "eval" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, values)
+    print(path)
+
+
+def _about(run: Path, step: int, where: str, data: LabelledData) -> dict[str, Any]:
+    return {
+        "run": str(run),
+        "step": step,
+        "data": where,
+        "train_images": len(data.bank.index),
+        "test_images": len(data.queries.index),
+        "test_images_are": data.queries_are,
+        "fingerprints": [data.bank.index.fingerprint, data.queries.index.fingerprint],
+    }
+
+
+def knn(run: Run, /, data: str = "", device: Device = "auto", workers: int = 0) -> None:
+    """k nearest neighbours (k 20 and 200, cosine, votes weighted by exp(s / 0.07)).
+
+    Args:
+        run: run folder, or one of its checkpoints.
+        data: labelled images; left out, those of the training.
+        device: where to compute.
+        workers: loader threads; 0 takes every core.
+    """
+    config, encoder, step = load_encoder(run)
+    where = data or config.machine.data
+    labelled, how = labelled_data(where), _extraction(config, device, workers)
+    encoder.to(how.device).to(memory_format=torch.channels_last)
+    bank = encoder_features(encoder, labelled.bank, how, "kNN: bank")
+    queries = encoder_features(encoder, labelled.queries, how, "kNN: queries")
+    found = knn_top1(*bank, *queries, labelled.num_classes)
+    baselines = read_summary(run) if run.is_dir() and not data else {}
+    print(f"{'kNN top-1':<20}" + "".join(f"{f'k={k}':>8}" for k in NEIGHBOURS))
+    for name, key in (("raw pixels", "knn_top1_pixels"), ("untrained encoder", "knn_top1_untrained")):
+        if baselines.get(key) is not None:
+            print(f"{name:<20}{'':>8}{baselines[key]:>8.3f}")
+    print(f"{'trained encoder':<20}" + "".join(f"{found[k]:>8.3f}" for k in NEIGHBOURS))
+    settings = {"temperature": TEMPERATURE, "similarity": "cosine", "precision": how.precision}
+    result = {f"top1_k{k}": accuracy for k, accuracy in found.items()}
+    _save(
+        run, "knn", {"protocol": "knn", **_about(run, step, where, labelled), "settings": settings, **result}
+    )
+
+
+def linear(
+    run: Run,
+    /,
+    data: str = "",
+    setting: Literal["auto", "sgd", "lars"] = "auto",
+    augmentation: Literal["auto", "flip", "crop"] = "auto",
+    epochs: int = 0,
+    seed: int = 0,
+    device: Device = "auto",
+    workers: int = 0,
+) -> None:
+    """A linear classifier on frozen features; the accuracy after the last epoch.
+
+    Args:
+        run: run folder, or one of its checkpoints.
+        data: labelled images; left out, those of the training.
+        setting: schedule of the papers for encoders trained with SGD or LARS; auto looks at the run.
+        augmentation: crop, or cached features of the image and its mirror image; auto caches below 64 pixels.
+        epochs: 0 keeps the setting's.
+        seed: of the order and the views.
+        device: where to compute.
+        workers: loader threads; 0 takes every core.
+    """
+    config, encoder, step = load_encoder(run)
+    where = data or config.machine.data
+    labelled, how = labelled_data(where), _extraction(config, device, workers)
+    encoder.to(how.device).to(memory_format=torch.channels_last)
+    name = config.experiment.optimizer.name if setting == "auto" else setting
+    chosen = SETTINGS[name]
+    if epochs:
+        drops = tuple(round(drop * epochs / chosen.epochs) for drop in chosen.drops)
+        chosen = dataclasses.replace(chosen, epochs=epochs, drops=drops)
+    result = linear_top1(encoder, labelled, how, chosen, augmentation, seed)
+    print(f"linear top-1 {result['top1']:.3f} ({name} setting, {result['augmentation']}, {epochs} epochs)")
+    settings = {"setting": name, **dataclasses.asdict(chosen), "seed": seed, "precision": how.precision}
+    _save(
+        run,
+        "linear",
+        {"protocol": "linear", **_about(run, step, where, labelled), "settings": settings, **result},
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command."""
+    tyro.extras.subcommand_cli_from_dict(
+        {"knn": knn, "linear": linear},
+        prog="python -m fastssl.evaluate",
+        description="Measure a run's encoder; results go to eval/*.json of the run folder.",
+        args=sys.argv[1:] if argv is None else argv,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

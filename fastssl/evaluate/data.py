@@ -1,0 +1,64 @@
+"""The labelled images that an encoder is measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.errors import UserError
+from pipelines.keys import stable_id
+from pipelines.order import permute
+from pipelines.sources import NoSplitError, Source, open_source
+from pipelines.sources.subset import Subset, hold_out
+
+HELD_OUT_SHARE = 0.2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledData:
+    """A bank (or training set) and queries (or test set) of the same classes.
+
+    ``queries_are`` says where the queries come from, for results files: images of a test split, or, where
+    there is none, a fifth of the images, which pre-training has seen without their labels.
+    """
+
+    bank: Source
+    queries: Source
+    queries_are: str
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that a prediction may choose from."""
+        return len(self.bank.index.class_names)
+
+
+def labelled_data(where: str, largest_bank: int | None = None) -> LabelledData:
+    """Open the labelled images of a source.
+
+    Args:
+        where: as ``--data`` of the training.
+        largest_bank: keep at most so many bank images, chosen by a keyed permutation.
+
+    Raises:
+        UserError: the source has no classes, or those of its splits differ.
+    """
+    train = open_source(where, "train")
+    if train.index.labels is None:
+        raise UserError(
+            f"{where} has no classes, and this needs labels: put the images into one folder a class"
+        )
+    try:
+        test = open_source(where, "test")
+        queries_are = "test split"
+    except NoSplitError:
+        train, test = hold_out(train, HELD_OUT_SHARE)
+        queries_are = f"held-out {HELD_OUT_SHARE:.0%} of the images, seen in pre-training"
+    if test.index.class_names != train.index.class_names:
+        raise UserError(f"the training and test images of {where} do not have the same class folders")
+    if not len(train.index) or not len(test.index):
+        raise UserError(f"{where} has too few images to hold some out: {len(train.index) + len(test.index)}")
+    if largest_bank is not None and len(train.index) > largest_bank:
+        chosen = permute(stable_id("bank"), 0, len(train.index), np.arange(largest_bank))
+        train = Subset(train, np.sort(chosen))
+    return LabelledData(bank=train, queries=test, queries_are=queries_are)

@@ -1,0 +1,23 @@
+"""Projectors and predictors: two-layer perceptrons on an encoder, for training only."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+
+def mlp(
+    in_dim: int, hidden_dim: int, out_dim: int, norm: Literal["none", "batch", "layer"] = "batch"
+) -> nn.Sequential:
+    """Linear, normalisation, ReLU, Linear: features [B, in_dim] to embeddings [B, out_dim].
+
+    Both linear layers have biases, as in the public code of seed 001 (the first one's has no effect before a
+    batch norm). ``none`` is MoCo v2's head, ``batch`` BYOL's and MoCo v2+'s, ``layer`` seed 002's.
+    """
+    hidden = nn.Linear(in_dim, hidden_dim)
+    output = nn.Linear(hidden_dim, out_dim)
+    if norm == "none":
+        return nn.Sequential(hidden, nn.ReLU(inplace=True), output)
+    normalisation = nn.BatchNorm1d(hidden_dim) if norm == "batch" else nn.LayerNorm(hidden_dim)
+    return nn.Sequential(hidden, normalisation, nn.ReLU(inplace=True), output)

@@ -1,0 +1,77 @@
+"""LARS: stochastic gradient descent whose step is scaled, tensor by tensor, to the tensor's own norm.
+
+Three conventions are in the wild and differ as soon as the learning rate changes. This is the one of BYOL's
+public code: the decay is part of the gradient whose norm is taken, and the rate stays out of the momentum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_Tensors = list[Tensor] | tuple[Tensor, ...]
+
+
+class LARS(torch.optim.Optimizer):
+    """Layer-wise adaptive rate scaling (You, Gitman, Ginsburg, 2017), for each tensor w with gradient g::
+
+        d  = g + weight_decay * w
+        q  = trust_coefficient * |w| / |d|      1 where a norm is 0, and in groups with ``adapt`` False
+        mu = momentum * mu + q * d
+        w  = w - lr * mu
+
+    Nothing is read back to the host: ratios are chosen on the device. Parameters are float32, in any memory
+    format. A group may set its own ``lr``, ``weight_decay`` and ``adapt``.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust_coefficient: float = 1e-3,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "trust_coefficient": trust_coefficient,
+            "adapt": True,
+        }
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient. Closures are not taken."""
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            gradients = [p.grad for p in parameters]
+            updates = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+            if group["adapt"]:
+                torch._foreach_mul_(updates, _trust_ratios(parameters, updates, group["trust_coefficient"]))
+            buffers = [self._momentum_buffer(p) for p in parameters]
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, updates)
+            torch._foreach_add_(parameters, buffers, alpha=-group["lr"])
+
+    def _momentum_buffer(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
+
+
+def _trust_ratios(parameters: _Tensors, updates: _Tensors, coefficient: float) -> list[Tensor]:
+    """One 0-dim tensor for each parameter."""
+    weight_norms = torch.stack(torch._foreach_norm(parameters))
+    update_norms = torch.stack(torch._foreach_norm(updates))
+    usable = (weight_norms > 0) & (update_norms > 0)
+    return list(torch.where(usable, coefficient * weight_norms / update_norms, 1.0).unbind())

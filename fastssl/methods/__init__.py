@@ -1,0 +1,59 @@
+"""One file a method family; ``build_method`` makes the one that a config names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from fastssl.backbones import BackboneConfig
+from fastssl.methods.byol import BYOL, BYOLConfig
+from fastssl.methods.method import Method, RunFacts
+from fastssl.methods.moco import MoCo, MoCoConfig
+from fastssl.methods.supervised import Supervised, SupervisedConfig
+
+__all__ = [
+    "BYOLConfig",
+    "Method",
+    "MethodConfig",
+    "MoCoConfig",
+    "SupervisedConfig",
+    "build_method",
+]
+
+MethodConfig = MoCoConfig | BYOLConfig | SupervisedConfig
+
+_METHODS: dict[type[MethodConfig], Callable[[Any, BackboneConfig, RunFacts], Method]] = {
+    MoCoConfig: MoCo,
+    BYOLConfig: BYOL,
+    SupervisedConfig: Supervised,
+}
+
+
+def build_method(
+    config: MethodConfig,
+    backbone: BackboneConfig,
+    *,
+    seed: int,
+    total_steps: int,
+    num_classes: int | None,
+    batch_size: int,
+) -> Method:
+    """A method on the CPU, its weights and random buffers drawn from ``seed`` alone.
+
+    Args:
+        config: which method.
+        backbone: which encoder.
+        seed: of the run.
+        total_steps: of the whole run.
+        num_classes: of the data; None where it has no classes.
+        batch_size: images in a whole step, over all ranks and accumulated parts.
+
+    Raises:
+        UserError: if the method does not fit the data or the batch.
+    """
+    run = RunFacts(seed=seed, total_steps=total_steps, batch_size=batch_size, num_classes=num_classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return _METHODS[type(config)](config, backbone, run)

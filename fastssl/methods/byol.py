@@ -1,0 +1,44 @@
+"""BYOL (Grill et al., 2020; seed 001, equation 2): predict the teacher's view, without negatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from fastssl.backbones import BackboneConfig
+from fastssl.methods.method import RunFacts, exactly, full_precision
+from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig, feature_std
+from pipelines.batch import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class BYOLConfig(StudentTeacherConfig):
+    """BYOL. The defaults are those of 100 to 300 epochs."""
+
+    num_views: ClassVar[int] = 2
+
+    kind: Literal["byol"] = "byol"
+
+
+class BYOL(StudentTeacher):
+    """Loss: |q1 - k2|^2 + |q2 - k1|^2, q the student's and k the teacher's unit vectors of two views."""
+
+    def __init__(self, config: BYOLConfig, backbone: BackboneConfig, run: RunFacts) -> None:
+        super().__init__(config, backbone, run)
+        self.config = config
+
+    def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean over the batch of the symmetric loss, in [0, 8]; see ``Method.forward``."""
+        views = exactly(batch, self.config.num_views, "byol")
+        q1, q2 = self.queries(views)
+        k1, k2 = self.keys(views)
+        with full_precision(q1):
+            loss = squared_distance(q1, k2).mean() + squared_distance(q2, k1).mean()
+        return loss, {"loss": loss.detach(), "feature_std": feature_std(q1)}
+
+
+def squared_distance(queries: Tensor, keys: Tensor) -> Tensor:
+    """|q - k|^2 = 2 - 2 q.k of unit vectors [B, D], [B]."""
+    return 2 - 2 * (queries * keys).sum(1)

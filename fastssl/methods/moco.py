@@ -1,0 +1,113 @@
+"""MoCo v2+ (seed 001, section 3.1, figure 1c): tell the teacher's view of an image from a queue of others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fastssl.backbones import BackboneConfig
+from fastssl.methods.key_queue import KeyQueue
+from fastssl.methods.method import RunFacts, exactly, full_precision
+from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig, feature_std
+from pipelines.batch import Batch
+from pipelines.errors import UserError
+from pipelines.keys import stable_id, uniforms
+
+_ENQUEUED_VIEW = stable_id("moco/enqueued-view")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoCoConfig(StudentTeacherConfig):
+    """MoCo v2+. The defaults are seed 001's."""
+
+    num_views: ClassVar[int] = 2
+
+    kind: Literal["moco"] = "moco"
+    temperature: float = 0.2
+    queue_size: int = 65536  # K
+    # which keys join the queue: those of a view drawn at each step (seed 001's code), or all (its text)
+    enqueue: Literal["random_view", "all"] = "random_view"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0:
+            raise UserError(f"temperature must be positive, not {self.temperature}")
+        if self.queue_size < 1:
+            raise UserError(f"queue_size must be at least 1, not {self.queue_size}")
+        if self.enqueue not in ("random_view", "all"):
+            raise UserError(f"unknown enqueue {self.enqueue}: random_view or all")
+
+
+class MoCo(StudentTeacher):
+    """Loss: L(q1, k2) + L(q2, k1), q the student's and k the teacher's unit vectors of two views.
+
+    The negatives of both terms are the queue as it was before the step.
+    """
+
+    def __init__(self, config: MoCoConfig, backbone: BackboneConfig, run: RunFacts) -> None:
+        enqueued = run.batch_size * (2 if config.enqueue == "all" else 1)
+        if enqueued > config.queue_size:
+            raise UserError(
+                f"a step enqueues {enqueued} keys but queue_size is {config.queue_size}: "
+                "raise queue_size or lower the batch"
+            )
+        super().__init__(config, backbone, run)
+        self.config = config
+        self.queue = KeyQueue(config.queue_size, config.out_dim)
+        self._seed = run.seed
+        self._pending: list[Tensor] = []  # keys of the step under way; empty between steps
+
+    def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean over the batch of the symmetric loss; see ``Method.forward``."""
+        views = exactly(batch, self.config.num_views, "moco")
+        q1, q2 = self.queries(views)
+        k1, k2 = self.keys(views)
+        with full_precision(q1):
+            logits = [self._logits(q1, k2), self._logits(q2, k1)]
+            loss = sum((info_nce(*each).mean() for each in logits), start=q1.new_zeros(()))
+        self._pending.extend(self._enqueued(k1, k2, step))
+        with torch.no_grad():
+            positives = torch.stack([positive for positive, _ in logits])
+            rivals = torch.stack([negatives.amax(1) for _, negatives in logits])
+            metrics = {
+                "loss": loss.detach(),
+                "positive_similarity": positives.mean() * self.config.temperature,
+                "accuracy": (positives > rivals).float().mean(),  # share of queries that find their key
+                "feature_std": feature_std(q1),
+            }
+        return loss, metrics
+
+    def after_step(self, step: int) -> None:
+        """Update the teacher; enqueue the step's keys (here, as backward still reads the old queue)."""
+        super().after_step(step)
+        self.queue.enqueue(torch.cat(self._pending), step)
+        self._pending.clear()
+
+    def _logits(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Similarities over temperature: to each query's own key [B], to the queue's [B, K]."""
+        queries = queries / self.config.temperature
+        return (queries * keys).sum(1), queries @ self.queue.keys.T
+
+    def _enqueued(self, k1: Tensor, k2: Tensor, step: int) -> tuple[Tensor, ...]:
+        if self.config.enqueue == "all":
+            return k1, k2
+        draw = uniforms(np.array([self._seed, step, _ENQUEUED_VIEW]), 1)[0]
+        return (k1,) if draw < 0.5 else (k2,)
+
+
+def info_nce(positive: Tensor, negatives: Tensor) -> Tensor:
+    """Equation 1 of seed 001 for each query: -log(e^p / (e^p + sum_j e^n_j)) = softplus(logsumexp(n) - p).
+
+    Args:
+        positive: [B], the logit p of the query's own key.
+        negatives: [B, K], the logits n_j of the others.
+
+    Returns:
+        [B], without the overflow of the exponentials.
+    """
+    return functional.softplus(negatives.logsumexp(1) - positive)

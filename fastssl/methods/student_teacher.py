@@ -1,0 +1,79 @@
+"""What MoCo and BYOL share (seed 001, figure 1): a student that learns to agree with its slower teacher."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fastssl.backbones import BackboneConfig, build_backbone
+from fastssl.heads import mlp
+from fastssl.methods.method import Method, RunFacts
+from fastssl.schedules import teacher_momentum
+from fastssl.teacher import make_teacher, update_teacher
+from pipelines.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentTeacherConfig:
+    """The two networks. The defaults are seed 001's."""
+
+    hidden_dim: int = 4096  # of projector and predictor
+    out_dim: int = 256  # D, of the embeddings
+    teacher_momentum: float = 0.99
+    teacher_momentum_ascending: bool = True  # to 1 at the end of the run, along half a cosine
+
+    def __post_init__(self) -> None:
+        if min(self.hidden_dim, self.out_dim) < 1:
+            raise UserError(f"hidden_dim and out_dim must be positive, not {self.hidden_dim}, {self.out_dim}")
+        if not 0 <= self.teacher_momentum <= 1:
+            raise UserError(f"teacher_momentum must lie in [0, 1], not {self.teacher_momentum}")
+
+
+class StudentTeacher(Method):
+    """Student: encoder, projector, predictor. Teacher: an average of the student's first two.
+
+    Views go through a network one after the other, so that each has batch-norm statistics of its own.
+    """
+
+    def __init__(self, config: StudentTeacherConfig, backbone: BackboneConfig, run: RunFacts) -> None:
+        super().__init__()
+        encoder = build_backbone(backbone)
+        projector = mlp(encoder.feature_dim, config.hidden_dim, config.out_dim)
+        predictor = mlp(config.out_dim, config.hidden_dim, config.out_dim)
+        self.student = nn.Sequential(OrderedDict(encoder=encoder, projector=projector, predictor=predictor))
+        self.teacher = make_teacher(self.student[:2])
+        self._momentum = config.teacher_momentum
+        self._ascending = config.teacher_momentum_ascending
+        self._total_steps = run.total_steps
+
+    def queries(self, views: tuple[Tensor, ...]) -> list[Tensor]:
+        """The student's unit vectors, float32 [B, D], of each view [B, 3, S, S]."""
+        return [_unit(self.student(view)) for view in views]
+
+    @torch.no_grad()
+    def keys(self, views: tuple[Tensor, ...]) -> list[Tensor]:
+        """The teacher's unit vectors, float32 [B, D], of each view; no gradient flows through them."""
+        return [_unit(self.teacher(view)) for view in views]
+
+    def after_step(self, step: int) -> None:
+        """Move the teacher towards the student."""
+        momentum = teacher_momentum(
+            step, total_steps=self._total_steps, base=self._momentum, ascending=self._ascending
+        )
+        update_teacher(self.teacher, self.student, momentum)
+
+
+def feature_std(vectors: Tensor) -> Tensor:
+    """How far unit vectors [B, D] are spread, 0-dim: 0 when all are one, at most 1.
+
+    The standard deviation of each dimension over the batch, averaged, times sqrt(D) (SimSiam, figure 2).
+    """
+    return vectors.detach().std(0, correction=0).mean() * vectors.shape[1] ** 0.5
+
+
+def _unit(embeddings: Tensor) -> Tensor:
+    return functional.normalize(embeddings.float(), dim=1)

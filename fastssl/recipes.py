@@ -1,0 +1,243 @@
+"""Named recipes: functions that return a whole config, and say what they reproduce.
+
+Numbers come from the paper that ``paper`` names, or from the source in the docstring. "Not measured yet": nobody
+has run the recipe to its end with this code.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import replace
+
+from fastssl import augmentations
+from fastssl.backbones import BackboneConfig
+from fastssl.config import Config, Experiment, Machine, Paper
+from fastssl.methods import BYOLConfig, MoCoConfig, SupervisedConfig
+from fastssl.optim import OptimizerConfig
+from pipelines.errors import UserError
+from pipelines.views import ViewGroup
+
+REVISITED = "Revisiting the critical factors of augmentation-invariant representation learning (2022)"
+
+
+def quickstart() -> Config:
+    """MoCo v2+ on the built-in scenes with a narrow ResNet-9: a first run in minutes, on any machine.
+
+    Command: make demo
+    Result: not measured yet.
+    """
+    return Config(
+        recipe="quickstart",
+        experiment=Experiment(
+            epochs=14,
+            batch_size=256,
+            center_fraction=1.0,
+            views=(ViewGroup(spec=augmentations.SMALL_IMAGES, num_views=2),),
+            backbone=BackboneConfig(name="resnet9", width=0.25, stem="cifar"),
+            method=MoCoConfig(queue_size=4096, hidden_dim=512, out_dim=128),
+            optimizer=OptimizerConfig(name="sgd", base_lr=0.06, weight_decay=5e-4, warmup_epochs=1),
+        ),
+        machine=Machine(monitor_every=7),
+    )
+
+
+def moco_v2_plus_cifar10_cpu() -> Config:
+    """MoCo v2+ on CIFAR-10 sized for two CPU cores.
+
+    Command: python -m fastssl.train moco-v2-plus-cifar10-cpu --data DIR
+    Result: not measured yet.
+    """
+    return Config(
+        recipe="moco-v2-plus-cifar10-cpu",
+        experiment=Experiment(
+            epochs=20,
+            batch_size=256,
+            center_fraction=1.0,
+            views=(
+                ViewGroup(
+                    spec=replace(
+                        augmentations.SMALL_IMAGES,
+                        mean=augmentations.CIFAR10_MEAN,
+                        std=augmentations.CIFAR10_STD,
+                    ),
+                    num_views=2,
+                ),
+            ),
+            backbone=BackboneConfig(name="resnet9", width=0.375, stem="cifar"),
+            method=MoCoConfig(queue_size=8192, hidden_dim=512, out_dim=128),
+            optimizer=OptimizerConfig(name="sgd", base_lr=0.06, weight_decay=5e-4, warmup_epochs=1),
+        ),
+        machine=Machine(data="cifar10", monitor_every=5),
+    )
+
+
+def moco_v2_plus_cifar10() -> Config:
+    """MoCo v2+ on CIFAR-10: ResNet-18 with the 3x3 stem.
+
+    Optimiser, epochs, queue and augmentation of lightly's CIFAR-10 benchmark (batch 512, lr 0.06 x batch/128,
+    weight decay 5e-4, 200 epochs, queue 8192, no blur); its MoCo, symmetric but without a predictor, has kNN
+    top-1 0.850.
+    Result: not measured yet.
+    """
+    return Config(
+        recipe="moco-v2-plus-cifar10",
+        paper=Paper(
+            title="lightly's CIFAR-10 benchmark, 2022-02-18",
+            place="MoCo, batch 512, 200 epochs",
+            metric="kNN top-1",
+            number=0.850,
+        ),
+        experiment=Experiment(
+            epochs=200,
+            batch_size=512,
+            center_fraction=1.0,
+            views=(ViewGroup(spec=augmentations.SIMCLR_CIFAR10, num_views=2),),
+            backbone=BackboneConfig(name="resnet18", stem="cifar"),
+            method=MoCoConfig(queue_size=8192, hidden_dim=1024),
+            optimizer=OptimizerConfig(name="sgd", base_lr=0.12, weight_decay=5e-4, warmup_epochs=0),
+        ),
+        machine=Machine(data="cifar10"),
+    )
+
+
+def byol_cifar10() -> Config:
+    """BYOL on CIFAR-10: ResNet-18 with the 3x3 stem.
+
+    All settings of lightly's CIFAR-10 benchmark (batch 512, SGD with lr 0.06 x batch/128, weight decay 5e-4,
+    200 epochs, heads 512-1024-256 and 256-1024-256, no blur), but BYOL's own ascending teacher momentum.
+    Result: not measured yet.
+    """
+    return Config(
+        recipe="byol-cifar10",
+        paper=Paper(
+            title="lightly's CIFAR-10 benchmark, 2022-02-18",
+            place="BYOL, batch 512, 200 epochs",
+            metric="kNN top-1",
+            number=0.872,
+        ),
+        experiment=Experiment(
+            epochs=200,
+            batch_size=512,
+            center_fraction=1.0,
+            views=(ViewGroup(spec=augmentations.SIMCLR_CIFAR10, num_views=2),),
+            backbone=BackboneConfig(name="resnet18", stem="cifar"),
+            method=BYOLConfig(hidden_dim=1024),
+            optimizer=OptimizerConfig(name="sgd", base_lr=0.12, weight_decay=5e-4, warmup_epochs=0),
+        ),
+        machine=Machine(data="cifar10"),
+    )
+
+
+def supervised_cifar10() -> Config:
+    """Supervised ResNet-18 on CIFAR-10.
+
+    DeVries and Taylor, "Improved regularization of convolutional neural networks with Cutout" (2017), section
+    4.1: batch 128, SGD with Nesterov momentum, lr 0.1, weight decay 5e-4, 200 epochs, four pixels of padding,
+    flip; their baseline's error is 4.72 %. A cosine schedule takes the place of their steps.
+    Result: not measured yet.
+    """
+    return Config(
+        recipe="supervised-cifar10",
+        paper=Paper(
+            title="Improved regularization of convolutional neural networks with Cutout (2017)",
+            place="table 1, ResNet18, C10+",
+            metric="top-1",
+            number=0.9528,
+        ),
+        experiment=Experiment(
+            epochs=200,
+            batch_size=128,
+            center_fraction=1.0,
+            views=(ViewGroup(spec=augmentations.SUPERVISED_CIFAR10),),
+            backbone=BackboneConfig(name="resnet18", stem="cifar"),
+            method=SupervisedConfig(),
+            optimizer=OptimizerConfig(
+                name="sgd", base_lr=0.2, nesterov=True, weight_decay=5e-4, warmup_epochs=0
+            ),
+        ),
+        machine=Machine(data="cifar10"),
+    )
+
+
+def moco_v2_plus_imagenet() -> Config:
+    """MoCo v2+ on ImageNet: the revisited benchmark's ladder up to the symmetric loss.
+
+    Settings: its section 3.2 (batch 1024, lr 0.12 after 10 epochs of warm-up, SGD, weight decay on all
+    parameters), with MoCo v2's augmentation.
+    Result: not measured yet.
+    """
+    return Config(
+        recipe="moco-v2-plus-imagenet",
+        paper=Paper(
+            title=REVISITED,
+            place="table 2, MoCo v2+, SGD",
+            metric="linear top-1",
+            number=0.720,
+        ),
+        experiment=Experiment(
+            epochs=200,
+            batch_size=1024,
+            views=(ViewGroup(spec=augmentations.MOCO_V2, num_views=2),),
+            backbone=BackboneConfig(name="resnet50"),
+            method=MoCoConfig(),
+            optimizer=OptimizerConfig(name="sgd", base_lr=0.03, weight_decay=1e-4, warmup_epochs=10),
+        ),
+        machine=Machine(data="imagenet", keep_every=50),
+    )
+
+
+def byol_imagenet() -> Config:
+    """BYOL on ImageNet with LARS, as the revisited benchmark runs it: its symmetric augmentation, 200 epochs.
+
+    Batch, learning rate and weight decay are BYOL's own (Grill et al. 2020, appendix J): batch 4096, lr 0.3 x
+    batch/256 and teacher momentum 0.99 as at 300 epochs, since neither paper states them for 200.
+    Result: not measured yet.
+    """
+    return Config(
+        recipe="byol-imagenet",
+        paper=Paper(
+            title=REVISITED,
+            place="table 2, BYOL, LARS",
+            metric="linear top-1",
+            number=0.724,
+        ),
+        experiment=Experiment(
+            epochs=200,
+            batch_size=4096,
+            views=(ViewGroup(spec=augmentations.BYOL_SYMMETRIC, num_views=2),),
+            backbone=BackboneConfig(name="resnet50"),
+            method=BYOLConfig(),
+            optimizer=OptimizerConfig(
+                name="lars", base_lr=0.3, weight_decay=1e-6, warmup_epochs=10, exclude_norm_and_bias=True
+            ),
+        ),
+        machine=Machine(data="imagenet", keep_every=50),
+    )
+
+
+RECIPES: dict[str, Callable[[], Config]] = {
+    recipe().recipe: recipe
+    for recipe in (
+        quickstart,
+        moco_v2_plus_cifar10_cpu,
+        moco_v2_plus_cifar10,
+        byol_cifar10,
+        supervised_cifar10,
+        moco_v2_plus_imagenet,
+        byol_imagenet,
+    )
+}
+
+
+def find_recipe(name: str) -> Config:
+    """The config of a named recipe.
+
+    Raises:
+        UserError: there is none; the message lists them all and names the nearest.
+    """
+    if name in RECIPES:
+        return RECIPES[name]()
+    near = difflib.get_close_matches(name, RECIPES, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise UserError(f"unknown recipe {name}{hint}; the recipes are {', '.join(RECIPES)}")

@@ -1,0 +1,33 @@
+"""What changes from step to step, as functions of the step alone: resuming needs no state."""
+
+from __future__ import annotations
+
+import math
+
+from fastssl.optim import OptimizerConfig
+
+
+def learning_rate(
+    step: int, config: OptimizerConfig, batch_size: int, steps_per_epoch: int, total_steps: int
+) -> float:
+    """The rate of ``step`` (from 0): a linear warm-up from 0, then half a cosine to 0 at ``total_steps``.
+
+    The peak, ``base_lr`` x ``batch_size`` / 256, is met when the warm-up's ``warmup_epochs`` are over; a run
+    that ends before never meets it. As in seed 001's and BYOL's public code.
+    """
+    peak = config.base_lr * batch_size / 256
+    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
+    if step < warmup_steps:
+        return peak * step / warmup_steps
+    return peak * (math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps)) + 1) / 2
+
+
+def teacher_momentum(step: int, *, total_steps: int, base: float, ascending: bool) -> float:
+    """The weight m of the old teacher in its update after ``step`` (from 0).
+
+    Ascending: m = 1 - (1 - base) (cos(pi step / total_steps) + 1) / 2, from base to 1 (BYOL, section 3.3);
+    otherwise m = base.
+    """
+    if not ascending:
+        return base
+    return 1 - (1 - base) * (math.cos(math.pi * step / total_steps) + 1) / 2

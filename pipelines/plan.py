@@ -1,0 +1,56 @@
+"""Which samples form which batch: the keyed order of a training run, or every sample once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.errors import UserError
+from pipelines.order import batch_positions, permute
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which samples form which batch.
+
+    Attributes:
+        count: samples in the source.
+        batch_size: of the global batch, over all ranks.
+        batches_per_epoch: global batches in an epoch.
+        seed: of the order and of the views.
+        shuffle: the keyed order; False: the order of the source (evaluation).
+        rank, world_size: this process takes its contiguous share of each global batch.
+    """
+
+    count: int
+    batch_size: int
+    batches_per_epoch: int
+    seed: int = 0
+    shuffle: bool = True
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.world_size:
+            raise UserError(
+                f"batch size {self.batch_size} cannot be shared equally by {self.world_size} processes: "
+                f"choose a multiple of {self.world_size}"
+            )
+
+    def positions(self, step: int) -> np.ndarray:
+        """Places in the epoch's order of this rank's part of a step's batch, int64 [B]."""
+        places = batch_positions(step % self.batches_per_epoch, self.batch_size, self.rank, self.world_size)
+        return places[places < self.count]
+
+    def samples(self, epoch: int, positions: np.ndarray) -> np.ndarray:
+        """Numbers in the source at places of an epoch's order, int64 [B]."""
+        if not self.shuffle:
+            return positions
+        return permute(self.seed, epoch, self.count, positions)
+
+
+def evaluation_plan(count: int, batch_size: int, *, shuffle: bool = False) -> Plan:
+    """Every sample once an epoch; the last batch may be smaller."""
+    batches = -(-count // batch_size)
+    return Plan(count=count, batch_size=batch_size, batches_per_epoch=batches, shuffle=shuffle)
