@@ -6,12 +6,14 @@ goes through Pillow. Alpha is dropped, not composited, as ``Image.convert("RGB")
 first frame counts; colour profiles are not applied.
 
 Slightly broken JPEGs: damage to the pixels (a file that ends early, a bad Huffman code, a lost restart
-marker) is refused, so that no half-grey image is trained on. What leaves the pixels whole (stray bytes
-between segments, a bad colour profile, odd scan parameters) is left to Pillow, which reads it and refuses
-a file that ends early.
+marker, pixel data left over at the end) is refused, so that no half-grey image is trained on. What leaves the
+pixels whole (padding, stray bytes between segments, a bad colour profile, odd scan parameters) is left to
+Pillow, which reads it and refuses a file that ends early. Many flipped bits no decoder can notice.
 """
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 import simplejpeg
@@ -34,6 +36,8 @@ MAX_PIXELS = 178_956_970
 
 # Parts of libjpeg's messages that mean that pixels are lost.
 _DAMAGE = ("Premature end", "premature end", "bad Huffman", "bad arithmetic", "instead of RST")
+_STRAY_BYTES = re.compile(r"(\d+) extraneous bytes before marker 0x(\w\w)")
+_RESTART_0, _END_OF_IMAGE = 0xD0, 0xD9
 
 
 def decode(data: Encoded | np.ndarray, buffer: np.ndarray | None = None) -> np.ndarray:
@@ -72,10 +76,22 @@ def _decode_jpeg(data: Encoded, header: JpegHeader, buffer: np.ndarray | None) -
         )
     except ValueError as error:
         reason = str(error)
-        if any(damage in reason for damage in _DAMAGE):
+        if any(damage in reason for damage in _DAMAGE) or _lost_its_place(reason, data):
             raise UndecodableImageError(reason) from None
         return None
     return pixels
+
+
+def _lost_its_place(reason: str, data: Encoded) -> bool:
+    """Whether bytes left over within or after the pixel data are pixel data: padding repeats one byte."""
+    stray = _STRAY_BYTES.search(reason)
+    if stray is None:
+        return False
+    count, marker = int(stray[1]), int(stray[2], 16)
+    if marker == _END_OF_IMAGE:
+        end = bytes(data).rfind(b"\xff\xd9")
+        return len(set(data[end - count : end])) > 1
+    return _RESTART_0 <= marker < _END_OF_IMAGE
 
 
 def _decode_with_pillow(data: Encoded, orientation: int | None) -> np.ndarray:

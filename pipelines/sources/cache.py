@@ -1,0 +1,65 @@
+"""The cache folder: what was found out about data sets, kept outside them.
+
+Everything in it may be deleted at any time. Arrays are kept as ``.npz`` without pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.sources.atomic import atomic_file
+
+
+def cache_folder() -> Path:
+    """``$FASTSSL_CACHE``, else ``$XDG_CACHE_HOME/fastssl``, else ``~/.cache/fastssl``; may not exist yet."""
+    if own := os.environ.get("FASTSSL_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared) / "fastssl"
+    return Path.home() / ".cache" / "fastssl"
+
+
+def cache_file(cache: Path, kind: str, path: Path) -> Path:
+    """The file of the cache folder for what is known of ``path``, a folder or shard, as one ``kind``."""
+    digest = hashlib.blake2b(os.fsencode(path.resolve()), digest_size=10).hexdigest()
+    return cache / f"{kind}-{digest}.npz"
+
+
+def load_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """The arrays of a cache file by name; None where there is none, or a broken or an older one."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in names}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write a cache file, atomically. Where that is impossible, say so on stderr and go on without."""
+    try:
+        with atomic_file(path) as file:
+            np.savez(file, allow_pickle=False, **arrays)
+    except OSError as error:
+        print(
+            f"warning: cannot write the cache {path}: {error.strerror}; the data will be indexed anew "
+            "next time (set FASTSSL_CACHE to a writable folder)",
+            file=sys.stderr,
+        )
+
+
+def pack_strings(strings: list[str]) -> np.ndarray:
+    """File names and keys (which hold no NUL) as one array, uint8 [n]."""
+    text = "".join(f"{string}\0" for string in strings)
+    return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
+
+
+def unpack_strings(packed: np.ndarray) -> list[str]:
+    """The inverse of ``pack_strings``."""
+    return packed.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1]

@@ -1,0 +1,38 @@
+"""What makes a sample and a data set the same wherever they lie: ids and fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipelines.keys import stable_id
+
+
+def printable(name: str) -> str:
+    """A file name as text that can be printed and hashed, even where it is not valid UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def sample_ids(keys: Sequence[str], full_names: Sequence[str]) -> np.ndarray:
+    """Stable ids (int64 [N]) of samples by key: the path below the split, without its extension.
+
+    Where samples share a key (``a.jpg`` beside ``a.png``, or one key in two shards), the first keeps the id
+    of the key and the others get that of their full name, so that all are samples of their own.
+    """
+    ids = np.array([stable_id(printable(key)) for key in keys], np.int64)
+    _, first = np.unique(ids, return_index=True)
+    repeated = np.ones(len(ids), bool)
+    repeated[first] = False
+    for number in np.flatnonzero(repeated).tolist():
+        ids[number] = stable_id(printable(full_names[number]))
+    return ids
+
+
+def fingerprint(names: Sequence[str], sizes: Sequence[int] | np.ndarray) -> str:
+    """Hex digest of samples in order: their names and sizes in bytes, not where or when they were written."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, size in zip(names, sizes, strict=True):
+        digest.update(f"{printable(name)}\0{size}\n".encode())
+    return digest.hexdigest()

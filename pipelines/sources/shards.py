@@ -1,0 +1,205 @@
+"""Tar shards, as webdataset writes them, with random access: nothing is unpacked.
+
+``WHERE`` is a glob (``data/train-*.tar``), a range in braces (``data/train-{000..146}.tar``), one tar or a
+folder of tars. Where the names of some hold the word "train", these are the "train" split and those with
+"val" (or else "test") the "test" split; otherwise all shards are the "train" split.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import mmap
+import re
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from pipelines.errors import UserError
+from pipelines.sources.atomic import atomic_file
+from pipelines.sources.identity import fingerprint, printable, sample_ids
+from pipelines.sources.progress import map_in_threads
+from pipelines.sources.shard_index import NO_LABEL, ShardIndex, index_shard
+from pipelines.sources.source import Index
+from pipelines.sources.splits import TEST_NAMES, NoSplitError, Split
+
+_MAPPED_SHARDS = 512  # held at a time: each takes a file descriptor, of which a process usually has 1024
+
+
+class ShardSource:
+    """Images in tar files, read through memory maps (a ``Source``)."""
+
+    def __init__(self, index: Index, paths: Sequence[Path], shards: Sequence[ShardIndex]) -> None:
+        self.index = index
+        self._paths = paths
+        self._members = [shard.members for shard in shards]
+        self._firsts = np.cumsum([0] + [len(shard.members) for shard in shards])
+        self._places = np.concatenate([shard.table[:, :2] for shard in shards])
+        self._mapped = lru_cache(_MAPPED_SHARDS)(lambda shard: _map_file(paths[shard]))
+
+    def read(self, number: int) -> memoryview:
+        """The encoded bytes of a sample: a slice of the mapped file, brought into memory."""
+        offset, length = self._places[number].tolist()
+        mapped = self._mapped(self._shard_of(number))
+        view = memoryview(mapped)[offset : offset + length]
+        if len(view) < length:
+            raise OSError(f"{self.describe(number)}: the shard has been cut short since it was indexed")
+        page = offset - offset % mmap.PAGESIZE
+        mapped.madvise(mmap.MADV_WILLNEED, page, offset + length - page)  # one request, not one a page
+        _touch(np.frombuffer(view, np.uint8))
+        return view
+
+    def describe(self, number: int) -> str:
+        """``path/of/shard.tar:member``."""
+        shard = self._shard_of(number)
+        return f"{self._paths[shard]}:{printable(self._members[shard][number - self._firsts[shard]])}"
+
+    def _shard_of(self, number: int) -> int:
+        return int(np.searchsorted(self._firsts, number, side="right")) - 1
+
+
+def open_shards(pattern: str, split: Split, cache: Path) -> ShardSource:
+    """Open one split of a set of tar shards.
+
+    Each shard is read through once, for the place, size and label of its samples; these are kept in
+    ``cache`` by path, file size and time of change. Labels are those of ``.cls`` or the integers of
+    ``.json``; where there are names only, they count through the sorted names.
+
+    Args:
+        pattern: a glob, a range in braces, a tar file, or a folder that holds tars.
+        split: "train" or "test".
+        cache: folder for the indices.
+
+    Raises:
+        NoSplitError: asked for "test" where there is none.
+        UserError: no such shards, one that is no whole and uncompressed tar, no images in them, or labels on
+            some samples only.
+    """
+    paths = _shards_of_split(_expand(pattern), split, pattern)
+    shards = map_in_threads(lambda path: index_shard(path, cache), paths, "Indexing shards")
+    members = [member for shard in shards for member in shard.members]
+    if not members:
+        raise UserError(f"no images in {pattern}: the members of a shard are named KEY.jpg (png, webp, bmp)")
+    table = np.concatenate([shard.table for shard in shards])
+    keys = [key_of(member) for member in members]
+    full_names = [
+        f"{path.name}:{member}" for path, shard in zip(paths, shards, strict=True) for member in shard.members
+    ]
+    labels, class_names = _labels(table[:, 4], [name for s in shards for name in s.class_names], full_names)
+    index = Index(
+        sample_ids=sample_ids(keys, full_names),
+        heights=table[:, 2].astype(np.int32),
+        widths=table[:, 3].astype(np.int32),
+        labels=labels,
+        class_names=class_names,
+        fingerprint=fingerprint(keys, table[:, 1].tolist()),
+    )
+    return ShardSource(index, paths, shards)
+
+
+def write_shard(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
+    """Write one tar shard, atomically; equal samples give equal bytes.
+
+    Args:
+        path: the ``.tar`` to write.
+        samples: a key (``folder/name``, no dot in the name) and the members of each sample by extension,
+            for example ``("000000", {"jpg": b"...", "cls": b"7"})``.
+
+    Raises:
+        ValueError: a key that would be read back as another.
+        OSError: the folder or the disk refuses; an older shard at ``path`` is left as it was.
+    """
+    with atomic_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for key, members in samples:
+            if not key or key.startswith("./") or key.endswith("/") or key_of(f"{key}.") != key:
+                raise ValueError(f"{key!r} is no key of a sample: its name is empty or holds a dot")
+            for extension, content in members.items():
+                member = tarfile.TarInfo(f"{key}.{extension}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def key_of(member: str) -> str:
+    """The key of a member: its path up to the first dot of its name."""
+    folder, slash, name = member.rpartition("/")
+    return f"{folder}{slash}{name.partition('.')[0]}"
+
+
+def _expand(pattern: str) -> list[Path]:
+    """The existing files that a pattern stands for, sorted."""
+    if Path(pattern).is_dir():
+        paths = sorted(Path(pattern).glob("*.tar"))
+    elif Path(pattern).is_file():
+        return [Path(pattern)]
+    else:
+        paths = []
+        for part in _expand_braces(pattern):
+            found = [Path(name) for name in sorted(glob.glob(part))]
+            if not found:
+                raise UserError(f"no such file: {part}" if part != pattern else f"no file matches {pattern}")
+            paths += found
+    if not paths:
+        raise UserError(f"no .tar files in {pattern}")
+    return paths
+
+
+def _expand_braces(pattern: str) -> list[str]:
+    """``a-{08..10}`` to ``a-08``, ``a-09``, ``a-10``, and ``{a,b}`` to ``a``, ``b``, as a shell does."""
+    braces = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", pattern)
+    if braces is None:
+        return [pattern]
+    first, last, names = braces.groups()
+    parts = names.split(",") if names else [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
+    head, tail = pattern[: braces.start()], pattern[braces.end() :]
+    return [full for part in parts for full in _expand_braces(f"{head}{part}{tail}")]
+
+
+def _shards_of_split(paths: Sequence[Path], split: Split, pattern: str) -> list[Path]:
+    def named(word: str) -> list[Path]:
+        return [path for path in paths if re.search(rf"(?<![a-z]){word}", path.name.lower())]
+
+    train = named("train")
+    test = next(filter(None, map(named, TEST_NAMES)), []) if train else []
+    if split == "test" and not test:
+        raise NoSplitError(
+            f"{pattern} has no test split: no shards named val or test beside shards named train"
+        )
+    return test if split == "test" else train or list(paths)
+
+
+def _labels(
+    numbers: np.ndarray, names: Sequence[str], where: Sequence[str]
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Labels (int64 [N] or None) and class names, from what the shards say of each sample."""
+    numbered, named = numbers != NO_LABEL, np.array([name != "" for name in names])
+    if not numbered.any() and not named.any():
+        return None, ()
+    if numbered.all():
+        of_number = dict(zip(numbers.tolist(), names, strict=True)) if named.all() else {}
+        return numbers, tuple(of_number.get(n, str(n)) for n in range(int(numbers.max()) + 1))
+    if named.all():
+        class_names, labels = np.unique(np.array(names), return_inverse=True)
+        return labels.astype(np.int64), tuple(class_names.tolist())
+    missing = np.flatnonzero(~(numbered if numbered.any() else named))
+    raise UserError(
+        f"{len(missing)} of {len(names)} samples have no label, the first is {printable(where[missing[0]])}: "
+        "give each a .cls member, or none"
+    )
+
+
+def _map_file(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+@njit(cache=True, nogil=True)
+def _touch(data: np.ndarray) -> int:
+    """Read a byte of each page, so that waiting for the disk is done here, where the GIL is free."""
+    total = 0
+    for i in range(0, len(data), 4096):
+        total += data[i]
+    return total
