@@ -1,11 +1,12 @@
-"""The encoders: torchvision's ResNets and the ResNet-9 of seed 003, at any width.
+"""The encoders: torchvision's ResNets and a ResNet-9, at any width.
 
 A backbone turns views into maps, stage by stage, and the mean of its last map over the pixels into features.
-Its parameters carry torchvision's names, so weights move to and from other tools as they are.
+The ResNets' parameters carry torchvision's names, so weights move to and from other tools as they are.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
@@ -36,7 +37,7 @@ class BackboneConfig:
             raise UserError(f"unknown backbone {self.name}: one of {', '.join(['resnet9', *_LAYERS])}")
         if self.stem not in ("imagenet", "cifar"):
             raise UserError(f"unknown backbone stem {self.stem}: imagenet or cifar")
-        if not self.width * 64 >= 1:
+        if not 1 <= self.width * 64 < math.inf:
             raise UserError(f"backbone width must leave a channel of 64, so at least 1/64, not {self.width}")
 
 
@@ -135,7 +136,7 @@ class _ConvPool(nn.Sequential):
 
 
 class _ResNet9(Backbone):
-    """The ResNet-9 of "How useful is self-supervised pretraining for visual tasks?" (its public code).
+    """The ResNet-9 of Newell and Deng, "How useful is self-supervised pretraining for visual tasks?" (2020).
 
     Its last stage is a linear layer over the channels of each pixel; the features are that map's mean.
     """

@@ -46,12 +46,15 @@ def load(path: Path) -> dict[str, Any]:
         UserError: it is missing or not a checkpoint.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {path}: train the run first") from None
     except Exception as error:  # torch raises whatever its unpickler meets
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a checkpoint of this fastssl: {reason}") from None
+    if not isinstance(state, dict):
+        raise UserError(f"{path} is not a checkpoint of this fastssl: it holds a {type(state).__name__}")
+    return state
 
 
 @contextlib.contextmanager

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from fastssl.config import Config, read_config
 from fastssl.recipes import RECIPES, find_recipe
+from pipelines.errors import UserError
 
 DEFAULT_RECIPE = "quickstart"
 
@@ -16,19 +21,48 @@ def parse(argv: list[str]) -> Config:
     """The config that a command line names: a recipe (or the config.json of a run) and what it overrides.
 
     Raises:
-        UserError: unknown recipe, unreadable config, or a value that a config refuses.
-        SystemExit: status 2 for options that do not exist (the message names the nearest), 0 for --help.
+        UserError: unknown recipe or option (the message names the nearest), unreadable config, or a
+            value that a config refuses.
+        SystemExit: status 2 for a value of the wrong type, 0 for --help.
     """
     rest = list(argv)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else DEFAULT_RECIPE
     base = read_config(Path(name)) if name.endswith(".json") else find_recipe(name)
-    return tyro.cli(
-        Config,
-        prog=f"python -m fastssl.train {name}",
-        description=(
-            f"Pre-train an encoder by the recipe {name}. Usage: python -m fastssl.train "
-            f"[RECIPE | CONFIG.json] [options]; without a recipe, {DEFAULT_RECIPE}.\n\nRecipes: {', '.join(RECIPES)}."
-        ),
-        default=base,
-        args=rest,
+    description = (
+        f"Pre-train an encoder. This page shows the defaults of the recipe {name}.\n\n"
+        "Usage: python -m fastssl.train [RECIPE | CONFIG.json] [options]. "
+        f"Without a recipe: {DEFAULT_RECIPE}.\n\n"
+        "Recipes:\n" + "\n".join(f"  {recipe}" for recipe in RECIPES)
     )
+    prog = f"python -m fastssl.train {name}"
+    config, unknown = tyro.cli(
+        Config, prog=prog, description=description, default=base, args=rest, return_unknown_args=True
+    )
+    if unknown:
+        raise UserError(_explain(unknown[0], base, prog))
+    return config
+
+
+def option_names(config: Config) -> list[str]:
+    """Every option, such as ``--optimizer.base-lr``: the paths of the fields in both halves of a config."""
+    halves = dataclasses.asdict(config.experiment) | dataclasses.asdict(config.machine)
+    return [f"--{path}".replace("_", "-") for path in _paths(halves)]
+
+
+def _paths(values: dict[str, Any]) -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, tuple) and isinstance(value[0], dict):
+            value = {str(i): part for i, part in enumerate(value)}
+        if isinstance(value, dict):
+            yield from (f"{name}.{path}" for path in _paths(value))
+        else:
+            yield name
+
+
+def _explain(word: str, config: Config, prog: str) -> str:
+    """What is wrong with a word that is no option, and what was meant."""
+    if not word.startswith("-"):
+        return f"unexpected {word}: a recipe comes first, then options as --name value"
+    near = difflib.get_close_matches(word.split("=")[0].replace("_", "-"), option_names(config), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"{prog} --help lists the options"
+    return f"unknown option {word}: {hint}"

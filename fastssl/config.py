@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import cattrs
 import tyro
 from cattrs.errors import BaseValidationError
+from cattrs.v import format_exception
 
 from fastssl.backbones import BackboneConfig
 from fastssl.methods import MethodConfig
@@ -61,7 +63,7 @@ class Experiment:
     """How it is updated."""
 
     def __post_init__(self) -> None:
-        if self.epochs <= 0:
+        if not 0 < self.epochs < math.inf:
             raise UserError(f"epochs must be positive, not {self.epochs}")
         if self.batch_size < 2:
             raise UserError(f"batch size must be at least 2 for batch normalisation, not {self.batch_size}")
@@ -70,8 +72,14 @@ class Experiment:
                 f"batch size {self.batch_size} must be a multiple of the accumulation steps, "
                 f"not {self.accumulation_steps}"
             )
-        if not self.views:
-            raise UserError("a run needs at least one group of views")
+        if not 0 < self.center_fraction <= 1:
+            raise UserError(f"center fraction must lie in (0, 1], not {self.center_fraction}")
+        num_views = sum(group.num_views for group in self.views)
+        if num_views != self.method.num_views:
+            raise UserError(
+                f"{self.method.kind} needs num_views {self.method.num_views} in all, not {num_views}: "
+                f"change --views.0.num-views"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +111,13 @@ class Machine:
 
     def __post_init__(self) -> None:
         for name in ("workers", "prefetch", "threads", "monitor_every", "checkpoint_minutes", "keep_every"):
-            if getattr(self, name) < 0:
-                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                option = f"--{name.replace('_', '-')}"
+                raise UserError(f"{option} must be finite and not negative, not {getattr(self, name)}")
         if self.log_every < 1:
             raise UserError(f"--log-every must be at least 1, not {self.log_every}")
+        if self.max_bad_images is not None and self.max_bad_images < 0:
+            raise UserError(f"--max-bad-images must not be negative, not {self.max_bad_images}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +136,33 @@ class Config:
 
 
 def _converter() -> cattrs.Converter:
-    return cattrs.Converter(forbid_extra_keys=True)
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    kinds = {kind.kind: kind for kind in get_args(MethodConfig)}
+
+    def structure_method(values: dict[str, Any], _: Any) -> Any:
+        if values.get("kind") not in kinds:
+            raise UserError(f"method kind must be one of {', '.join(kinds)}, not {values.get('kind')!r}")
+        return converter.structure(values, kinds[values["kind"]])
+
+    converter.register_structure_hook_func(lambda cls: cls == MethodConfig, structure_method)
+    for kind in (bool, int, float, str):
+        converter.register_structure_hook(kind, _exactly)
+    return converter
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    """A plain value as it stands: cattrs by itself would read "false" as True and 256.5 as 256."""
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    if not fits or isinstance(value, bool) != (kind is bool):
+        raise UserError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
+def _reason(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, AttributeError):
+        return "expected an object of fields"
+    reason = format_exception(error, kind)
+    return str(error) if reason.startswith("unknown error") else reason  # a UserError, a bad Literal
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -149,7 +186,7 @@ def from_dict(values: dict[str, Any], where: str) -> Config:
     try:
         return _converter().structure(values, Config)
     except (BaseValidationError, TypeError, ValueError, KeyError) as error:
-        reasons = cattrs.transform_error(error)
+        reasons = cattrs.transform_error(error, format_exception=_reason)
         raise UserError(f"{where} is not a config of this fastssl: {reasons[0]}") from None
 
 
@@ -174,12 +211,12 @@ def differing_fields(old: Experiment, new: Experiment) -> list[str]:
 
 
 def _differences(prefix: str, old: Any, new: Any) -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
-        return [line for key in old for line in _differences(f"{prefix}.{key}", old[key], new[key])]
-    if isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+    old, new = (dict(enumerate(value)) if isinstance(value, tuple) else value for value in (old, new))
+    if isinstance(old, dict) and isinstance(new, dict):
         return [
             line
-            for i, (left, right) in enumerate(zip(old, new, strict=True))
-            for line in _differences(f"{prefix}.{i}", left, right)
+            for key in old | new
+            for line in _differences(f"{prefix}.{key}", old.get(key, "absent"), new.get(key, "absent"))
         ]
-    return [] if old == new else [f"{prefix.lstrip('.')} ({old} became {new})"]
+    before, after = ("present" if isinstance(value, dict) else value for value in (old, new))
+    return [] if old == new else [f"{prefix.lstrip('.')} ({before} became {after})"]

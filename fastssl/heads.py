@@ -12,8 +12,9 @@ def mlp(
 ) -> nn.Sequential:
     """Linear, normalisation, ReLU, Linear: features [B, in_dim] to embeddings [B, out_dim].
 
-    Both linear layers have biases, as in the public code of seed 001 (the first one's has no effect before a
-    batch norm). ``none`` is MoCo v2's head, ``batch`` BYOL's and MoCo v2+'s, ``layer`` seed 002's.
+    Both linear layers have biases, as in the public code of Huang et al., 2022 (the first one's has no effect
+    before a batch norm). ``none`` is MoCo v2's head, ``batch`` BYOL's and MoCo v2+'s, ``layer`` that of
+    MSBReg's variant without batch norm.
     """
     hidden = nn.Linear(in_dim, hidden_dim)
     output = nn.Linear(hidden_dim, out_dim)

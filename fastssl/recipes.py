@@ -1,7 +1,7 @@
 """Named recipes: functions that return a whole config, and say what they reproduce.
 
-Numbers come from the paper that ``paper`` names, or from the source in the docstring. "Not measured yet": nobody
-has run the recipe to its end with this code.
+Numbers come from the paper that ``paper`` names, or from the source in the docstring. "Not measured yet":
+nobody has run the recipe to its end with this code.
 """
 
 from __future__ import annotations

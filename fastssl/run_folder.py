@@ -65,6 +65,9 @@ def claim(folder: Path, config: Config, data: dict[str, Any]) -> None:
         UserError: the folder holds another run, or something else.
     """
     path = folder / "config.json"
+    ours = (".*.part", "checkpoints/.*.part") if path.exists() else (".config.json.*.part",)
+    for stray in [stray for pattern in ours for stray in folder.glob(pattern)]:
+        stray.unlink()  # of a process that was killed while it wrote
     if path.exists():
         fields = differing_fields(read_config(path).experiment, config.experiment)
         if fields:
@@ -72,11 +75,12 @@ def claim(folder: Path, config: Config, data: dict[str, Any]) -> None:
                 f"{folder} holds a run with another config: {', '.join(fields)}. "
                 f"Choose another --out, or give the same options"
             )
-        before = json.loads(path.read_text())["data"]
+        before = json.loads(path.read_text()).get("data", {})
         if before != data:
+            then, now = before.get("images"), data["images"]
             raise UserError(
-                f"{folder} holds a run on other images ({before['images']} then, {data['images']} now, or "
-                f"changed files): choose another --out, or put the images back"
+                f"{folder} holds a run on other images ({then} then, {now} now, or changed files): "
+                f"choose another --out, or put the images back"
             )
         return
     others = [entry.name for entry in folder.iterdir() if entry.name != "lock"]

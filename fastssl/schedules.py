@@ -13,7 +13,7 @@ def learning_rate(
     """The rate of ``step`` (from 0): a linear warm-up from 0, then half a cosine to 0 at ``total_steps``.
 
     The peak, ``base_lr`` x ``batch_size`` / 256, is met when the warm-up's ``warmup_epochs`` are over; a run
-    that ends before never meets it. As in seed 001's and BYOL's public code.
+    that ends before never meets it. As in the public code of BYOL and of Huang et al., 2022.
     """
     peak = config.base_lr * batch_size / 256
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)

@@ -57,7 +57,6 @@ def train(config: Config) -> int:
         UserError: something the user can mend; what was saved before is intact.
     """
     experiment, machine, out = config.experiment, config.machine, config.out
-    interrupt = Interrupt()
     torch.set_num_threads(machine.threads or len(os.sched_getaffinity(0)))
     device = choose_device(machine.device)
 
@@ -67,12 +66,13 @@ def train(config: Config) -> int:
     steps_per_epoch = count // experiment.batch_size
     if steps_per_epoch == 0:
         raise UserError(
-            f"the batch of {experiment.batch_size} is larger than the data set {machine.data} of {count} images: "
-            f"lower --batch-size to {count} or less"
+            f"the batch of {experiment.batch_size} is larger than the data set {machine.data} of {count} "
+            f"images: lower --batch-size to {count} or less"
         )
     total_steps = max(1, round(experiment.epochs * steps_per_epoch))
 
     with ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt())
         # ---- run folder ----------------------------------------------------------------------------------
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -84,9 +84,7 @@ def train(config: Config) -> int:
         claim(out, config, {"images": count, "fingerprint": source.index.fingerprint})
         summary = read_summary(out)
         if summary.get("status") == "finished":
-            print(
-                f"{out} is finished ({summary['steps_done']} steps, kNN top-1 {summary['knn_top1']}): nothing to do"
-            )
+            print(f"{out} is finished: {summary['steps_done']} steps, kNN top-1 {summary['knn_top1']}")
             return 0
 
         # ---- weights -------------------------------------------------------------------------------------
@@ -172,9 +170,12 @@ def train(config: Config) -> int:
                 device=device,
                 precision=experiment.precision,
                 workers=machine.workers,
+                max_bad_images=machine.max_bad_images,
             ),
         )
         log.say(monitor_line)
+        if experiment.optimizer.warmup_epochs >= experiment.epochs:
+            log.say("warning: the warm-up outlasts the run, so that the learning rate never reaches its peak")
         if monitor is not None and knn["knn_top1_untrained"] is None:
             knn["knn_top1_pixels"] = monitor.pixels()
             knn["knn_top1_untrained"] = monitor.untrained(method.encoder)

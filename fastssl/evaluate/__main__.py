@@ -17,7 +17,7 @@ from fastssl.evaluate.knn import NEIGHBOURS, TEMPERATURE, knn_top1
 from fastssl.evaluate.linear import SETTINGS, linear_top1
 from fastssl.run_folder import load_encoder, read_summary, write_json
 from fastssl.train import choose_device
-from pipelines.errors import run_command
+from pipelines.errors import UserError, run_command
 from pipelines.views import evaluation_spec
 
 Run = Annotated[Path, tyro.conf.Positional]
@@ -31,6 +31,7 @@ def _extraction(config: Config, device: Device, workers: int) -> Extraction:
         device=choose_device(device),
         precision=experiment.precision,
         workers=workers,
+        max_bad_images=config.machine.max_bad_images,
     )
 
 
@@ -116,11 +117,14 @@ def linear(
     encoder.to(how.device).to(memory_format=torch.channels_last)
     name = config.experiment.optimizer.name if setting == "auto" else setting
     chosen = SETTINGS[name]
+    if epochs < 0:
+        raise UserError(f"--epochs must not be negative, not {epochs}")
     if epochs:
         drops = tuple(round(drop * epochs / chosen.epochs) for drop in chosen.drops)
         chosen = dataclasses.replace(chosen, epochs=epochs, drops=drops)
     result = linear_top1(encoder, labelled, how, chosen, augmentation, seed)
-    print(f"linear top-1 {result['top1']:.3f} ({name} setting, {result['augmentation']}, {epochs} epochs)")
+    how_long = f"{result['augmentation']}, {chosen.epochs} epochs"
+    print(f"linear top-1 {result['top1']:.3f} ({name} setting, {how_long})")
     settings = {"setting": name, **dataclasses.asdict(chosen), "seed": seed, "precision": how.precision}
     _save(
         run,

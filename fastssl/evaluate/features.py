@@ -21,13 +21,22 @@ AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
-    """How features are computed. ``precision`` is that of the autocast, ``workers`` 0 takes every core."""
+    """How features are computed.
+
+    ``precision`` is that of the autocast, ``workers`` 0 takes every core, ``max_bad_images`` undecodable ones
+    are tolerated (None: max(10, 0.1 %)).
+    """
 
     spec: ViewSpec
     device: torch.device
     precision: str = "fp32"
     batch_size: int = 500
     workers: int = 0
+    max_bad_images: int | None = None
+
+    def bad_images(self, count: int) -> BadImages:
+        """A fresh count of what cannot be decoded of a source of ``count`` images."""
+        return BadImages(None, default_limit(count) if self.max_bad_images is None else self.max_bad_images)
 
 
 def extract(
@@ -55,7 +64,7 @@ def extract(
             plan,
             start_step=0,
             stop_step=plan.batches_per_epoch,
-            bad_images=BadImages(None, default_limit(count)),
+            bad_images=how.bad_images(count),
             workers=how.workers,
             device=how.device,
         ) as loader,
@@ -107,8 +116,8 @@ def calibrated(encoder: nn.Module, source: Source, how: Extraction, batches: int
             (ViewGroup(spec=how.spec),),
             plan,
             start_step=0,
-            stop_step=min(batches, plan.batches_per_epoch),
-            bad_images=BadImages(None, default_limit(count)),
+            stop_step=min(batches, count // plan.batch_size),  # whole batches only: they weigh the same
+            bad_images=how.bad_images(count),
             workers=how.workers,
             device=how.device,
         ) as loader,

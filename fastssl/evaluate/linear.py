@@ -1,8 +1,8 @@
 """Linear evaluation: a linear classifier on the frozen encoder's features; the last epoch is what counts.
 
-Two settings of Huang et al. (2022), section 3.2: ``sgd`` for encoders that were trained with SGD, ``lars`` for
-those trained with LARS (BYOL's). Peers report the best epoch on the test set, which is to choose on the test set;
-it is not done here.
+Two settings of Huang et al. (2022), section 3.2: ``sgd`` for encoders that were trained with SGD, ``lars``
+for those trained with LARS (BYOL's). Peers report the best epoch on the test set, which is to choose on the
+test set; it is not done here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from fastssl.evaluate.data import LabelledData
 from fastssl.evaluate.features import AUTOCAST, Extraction, encoder_features
-from pipelines.bad_images import BadImages, default_limit
 from pipelines.loader import ThreadedLoader
 from pipelines.order import permute
 from pipelines.plan import Plan
@@ -88,7 +87,7 @@ def _cropped_batches(
         plan,
         start_step=0,
         stop_step=epochs * steps,
-        bad_images=BadImages(None, default_limit(count)),
+        bad_images=how.bad_images(count),
         workers=how.workers,
         device=how.device,
     ) as loader:

@@ -1,4 +1,4 @@
-"""BYOL (Grill et al., 2020; seed 001, equation 2): predict the teacher's view, without negatives."""
+"""BYOL (Grill et al., 2020; Huang et al., 2022, equation 2): predict the teacher's view, no negatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""MoCo v2+ (seed 001, section 3.1, figure 1c): tell the teacher's view of an image from a queue of others."""
+"""MoCo v2+: tell the teacher's view of an image from a queue of other images'.
+
+Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant representation learning",
+2022, section 3.1 and figure 1c.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +27,14 @@ _ENQUEUED_VIEW = stable_id("moco/enqueued-view")
 
 @dataclass(frozen=True, kw_only=True)
 class MoCoConfig(StudentTeacherConfig):
-    """MoCo v2+. The defaults are seed 001's."""
+    """MoCo v2+. The defaults are those of Huang et al., 2022, on ImageNet."""
 
     num_views: ClassVar[int] = 2
 
     kind: Literal["moco"] = "moco"
-    temperature: float = 0.2
-    queue_size: int = 65536  # K
-    # which keys join the queue: those of a view drawn at each step (seed 001's code), or all (its text)
+    temperature: float = 0.2  # tau, by which similarities are divided
+    queue_size: int = 65536  # K, negatives of each query
+    # keys that join the queue: those of a view drawn at each step (the authors' code), or all (their text)
     enqueue: Literal["random_view", "all"] = "random_view"
 
     def __post_init__(self) -> None:
@@ -68,12 +72,12 @@ class MoCo(StudentTeacher):
         q1, q2 = self.queries(views)
         k1, k2 = self.keys(views)
         with full_precision(q1):
-            logits = [self._logits(q1, k2), self._logits(q2, k1)]
-            loss = sum((info_nce(*each).mean() for each in logits), start=q1.new_zeros(()))
+            first, second = self._logits(q1, k2), self._logits(q2, k1)
+            loss = info_nce(*first).mean() + info_nce(*second).mean()
         self._pending.extend(self._enqueued(k1, k2, step))
         with torch.no_grad():
-            positives = torch.stack([positive for positive, _ in logits])
-            rivals = torch.stack([negatives.amax(1) for _, negatives in logits])
+            positives = torch.cat([first[0], second[0]])
+            rivals = torch.cat([first[1].amax(1), second[1].amax(1)])
             metrics = {
                 "loss": loss.detach(),
                 "positive_similarity": positives.mean() * self.config.temperature,
@@ -101,7 +105,7 @@ class MoCo(StudentTeacher):
 
 
 def info_nce(positive: Tensor, negatives: Tensor) -> Tensor:
-    """Equation 1 of seed 001 for each query: -log(e^p / (e^p + sum_j e^n_j)) = softplus(logsumexp(n) - p).
+    """Equation 1 for each query: -log(e^p / (e^p + sum_j e^n_j)) = softplus(logsumexp(n) - p).
 
     Args:
         positive: [B], the logit p of the query's own key.

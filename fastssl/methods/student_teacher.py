@@ -1,4 +1,4 @@
-"""What MoCo and BYOL share (seed 001, figure 1): a student that learns to agree with its slower teacher."""
+"""What MoCo and BYOL share (Huang et al., 2022, figure 1): a student and its slower teacher."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pipelines.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class StudentTeacherConfig:
-    """The two networks. The defaults are seed 001's."""
+    """The two networks. The defaults are those of Huang et al., 2022."""
 
     hidden_dim: int = 4096  # of projector and predictor
     out_dim: int = 256  # D, of the embeddings
-    teacher_momentum: float = 0.99
+    teacher_momentum: float = 0.99  # weight of the old teacher in its update
     teacher_momentum_ascending: bool = True  # to 1 at the end of the run, along half a cosine
 
     def __post_init__(self) -> None:

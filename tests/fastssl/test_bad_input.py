@@ -1,0 +1,128 @@
+"""A mistake of the user: one clear line that names the thing and the remedy, status 2, nothing left behind."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from fastssl import train
+from fastssl.config import to_dict
+from fastssl.evaluate import __main__ as evaluate
+from fastssl.recipes import quickstart
+from pipelines.errors import run_command
+
+SMALL = [
+    *("--epochs", "1", "--batch-size", "8", "--views.0.spec.size", "16", "--backbone.width", "0.0625"),
+    *("--method.queue-size", "16", "--method.hidden-dim", "16", "--threads", "1", "--workers", "1"),
+]
+
+
+def images(folder: Path, count: int) -> Path:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 255, (20, 20, 3), dtype=np.uint8)
+        (folder / f"{number}.jpg").write_bytes(simplejpeg.encode_jpeg(pixels))
+    return folder
+
+
+def train_error(capsys: pytest.CaptureFixture[str], *options: str | Path) -> str:
+    """The one line that a training command answers with."""
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: train.main([str(option) for option in options]))
+    lines = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2, lines
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_missing_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = train_error(capsys, "--data", tmp_path / "absent", "--out", tmp_path / "run")
+    assert str(tmp_path / "absent") in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_empty_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data" / "cats").mkdir(parents=True)
+    line = train_error(capsys, "--data", tmp_path / "data", "--out", tmp_path / "run")
+    assert str(tmp_path / "data") in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_batch_larger_than_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = images(tmp_path / "data", 5)
+    line = train_error(capsys, "--data", data, "--out", tmp_path / "run", *SMALL)
+    assert "--batch-size to 5" in line
+
+
+def test_num_views_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = train_error(capsys, "--views.0.num-views", "0", "--out", tmp_path / "run")
+    assert "num_views must be at least 1, not 0" in line
+
+
+def test_one_view_for_a_method_of_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = images(tmp_path / "data", 20)
+    line = train_error(capsys, "--data", data, "--out", tmp_path / "run", *SMALL, "--views.0.num-views", "1")
+    assert "num_views 2" in line
+
+
+def test_unknown_recipe_lists_the_known(capsys: pytest.CaptureFixture[str]) -> None:
+    line = train_error(capsys, "moco-v2-plus-cifar")
+    assert "did you mean moco-v2-plus-cifar10?" in line
+    assert "byol-imagenet" in line
+
+
+def test_misspelt_option_names_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean --batch-size?" in train_error(capsys, "--batchsize", "8")
+
+
+def test_config_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"config": {**to_dict(quickstart()), "version": 99}}))
+    line = train_error(capsys, path)
+    assert "version 99" in line
+    assert str(path) in line
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = images(tmp_path / "data", 20)
+    line = train_error(capsys, "--data", data, "--out", data, *SMALL)
+    assert "not a run folder" in line
+    assert sorted(path.suffix for path in data.iterdir() if path.name != "lock") == [".jpg"] * 20
+
+
+def test_out_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = images(tmp_path / "data", 20)
+    (tmp_path / "run").write_text("precious")
+    line = train_error(capsys, "--data", data, "--out", tmp_path / "run", *SMALL)
+    assert str(tmp_path / "run") in line
+    assert (tmp_path / "run").read_text() == "precious"
+
+
+def test_images_without_classes_train_but_cannot_be_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = images(tmp_path / "data", 20)
+    out = tmp_path / "run"
+    assert train.main([*SMALL, "--data", str(data), "--out", str(out)]) == 0
+    assert "no kNN monitor" in capsys.readouterr().err
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["knn_top1"] is None
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: evaluate.main(["knn", str(out)]))
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no classes" in line
+    assert not (out / "eval").exists()
+
+
+def test_evaluating_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for where, words in ((tmp_path / "absent", "does not exist"), (tmp_path, "train the run first")):
+        with pytest.raises(SystemExit) as ended:
+            run_command(lambda where=where: evaluate.main(["linear", str(where)]))  # type: ignore[misc]
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line

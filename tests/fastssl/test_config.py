@@ -1,0 +1,196 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastssl.config import (
+    VERSION,
+    Config,
+    Experiment,
+    Machine,
+    differing_fields,
+    from_dict,
+    read_config,
+    to_dict,
+)
+from fastssl.methods import BYOLConfig, SupervisedConfig
+from fastssl.optim import OptimizerConfig
+from fastssl.recipes import RECIPES, quickstart
+from pipelines.errors import UserError
+from pipelines.views import ViewGroup, ViewSpec
+
+
+def through_json(config: Config) -> Config:
+    return from_dict(json.loads(json.dumps(to_dict(config))), "here")
+
+
+def altered() -> Config:
+    """A config in which every kind of field has another value than its default."""
+    base = quickstart()
+    experiment = replace(
+        base.experiment,
+        epochs=285.7,
+        precision="fp16",
+        accumulation_steps=4,
+        views=(
+            ViewGroup(spec=ViewSpec(size=96, mean=(0.1, 0.2, 0.3), blur_sigma=(0.2, 0.7)), num_views=2),
+            ViewGroup(spec=ViewSpec(size=48, crop="padded", padding=3, color_space="lab"), num_views=6),
+        ),
+        method=BYOLConfig(teacher_momentum_ascending=False, out_dim=64),
+        optimizer=OptimizerConfig(name="lars", exclude_norm_and_bias=True, trust_coefficient=0.02),
+    )
+    machine = Machine(data="some where/*.tar", out="ünï/ruñ", max_bad_images=7, checkpoint_minutes=0.5)
+    return Config(recipe="my own", experiment=experiment, machine=machine)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_reloads_from_json_as_it_was(name: str) -> None:
+    config = RECIPES[name]()
+    assert through_json(config) == config
+    assert hash(through_json(config)) == hash(config)  # tuples have not become lists
+
+
+def test_overrides_reload_from_json_as_they_were() -> None:
+    config = altered()
+    assert config.experiment != quickstart().experiment
+    assert through_json(config) == config
+    supervised = replace(config.experiment, method=SupervisedConfig(label_smoothing=0.1))
+    assert through_json(replace(config, experiment=supervised)).experiment.method == supervised.method
+
+
+def test_a_run_folders_other_entries_are_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"config": to_dict(altered()), "python": "3.11", "anything": [1]}))
+    assert read_config(path) == altered()
+
+
+Edit = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda c: c.update(version=VERSION + 1), f"version {VERSION + 1}"),
+        (lambda c: c.pop("version"), "version None"),
+        (lambda c: c["experiment"].update(epoch=3), "epoch"),
+        (lambda c: c["experiment"]["views"][0]["spec"].update(sise=3), "sise"),
+        (lambda c: c["machine"].update(dtaa="x"), "dtaa"),
+        (lambda c: c["experiment"].pop("batch_size"), "batch_size"),
+        (lambda c: c["experiment"].update(epochs=-1), "epochs must be positive"),
+        (lambda c: c["experiment"].update(epochs="many"), "experiment.epochs"),
+        (lambda c: c["experiment"].update(batch_size=256.5), "experiment.batch_size"),
+        (lambda c: c["experiment"].update(batch_size=None), "experiment.batch_size"),
+        (lambda c: c["experiment"].update(precision="fp8"), "fp8"),
+        (lambda c: c["experiment"]["backbone"].update(zero_init_residual="false"), "zero_init_residual"),
+        (lambda c: c["experiment"]["method"].update(kind="simclr"), "simclr"),
+        (lambda c: c["experiment"]["method"].pop("kind"), "moco, byol, supervised"),
+        (lambda c: c["experiment"].update(method=[]), "experiment.method"),
+        (lambda c: c["experiment"]["views"][0]["spec"].update(mean=[0.5, 0.5]), "spec.mean"),
+        (lambda c: c["experiment"]["views"][0].update(num_views=0), "num_views must be at least 1"),
+        (lambda c: c.update(experiment=None), "experiment"),
+    ],
+)
+def test_json_that_does_not_fit_is_one_line_that_says_why(tmp_path: Path, edit: Edit, words: str) -> None:
+    values = json.loads(json.dumps(to_dict(quickstart())))
+    edit(values)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"config": values}))
+    with pytest.raises(UserError) as refusal:
+        read_config(path)
+    assert "\n" not in str(refusal.value)
+    assert str(path) in str(refusal.value)
+    assert words in str(refusal.value)
+    assert "unknown error" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"config": {"version"', b"", b"[]", b"3", b'{"config": 3}', b"{}", b"\xff\xfe\x00", None]
+)
+def test_damaged_files_are_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as refusal:
+        read_config(path)
+    assert "\n" not in str(refusal.value)
+    assert str(path) in str(refusal.value)
+
+
+def test_differing_fields_are_named_where_they_lie() -> None:
+    experiment = quickstart().experiment
+    assert differing_fields(experiment, replace(experiment)) == []
+    group = experiment.views[0]
+    other = replace(
+        experiment,
+        seed=3,
+        optimizer=replace(experiment.optimizer, base_lr=0.5),
+        views=(replace(group, spec=replace(group.spec, hue=0.2, mean=(0.485, 0.5, 0.406))),),
+    )
+    assert differing_fields(experiment, other) == [
+        "seed (0 became 3)",
+        "views.0.spec.hue (0.1 became 0.2)",
+        "views.0.spec.mean.1 (0.456 became 0.5)",
+        "optimizer.base_lr (0.06 became 0.5)",
+    ]
+
+
+def test_differing_fields_of_another_method_or_number_of_groups() -> None:
+    experiment = quickstart().experiment
+    byol = replace(experiment, method=BYOLConfig(hidden_dim=512, out_dim=128))
+    names = [line.split(" (")[0] for line in differing_fields(experiment, byol)]
+    assert names[0] == "method.kind"
+    assert "method.queue_size" in names
+    assert all(name.startswith("method.") for name in names)
+    twice = replace(experiment, views=experiment.views * 2)
+    for old, new in ((experiment, twice), (twice, experiment)):
+        (line,) = differing_fields(old, new)
+        assert line.startswith("views.1 (")
+        assert len(line) < 60
+
+
+def experiment_with(**fields: Any) -> Experiment:
+    return replace(quickstart().experiment, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"epochs": float("nan")}, "epochs"),
+        ({"epochs": float("inf")}, "epochs"),
+        ({"batch_size": 1}, "batch size"),
+        ({"accumulation_steps": 0}, "accumulation steps"),
+        ({"batch_size": 10, "accumulation_steps": 3}, "accumulation steps"),
+        ({"center_fraction": 0.0}, "center fraction"),
+        ({"views": ()}, "view"),
+    ],
+)
+def test_experiments_that_cannot_run_are_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        experiment_with(**fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("workers", -1),
+        ("prefetch", -1),
+        ("threads", -2),
+        ("monitor_every", float("nan")),
+        ("checkpoint_minutes", -0.5),
+        ("keep_every", -1),
+        ("log_every", 0),
+        ("max_bad_images", -1),
+    ],
+)
+def test_machines_that_cannot_be_are_refused_by_their_option(name: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"^--{name.replace('_', '-')} must"):
+        Machine(**{name: value})  # type: ignore[arg-type]
+
+
+def test_out_defaults_to_the_recipes_folder() -> None:
+    assert quickstart().out == Path("runs/quickstart")
+    assert replace(quickstart(), machine=Machine(out="there")).out == Path("there")

@@ -1,0 +1,211 @@
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from batches import make_batch, tiny_method
+from torch import Tensor, nn
+
+from fastssl.methods import MoCoConfig
+from fastssl.methods.moco import MoCo, info_nce
+from pipelines.errors import UserError
+
+CONFIG = MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16, temperature=0.2)
+
+
+def moco(config: MoCoConfig = CONFIG, seed: int = 0, batch_size: int = 8) -> MoCo:
+    method = tiny_method(config, seed=seed, batch_size=batch_size)
+    assert isinstance(method, MoCo)
+    return method
+
+
+def unit_rows(embeddings: Tensor) -> np.ndarray:
+    rows = embeddings.detach().double().numpy()
+    return rows / np.sqrt((rows**2).sum(1, keepdims=True))
+
+
+def outputs(network: nn.Module, views: tuple[Tensor, ...]) -> list[np.ndarray]:
+    """Unit embeddings of each view, from a copy, so that batch norms of the original do not notice."""
+    network = copy.deepcopy(network)
+    return [unit_rows(network(view)) for view in views]
+
+
+def equation_1(q: np.ndarray, k: np.ndarray, queue: np.ndarray, temperature: float) -> float:
+    total = 0.0
+    for i in range(len(q)):
+        positive = np.exp(q[i] @ k[i] / temperature)
+        negatives = sum(np.exp(q[i] @ row / temperature) for row in queue)
+        total -= np.log(positive / (positive + negatives))
+    return total / len(q)
+
+
+def test_loss_is_the_symmetric_sum_with_the_queue_of_before() -> None:
+    method = moco()
+    optimizer = torch.optim.SGD(method.student.parameters(), lr=0.05)
+    for step in range(4):
+        batch = make_batch(step)
+        queue = method.queue.keys.double().numpy().copy()
+        q1, q2 = outputs(method.student, batch.each_view())
+        k1, k2 = outputs(method.teacher, batch.each_view())
+        loss, metrics = method(batch, step)
+        expected = equation_1(q1, k2, queue, 0.2) + equation_1(q2, k1, queue, 0.2)
+        assert loss.item() == pytest.approx(expected, rel=1e-5)
+        assert loss.dtype == torch.float32
+        positives = np.concatenate([(q1 * k2).sum(1), (q2 * k1).sum(1)])
+        rivals = np.concatenate([(q1 @ queue.T).max(1), (q2 @ queue.T).max(1)])
+        assert metrics["loss"].item() == loss.item()
+        assert metrics["positive_similarity"].item() == pytest.approx(positives.mean(), abs=1e-5)
+        assert metrics["accuracy"].item() == pytest.approx((positives > rivals).mean(), abs=1e-6)
+        assert metrics["feature_std"].item() == pytest.approx(q1.std(0).mean() * 4, abs=1e-5)
+        assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        method.after_step(step)
+
+
+def test_info_nce_and_its_gradient_are_equation_1() -> None:
+    rng = np.random.default_rng(0)
+    positive, negatives = rng.normal(size=5) * 5, rng.normal(size=(5, 9)) * 5
+    p = torch.from_numpy(positive).requires_grad_()
+    n = torch.from_numpy(negatives).requires_grad_()
+    loss = info_nce(p, n)
+    exponentials = np.exp(np.column_stack([positive, negatives]))
+    shares = exponentials / exponentials.sum(1, keepdims=True)
+    np.testing.assert_allclose(loss.detach().numpy(), -np.log(shares[:, 0]), rtol=1e-7, atol=1e-8)
+    loss.sum().backward()
+    assert p.grad is not None
+    assert n.grad is not None
+    np.testing.assert_allclose(p.grad.numpy(), shares[:, 0] - 1, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(n.grad.numpy(), shares[:, 1:], rtol=1e-7, atol=1e-8)
+
+
+def test_info_nce_does_not_overflow() -> None:
+    positive, negatives = torch.tensor([-500.0, 500.0]), torch.tensor([[500.0, 0.0], [-500.0, 0.0]])
+    torch.testing.assert_close(info_nce(positive, negatives), torch.tensor([1000.0, 0.0]))
+
+
+def run_and_watch_the_queue(
+    method: MoCo, steps: int, batch_size: int = 8
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Train, and return the teacher's unit embeddings of both views of each step."""
+    seen = []
+    for step in range(steps):
+        batch = make_batch(step, batch_size)
+        k1, k2 = outputs(method.teacher, batch.each_view())
+        seen.append((k1, k2))
+        loss, _ = method(batch, step)
+        loss.backward()
+        method.after_step(step)
+    return seen
+
+
+def ring(start: np.ndarray, writes: list[np.ndarray]) -> np.ndarray:
+    """The queue written to one key at a time, round and round."""
+    rows, position = start.copy(), 0
+    for key in np.concatenate(writes):
+        rows[position] = key
+        position = (position + 1) % len(rows)
+    return rows
+
+
+def test_queue_wraps_and_keeps_the_order_of_one_view_a_step() -> None:
+    method = moco()  # 8 keys a step into a ring of 20
+    start = method.queue.keys.numpy().copy()
+    np.testing.assert_allclose((start**2).sum(1), 1, rtol=1e-5)
+    seen = run_and_watch_the_queue(method, 6)
+    final = method.queue.keys.numpy()
+    matching = [
+        choice
+        for choice in itertools.product((0, 1), repeat=6)
+        if np.allclose(final, ring(start, [seen[step][view] for step, view in enumerate(choice)]), atol=1e-5)
+    ]
+    # Of 48 keys the last 20 are left: four of the fourth step's and all of the last two's.
+    assert len({choice[3:] for choice in matching}) == 1
+    assert final.dtype == np.float32
+
+
+def test_enqueued_view_is_random_but_set_by_the_seed() -> None:
+    def choices(seed: int) -> list[int]:
+        method = moco(MoCoConfig(queue_size=8, hidden_dim=32, out_dim=16), seed=seed)
+        found = []
+        for step in range(12):
+            batch = make_batch(step)
+            keys = outputs(method.teacher, batch.each_view())
+            method(batch, step)
+            method.after_step(step)
+            hits = [np.allclose(method.queue.keys.numpy()[:8], key, atol=1e-5) for key in keys]
+            assert sum(hits) == 1
+            found.append(hits.index(True))
+        return found
+
+    assert choices(0) == choices(0)
+    assert choices(0) != choices(1)
+    assert set(choices(0)) == {0, 1}
+
+
+def test_enqueue_all_writes_both_views() -> None:
+    method = moco(MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16, enqueue="all"))
+    start = method.queue.keys.numpy().copy()
+    seen = run_and_watch_the_queue(method, 4)
+    expected = ring(start, [key for pair in seen for key in pair])
+    np.testing.assert_allclose(method.queue.keys.numpy(), expected, atol=1e-5)
+
+
+def test_accumulated_parts_enqueue_together() -> None:
+    method = moco(MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16, enqueue="all"), batch_size=8)
+    start, writes = method.queue.keys.numpy().copy(), []
+    for step in range(3):
+        for part in range(2):
+            batch = make_batch(10 * step + part, size=4)
+            writes += outputs(method.teacher, batch.each_view())
+            loss, _ = method(batch, step)
+            loss.backward()
+        method.after_step(step)
+    np.testing.assert_allclose(method.queue.keys.numpy(), ring(start, writes), atol=1e-5)
+
+
+def test_gradients_reach_the_whole_student_and_nothing_else() -> None:
+    method = moco()
+    loss, _ = method(make_batch(0), 0)
+    loss.backward()
+    trained = {name for name, p in method.named_parameters() if p.grad is not None}
+    assert trained == {name for name, _ in method.named_parameters() if name.startswith("student.")}
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.student.parameters())
+    assert not method.queue.keys.requires_grad
+
+
+def test_keys_get_no_gradient_even_where_teacher_could() -> None:
+    method = moco()
+    method.teacher.requires_grad_(True)
+    loss, _ = method(make_batch(0), 0)
+    loss.backward()
+    assert all(p.grad is None for p in method.teacher.parameters())
+
+
+def test_bad_batches_and_values_are_refused() -> None:
+    method = moco()
+    for views in (1, 3):
+        with pytest.raises(UserError, match="num_views 2"):
+            method(make_batch(0, views=views), 0)
+    with pytest.raises(UserError, match="queue_size"):
+        moco(batch_size=21)
+    with pytest.raises(UserError, match="queue_size"):
+        moco(MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16, enqueue="all"), batch_size=11)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"temperature": 0},
+        {"queue_size": 0},
+        {"enqueue": "both"},
+        {"hidden_dim": 0},
+        {"out_dim": -1},
+        {"teacher_momentum": 1.1},
+    ],
+)
+def test_bad_config_values_are_refused(field: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r"^[^\n]+$"):
+        MoCoConfig(**field)  # type: ignore[arg-type]

@@ -1,0 +1,225 @@
+import inspect
+import math
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from fastssl import augmentations
+from fastssl.config import Experiment
+from fastssl.methods import BYOLConfig, MethodConfig, MoCoConfig, build_method
+from fastssl.optim import build_optimizer
+from fastssl.recipes import RECIPES, find_recipe
+from fastssl.schedules import learning_rate
+from pipelines.batch import Batch
+from pipelines.errors import UserError
+from pipelines.views import ViewSpec, evaluation_spec
+
+METHOD_NAMES = {"moco": "moco-v2-plus", "byol": "byol", "supervised": "supervised"}
+STEPS_PER_EPOCH = 3
+
+# What the papers say, each number typed in from there; "lr" is the rate after the warm-up at that batch.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "moco-v2-plus-imagenet": {
+        # Huang et al. 2022, section 3.2 and table 2 (SGD)
+        **{"batch": 1024, "epochs": 200, "lr": 0.12, "decay": 1e-4, "warmup": 10, "number": 0.720},
+        **{"optimizer": "sgd", "exclude": False, "queue_size": 65536, "temperature": 0.2},
+        **{"hidden_dim": 4096, "out_dim": 256, "teacher_momentum": 0.99},
+    },
+    "byol-imagenet": {
+        # Grill et al. 2020, appendix J; Huang et al. 2022, table 2 (LARS)
+        **{"batch": 4096, "epochs": 200, "lr": 4.8, "decay": 1e-6, "warmup": 10, "number": 0.724},
+        **{"optimizer": "lars", "exclude": True, "hidden_dim": 4096, "out_dim": 256},
+        **{"teacher_momentum": 0.99},
+    },
+    # lightly's CIFAR-10 benchmark of 2022-02-18: lr 6e-2 * batch / 128, rows of batch 512 and 200 epochs
+    "moco-v2-plus-cifar10": {
+        **{"batch": 512, "epochs": 200, "lr": 0.24, "decay": 5e-4, "warmup": 0, "number": 0.850},
+        **{"optimizer": "sgd", "exclude": False, "queue_size": 8192},
+    },
+    "byol-cifar10": {
+        **{"batch": 512, "epochs": 200, "lr": 0.24, "decay": 5e-4, "warmup": 0, "number": 0.872},
+        **{"optimizer": "sgd", "exclude": False, "hidden_dim": 1024, "out_dim": 256},
+    },
+    "supervised-cifar10": {
+        # DeVries and Taylor 2017, section 4.1 and table 1 (4.72 % error)
+        **{"batch": 128, "epochs": 200, "lr": 0.1, "decay": 5e-4, "warmup": 0, "number": 1 - 0.0472},
+        **{"optimizer": "sgd", "exclude": False},
+    },
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_names_are_method_and_data(name: str) -> None:
+    config = RECIPES[name]()
+    assert config.recipe == name
+    assert find_recipe(name) == config
+    if name != "quickstart":
+        method = METHOD_NAMES[config.experiment.method.kind]
+        assert re.fullmatch(rf"{method}-{config.machine.data}(-cpu)?", name)
+
+
+def test_quickstart_runs_on_the_built_in_data() -> None:
+    config = RECIPES["quickstart"]()
+    assert config.machine.data == "scenes"
+    assert config.experiment.backbone.name == "resnet9"
+    assert config.experiment.views[0].spec.size == 32
+
+
+def test_an_unknown_name_is_told_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean byol-imagenet"):
+        find_recipe("byol-imagnet")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_settings_are_the_published_ones(name: str) -> None:
+    config, published = RECIPES[name](), PUBLISHED[name]
+    experiment, optimizer, method = config.experiment, config.experiment.optimizer, config.experiment.method
+    assert config.paper is not None
+    assert config.paper.number == pytest.approx(published["number"])
+    found = {
+        "batch": experiment.batch_size,
+        "epochs": experiment.epochs,
+        "lr": pytest.approx(optimizer.base_lr * experiment.batch_size / 256),
+        "decay": optimizer.weight_decay,
+        "warmup": optimizer.warmup_epochs,
+        "optimizer": optimizer.name,
+        "exclude": optimizer.exclude_norm_and_bias,
+        "number": published["number"],
+    }
+    for key, value in published.items():
+        assert found.get(key, getattr(method, key, None)) == value, key
+    assert optimizer.momentum == 0.9
+    assert optimizer.nesterov == (name == "supervised-cifar10")
+    assert experiment.backbone.width == 1
+    assert experiment.backbone.name == ("resnet50" if config.machine.data == "imagenet" else "resnet18")
+    assert experiment.backbone.stem == ("imagenet" if config.machine.data == "imagenet" else "cifar")
+
+
+def colors(spec: ViewSpec) -> tuple[float, ...]:
+    return (spec.jitter_p, spec.brightness, spec.contrast, spec.saturation, spec.hue, spec.grey_p)
+
+
+def test_augmentations_are_the_published_ones() -> None:
+    moco, byol, cifar = augmentations.MOCO_V2, augmentations.BYOL_SYMMETRIC, augmentations.SIMCLR_CIFAR10
+    assert colors(moco) == (0.8, 0.4, 0.4, 0.4, 0.1, 0.2)
+    assert colors(byol) == (0.8, 0.4, 0.4, 0.2, 0.1, 0.2)
+    assert colors(cifar) == (0.8, 0.4, 0.4, 0.4, 0.1, 0.2)
+    assert [spec.scale for spec in (moco, byol, cifar)] == [(0.2, 1), (0.08, 1), (0.08, 1)]
+    assert [spec.blur_p for spec in (moco, byol, cifar)] == [0.5, 0.5, 0]
+    assert [spec.solarize_p for spec in (moco, byol, cifar)] == [0, 0.2, 0]
+    assert byol.solarize_threshold == 128 / 255
+    assert {spec.blur_sigma for spec in (moco, byol)} == {(0.1, 2.0)}
+    assert {spec.flip_p for spec in (moco, byol, cifar)} == {0.5}
+    assert [spec.size for spec in (moco, byol, cifar)] == [224, 224, 32]
+    supervised = augmentations.SUPERVISED_CIFAR10
+    assert (supervised.crop, supervised.padding, supervised.flip_p) == ("padded", 4, 0.5)
+    assert colors(supervised) == (0, 0, 0, 0, 0, 0)
+    used = {name: RECIPES[name]().experiment.views[0].spec for name in PUBLISHED}
+    assert used == {
+        "moco-v2-plus-imagenet": moco,
+        "byol-imagenet": byol,
+        "moco-v2-plus-cifar10": cifar,
+        "byol-cifar10": cifar,
+        "supervised-cifar10": supervised,
+    }
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_docstrings_say_what_the_configs_hold(name: str) -> None:
+    config = RECIPES[name]()
+    experiment, optimizer = config.experiment, config.experiment.optimizer
+    text = " ".join((inspect.getdoc(RECIPES[name]) or "").split())
+    assert "Result: " in text
+    for batch in re.findall(r"batch (\d+)", text):
+        assert int(batch) == experiment.batch_size
+    for rate, batch in re.findall(r"lr ([\d.]+) x batch/(\d+)", text):
+        assert float(rate) / int(batch) * 256 == pytest.approx(optimizer.base_lr)
+    for rate in re.findall(r"lr ([\d.]*\d)(?![\d.]| x)", text):
+        assert float(rate) == pytest.approx(optimizer.base_lr * experiment.batch_size / 256)
+    for decay in re.findall(r"weight decay (\d[\de.-]*\d)", text):
+        assert float(decay) == optimizer.weight_decay
+    for warmup in re.findall(r"(\d+) epochs of warm-up", text):
+        assert float(warmup) == optimizer.warmup_epochs
+    epochs = re.findall(r"(\d+) epochs(?! of warm-up)", text)
+    assert not epochs or f"{experiment.epochs:g}" in epochs
+    for queue in re.findall(r"queue (\d+)", text):
+        assert int(queue) == experiment.method.queue_size  # type: ignore[union-attr]
+    if config.paper is not None and config.paper.number is not None:
+        stated = [float(value) for value in re.findall(r"top-1 (0\.\d+)", text)]
+        stated += [1 - float(error) / 100 for error in re.findall(r"error is ([\d.]+) %", text)]
+        assert all(value == pytest.approx(config.paper.number) for value in stated)
+
+
+def small_method(method: MethodConfig) -> MethodConfig:
+    if isinstance(method, MoCoConfig):
+        return replace(method, queue_size=64, hidden_dim=32, out_dim=16)
+    return replace(method, hidden_dim=32, out_dim=16) if isinstance(method, BYOLConfig) else method
+
+
+def reduced(experiment: Experiment) -> Experiment:
+    """The same run with a narrow encoder, 32-pixel views and four images a step."""
+    groups = tuple(replace(group, spec=replace(group.spec, size=32)) for group in experiment.views)
+    backbone = replace(experiment.backbone, width=0.0625)
+    return replace(
+        experiment, batch_size=4, views=groups, backbone=backbone, method=small_method(experiment.method)
+    )
+
+
+def noise(experiment: Experiment, step: int) -> Batch:
+    generator = torch.Generator().manual_seed(step)
+    size = experiment.batch_size
+    return Batch(
+        step=step,
+        epoch=0,
+        views=tuple(
+            torch.randn(group.num_views * size, 3, group.spec.size, group.spec.size, generator=generator)
+            for group in experiment.views
+        ),
+        sample_ids=torch.arange(size),
+        labels=torch.arange(size) % 10,
+        parameters=(),
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_takes_two_steps(name: str) -> None:
+    experiment = reduced(RECIPES[name]().experiment)
+    total_steps = 20 * STEPS_PER_EPOCH
+    method = build_method(
+        experiment.method,
+        experiment.backbone,
+        seed=experiment.seed,
+        total_steps=total_steps,
+        num_classes=10,
+        batch_size=experiment.batch_size,
+    ).train()
+    optimizer = build_optimizer(method, experiment.optimizer)
+    before = [weight.detach().clone() for weight in method.encoder.parameters()]
+    for step in (0, 1):
+        rate = learning_rate(step, experiment.optimizer, experiment.batch_size, STEPS_PER_EPOCH, total_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast("cpu", torch.bfloat16, enabled=experiment.precision == "bf16"):
+            loss, metrics = method(noise(experiment, step), step)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        method.after_step(step)
+        assert math.isfinite(loss.item())
+        assert all(math.isfinite(value.item()) for value in metrics.values())
+    after = list(method.encoder.parameters())
+    assert all(bool(weight.isfinite().all()) for weight in after)
+    assert sum(not torch.equal(old, new) for old, new in zip(before, after, strict=True)) > len(after) / 2
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_evaluation_sees_what_training_showed(name: str) -> None:
+    experiment = RECIPES[name]().experiment
+    spec = evaluation_spec(experiment.views[0].spec, experiment.center_fraction)
+    trained = experiment.views[0].spec
+    assert (spec.size, spec.mean, spec.std) == (trained.size, trained.mean, trained.std)
+    # whole images where they are as small as the views, the usual 224 of 256 otherwise
+    assert spec.center_fraction == (1.0 if spec.size == 32 else 0.875)

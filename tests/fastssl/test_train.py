@@ -1,0 +1,256 @@
+"""Whole runs in real processes: started, killed at random moments, stopped, started twice, gone on."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+
+ROOT = Path(__file__).parent.parent.parent
+CLASSES = ("circle", "disc", "square")
+SMALL = [
+    *("quickstart", "--batch-size", "16", "--epochs", "25", "--views.0.spec.size", "16"),
+    *("--backbone.width", "0.0625", "--method.queue-size", "64", "--method.hidden-dim", "32"),
+    *("--method.out-dim", "16", "--threads", "1", "--workers", "2", "--log-every", "3"),
+    *("--monitor-every", "10", "--checkpoint-minutes", "0.002"),
+]
+
+
+def write_images(folder: Path, count: int, seed: int) -> None:
+    """``count`` noisy JPEGs of 24 x 24 a class."""
+    generator = np.random.default_rng(seed)
+    for number, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = generator.integers(0, 255, (24, 24, 3), dtype=np.uint8)
+            pixels[..., number] //= 2
+            (folder / name / f"{i:03d}.jpg").write_bytes(simplejpeg.encode_jpeg(pixels, quality=90))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_images(folder / "train", 40, seed=0)
+    write_images(folder / "test", 10, seed=1)
+    return folder
+
+
+def command(*options: str | Path) -> list[str]:
+    return [sys.executable, "-m", "fastssl.train", *map(str, options)]
+
+
+def start(*options: str | Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(command(*options), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def run(*options: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command(*options), cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def wait_for_steps(process: "subprocess.Popen[str]", out: Path, steps: int) -> None:
+    """Return once the run has logged ``steps`` steps, or has ended."""
+    path = out / "metrics.jsonl"
+    while process.poll() is None:
+        lines = path.read_text().splitlines() if path.exists() else []
+        if lines and json.loads(lines[-1])["step"] >= steps:
+            return
+        time.sleep(0.02)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(out / "checkpoints/last.pt", weights_only=True)["method"]
+    return state
+
+
+def losses(out: Path) -> list[tuple[int, float]]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["loss"]) for row in rows if "loss" in row]
+
+
+def summary(out: Path) -> dict[str, object]:
+    values: dict[str, object] = json.loads((out / "summary.json").read_text())
+    return values
+
+
+def assert_same_run(left: Path, right: Path) -> None:
+    ours, theirs = weights(left), weights(right)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert losses(left) == losses(right)
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    done = run(*SMALL, "--data", data, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_a_run_leaves_what_the_house_reads(whole: Path) -> None:
+    found = summary(whole)
+    assert found["status"] == "finished"
+    assert found["steps_done"] == 7 * 25  # 120 images make 7 full batches of 16
+    assert found["epochs_done"] == 25
+    for key in ("images_per_s", "data_wait", "knn_top1", "knn_top1_untrained", "knn_top1_pixels"):
+        assert isinstance(found[key], float), key
+    for name in ("config.json", "metrics.jsonl", "views.png", "curves.png", "checkpoints/last.pt", "tb"):
+        assert (whole / name).exists(), name
+    assert [step for step, _ in losses(whole)] == [*range(3, 175, 3), 175]
+
+
+def test_a_finished_run_is_left_alone(whole: Path, data: Path) -> None:
+    before = (whole / "checkpoints/last.pt").stat().st_mtime_ns
+    done = run(*SMALL, "--data", data, "--out", whole)
+    assert done.returncode == 0
+    assert "finished" in done.stdout
+    assert (whole / "checkpoints/last.pt").stat().st_mtime_ns == before
+
+
+def test_another_config_is_refused_and_named(whole: Path, data: Path) -> None:
+    done = run(*SMALL, "--data", data, "--out", whole, "--optimizer.base-lr", "0.5", "--seed", "3")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "optimizer.base_lr" in done.stderr
+    assert "seed" in done.stderr
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sigkill_at_random_moments_changes_nothing(
+    whole: Path, data: Path, tmp_path: Path, seed: int
+) -> None:
+    moments = random.Random(seed)
+    out = tmp_path / "run"
+    progress = 0
+    for _ in range(3):
+        process = start(*SMALL, "--data", data, "--out", out)
+        progress += moments.randrange(1, 45)
+        wait_for_steps(process, out, progress)
+        time.sleep(moments.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "the run ended before it was killed: make it longer"
+    done = run(*SMALL, "--data", data, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "going on at step" in done.stderr
+    assert_same_run(out, whole)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_checkpoints_and_exits(
+    whole: Path, data: Path, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    out = tmp_path / "run"
+    process = start(*SMALL, "--data", data, "--out", out, "--checkpoint-minutes", "60")
+    wait_for_steps(process, out, 40)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status, errors
+    assert "Traceback" not in errors
+    found = summary(out)
+    assert found["status"] == "interrupted"
+    steps = found["steps_done"]
+    assert isinstance(steps, int)
+    assert 40 <= steps < 175
+    # machine settings may differ from one start to the next: they do not decide the result
+    assert run(*SMALL, "--data", data, "--out", out, "--workers", "1", "--prefetch", "1").returncode == 0
+    assert_same_run(out, whole)
+
+
+def test_a_second_start_is_refused_while_one_runs(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(*SMALL, "--data", data, "--out", out, "--epochs", "100000")
+    try:
+        wait_for_steps(process, out, 3)
+        second = run(*SMALL, "--data", data, "--out", out, "--epochs", "100000")
+        assert second.returncode == 2
+        assert second.stderr.startswith("error: another process is working in")
+        assert len(second.stderr.splitlines()) == 1
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small file system cannot be mounted here (needs root)")
+    try:
+        out = disk / "run"
+        process = start(*SMALL, "--data", data, "--out", out, "--epochs", "100000")
+        wait_for_steps(process, out, 30)
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        (disk / "ballast").write_bytes(bytes(max(0, free - 8192)))
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 2, errors
+        assert "Traceback" not in errors
+        last = errors.splitlines()[-1]
+        assert last.startswith("error: ")
+        assert "No space left" in last or "disk is full" in last
+        assert "intact" in last
+        step = torch.load(out / "checkpoints/last.pt", weights_only=True)["step"]
+        assert step >= 1
+        (disk / "ballast").unlink()
+        again = start(*SMALL, "--data", data, "--out", out, "--epochs", "100000")
+        wait_for_steps(again, out, step + 6)
+        assert again.poll() is None
+        again.kill()
+        again.communicate()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_gradient_accumulation_goes_on_exactly(data: Path, tmp_path: Path) -> None:
+    options = [
+        *SMALL,
+        "--data",
+        data,
+        "--accumulation-steps",
+        "2",
+        "--epochs",
+        "8",
+        "--checkpoint-minutes",
+        "60",
+    ]
+    assert run(*options, "--out", tmp_path / "whole").returncode == 0
+    process = start(*options, "--out", tmp_path / "cut")
+    wait_for_steps(process, tmp_path / "cut", 18)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert run(*options, "--out", tmp_path / "cut").returncode == 0
+    assert_same_run(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_undecodable_images_are_replaced_and_named(tmp_path: Path) -> None:
+    write_images(tmp_path / "data" / "train", 20, seed=0)
+    truncated = tmp_path / "data/train/disc/003.jpg"
+    truncated.write_bytes(truncated.read_bytes()[:200])
+    (tmp_path / "data/train/disc/007.jpg").write_bytes(b"this is no image")
+    options = [*SMALL, "--data", tmp_path / "data", "--epochs", "2", "--log-every", "1"]
+    done = run(*options, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    names = (tmp_path / "run/bad_images.txt").read_text()
+    assert "003.jpg" in names
+    assert "007.jpg" in names
+    assert summary(tmp_path / "run")["bad_images"] == 2
+    strict = run(*options, "--out", tmp_path / "strict", "--max-bad-images", "1")
+    assert strict.returncode == 2
+    assert "bad_images.txt" in strict.stderr.splitlines()[-1]
+    assert summary(tmp_path / "strict")["status"] == "failed"
