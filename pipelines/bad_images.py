@@ -23,7 +23,7 @@ class BadImages:
         self._lock = threading.Lock()
         self._names: set[str] = set()
         if path is not None and path.exists():
-            self._names = {line.split("\t")[0] for line in path.read_text().splitlines()}
+            self._names = {line.rsplit("\t", 1)[0] for line in path.read_text().splitlines()}
 
     def __len__(self) -> int:
         return len(self._names)

@@ -24,7 +24,7 @@ from pipelines.batch import Batch
 from pipelines.decode import UndecodableImageError, decode
 from pipelines.errors import UserError
 from pipelines.plan import Plan
-from pipelines.render.cpu import Workspace, pack_spec, render_views
+from pipelines.render.cpu import Workspace, render_constants, render_views
 from pipelines.sources import Source
 from pipelines.views import ViewGroup, draw
 
@@ -105,7 +105,7 @@ class ThreadedLoader:
         self._device = device or torch.device("cpu")
         self._workers = workers or len(os.sched_getaffinity(0))
         self._prefetch = prefetch
-        self._packed = tuple(pack_spec(group.spec) for group in groups)
+        self._constants = tuple(render_constants(group.spec, "float32") for group in groups)
         firsts = np.cumsum([0, *(group.num_views for group in groups)])
         self._view_numbers = tuple(
             range(first, first + group.num_views) for first, group in zip(firsts, groups, strict=False)
@@ -241,8 +241,8 @@ class ThreadedLoader:
             image = self._decode(number)
             if image is None:
                 number, image = self._substitute(job, int(i))
-            for packed, parameters, pixels in zip(self._packed, job.parameters, job.slot.pixels, strict=True):
-                render_views(image, parameters[:, i], packed, pixels[:, i], workspace)
+            for constants, table, pixels in zip(self._constants, job.parameters, job.slot.pixels, strict=True):
+                render_views(image, table, int(i), constants, pixels, workspace)
             if labels is not None:
                 job.slot.labels[i] = int(labels[number])
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from pipelines.errors import UserError
-from pipelines.order import batch_positions, permute
+from pipelines.order import BlockOrder, batch_positions, permute
+
+Order = Literal["random", "blocks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +22,12 @@ class Plan:
         batch_size: of the global batch, over all ranks.
         batches_per_epoch: global batches in an epoch.
         seed: of the order and of the views.
-        shuffle: the keyed order; False: the order of the source (evaluation).
+        shuffle: a keyed order; False: the order of the source (evaluation).
+        order: "random": every sample anywhere, for memory and solid-state disks. "blocks": read in large
+            sequential pieces and shuffled within a window, for slow storage (``order.BlockOrder``).
+        block_size: samples read in one run.
+        blocks_per_window: blocks shuffled together. Memory must hold two windows: with the defaults and
+            images of 110 KB, twice 1.8 GB.
         rank, world_size: this process takes its contiguous share of each global batch.
     """
 
@@ -28,6 +36,9 @@ class Plan:
     batches_per_epoch: int
     seed: int = 0
     shuffle: bool = True
+    order: Order = "random"
+    block_size: int = 128
+    blocks_per_window: int = 128
     rank: int = 0
     world_size: int = 1
 
@@ -36,6 +47,11 @@ class Plan:
             raise UserError(
                 f"batch size {self.batch_size} cannot be shared equally by {self.world_size} processes: "
                 f"choose a multiple of {self.world_size}"
+            )
+        if min(self.block_size, self.blocks_per_window) < 1:
+            raise UserError(
+                f"blocks of {self.block_size} samples, {self.blocks_per_window} in a window: both must be 1 "
+                "or more"
             )
 
     def positions(self, step: int) -> np.ndarray:
@@ -47,7 +63,19 @@ class Plan:
         """Numbers in the source at places of an epoch's order, int64 [B]."""
         if not self.shuffle:
             return positions
+        if self.order == "blocks":
+            return self.block_order(epoch).samples(positions)
         return permute(self.seed, epoch, self.count, positions)
+
+    def block_order(self, epoch: int) -> BlockOrder:
+        """The order "blocks" of an epoch: its samples, and the runs in which they are to be read."""
+        return BlockOrder(
+            seed=self.seed,
+            epoch=epoch,
+            count=self.count,
+            block_size=self.block_size,
+            blocks_per_window=self.blocks_per_window,
+        )
 
 
 def evaluation_plan(count: int, batch_size: int, *, shuffle: bool = False) -> Plan:

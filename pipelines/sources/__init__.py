@@ -30,10 +30,11 @@ def open_source(where: str, split: Split) -> Source:
         UserError: nothing there, or nothing that can be read.
     """
     cache = cache_folder()
-    if where.split(":")[0] == "scenes":
+    name, _, variant = where.partition(":")
+    if name == "scenes":
         from pipelines.sources.scenes import open_scenes  # its kernels take a while to load
 
-        return open_scenes(split, cache)
+        return open_scenes(split, cache, variant)
     path = Path(where).expanduser()
     if path.is_dir():
         if any(path.glob("*.tar")) and not holds_images(path):

@@ -1,0 +1,145 @@
+"""The last steps of a view: solarize, colour space, normalisation, Cutout, and the output's number format."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numba import njit
+
+from pipelines.render.fixed_point import WHITE, at, bfloat_bits, half_bits
+from pipelines.render.reference import XYZ_FROM_RGB
+from pipelines.views import ViewSpec
+
+NumberFormat = Literal["uint8", "float32", "float16", "bfloat16"]
+NUMBER_BYTES = (1, 4, 2, 2)
+_UINT8, _FLOAT32, _FLOAT16, _BFLOAT16 = range(4)
+
+# One record: what of a ViewSpec the last steps need.
+FINISH = np.dtype(
+    [
+        ("size", "i4"),  # side of the view, pixels
+        ("format", "i4"),  # place in NumberFormat
+        ("lab", "i4"),  # 1: CIE L*a*b*
+        ("scale", "f4", (3,)),  # of each channel: normalised = value * scale + shift, value in [0, WHITE]
+        ("shift", "f4", (3,)),
+        ("hole", "u1", (3,)),  # the level of each channel that is nearest to 0 once normalised
+        ("unused", "u1"),
+    ]
+)
+
+# Tables of IEC 61966-2-1's transfer function and of CIE 15's cube root with its linear part, as in
+# ``reference.to_lab``. Read with linear interpolation they are within 1e-5 of the functions.
+_KNOTS = 4096
+_ARGUMENT = np.linspace(0, 1, _KNOTS + 1)
+_LINEAR = np.where(_ARGUMENT <= 0.04045, _ARGUMENT / 12.92, ((_ARGUMENT + 0.055) / 1.055) ** 2.4)
+_ROOT = np.where(
+    _ARGUMENT > (6 / 29) ** 3, np.cbrt(_ARGUMENT), _ARGUMENT / (3 * (6 / 29) ** 2) + 4 / 29
+)
+_LINEAR, _ROOT = _LINEAR.astype(np.float32), _ROOT.astype(np.float32)
+_XYZ = np.array(XYZ_FROM_RGB, np.float32)
+
+
+def pack(spec: ViewSpec, number_format: NumberFormat) -> np.ndarray:
+    """The constants of the last steps: FINISH [1]."""
+    constants = np.zeros(1, FINISH)
+    constants["size"] = spec.size
+    constants["format"] = get_args(NumberFormat).index(number_format)
+    constants["lab"] = spec.color_space == "lab"
+    constants["scale"] = 1 / (float(WHITE) * np.array(spec.std))
+    constants["shift"] = -np.array(spec.mean) / np.array(spec.std)
+    constants["hole"] = np.clip(np.round(255 * np.array(spec.mean)), 0, 255)
+    return constants
+
+
+@njit(cache=True, nogil=True)
+def solarize(words, plane, pixels, threshold):  # type: ignore[no-untyped-def]
+    """Invert the values of at least ``threshold`` (of 1) in the plane at word ``plane``."""
+    least = np.uint16(np.ceil(threshold * WHITE - 0.5))
+    for x in range(pixels):
+        value = min(words[at(plane + x)], WHITE)
+        words[at(plane + x)] = np.uint16(WHITE - value) if value >= least else value
+
+
+@njit(cache=True, nogil=True)
+def to_lab(words, planes, plane_words, pixels):  # type: ignore[no-untyped-def]
+    """RGB to L / 100, (a + 128) / 255, (b + 128) / 255, in place, as ``reference.to_lab``."""
+    for x in range(pixels):
+        first = planes + x
+        second, third = first + plane_words, first + 2 * plane_words
+        red = _look_up(_LINEAR, np.float32(words[at(first)]) / np.float32(WHITE))
+        green = _look_up(_LINEAR, np.float32(words[at(second)]) / np.float32(WHITE))
+        blue = _look_up(_LINEAR, np.float32(words[at(third)]) / np.float32(WHITE))
+        fx = _look_up(_ROOT, _XYZ[0, 0] * red + _XYZ[0, 1] * green + _XYZ[0, 2] * blue)
+        fy = _look_up(_ROOT, _XYZ[1, 0] * red + _XYZ[1, 1] * green + _XYZ[1, 2] * blue)
+        fz = _look_up(_ROOT, _XYZ[2, 0] * red + _XYZ[2, 1] * green + _XYZ[2, 2] * blue)
+        words[at(first)] = np.uint16((116 * fy - 16) / 100 * WHITE + 0.5)
+        words[at(second)] = np.uint16((500 * (fx - fy) + 128) / 255 * WHITE + 0.5)
+        words[at(third)] = np.uint16((200 * (fy - fz) + 128) / 255 * WHITE + 0.5)
+
+
+@njit(cache=True, inline="always")
+def _look_up(table, argument):  # type: ignore[no-untyped-def]
+    """A table's function of an argument that is clamped to [0, 1]."""
+    place = min(max(argument, np.float32(0)), np.float32(1)) * np.float32(_KNOTS)
+    knot = min(np.int64(place), _KNOTS - 1)
+    below = table[at(knot)]
+    return below + (place - np.float32(knot)) * (table[at(knot + 1)] - below)
+
+
+@njit(cache=True, nogil=True)
+def write(words, planes, constants, row, out):  # type: ignore[no-untyped-def]
+    """Three planes as the pixels of a finished view, its hole cut.
+
+    Args:
+        words: uint16 vector.
+        planes: the first word of each channel's plane, three integers.
+        constants: a FINISH record.
+        row: of VIEW_PARAMETERS; gives the hole.
+        out: uint8 [S * S * 3 * bytes of a number], the view's memory.
+    """
+    pixels = constants.size * constants.size
+    if constants.format == _UINT8:
+        for x in range(pixels):
+            for channel in range(3):
+                level = np.uint16(words[at(planes[channel] + x)] + np.uint16(64)) >> np.uint16(7)
+                out[at(3 * x + channel)] = level
+        _cut(row, constants.size, out, constants.hole)
+        return
+    black = np.zeros(3, np.uint8)
+    scale = (constants.scale[0], constants.scale[1], constants.scale[2])
+    shift = (constants.shift[0], constants.shift[1], constants.shift[2])
+    if constants.format == _FLOAT32:
+        floats = out.view(np.float32)
+        for x in range(pixels):
+            for channel in range(3):
+                value = words[at(planes[channel] + x)]
+                floats[at(3 * x + channel)] = _normalize(value, scale[channel], shift[channel])
+        _cut(row, constants.size, floats, black)
+        return
+    bits = out.view(np.uint16)
+    if constants.format == _FLOAT16:
+        for x in range(pixels):
+            for channel in range(3):
+                value = _normalize(words[at(planes[channel] + x)], scale[channel], shift[channel])
+                bits[at(3 * x + channel)] = half_bits(value)
+    else:
+        for x in range(pixels):
+            for channel in range(3):
+                value = _normalize(words[at(planes[channel] + x)], scale[channel], shift[channel])
+                bits[at(3 * x + channel)] = bfloat_bits(value)
+    _cut(row, constants.size, bits, black)
+
+
+@njit(cache=True, inline="always")
+def _normalize(value, scale, shift):  # type: ignore[no-untyped-def]
+    return np.float32(min(value, WHITE)) * scale + shift
+
+
+@njit(cache=True)
+def _cut(row, size, numbers, hole):  # type: ignore[no-untyped-def]
+    """Cutout: fill the row's square hole, clipped at the border."""
+    for y in range(max(row.cutout_top, 0), min(row.cutout_top + row.cutout_size, size)):
+        for x in range(max(row.cutout_left, 0), min(row.cutout_left + row.cutout_size, size)):
+            for channel in range(3):
+                numbers[at(3 * (y * size + x) + channel)] = hole[channel]

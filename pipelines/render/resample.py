@@ -1,0 +1,288 @@
+"""Crop, resize and mirror: antialiased bilinear resampling in fixed point.
+
+The weights are those of PyTorch's ``interpolate(mode="bilinear", antialias=True)``: a triangle as wide as
+the scale, at least 1, normalised over the taps inside the box. Only the pixels of the box are read: source
+rows are split into their three colours as they are first needed, and wait in a ring that holds as many
+rows as the vertical filter has taps. The horizontal filter, the dearer one, runs on whichever side has
+fewer rows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from pipelines.render.fixed_point import HAS_PERMUTE, LANES, WINDOW, at, blend_lanes, multiply_high, padded
+
+_MOST_NARROW_TAPS = 32  # beyond, what each 16-bit product loses could add up to more than a quarter level
+_ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
+_SIXTEEN, _ROUND = np.uint32(16), np.uint32(1 << 15)
+
+
+class _Plan(NamedTuple):
+    """Where everything lies in the vector of words, and how the filters run."""
+
+    size: int  # side of the output
+    taps_x: int
+    taps_y: int
+    step: int  # outputs of one ``blend_lanes``; 0: singly
+    columns_first: bool
+    first_x: int  # [wide]: the first source column of each output; then the rows'
+    first_y: int
+    weights_x: int  # [taps_x, wide]
+    weights_y: int  # [taps_y, wide]
+    wide: int
+    row: int  # one row of three planes of the source's width
+    row_plane: int
+    ring: int  # [taps_y] rows of three planes, of the source's width or the output's
+    ring_row: int
+    ring_plane: int
+    sums: int  # one row of uint32, also the float32 scratch of the weights
+    end: int
+
+
+@njit(cache=True)
+def plan(height: int, width: int, size: int, start: int) -> _Plan:
+    """Lay out the scratch for resizing a box of height x width to size x size, from word ``start`` on.
+
+    The scratch ends before word ``.end``.
+    """
+    wide, row_plane = padded(size), padded(width) + LANES
+    taps_x, taps_y = _tap_count(width, size), _tap_count(height, size)
+    columns_first = height <= size
+    ring_plane = wide + LANES if columns_first else row_plane
+    row_words, ring_row = 3 * row_plane + WINDOW, 3 * ring_plane + WINDOW
+    first_x = start
+    first_y = first_x + wide
+    weights_x = first_y + wide
+    weights_y = weights_x + taps_x * wide
+    row = weights_y + taps_y * wide
+    ring = row + row_words
+    sums = ring + taps_y * ring_row
+    return _Plan(
+        size,
+        taps_x,
+        taps_y,
+        _lanes_a_block(width / size, taps_x),
+        columns_first,
+        first_x,
+        first_y,
+        weights_x,
+        weights_y,
+        wide,
+        row,
+        row_plane,
+        ring,
+        ring_row,
+        ring_plane,
+        sums,
+        sums + max(2 * ring_row, 6 * wide),
+    )
+
+
+@njit(cache=True, nogil=True)
+def resample(image, top, left, height, width, mirror, plan, words, planes, plane_words):  # type: ignore[no-untyped-def]
+    """Resize a box of an image to a square, in three planes.
+
+    Args:
+        image: uint8 [H, W, 3], C-contiguous.
+        top, left, height, width: the box, in pixels; the image is black outside its borders.
+        mirror: left to right.
+        plan: of the same height and width; gives the square's side, S.
+        words: uint16 vector of scratch and output.
+        planes: the output begins here, at planes + plane * plane_words + y * S + x; each plane must be
+            followed by 32 words that may be overwritten.
+        plane_words: from one plane to the next.
+    """
+    pixels = image.reshape(-1)
+    floats, sums = words[plan.sums :].view(np.float32), words[plan.sums :].view(np.uint32)
+    _fill_taps(width, plan.size, mirror, plan.taps_x, plan.first_x, plan.weights_x, plan.wide, words, floats)
+    _fill_taps(height, plan.size, False, plan.taps_y, plan.first_y, plan.weights_y, plan.wide, words, floats)
+    loaded = 0
+    for y in range(plan.size):
+        start = np.int64(words[at(plan.first_y + y)])
+        while loaded < start + plan.taps_y:
+            slot = plan.ring + loaded % plan.taps_y * plan.ring_row
+            row = plan.row if plan.columns_first else slot
+            _load_row(pixels, image.shape, top + loaded, left, width, words, row, plan.row_plane)
+            if plan.columns_first:
+                _blend_columns(plan, words, row, slot, plan.ring_plane)
+            loaded += 1
+        out = planes + y * plan.size
+        if plan.columns_first:
+            for plane in range(3):
+                _blend_rows(
+                    plan, y, start, words, sums, plane * plan.ring_plane, out + plane * plane_words, plan.size
+                )
+        else:
+            _blend_rows(plan, y, start, words, sums, 0, plan.row, 3 * plan.row_plane - LANES)
+            _blend_columns(plan, words, plan.row, out, plane_words)
+
+
+@njit(cache=True)
+def _tap_count(source: int, size: int) -> int:
+    """The most source pixels under the triangle of one output pixel."""
+    return min(source, math.ceil(2 * max(1.0, source / size)))
+
+
+@njit(cache=True)
+def _lanes_a_block(scale: float, taps: int) -> int:
+    """How many outputs one ``blend_lanes`` can give: a power of 2, or 0 where it cannot be used."""
+    if not HAS_PERMUTE or taps > _MOST_NARROW_TAPS:
+        return 0
+    lanes = LANES
+    while math.ceil((lanes - 1) * scale) + taps > WINDOW:
+        lanes //= 2
+    return lanes
+
+
+@njit(cache=True)
+def _fill_taps(source, size, mirror, taps, first, weights, count, words, scratch):  # type: ignore[no-untyped-def]
+    """For each output place, its first source pixel and the weights of this and the following ones.
+
+    Args:
+        source, size: pixels before and after.
+        mirror: places are counted from the far end.
+        taps: of ``_tap_count``.
+        first: word where the first pixels are written, [count]; places beyond ``size`` repeat the last.
+        weights: word where the weights are written, [taps, count]. Each place's add up to 65536, but a
+            single weight of 65536 is 65535.
+        count: places, at least ``size``.
+        words: uint16 vector.
+        scratch: float32, at least [3 * count].
+    """
+    scale = source / size
+    support = max(1.0, scale)
+    slope = np.float32(1 / support)
+    offset, total, running = scratch[:count], scratch[count : 2 * count], scratch[2 * count : 3 * count]
+    for x in range(count):
+        place = min(x, size - 1)
+        center = ((size - 1 - place if mirror else place) + 0.5) * scale
+        pixel = min(max(math.floor(center - support + 0.5), 0), source - taps)
+        words[at(first + x)] = pixel
+        offset[x] = pixel + 0.5 - center
+        total[x] = running[x] = _ZERO
+    for tap in range(taps):
+        for x in range(count):
+            total[x] += max(_ONE - abs(offset[x] + np.float32(tap)) * slope, _ZERO)
+    for x in range(count):
+        total[x] = np.float32(65536) / total[x]
+    for tap in range(taps):
+        out = weights + tap * count
+        for x in range(count):
+            # Rounding the running sum, not the weights, makes them add up exactly.
+            before = running[x]
+            after = before + total[x] * max(_ONE - abs(offset[x] + np.float32(tap)) * slope, _ZERO)
+            running[x] = after
+            words[at(out + x)] = min(np.int32(after + _HALF) - np.int32(before + _HALF), 65535)
+
+
+@njit(cache=True)
+def _load_row(pixels, shape, y, left, width, words, row, plane_words):  # type: ignore[no-untyped-def]
+    """Columns [left, left + width) of an image's row as three planes of fixed-point values."""
+    rows, columns, _ = shape
+    begin, end = max(left, 0), min(left + width, columns)
+    count = end - begin
+    inside = 0 <= y < rows and count > 0
+    if not inside or count < width:
+        for x in range(3 * plane_words):
+            words[at(row + x)] = 0
+        if not inside:
+            return
+    else:  # whole vectors: what follows the box in memory is loaded too, and has no weight
+        count = min(padded(width), (rows - y) * columns - begin)
+    source = 3 * (y * columns + begin)
+    red = row + begin - left
+    green, blue = red + plane_words, red + 2 * plane_words
+    for x in range(count):
+        words[at(red + x)] = np.uint16(pixels[at(source + 3 * x)]) << np.uint16(7)
+        words[at(green + x)] = np.uint16(pixels[at(source + 3 * x + 1)]) << np.uint16(7)
+        words[at(blue + x)] = np.uint16(pixels[at(source + 3 * x + 2)]) << np.uint16(7)
+
+
+@njit(cache=True)
+def _blend_rows(plan, y, start, words, sums, skip, out, count):  # type: ignore[no-untyped-def]
+    """The vertical filter of output row y: ``count`` words, from word ``skip`` of the ring's rows, to ``out``."""
+    taps, weights = plan.taps_y, plan.weights_y + y
+    if taps > _MOST_NARROW_TAPS:
+        for x in range(count):
+            sums[x] = _ROUND
+        for tap in range(taps):
+            row = plan.ring + (start + tap) % taps * plan.ring_row + skip
+            weight = np.uint32(words[at(weights + tap * plan.wide)])
+            for x in range(count):
+                sums[x] += np.uint32(np.uint32(words[at(row + x)]) * weight)
+        for x in range(count):
+            words[at(out + x)] = sums[x] >> _SIXTEEN
+        return
+    ring = plan.ring + skip
+    for tap in range(0, taps, 4):
+        _blend_four(
+            words,
+            out,
+            count,
+            ring + (start + tap) % taps * plan.ring_row,
+            ring + (start + tap + 1) % taps * plan.ring_row,
+            ring + (start + tap + 2) % taps * plan.ring_row,
+            ring + (start + tap + 3) % taps * plan.ring_row,
+            weights + tap * plan.wide,
+            plan.wide,
+            taps - tap,
+            np.uint16(0 if tap > 0 else taps // 2),
+            np.uint16(0xFFFF if tap > 0 else 0),
+        )
+
+
+@njit(cache=True)
+def _blend_four(words, out, count, a, b, c, d, weights, stride, taps, bias, keep):  # type: ignore[no-untyped-def]
+    """``out = bias + (out & keep) +`` the weighted sum of up to four rows; a, b, c and d always exist."""
+    weight_a = words[at(weights)]
+    weight_b = words[at(weights + stride)] if taps > 1 else np.uint16(0)
+    weight_c = words[at(weights + 2 * stride)] if taps > 2 else np.uint16(0)
+    weight_d = words[at(weights + 3 * stride)] if taps > 3 else np.uint16(0)
+    for x in range(count):
+        value = np.uint16(bias + np.uint16(words[at(out + x)] & keep))
+        value = np.uint16(value + multiply_high(words[at(a + x)], weight_a))
+        value = np.uint16(value + multiply_high(words[at(b + x)], weight_b))
+        value = np.uint16(value + multiply_high(words[at(c + x)], weight_c))
+        words[at(out + x)] = np.uint16(value + multiply_high(words[at(d + x)], weight_d))
+
+
+@njit(cache=True)
+def _blend_columns(plan, words, row, out, out_plane):  # type: ignore[no-untyped-def]
+    """The horizontal filter of the three planes of ``row``."""
+    size = plan.size
+    if plan.step == 0:
+        for plane in range(3):
+            _blend_columns_singly(plan, words, row + plane * plan.row_plane, out + plane * out_plane)
+        return
+    for block in range((size + plan.step - 1) // plan.step):
+        x = block * plan.step
+        last = min(x + plan.step, size) - 1
+        base = min(words[at(plan.first_x + x)], words[at(plan.first_x + last)])  # mirrored: the last
+        blend_lanes(
+            words,
+            row,
+            plan.row_plane,
+            base,
+            plan.first_x + x,
+            plan.weights_x + x,
+            plan.wide,
+            plan.taps_x,
+            out + x,
+            out_plane,
+        )
+
+
+@njit(cache=True)
+def _blend_columns_singly(plan, words, row, out):  # type: ignore[no-untyped-def]
+    for x in range(plan.size):
+        total = _ROUND
+        start = row + np.int64(words[at(plan.first_x + x)])
+        for tap in range(plan.taps_x):
+            weight = np.uint32(words[at(plan.weights_x + tap * plan.wide + x)])
+            total += np.uint32(np.uint32(words[at(start + tap)]) * weight)
+        words[at(out + x)] = total >> _SIXTEEN
