@@ -65,12 +65,15 @@ class Experiment:
     def __post_init__(self) -> None:
         if not 0 < self.epochs < math.inf:
             raise UserError(f"epochs must be positive, not {self.epochs}")
-        if self.batch_size < 2:
-            raise UserError(f"batch size must be at least 2 for batch normalisation, not {self.batch_size}")
         if self.accumulation_steps < 1 or self.batch_size % self.accumulation_steps:
             raise UserError(
                 f"batch size {self.batch_size} must be a multiple of the accumulation steps, "
                 f"not {self.accumulation_steps}"
+            )
+        if self.batch_size // self.accumulation_steps < 2:
+            raise UserError(
+                f"batch normalisation needs at least 2 images a micro-batch, "
+                f"not batch size {self.batch_size} in {self.accumulation_steps}"
             )
         if not 0 < self.center_fraction <= 1:
             raise UserError(f"center fraction must lie in (0, 1], not {self.center_fraction}")

@@ -7,6 +7,7 @@ What is loaded depends on (seed, step) alone, so the whole state of a loader is 
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import deque
@@ -51,10 +52,9 @@ class Loader(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _Slot:
-    """The reused memory of one batch, and the tasks that fill it."""
+    """The reused memory of one batch."""
 
-    views: tuple[torch.Tensor, ...]  # a group each, [K * B, 3, S, S] channels-last
-    pixels: tuple[np.ndarray, ...]  # the same memory, [K, B, S, S, 3]
+    views: tuple[torch.Tensor, ...]  # a group each, float32 [K, B, S, S, 3]
     labels: torch.Tensor
 
 
@@ -65,6 +65,7 @@ class _Job:
     step: int
     epoch: int
     slot: _Slot
+    views: tuple[torch.Tensor, ...]  # as much of the slot's as the batch fills, [K, B, S, S, 3]
     positions: np.ndarray
     numbers: np.ndarray
     parameters: tuple[np.ndarray, ...]
@@ -162,15 +163,14 @@ class ThreadedLoader:
 
     def _new_slot(self) -> _Slot:
         share = self._plan.batch_size // self._plan.world_size
-        views, pixels = [], []
-        for group in self._groups:
-            size = group.spec.size
-            memory = torch.empty(
-                group.num_views, share, size, size, 3, pin_memory=self._device.type == "cuda"
+        views = tuple(
+            torch.empty(
+                (group.num_views, share, group.spec.size, group.spec.size, 3),
+                pin_memory=self._device.type == "cuda",
             )
-            views.append(memory.flatten(0, 1).permute(0, 3, 1, 2))
-            pixels.append(memory.numpy())
-        return _Slot(tuple(views), tuple(pixels), torch.empty(share, dtype=torch.int64))
+            for group in self._groups
+        )
+        return _Slot(views, torch.empty(share, dtype=torch.int64))
 
     def _start_jobs(self) -> None:
         step = self._under_way[-1][0].step + 1 if self._under_way else self._next_step
@@ -210,22 +210,20 @@ class ThreadedLoader:
             )
             for group, views in zip(self._groups, self._view_numbers, strict=True)
         )
-        return _Job(step, epoch, slot, positions, numbers, parameters)
+        views = tuple(_first_samples(memory, len(positions)) for memory in slot.views)
+        return _Job(step, epoch, slot, views, positions, numbers, parameters)
 
     def _hand_over(self, job: _Job) -> Batch:
-        count = len(job.positions)
-        views = job.slot.views
-        if count < len(job.slot.labels):  # the last batch of an evaluation
-            views = tuple(
-                torch.cat([part[:count] for part in view.split(len(job.slot.labels))]) for view in views
-            )
-        labels = job.slot.labels[:count].clone() if self._source.index.labels is not None else None
+        labels = job.slot.labels[: len(job.positions)].clone()
         return Batch(
             step=job.step,
             epoch=job.epoch,
-            views=tuple(view.to(self._device) for view in views),
+            views=tuple(
+                view.flatten(0, 1).permute(0, 3, 1, 2).to(self._device)  # channels-last
+                for view in job.views
+            ),
             sample_ids=torch.from_numpy(self._source.index.sample_ids[job.numbers]).to(self._device),
-            labels=labels.to(self._device) if labels is not None else None,
+            labels=labels.to(self._device) if self._source.index.labels is not None else None,
             parameters=job.parameters,
         )
 
@@ -236,13 +234,14 @@ class ThreadedLoader:
         if workspace is None:
             workspace = self._workspace.value = Workspace()
         labels = self._source.index.labels
+        outputs = [views.numpy() for views in job.views]
         for i in share:
             number = int(job.numbers[i])
             image = self._decode(number)
             if image is None:
                 number, image = self._substitute(job, int(i))
-            for constants, table, pixels in zip(self._constants, job.parameters, job.slot.pixels, strict=True):
-                render_views(image, table, int(i), constants, pixels, workspace)
+            for constants, table, out in zip(self._constants, job.parameters, outputs, strict=True):
+                render_views(image, table, int(i), constants, out, workspace)
             if labels is not None:
                 job.slot.labels[i] = int(labels[number])
 
@@ -283,3 +282,9 @@ class ThreadedLoader:
                 )
             return number, image
         raise UserError(f"none of the {self._plan.count} images can be decoded")
+
+
+def _first_samples(memory: torch.Tensor, count: int) -> torch.Tensor:
+    """A contiguous [K, count, S, S, 3] at the beginning of [K, B, S, S, 3]: an evaluation's last batch."""
+    shape = (len(memory), count, *memory.shape[2:])
+    return memory.flatten()[: math.prod(shape)].view(shape)

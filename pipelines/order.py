@@ -1,8 +1,9 @@
 """Which samples form a global batch: keyed orders that are computed, never stored.
 
-Random: position p of epoch e holds sample ``permute(seed, e, n, p)``, a bijection of [0, n): a Feistel network
-of twelve rounds over the smallest even number of bits that holds n, walked until it lands below n (Black and
-Rogaway, "Ciphers with arbitrary finite domains", 2002). O(1) memory for any n; resuming is one integer.
+Random: position p of epoch e holds sample ``permute(seed, e, n, p)``, a bijection of [0, n): a Feistel
+network of twelve rounds over the smallest even number of bits that holds n, walked until it lands below n
+(Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). O(1) memory for any n; resuming is one
+integer.
 
 Blocks, for slow storage: ``BlockOrder``. The samples are cut into blocks of neighbours, the blocks are
 permuted, a window of them at a time is read in whole runs, and within the window the samples are permuted
@@ -96,9 +97,9 @@ def permute(seed: int, epoch: int, count: int, positions: np.ndarray) -> np.ndar
 class BlockOrder:
     """The order of one epoch for slow storage: shuffled within windows of whole blocks.
 
-    Block b is the samples from ``b * block_size`` on; the last one may be short. A keyed permutation deals the
-    blocks to slots; each ``blocks_per_window`` slots in turn form a window, the last of which may have fewer.
-    The positions of a window hold the samples of its blocks and no others, in a keyed permutation.
+    Block b is the samples from ``b * block_size`` on; the last one may be short. A keyed permutation deals
+    the blocks to slots; each ``blocks_per_window`` slots in turn form a window, the last of which may have
+    fewer. The positions of a window hold the samples of its blocks and no others, in a keyed permutation.
 
     Attributes:
         seed, epoch: the keys.
@@ -121,10 +122,10 @@ class BlockOrder:
 
     def window(self, position: int) -> int:
         """The window that a position lies in, from 0."""
-        return int(_slot_of(_layout(*self._keys()), position)) // self.blocks_per_window
+        return int(_slot_at(*self._keys(), position)) // self.blocks_per_window
 
     def runs(self, window: int) -> np.ndarray:
-        """The blocks of a window in the order of the source, int64 [W, 2]: first sample, and past the last."""
+        """The blocks of a window in the source's order, int64 [W, 2]: first sample, and past the last."""
         blocks = -(-self.count // self.block_size)
         first = window * self.blocks_per_window
         slots = np.arange(first, min(first + self.blocks_per_window, blocks))
@@ -191,6 +192,11 @@ def _permute_in_windows(
         slot = _slot_of(layout, place)
         block = _forward(layout.block_state, layout.blocks, slot)
         out[i] = block * block_size + place - _begin_of(layout, slot)
+
+
+@njit(cache=True)
+def _slot_at(seed: int, epoch: int, count: int, block_size: int, position: int) -> int:
+    return _slot_of(_layout(seed, epoch, count, block_size), position)
 
 
 @njit(cache=True, nogil=True)

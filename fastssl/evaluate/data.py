@@ -9,7 +9,7 @@ import numpy as np
 from pipelines.errors import UserError
 from pipelines.keys import stable_id
 from pipelines.order import permute
-from pipelines.sources import NoSplitError, Source, open_source
+from pipelines.sources import Index, NoSplitError, Source, open_source
 from pipelines.sources.subset import Subset, hold_out
 
 HELD_OUT_SHARE = 0.2
@@ -41,7 +41,7 @@ def labelled_data(where: str, largest_bank: int | None = None) -> LabelledData:
         largest_bank: keep at most so many bank images, chosen by a keyed permutation.
 
     Raises:
-        UserError: the source has no classes, or those of its splits differ.
+        UserError: the source has no classes, or its test images others than its training images.
     """
     train = open_source(where, "train")
     if train.index.labels is None:
@@ -51,14 +51,26 @@ def labelled_data(where: str, largest_bank: int | None = None) -> LabelledData:
     try:
         test = open_source(where, "test")
         queries_are = "test split"
+        _refuse_other_classes(where, train.index, test.index)
     except NoSplitError:
         train, test = hold_out(train, HELD_OUT_SHARE)
         queries_are = f"held-out {HELD_OUT_SHARE:.0%} of the images, seen in pre-training"
-    if test.index.class_names != train.index.class_names:
-        raise UserError(f"the training and test images of {where} do not have the same class folders")
     if not len(train.index) or not len(test.index):
         raise UserError(f"{where} has too few images to hold some out: {len(train.index) + len(test.index)}")
     if largest_bank is not None and len(train.index) > largest_bank:
         chosen = permute(stable_id("bank"), 0, len(train.index), np.arange(largest_bank))
         train = Subset(train, np.sort(chosen))
     return LabelledData(bank=train, queries=test, queries_are=queries_are)
+
+
+def _refuse_other_classes(where: str, train: Index, test: Index) -> None:
+    if test.labels is None:
+        raise UserError(f"the test images of {where} have no classes: put them into one folder a class")
+    known = set(train.labels.tolist()) if train.labels is not None else set()
+    for label in np.unique(test.labels).tolist():
+        name = test.class_names[label]
+        if label not in known or name != train.class_names[label]:
+            raise UserError(
+                f"the test images of {where} have a class that its training images lack, "
+                f"or number otherwise: {name}; give both splits the same classes"
+            )

@@ -14,14 +14,14 @@ from numba import njit
 
 from pipelines.render.fixed_point import at, multiply_high, padded
 
-_GROUP = 4  # pairs of taps in one pass over a row; kernels are filled up with zeros to whole groups
+_GROUP = 4  # pairs of taps in one pass over a row; the last one may have two
 
 
 @njit(cache=True)
 def blur_words(sigma: float, size: int) -> int:
     """The uint16 words of scratch that ``blur`` needs."""
     radius = _radius(sigma, size)
-    reach = _whole_groups(radius)
+    reach = _even(radius)
     return padded(reach + 1) + padded(3 * (size + 2 * reach)) * (2 * radius + 2) + padded(2 * reach)
 
 
@@ -41,7 +41,7 @@ def blur(words, planes, plane_words, count, size, sigma, scratch):  # type: igno
     radius = _radius(sigma, size)
     if radius < 1:
         return
-    kernel, reach = scratch, _whole_groups(radius)
+    kernel, reach = scratch, _even(radius)
     _fill_kernel(sigma, radius, reach, words, kernel)
     slots = 2 * radius + 1
     plane_row = size + 2 * reach
@@ -73,8 +73,9 @@ def _radius(sigma: float, size: int) -> int:
 
 
 @njit(cache=True)
-def _whole_groups(radius: int) -> int:
-    return (radius + _GROUP - 1) // _GROUP * _GROUP
+def _even(radius: int) -> int:
+    """The length of a kernel's side: whole pairs of taps, the last of which may be zero."""
+    return (radius + 1) // 2 * 2
 
 
 @njit(cache=True)
@@ -150,7 +151,7 @@ def _rows_at(ring, ring_row, slots, y, distance, size):  # type: ignore[no-untyp
 
 @njit(cache=True)
 def _add_pairs(words, out, count, center, a, b, c, d, e, f, g, h, kernel, i, reach):  # type: ignore[no-untyped-def]
-    """Add four pairs of rows, each times its weight, to ``out``; the first time, to the weighted centre.
+    """Add two or four pairs of rows, each times its weight, to ``out``; first of all, to the weighted centre.
 
     A pair's sum fits into 16 bits: 2 * WHITE < 65536.
     """
@@ -159,6 +160,15 @@ def _add_pairs(words, out, count, center, a, b, c, d, e, f, g, h, kernel, i, rea
     bias = np.uint16(reach // 2 if begin else 0)  # half of what rounding down loses at most
     weight_0 = words[at(kernel)] if begin else np.uint16(0)
     weight_1, weight_2 = words[at(kernel + i)], words[at(kernel + i + 1)]
+    if reach - i < 2:
+        for x in range(count):
+            value = np.uint16(bias + np.uint16(words[at(out + x)] & keep))
+            value = np.uint16(value + multiply_high(words[at(center + x)], weight_0))
+            pair = np.uint16(words[at(a + x)] + words[at(b + x)])
+            value = np.uint16(value + multiply_high(pair, weight_1))
+            pair = np.uint16(words[at(c + x)] + words[at(d + x)])
+            words[at(out + x)] = np.uint16(value + multiply_high(pair, weight_2))
+        return
     weight_3, weight_4 = words[at(kernel + i + 2)], words[at(kernel + i + 3)]
     for x in range(count):
         value = np.uint16(bias + np.uint16(words[at(out + x)] & keep))

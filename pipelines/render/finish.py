@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numba import njit
@@ -33,15 +33,20 @@ FINISH = np.dtype(
 _KNOTS = 4096
 _ARGUMENT = np.linspace(0, 1, _KNOTS + 1)
 _LINEAR = np.where(_ARGUMENT <= 0.04045, _ARGUMENT / 12.92, ((_ARGUMENT + 0.055) / 1.055) ** 2.4)
-_ROOT = np.where(
-    _ARGUMENT > (6 / 29) ** 3, np.cbrt(_ARGUMENT), _ARGUMENT / (3 * (6 / 29) ** 2) + 4 / 29
-)
+_ROOT = np.where(_ARGUMENT > (6 / 29) ** 3, np.cbrt(_ARGUMENT), _ARGUMENT / (3 * (6 / 29) ** 2) + 4 / 29)
 _LINEAR, _ROOT = _LINEAR.astype(np.float32), _ROOT.astype(np.float32)
 _XYZ = np.array(XYZ_FROM_RGB, np.float32)
 
 
-def pack(spec: ViewSpec, number_format: NumberFormat) -> np.ndarray:
-    """The constants of the last steps: FINISH [1]."""
+def render_constants(spec: ViewSpec, number_format: NumberFormat) -> np.ndarray:
+    """What ``cpu.render_views`` needs of a spec, packed once: FINISH [1].
+
+    Args:
+        spec: of the views; gives size, colour space and normalisation.
+        number_format: "uint8": levels that are not normalised, rounded, in the spec's colour space, with
+            Cutout's hole at the rounded mean, which is what a later normalisation takes closest to 0.
+            "float32", "float16", "bfloat16": normalised, the hole at 0.
+    """
     constants = np.zeros(1, FINISH)
     constants["size"] = spec.size
     constants["format"] = get_args(NumberFormat).index(number_format)
@@ -64,25 +69,31 @@ def solarize(words, plane, pixels, threshold):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def to_lab(words, planes, plane_words, pixels):  # type: ignore[no-untyped-def]
     """RGB to L / 100, (a + 128) / 255, (b + 128) / 255, in place, as ``reference.to_lab``."""
+    unit, half = np.float32(1 / float(WHITE)), np.float32(0.5)
+    # L, a and b as stored, from the three roots: 116 y - 16, 500 (x - y) and 200 (y - z), scaled.
+    light, dark = np.float32(1.16 * float(WHITE)), np.float32(0.16 * float(WHITE))
+    red_green, yellow_blue = np.float32(500 * 128), np.float32(200 * 128)
+    middle = np.float32(128 * 128)
     for x in range(pixels):
         first = planes + x
         second, third = first + plane_words, first + 2 * plane_words
-        red = _look_up(_LINEAR, np.float32(words[at(first)]) / np.float32(WHITE))
-        green = _look_up(_LINEAR, np.float32(words[at(second)]) / np.float32(WHITE))
-        blue = _look_up(_LINEAR, np.float32(words[at(third)]) / np.float32(WHITE))
-        fx = _look_up(_ROOT, _XYZ[0, 0] * red + _XYZ[0, 1] * green + _XYZ[0, 2] * blue)
-        fy = _look_up(_ROOT, _XYZ[1, 0] * red + _XYZ[1, 1] * green + _XYZ[1, 2] * blue)
-        fz = _look_up(_ROOT, _XYZ[2, 0] * red + _XYZ[2, 1] * green + _XYZ[2, 2] * blue)
-        words[at(first)] = np.uint16((116 * fy - 16) / 100 * WHITE + 0.5)
-        words[at(second)] = np.uint16((500 * (fx - fy) + 128) / 255 * WHITE + 0.5)
-        words[at(third)] = np.uint16((200 * (fy - fz) + 128) / 255 * WHITE + 0.5)
+        red = _look_up(_LINEAR, np.float32(words[at(first)]) * unit)
+        green = _look_up(_LINEAR, np.float32(words[at(second)]) * unit)
+        blue = _look_up(_LINEAR, np.float32(words[at(third)]) * unit)
+        root_x = _look_up(_ROOT, _XYZ[0, 0] * red + _XYZ[0, 1] * green + _XYZ[0, 2] * blue)
+        root_y = _look_up(_ROOT, _XYZ[1, 0] * red + _XYZ[1, 1] * green + _XYZ[1, 2] * blue)
+        root_z = _look_up(_ROOT, _XYZ[2, 0] * red + _XYZ[2, 1] * green + _XYZ[2, 2] * blue)
+        words[at(first)] = np.int32(light * root_y - dark + half)
+        words[at(second)] = np.int32(red_green * (root_x - root_y) + middle + half)
+        words[at(third)] = np.int32(yellow_blue * (root_y - root_z) + middle + half)
 
 
 @njit(cache=True, inline="always")
 def _look_up(table, argument):  # type: ignore[no-untyped-def]
     """A table's function of an argument that is clamped to [0, 1]."""
-    place = min(max(argument, np.float32(0)), np.float32(1)) * np.float32(_KNOTS)
-    knot = min(np.int64(place), _KNOTS - 1)
+    clamped: Any = min(max(argument, np.float32(0)), np.float32(1))
+    place = clamped * np.float32(_KNOTS)
+    knot = min(np.int32(place), np.int32(_KNOTS - 1))
     below = table[at(knot)]
     return below + (place - np.float32(knot)) * (table[at(knot + 1)] - below)
 
@@ -104,9 +115,10 @@ def write(words, planes, constants, row, out):  # type: ignore[no-untyped-def]
             for channel in range(3):
                 level = np.uint16(words[at(planes[channel] + x)] + np.uint16(64)) >> np.uint16(7)
                 out[at(3 * x + channel)] = level
-        _cut(row, constants.size, out, constants.hole)
+        hole = (constants.hole[0], constants.hole[1], constants.hole[2])
+        _cut(row, constants.size, out, hole)
         return
-    black = np.zeros(3, np.uint8)
+    zero = (np.uint8(0), np.uint8(0), np.uint8(0))
     scale = (constants.scale[0], constants.scale[1], constants.scale[2])
     shift = (constants.shift[0], constants.shift[1], constants.shift[2])
     if constants.format == _FLOAT32:
@@ -115,7 +127,7 @@ def write(words, planes, constants, row, out):  # type: ignore[no-untyped-def]
             for channel in range(3):
                 value = words[at(planes[channel] + x)]
                 floats[at(3 * x + channel)] = _normalize(value, scale[channel], shift[channel])
-        _cut(row, constants.size, floats, black)
+        _cut(row, constants.size, floats, zero)
         return
     bits = out.view(np.uint16)
     if constants.format == _FLOAT16:
@@ -128,7 +140,7 @@ def write(words, planes, constants, row, out):  # type: ignore[no-untyped-def]
             for channel in range(3):
                 value = _normalize(words[at(planes[channel] + x)], scale[channel], shift[channel])
                 bits[at(3 * x + channel)] = bfloat_bits(value)
-    _cut(row, constants.size, bits, black)
+    _cut(row, constants.size, bits, zero)
 
 
 @njit(cache=True, inline="always")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from pipelines.render.fixed_point import HAS_PERMUTE, LANES, WINDOW, at, blend_lanes, multiply_high, padded
+from pipelines.render.fixed_point import BLOCK, LANES, WINDOW, at, blend_block, multiply_high, padded
 
 _MOST_NARROW_TAPS = 32  # beyond, what each 16-bit product loses could add up to more than a quarter level
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
@@ -28,7 +28,7 @@ class _Plan(NamedTuple):
     size: int  # side of the output
     taps_x: int
     taps_y: int
-    step: int  # outputs of one ``blend_lanes``; 0: singly
+    step: int  # outputs of one ``blend_block``; 0: singly
     columns_first: bool
     first_x: int  # [wide]: the first source column of each output; then the rows'
     first_y: int
@@ -54,7 +54,7 @@ def plan(height: int, width: int, size: int, start: int) -> _Plan:
     taps_x, taps_y = _tap_count(width, size), _tap_count(height, size)
     columns_first = height <= size
     ring_plane = wide + LANES if columns_first else row_plane
-    row_words, ring_row = 3 * row_plane + WINDOW, 3 * ring_plane + WINDOW
+    row_words, ring_row = 3 * row_plane + 2 * LANES, 3 * ring_plane + 2 * LANES
     first_x = start
     first_y = first_x + wide
     weights_x = first_y + wide
@@ -66,7 +66,7 @@ def plan(height: int, width: int, size: int, start: int) -> _Plan:
         size,
         taps_x,
         taps_y,
-        _lanes_a_block(width / size, taps_x),
+        _block_step(width / size, taps_x),
         columns_first,
         first_x,
         first_y,
@@ -129,14 +129,11 @@ def _tap_count(source: int, size: int) -> int:
 
 
 @njit(cache=True)
-def _lanes_a_block(scale: float, taps: int) -> int:
-    """How many outputs one ``blend_lanes`` can give: a power of 2, or 0 where it cannot be used."""
-    if not HAS_PERMUTE or taps > _MOST_NARROW_TAPS:
+def _block_step(scale: float, taps: int) -> int:
+    """How many outputs of one ``blend_block`` are right: their words lie in its window. 0: do without."""
+    if taps > min(_MOST_NARROW_TAPS, WINDOW):
         return 0
-    lanes = LANES
-    while math.ceil((lanes - 1) * scale) + taps > WINDOW:
-        lanes //= 2
-    return lanes
+    return min(BLOCK, math.floor((WINDOW - taps) / scale) + 1)
 
 
 @njit(cache=True)
@@ -205,7 +202,7 @@ def _load_row(pixels, shape, y, left, width, words, row, plane_words):  # type: 
 
 @njit(cache=True)
 def _blend_rows(plan, y, start, words, sums, skip, out, count):  # type: ignore[no-untyped-def]
-    """The vertical filter of output row y: ``count`` words, from word ``skip`` of the ring's rows, to ``out``."""
+    """The vertical filter of output row y: ``count`` words, from word ``skip`` of each row of the ring."""
     taps, weights = plan.taps_y, plan.weights_y + y
     if taps > _MOST_NARROW_TAPS:
         for x in range(count):
@@ -254,16 +251,14 @@ def _blend_four(words, out, count, a, b, c, d, weights, stride, taps, bias, keep
 @njit(cache=True)
 def _blend_columns(plan, words, row, out, out_plane):  # type: ignore[no-untyped-def]
     """The horizontal filter of the three planes of ``row``."""
-    size = plan.size
     if plan.step == 0:
-        for plane in range(3):
-            _blend_columns_singly(plan, words, row + plane * plan.row_plane, out + plane * out_plane)
+        _blend_columns_singly(plan, words, row, out, out_plane)
         return
-    for block in range((size + plan.step - 1) // plan.step):
+    for block in range((plan.size + plan.step - 1) // plan.step):
         x = block * plan.step
-        last = min(x + plan.step, size) - 1
+        last = min(x + plan.step, plan.size) - 1
         base = min(words[at(plan.first_x + x)], words[at(plan.first_x + last)])  # mirrored: the last
-        blend_lanes(
+        blend_block(
             words,
             row,
             plan.row_plane,
@@ -278,11 +273,17 @@ def _blend_columns(plan, words, row, out, out_plane):  # type: ignore[no-untyped
 
 
 @njit(cache=True)
-def _blend_columns_singly(plan, words, row, out):  # type: ignore[no-untyped-def]
+def _blend_columns_singly(plan, words, row, out, out_plane):  # type: ignore[no-untyped-def]
+    """The same for any scale and on any processor, with exact sums."""
     for x in range(plan.size):
-        total = _ROUND
-        start = row + np.int64(words[at(plan.first_x + x)])
+        red = row + np.int64(words[at(plan.first_x + x)])
+        green, blue = red + plan.row_plane, red + 2 * plan.row_plane
+        red_sum = green_sum = blue_sum = _ROUND
         for tap in range(plan.taps_x):
             weight = np.uint32(words[at(plan.weights_x + tap * plan.wide + x)])
-            total += np.uint32(np.uint32(words[at(start + tap)]) * weight)
-        words[at(out + x)] = total >> _SIXTEEN
+            red_sum += np.uint32(np.uint32(words[at(red + tap)]) * weight)
+            green_sum += np.uint32(np.uint32(words[at(green + tap)]) * weight)
+            blue_sum += np.uint32(np.uint32(words[at(blue + tap)]) * weight)
+        words[at(out + x)] = red_sum >> _SIXTEEN
+        words[at(out + out_plane + x)] = green_sum >> _SIXTEEN
+        words[at(out + 2 * out_plane + x)] = blue_sum >> _SIXTEEN

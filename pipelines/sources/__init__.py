@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.errors import UserError
+from pipelines.sources.beton import open_beton
 from pipelines.sources.cache import cache_folder
 from pipelines.sources.folder import holds_images, open_folder
 from pipelines.sources.shards import open_shards
@@ -13,7 +14,8 @@ from pipelines.sources.splits import NoSplitError, Split
 
 __all__ = ["Index", "NoSplitError", "Source", "Split", "open_source"]
 
-_KINDS = "a folder of images, .tar shards (a glob, or a range in braces), or the built-in `scenes`"
+_KINDS = "a folder of images, .tar shards (a glob, or a range in braces), a .beton, or the built-in `scenes`"
+_BETONS = (".beton", ".ffcv")  # FFCV's own ImageNet scripts name them so
 
 
 def open_source(where: str, split: Split) -> Source:
@@ -21,8 +23,8 @@ def open_source(where: str, split: Split) -> Source:
 
     Args:
         where: ``scenes`` (built in; ``./scenes`` is a folder of that name), a folder of images (see
-            ``sources.folder``), or tar shards: a glob, a range in braces, one tar or a folder of them (see
-            ``sources.shards``).
+            ``sources.folder``), or tar shards or ``.beton`` files: a glob, a range in braces, one file or a
+            folder of them (see ``sources.shards``, ``sources.beton``).
         split: "train", which is all there is where the data has no splits, or "test".
 
     Raises:
@@ -39,9 +41,11 @@ def open_source(where: str, split: Split) -> Source:
     if path.is_dir():
         if any(path.glob("*.tar")) and not holds_images(path):
             return open_shards(str(path), split, cache)
+        if any(path.glob("*.beton")) and not holds_images(path):
+            return open_beton(str(path), split)
         return open_folder(path, split, cache)
-    if path.suffix == ".beton":
-        raise UserError(f"{path}: .beton files cannot be read yet; give {_KINDS}")
+    if path.suffix in _BETONS and (path.exists() or set(where) & set("*?{")):
+        return open_beton(str(path), split)
     if ".tar" in path.suffixes or path.suffix == ".tgz" or set(where) & set("*?{"):
         return open_shards(str(path), split, cache)
     if path.exists():

@@ -40,6 +40,10 @@ class FolderSource:
         with open(f"{self._root}/{self._paths[number]}", "rb", buffering=0) as file:
             return file.read()
 
+    def key(self, number: int) -> str:
+        """The key of a sample, which its id is made of: its path below the split without the extension."""
+        return os.path.splitext(self._paths[number])[0]
+
     def describe(self, number: int) -> str:
         """The sample's path."""
         return printable(f"{self._root}/{self._paths[number]}")

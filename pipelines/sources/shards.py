@@ -7,27 +7,22 @@ folder of tars. Where the names of some hold the word "train", these are the "tr
 
 from __future__ import annotations
 
-import glob
 import io
-import mmap
-import re
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 from pipelines.errors import UserError
 from pipelines.sources.atomic import atomic_file
 from pipelines.sources.identity import fingerprint, printable, sample_ids
+from pipelines.sources.mapped import MappedSamples
+from pipelines.sources.patterns import expand, files_of_split
 from pipelines.sources.progress import map_in_threads
 from pipelines.sources.shard_index import NO_LABEL, ShardIndex, index_shard
 from pipelines.sources.source import Index
-from pipelines.sources.splits import TEST_NAMES, NoSplitError, Split
-
-_MAPPED_SHARDS = 512  # held at a time: each takes a file descriptor, of which a process usually has 1024
+from pipelines.sources.splits import Split
 
 
 class ShardSource:
@@ -37,29 +32,29 @@ class ShardSource:
         self.index = index
         self._paths = paths
         self._members = [shard.members for shard in shards]
-        self._firsts = np.cumsum([0] + [len(shard.members) for shard in shards])
-        self._places = np.concatenate([shard.table[:, :2] for shard in shards])
-        self._mapped = lru_cache(_MAPPED_SHARDS)(lambda shard: _map_file(paths[shard]))
+        table = np.concatenate([shard.table for shard in shards])
+        self._samples = MappedSamples(paths, list(map(len, self._members)), table[:, 0], table[:, 1])
 
     def read(self, number: int) -> memoryview:
         """The encoded bytes of a sample: a slice of the mapped file, brought into memory."""
-        offset, length = self._places[number].tolist()
-        mapped = self._mapped(self._shard_of(number))
-        view = memoryview(mapped)[offset : offset + length]
-        if len(view) < length:
-            raise OSError(f"{self.describe(number)}: the shard has been cut short since it was indexed")
-        page = offset - offset % mmap.PAGESIZE
-        mapped.madvise(mmap.MADV_WILLNEED, page, offset + length - page)  # one request, not one a page
-        _touch(np.frombuffer(view, np.uint8))
-        return view
+        return self._samples.read(number)
+
+    def read_ahead(self, first: int, end: int) -> None:
+        """Bring the samples from ``first`` to before ``end`` into memory in one sweep."""
+        self._samples.read_ahead(first, end)
+
+    def key(self, number: int) -> str:
+        """The key of a sample, which its id is made of."""
+        return key_of(self._member(number)[1])
 
     def describe(self, number: int) -> str:
         """``path/of/shard.tar:member``."""
-        shard = self._shard_of(number)
-        return f"{self._paths[shard]}:{printable(self._members[shard][number - self._firsts[shard]])}"
+        path, member = self._member(number)
+        return f"{path}:{printable(member)}"
 
-    def _shard_of(self, number: int) -> int:
-        return int(np.searchsorted(self._firsts, number, side="right")) - 1
+    def _member(self, number: int) -> tuple[Path, str]:
+        shard, place = self._samples.find(number)
+        return self._paths[shard], self._members[shard][place]
 
 
 def open_shards(pattern: str, split: Split, cache: Path) -> ShardSource:
@@ -79,7 +74,7 @@ def open_shards(pattern: str, split: Split, cache: Path) -> ShardSource:
         UserError: no such shards, one that is no whole and uncompressed tar, no images in them, or labels on
             some samples only.
     """
-    paths = _shards_of_split(_expand(pattern), split, pattern)
+    paths = files_of_split(expand(pattern, ".tar"), split, pattern)
     shards = map_in_threads(lambda path: index_shard(path, cache), paths, "Indexing shards")
     members = [member for shard in shards for member in shard.members]
     if not members:
@@ -129,48 +124,6 @@ def key_of(member: str) -> str:
     return f"{folder}{slash}{name.partition('.')[0]}"
 
 
-def _expand(pattern: str) -> list[Path]:
-    """The existing files that a pattern stands for, sorted."""
-    if Path(pattern).is_dir():
-        paths = sorted(Path(pattern).glob("*.tar"))
-    elif Path(pattern).is_file():
-        return [Path(pattern)]
-    else:
-        paths = []
-        for part in _expand_braces(pattern):
-            found = [Path(name) for name in sorted(glob.glob(part))]
-            if not found:
-                raise UserError(f"no such file: {part}" if part != pattern else f"no file matches {pattern}")
-            paths += found
-    if not paths:
-        raise UserError(f"no .tar files in {pattern}")
-    return paths
-
-
-def _expand_braces(pattern: str) -> list[str]:
-    """``a-{08..10}`` to ``a-08``, ``a-09``, ``a-10``, and ``{a,b}`` to ``a``, ``b``, as a shell does."""
-    braces = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", pattern)
-    if braces is None:
-        return [pattern]
-    first, last, names = braces.groups()
-    parts = names.split(",") if names else [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
-    head, tail = pattern[: braces.start()], pattern[braces.end() :]
-    return [full for part in parts for full in _expand_braces(f"{head}{part}{tail}")]
-
-
-def _shards_of_split(paths: Sequence[Path], split: Split, pattern: str) -> list[Path]:
-    def named(word: str) -> list[Path]:
-        return [path for path in paths if re.search(rf"(?<![a-z]){word}", path.name.lower())]
-
-    train = named("train")
-    test = next(filter(None, map(named, TEST_NAMES)), []) if train else []
-    if split == "test" and not test:
-        raise NoSplitError(
-            f"{pattern} has no test split: no shards named val or test beside shards named train"
-        )
-    return test if split == "test" else train or list(paths)
-
-
 def _labels(
     numbers: np.ndarray, names: Sequence[str], where: Sequence[str]
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
@@ -189,17 +142,3 @@ def _labels(
         f"{len(missing)} of {len(names)} samples have no label, the first is {printable(where[missing[0]])}: "
         "give each a .cls member, or none"
     )
-
-
-def _map_file(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-@njit(cache=True, nogil=True)
-def _touch(data: np.ndarray) -> int:
-    """Read a byte of each page, so that waiting for the disk is done here, where the GIL is free."""
-    total = 0
-    for i in range(0, len(data), 4096):
-        total += data[i]
-    return total

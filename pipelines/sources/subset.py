@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -16,12 +17,14 @@ class Subset:
     def __init__(self, source: Source, numbers: np.ndarray) -> None:
         self._source, self._numbers = source, numbers
         index = source.index
+        which = index.fingerprint.encode() + numbers.astype("<i8").tobytes()
         self.index = replace(
             index,
             sample_ids=index.sample_ids[numbers],
             heights=index.heights[numbers],
             widths=index.widths[numbers],
             labels=None if index.labels is None else index.labels[numbers],
+            fingerprint=hashlib.blake2b(which, digest_size=16).hexdigest(),
         )
 
     def read(self, number: int) -> bytes | memoryview | np.ndarray:

@@ -1,4 +1,4 @@
-"""A mistake of the user: one clear line that names the thing and the remedy, status 2, nothing left behind."""
+"""A user's mistake: one clear line that names the thing and the remedy, status 2, nothing left behind."""
 
 import json
 from pathlib import Path

@@ -52,7 +52,7 @@ SPECIAL: dict[str, list[str]] = {
     "--data": ["elsewhere"],
     "--out": ["there"],
 }
-ONE_CHOICE = ("--method.kind", "--optimizer.schedule")  # a single value today
+ONE_CHOICE = ("--method.kind", "--optimizer.schedule", "--views.0.num-views")  # one value fits today
 CHOICES = {
     "crop": ("random_resized", "center"),
     "stem": ("imagenet", "cifar"),
@@ -194,6 +194,7 @@ def test_an_unknown_recipe_lists_them_all() -> None:
     ("words", "reason"),
     [
         (["--views.0.num-views", "0"], "num_views must be at least 1, not 0"),
+        (["--views.0.num-views", "3"], "num_views 2 in all, not 3"),
         (["--epochs", "-1"], "epochs must be positive"),
         (["--epochs", "nan"], "epochs must be positive"),
         (["--views.0.spec.scale", "1", "0.5"], "scale"),

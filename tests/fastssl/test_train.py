@@ -243,7 +243,7 @@ def test_undecodable_images_are_replaced_and_named(tmp_path: Path) -> None:
     truncated = tmp_path / "data/train/disc/003.jpg"
     truncated.write_bytes(truncated.read_bytes()[:200])
     (tmp_path / "data/train/disc/007.jpg").write_bytes(b"this is no image")
-    options = [*SMALL, "--data", tmp_path / "data", "--epochs", "2", "--log-every", "1"]
+    options: list[str | Path] = [*SMALL, "--data", tmp_path / "data", "--epochs", "2", "--log-every", "1"]
     done = run(*options, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     names = (tmp_path / "run/bad_images.txt").read_text()

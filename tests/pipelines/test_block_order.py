@@ -45,7 +45,7 @@ def sets_of_blocks(samples: np.ndarray, count: int, block_size: int) -> set[int]
 @pytest.mark.parametrize("count", [1, 2, 12, 63, 64, 65, 100, 299, 300, 1000])
 def test_a_window_is_so_many_whole_blocks(count: int, block_size: int, blocks_per_window: int) -> None:
     """Cut the order where ``window`` says: each piece must be W runs of the source, complete."""
-    order = block_order(count, block_size, blocks_per_window)
+    order = block_order(count, block_size, blocks_per_window, seed=count, epoch=block_size)
     samples = whole(order)
     windows = np.array([order.window(position) for position in range(count)])
     assert (np.diff(windows) >= 0).all()
@@ -76,8 +76,8 @@ def test_seeds_and_epochs_give_other_orders() -> None:
     orders = [whole(block_order(1000, 8, 5, s, e)) for s in (0, 1, -1, 2**62) for e in (0, 1, 2)]
     for i, first in enumerate(orders):
         for second in orders[:i]:
-            # The samples of a window agree where it holds the same block: 40 places, 1/125 of the blocks.
-            assert (first == second).sum() <= 20
+            # One agreement on average, and blocks that meet in a window make them a little clustered.
+            assert (first == second).sum() <= 12
 
 
 @pytest.mark.parametrize(("count", "block_size", "blocks_per_window"), [(12, 3, 2), (10, 4, 2), (11, 4, 3)])
@@ -165,9 +165,9 @@ def test_a_plan_of_blocks_resumes_anywhere_on_any_world(world_size: int) -> None
     first, second = np.concatenate(straight[:12]), np.concatenate(straight[12:])
     assert len(set(first)) == len(set(second)) == 12 * 16
     assert not np.array_equal(first, second)
-    assert not np.array_equal(
-        first, np.concatenate(batches_of_random()[:12])
-    ), "blocks is another order than random"
+    assert not np.array_equal(first, np.concatenate(batches_of_random()[:12])), (
+        "blocks is another order than random"
+    )
 
 
 def batches_of_random() -> list[np.ndarray]:

@@ -92,7 +92,7 @@ def test_scenes_are_built_in(tmp_path: Path, cache: Path, monkeypatch: pytest.Mo
         ("missing.tar", ["no file matches", "missing.tar"]),
         ("missing-*.tar", ["no file matches", "missing-*.tar"]),
         ("empty", ["no images in", "empty"]),
-        ("data.beton", ["data.beton", ".beton files cannot be read yet"]),
+        ("data.beton", ["data.beton", "no .beton file of FFCV's format version 2"]),
         ("picture.jpg", ["picture.jpg is no data of a known kind", "folder of images"]),
         ("false.tar", ["false.tar is no whole tar file"]),
     ],

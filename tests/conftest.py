@@ -1,7 +1,10 @@
 from collections.abc import Iterator
 
 import pytest
-import torch
+
+import fastssl  # noqa: F401 - before torch, as in every command: it sets how torch's threads wait
+
+import torch  # isort: skip
 
 
 @pytest.fixture(autouse=True)

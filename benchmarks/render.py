@@ -1,0 +1,133 @@
+"""What rendering on the CPU costs: core-microseconds a view of every step, in one thread.
+
+A step costs what a view costs with it less what the same view costs without. All variants take turns in
+each of several rounds, and each figure is the median over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.errors import UserError, run_command
+from pipelines.render.cpu import Workspace, render_constants, render_views
+from pipelines.render.finish import NumberFormat
+from pipelines.views import ViewSpec, draw
+
+_ROUNDS = 9
+_VIEWS = 8
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+_NUMPY_TYPES = {"uint8": np.uint8, "float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
+
+
+def main() -> int:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.render", description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder of images, searched at all depths; else noise")
+    parser.add_argument("--images", type=int, default=32, help="how many of them")
+    parser.add_argument("--size", type=int, default=224, help="side of a view, pixels")
+    arguments = parser.parse_args()
+    if arguments.data is None:
+        images = noise(arguments.images, arguments.size)
+    else:
+        images = load(arguments.data, arguments.images)
+    costs = measure(images, arguments.size)
+    Console().print(table(costs, images, arguments.size))
+    return 0
+
+
+def load(folder: Path, count: int) -> list[np.ndarray]:
+    """The first ``count`` images below a folder, uint8 [H, W, 3]."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)[:count]
+    if not paths:
+        raise UserError(
+            f"no images in {folder}: --data takes a folder that holds {' '.join(sorted(_SUFFIXES))}"
+        )
+    return [np.array(Image.open(path).convert("RGB")) for path in paths]
+
+
+def noise(count: int, size: int) -> list[np.ndarray]:
+    """uint8 [375, 500, 3], ImageNet's median; for views below 100 pixels, of their size, as CIFAR's."""
+    shape = (375, 500, 3) if size >= 100 else (size, size, 3)
+    random = np.random.default_rng(0)
+    return [random.integers(0, 256, shape, np.uint8) for _ in range(count)]
+
+
+def measure(images: list[np.ndarray], size: int) -> dict[str, float]:
+    """Core-microseconds a view of every variant."""
+    runs = {name: _prepare(spec, kind, images) for name, (spec, kind) in variants(size).items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(_ROUNDS):
+        for name, run in runs.items():
+            begin = time.thread_time()
+            run()
+            times[name].append(1e6 * (time.thread_time() - begin) / (len(images) * _VIEWS))
+    return {name: median(rounds) for name, rounds in times.items()}
+
+
+def variants(size: int) -> dict[str, tuple[ViewSpec, NumberFormat]]:
+    """What is measured, by name. All but "chain" are the crop with one more step."""
+    crop = ViewSpec(size=size)
+    jitter = replace(crop, jitter_p=1, brightness=0.4, contrast=0.4, saturation=0.4)
+    chain = replace(jitter, jitter_p=0.8, hue=0.1, grey_p=0.2, blur_p=0.5, solarize_p=0.2)
+    return {
+        "crop": (crop, "uint8"),
+        "jitter without hue": (jitter, "uint8"),
+        "jitter": (replace(jitter, hue=0.1), "uint8"),
+        "grey": (replace(crop, grey_p=1), "uint8"),
+        "blur, sigma 1": (replace(crop, blur_p=1, blur_sigma=(1, 1)), "uint8"),
+        "blur, sigma 2": (replace(crop, blur_p=1, blur_sigma=(2, 2)), "uint8"),
+        "solarize": (replace(crop, solarize_p=1), "uint8"),
+        "lab": (replace(crop, color_space="lab"), "uint8"),
+        "float16": (crop, "float16"),
+        "bfloat16": (crop, "bfloat16"),
+        "float32": (crop, "float32"),
+        "chain": (chain, "uint8"),
+    }
+
+
+def _prepare(spec: ViewSpec, number_format: NumberFormat, images: list[np.ndarray]) -> Callable[[], None]:
+    """A function that renders _VIEWS views of every image, warmed up."""
+    count = len(images)
+    parameters = draw(
+        spec,
+        seed=0,
+        epoch=0,
+        samples=np.arange(count),
+        heights=np.array([image.shape[0] for image in images], np.int32),
+        widths=np.array([image.shape[1] for image in images], np.int32),
+        views=range(_VIEWS),
+    )
+    out = np.zeros((_VIEWS, count, spec.size, spec.size, 3), _NUMPY_TYPES[number_format])
+    constants, workspace = render_constants(spec, number_format), Workspace()
+
+    def run() -> None:
+        for sample, image in enumerate(images):
+            render_views(image, parameters, sample, constants, out, workspace)
+
+    run()
+    return run
+
+
+def table(costs: dict[str, float], images: list[np.ndarray], size: int) -> Table:
+    """The costs as a table: of the crop and the chain whole, of every other step what it adds to the crop."""
+    pixels = sum(image.shape[0] * image.shape[1] for image in images) / len(images)
+    title = f"{len(images)} images of {pixels:,.0f} pixels, views of {size} x {size}, one thread"
+    result = Table("step", "core-us a view", title=title, min_width=len(title))
+    for name, cost in costs.items():
+        whole = name in ("crop", "chain")
+        result.add_row(name if whole else f"+ {name}", f"{cost if whole else cost - costs['crop']:.1f}")
+    return result
+
+
+if __name__ == "__main__":
+    run_command(main)
