@@ -1,6 +1,6 @@
 """Pre-train an encoder: python -m fastssl.train [RECIPE] [--data WHERE] [--out DIR] [--epochs N] [...]
 
-One straight line: data, run folder, weights, resume, steps, summary. A run is a function of its experiment;
+One straight line: data, weights, run folder, resume, steps, summary. A run is a function of its experiment;
 where it was stopped leaves no trace in its weights. On a GPU, nothing between two log lines waits for it.
 """
 
@@ -71,6 +71,19 @@ def train(config: Config) -> int:
         )
     total_steps = max(1, round(experiment.epochs * steps_per_epoch))
 
+    # ---- weights -----------------------------------------------------------------------------------------
+    # before the run folder: a config that does not fit the data must not claim one
+    torch.manual_seed(experiment.seed)
+    method = build_method(
+        experiment.method,
+        experiment.backbone,
+        seed=experiment.seed,
+        total_steps=total_steps,
+        num_classes=len(source.index.class_names) if source.index.labels is not None else None,
+        batch_size=experiment.batch_size,
+    )
+    method = method.to(device).to(memory_format=torch.channels_last).train()
+
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         # ---- run folder ----------------------------------------------------------------------------------
@@ -87,24 +100,12 @@ def train(config: Config) -> int:
             print(f"{out} is finished: {summary['steps_done']} steps, kNN top-1 {summary['knn_top1']}")
             return 0
 
-        # ---- weights -------------------------------------------------------------------------------------
-        torch.manual_seed(experiment.seed)
-        method = build_method(
-            experiment.method,
-            experiment.backbone,
-            seed=experiment.seed,
-            total_steps=total_steps,
-            num_classes=len(source.index.class_names) if source.index.labels is not None else None,
-            batch_size=experiment.batch_size,
-        )
-        method = method.to(device).to(memory_format=torch.channels_last).train()
+        # ---- resume --------------------------------------------------------------------------------------
         optimizer = build_optimizer(method, experiment.optimizer)
         autocast = AUTOCAST[experiment.precision]
         scaler = torch.amp.GradScaler(device.type, enabled=experiment.precision == "fp16")
         means, clock, step = MetricMeans(), Clock(), 0
         knn: dict[str, float | None] = {"knn_top1": None, "knn_top1_untrained": None, "knn_top1_pixels": None}
-
-        # ---- resume --------------------------------------------------------------------------------------
         last = out / LAST
         resumed = last.exists()
         if resumed:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from rich.console import Console
@@ -61,5 +62,25 @@ def map_in_threads(
         parts = pool.map(lambda part: [function(item) for item in part], chunks)
         results = (result for part in parts for result in part)
         return list(show_progress(results, len(items), doing))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def stream_in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[Result]:
+    """``function(item)`` of each item, in order, made in threads a few ahead of what is taken.
+
+    An exception of ``function``, an interrupt or an end of interest ends it at once.
+    """
+    pool = ThreadPoolExecutor(workers)
+    ahead: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) >= 4 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

@@ -217,7 +217,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path) -> No
 
 
 def test_gradient_accumulation_goes_on_exactly(data: Path, tmp_path: Path) -> None:
-    options = [
+    options: list[str | Path] = [
         *SMALL,
         "--data",
         data,

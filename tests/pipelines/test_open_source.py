@@ -70,19 +70,20 @@ def test_no_test_split(tmp_path: Path) -> None:
 
 
 def test_scenes_are_built_in(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, Path]] = []
+    asked: list[tuple[str, Path, str]] = []
 
-    def open_scenes(split: str, cache: Path) -> str:
-        asked.append((split, cache))
+    def open_scenes(split: str, cache: Path, variant: str) -> str:
+        asked.append((split, cache, variant))
         return "the scenes"
 
     monkeypatch.setitem(sys.modules, "pipelines.sources.scenes", SimpleNamespace(open_scenes=open_scenes))
     assert open_source("scenes", "test") == "the scenes"  # type: ignore[comparison-overlap]
-    assert asked == [("test", cache)]
+    assert open_source("scenes:fixed=texture", "train") == "the scenes"  # type: ignore[comparison-overlap]
+    assert asked == [("test", cache, ""), ("train", cache, "fixed=texture")]
     write_image(tmp_path / "scenes" / "cat" / "a.jpg")
     monkeypatch.chdir(tmp_path)
     assert isinstance(open_source("./scenes", "train"), FolderSource)
-    assert len(asked) == 1
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,295 @@
+"""``python -m pipelines.pack SRC DST``: write a data set as tar shards or as FFCV's ``.beton``.
+
+Images keep their order, sample ids, labels and names of classes, and their bytes wherever that is possible
+(``packed_image``). All is written aside, read again and compared with the source, and only then gets its
+name: an error, a full disk or Ctrl-C leaves nothing behind (a SIGKILL leaves a hidden ``.DST.*.part``).
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from tyro.conf import Positional, arg
+
+from pipelines.bad_images import default_limit
+from pipelines.decode import UndecodableImageError, decode
+from pipelines.errors import UserError, run_command
+from pipelines.keys import stable_id
+from pipelines.ledger import Ledger, digest
+from pipelines.packed_image import Form, PackedImage, pack_image
+from pipelines.sources import NoSplitError, Split, open_source
+from pipelines.sources.beton import BetonSource, open_beton
+from pipelines.sources.beton_format import BetonRow, write_beton
+from pipelines.sources.folder import FolderSource
+from pipelines.sources.identity import printable
+from pipelines.sources.progress import show_progress, stream_in_threads
+from pipelines.sources.shards import ShardSource, key_of, open_shards, write_shard
+
+_FILE_NAMES: dict[Split, str] = {"train": "train", "test": "val"}
+_MOST_PIXELS_A_SIDE = 0xFFFF  # in a .beton
+
+KeyedSource = FolderSource | ShardSource | BetonSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Write a data set as tar shards or as FFCV's .beton, and verify it."""
+
+    src: Annotated[Positional[str], arg(metavar="SRC")]
+    """A folder of images, tar shards, a .beton file, or `scenes`."""
+    dst: Annotated[Positional[Path], arg(metavar="DST")]
+    """What to make: NAME.beton, or a folder."""
+    format: Literal["shards", "beton"] | None = None
+    """Of the files. Left out: beton if DST ends so, otherwise shards. A folder may hold either."""
+    max_side: int | None = None
+    """Scale images with a longer side down to so many pixels, and write these as JPEG."""
+    quality: int = 90
+    """1 to 100, of the JPEGs that are encoded here; images that need no change are copied byte for byte."""
+    raw_share: float | None = None
+    """Of a .beton, the share of images stored as pixels; the others are stored as JPEG. Left out: JPEGs stay
+    as they are, and what is no upright JPEG is stored as pixels."""
+    shard_mb: int = 500
+    """A shard is closed when it holds so many megabytes."""
+    split: Literal["train", "test", "all"] = "all"
+    """Which to pack; the test split is written as `val`."""
+    workers: Annotated[int, arg(metavar="THREADS")] = 0
+    """Threads; 0 takes every core."""
+
+
+def main() -> int:
+    """The command; its exit status."""
+    options = tyro.cli(Options, prog="python -m pipelines.pack")
+    try:
+        pack(options)
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def pack(options: Options) -> None:
+    """Write ``options.src`` as ``options.dst``; say on stdout what was done.
+
+    Raises:
+        UserError: options that do not fit, an unreadable source, more undecodable images than
+            ``default_limit``, or a disk that is full or broken. ``dst`` does not exist then.
+    """
+    form = _checked_form(options)
+    sources = _open_splits(options)
+    for source in sources.values():
+        _check_source(source, options, form)
+    workers = options.workers or len(os.sched_getaffinity(0))
+    dst = options.dst
+    done: list[str] = []
+    try:
+        with _folder_aside(dst) as aside:
+            for split, source in sources.items():
+                ledger = Ledger(source)
+                if form.container == "shards":
+                    _write_shards(source, aside, split, form, ledger, workers, options.shard_mb * 10**6)
+                    written: ShardSource | BetonSource = _reopen_shards(
+                        aside, "test" if split == "test" and "train" in sources else "train"
+                    )
+                else:
+                    path = aside / (dst.name if dst.suffix == ".beton" else f"{_FILE_NAMES[split]}.beton")
+                    _write_beton(source, path, form, ledger, workers)
+                    written = open_beton(str(path), "train")
+                ledger.verify(written, workers)
+                done.append(f"{split}: {ledger.summary()}")
+            result = aside / dst.name if dst.suffix == ".beton" else aside
+            size = sum(file.stat().st_size for file in aside.iterdir())
+            os.rename(result, dst)
+    except OSError as error:
+        remedy = " (free space there, or take --max-side)" if error.errno == errno.ENOSPC else ""
+        raise UserError(f"cannot write {dst}: {error.strerror or error}{remedy}; nothing was kept") from None
+    print("\n".join([*done, f"wrote {dst}, {size / 1e6:.1f} MB"]))
+
+
+# --- before -------------------------------------------------------------------------------------------------
+
+
+def _checked_form(options: Options) -> Form:
+    dst = options.dst
+    container = options.format or ("beton" if dst.suffix == ".beton" else "shards")
+    if dst.exists():
+        raise UserError(f"{dst} exists already: remove it or choose another name")
+    if not dst.parent.is_dir():
+        raise UserError(f"no such folder: {dst.parent}")
+    if container == "shards" and dst.suffix == ".beton":
+        raise UserError(f"{dst} ends in .beton, and --format shards makes a folder: choose another name")
+    if container == "shards" and options.raw_share is not None:
+        raise UserError("--raw-share is for .beton files: shards hold encoded images only")
+    if not 1 <= options.quality <= 100:
+        raise UserError(f"--quality {options.quality} is not between 1 and 100")
+    if options.raw_share is not None and not 0 <= options.raw_share <= 1:
+        raise UserError(f"--raw-share {options.raw_share} is not between 0 and 1")
+    for name in ("max_side", "shard_mb"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} {value} is not 1 or more")
+    if options.workers < 0:
+        raise UserError(f"--workers {options.workers} is negative; 0 takes every core")
+    return Form(
+        container=container,
+        max_side=options.max_side,
+        quality=options.quality,
+        raw_share=options.raw_share,
+    )
+
+
+def _open_splits(options: Options) -> dict[Split, KeyedSource]:
+    wanted: tuple[Split, ...] = ("train", "test") if options.split == "all" else (options.split,)
+    sources: dict[Split, KeyedSource] = {}
+    for split in wanted:
+        try:
+            source = open_source(options.src, split)
+        except NoSplitError:
+            if options.split == "test":
+                raise
+            continue
+        assert isinstance(source, KeyedSource)  # every kind that open_source knows
+        sources[split] = source
+    if len(sources) == 2 and options.dst.suffix == ".beton":
+        raise UserError(
+            f"{options.src} has a train and a test split, and a .beton holds one: choose with --split, or "
+            "give a folder and --format beton"
+        )
+    return sources
+
+
+def _check_source(source: KeyedSource, options: Options, form: Form) -> None:
+    """Refuse what the container cannot hold."""
+    index = source.index
+    if form.container == "beton":
+        sides = np.maximum(index.heights, index.widths)
+        if form.max_side is None and sides.max() > _MOST_PIXELS_A_SIDE:
+            raise UserError(
+                f"{source.describe(int(sides.argmax()))} has {sides.max()} pixels a side, and a .beton holds "
+                f"at most {_MOST_PIXELS_A_SIDE}: use --max-side"
+            )
+        return
+    for number, sample_id in enumerate(index.sample_ids.tolist()):
+        key = source.key(number)
+        if key is None:
+            raise UserError(
+                f"{options.src} holds sample ids but no names, which shards need: pack what it was made of"
+            )
+        if key_of(f"{key}.") != key or stable_id(printable(key)) != sample_id:
+            raise UserError(
+                f"{source.describe(number)} cannot keep its sample id in shards, where names end at the "
+                "first dot and are given once: rename it, or write a .beton"
+            )
+
+
+@contextmanager
+def _folder_aside(dst: Path) -> Iterator[Path]:
+    folder = dst.with_name(f".{dst.name}.{os.getpid()}.part")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+def _pack_all(
+    source: KeyedSource, form: Form, ledger: Ledger, workers: int
+) -> Iterator[tuple[int, PackedImage]]:
+    """Number and packed image of each sample, in order, but for those that cannot be decoded."""
+    index = source.index
+
+    def pack_one(number: int) -> tuple[PackedImage, int] | Exception:
+        try:
+            data = source.read(number)
+            pixels = decode(data)
+            size = index.heights[number], index.widths[number]
+            if pixels.shape[:2] != size:
+                raise UndecodableImageError(f"its size {pixels.shape[:2]} is not that of its header, {size}")
+        except (UndecodableImageError, OSError) as error:
+            return error
+        packed = pack_image(data, pixels, int(index.sample_ids[number]), form)
+        return packed, digest(packed.data)
+
+    limit, left_out = default_limit(len(index)), 0
+    results = stream_in_threads(pack_one, range(len(index)), workers)
+    for number, result in enumerate(show_progress(results, len(index), "Packing")):
+        if isinstance(result, Exception):
+            left_out += 1
+            print(f"left out: {source.describe(number)}: {result}", file=sys.stderr)
+            if left_out > limit:
+                raise UserError(f"more than {limit} images cannot be decoded: mend or remove them")
+            continue
+        ledger.enter(number, *result)
+        yield number, result[0]
+    if left_out == len(index):
+        raise UserError("none of the images can be decoded")
+
+
+def _write_beton(source: KeyedSource, path: Path, form: Form, ledger: Ledger, workers: int) -> None:
+    index = source.index
+    rows = (
+        BetonRow(
+            packed.data,
+            sample_id=int(index.sample_ids[number]),
+            label=-1 if index.labels is None else int(index.labels[number]),
+        )
+        for number, packed in _pack_all(source, form, ledger, workers)
+    )
+    class_names = None if index.labels is None else index.class_names
+    write_beton(path, rows, capacity=len(index), class_names=class_names)
+
+
+def _write_shards(
+    source: KeyedSource, folder: Path, split: Split, form: Form, ledger: Ledger, workers: int, limit: int
+) -> None:
+    samples = _pack_all(source, form, ledger, workers)
+    shards = itertools.count()
+    for first in samples:
+        rest = itertools.chain([first], samples)
+        path = folder / f"{_FILE_NAMES[split]}-{next(shards):06d}.tar"
+        write_shard(path, _members(source, rest, limit))
+
+
+def _members(
+    source: KeyedSource, samples: Iterator[tuple[int, PackedImage]], limit: int
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Keys and members of samples, until they hold ``limit`` bytes."""
+    index, size = source.index, 0
+    named = index.class_names != tuple(map(str, range(len(index.class_names))))
+    while size < limit and (sample := next(samples, None)) is not None:
+        number, packed = sample
+        members = {packed.extension: bytes(packed.data)}
+        if index.labels is not None:
+            label = int(index.labels[number])
+            members["cls"] = str(label).encode()
+            if named:
+                members["json"] = json.dumps({"class_name": index.class_names[label]}).encode()
+        size += sum(map(len, members.values()))
+        yield str(source.key(number)), members
+
+
+def _reopen_shards(folder: Path, split: Split) -> ShardSource:
+    """Their index goes with them: they will have other names."""
+    with tempfile.TemporaryDirectory() as cache:
+        return open_shards(str(folder), split, Path(cache))
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is aside is removed
+    run_command(main)
