@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from pipelines.atomic import atomic_file
 from pipelines.errors import UserError
-from pipelines.sources.atomic import atomic_file
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:

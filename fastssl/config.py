@@ -22,6 +22,7 @@ from fastssl.backbones import BackboneConfig
 from fastssl.methods import MethodConfig
 from fastssl.optim import OptimizerConfig
 from pipelines.errors import UserError
+from pipelines.plan import Order
 from pipelines.views import ViewGroup
 
 VERSION = 1  # of the JSON; raise it when a field changes its meaning
@@ -53,6 +54,12 @@ class Experiment:
     """Of the forward and backward pass (autocast); weights and losses stay in fp32."""
     center_fraction: float = 0.875
     """Evaluation sees the central square of this share of the short side."""
+    order: Order = "random"
+    """Of the samples: random, or blocks that are read in large pieces, for slow storage."""
+    block_size: int = 128
+    """Order blocks: samples read in one piece."""
+    blocks_per_window: int = 128
+    """Order blocks: pieces that are shuffled together; memory must hold two windows."""
     views: tuple[ViewGroup, ...]
     """How the views of an image are made, group by group."""
     backbone: BackboneConfig
@@ -90,7 +97,7 @@ class Machine:
     """Where and how it runs."""
 
     data: str = "scenes"
-    """`scenes` (built in), a folder of class folders, or a glob of .tar shards."""
+    """`scenes` (built in), a folder of class folders, a glob of .tar shards, or a .beton file."""
     out: str = ""
     """Run folder; empty: runs/RECIPE."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

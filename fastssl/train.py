@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import torch
@@ -153,11 +153,17 @@ def train(config: Config) -> int:
             }
             checkpoint.save(out / "checkpoints" / name, state)
 
+        def record_failure(kind: Any, error: BaseException | None, trace: Any) -> None:
+            if isinstance(error, Exception):
+                with suppress(OSError):  # a full disk is reported by the error itself
+                    summarise("failed", error=str(error))
+
         # ---- log, monitor, loader ------------------------------------------------------------------------
         bad_images = BadImages(
             out / "bad_images.txt",
             default_limit(count) if machine.max_bad_images is None else machine.max_bad_images,
         )
+        stack.push(record_failure)
         log = stack.enter_context(RunLog(out, step, total_steps))
         log.say(
             f"{config.recipe}: {total_steps} steps of {experiment.batch_size} images, {count} images, "
@@ -171,7 +177,7 @@ def train(config: Config) -> int:
                 device=device,
                 precision=experiment.precision,
                 workers=machine.workers,
-                max_bad_images=machine.max_bad_images,
+                bad_images=bad_images,
             ),
         )
         log.say(monitor_line)
@@ -192,6 +198,9 @@ def train(config: Config) -> int:
                 batch_size=experiment.batch_size // micro_steps,
                 batches_per_epoch=steps_per_epoch * micro_steps,
                 seed=experiment.seed,
+                order=experiment.order,
+                block_size=experiment.block_size,
+                blocks_per_window=experiment.blocks_per_window,
             ),
             start_step=step * micro_steps,
             stop_step=total_steps * micro_steps,
@@ -208,58 +217,52 @@ def train(config: Config) -> int:
         saved_at = time.monotonic()
         window = (clock.images, clock.train_seconds, clock.wait_seconds)
         monitor_steps = round(machine.monitor_every * steps_per_epoch)
-        try:
-            while step < total_steps and not interrupt.signal:
-                rate = learning_rate(
-                    step, experiment.optimizer, experiment.batch_size, steps_per_epoch, total_steps
-                )
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                for _ in range(micro_steps):
-                    with clock.waiting():
-                        batch = next(loader)
-                    with torch.autocast(device.type, autocast, enabled=autocast is not None):
-                        loss, metrics = method(batch, step)
-                    scaler.scale(loss / micro_steps).backward()
-                    means.add(metrics)
-                scaler.step(optimizer)
-                scaler.update()
-                optimizer.zero_grad(set_to_none=True)
-                method.after_step(step)
-                step += 1
-                clock.step(experiment.batch_size)
-                epoch_ends = step % steps_per_epoch == 0
-                epoch = step / steps_per_epoch
+        while step < total_steps and not interrupt.signal:
+            rate = learning_rate(
+                step, experiment.optimizer, experiment.batch_size, steps_per_epoch, total_steps
+            )
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            for _ in range(micro_steps):
+                with clock.waiting():
+                    batch = next(loader)
+                with torch.autocast(device.type, autocast, enabled=autocast is not None):
+                    loss, metrics = method(batch, step)
+                scaler.scale(loss / micro_steps).backward()
+                means.add(metrics)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad(set_to_none=True)
+            method.after_step(step)
+            step += 1
+            clock.step(experiment.batch_size)
+            epoch_ends = step % steps_per_epoch == 0
+            epoch = step / steps_per_epoch
 
-                if not (out / "views.png").exists():
-                    with clock.pause():
-                        save_views(out / "views.png", batch, experiment.views)
-                if step % machine.log_every == 0 or step == total_steps:
-                    values = means.read()
-                    if not math.isfinite(values["loss"]):
-                        raise UserError(f"the loss is not finite at step {step}: lower --optimizer.base-lr")
-                    now = (clock.images, clock.train_seconds, clock.wait_seconds)
-                    images_per_s, data_wait = rates(*(b - a for a, b in zip(window, now, strict=True)))  # type: ignore[arg-type]
-                    window = now
-                    values |= {"learning_rate": rate, "images_per_s": images_per_s, "data_wait": data_wait}
-                    log.metrics(step, epoch, values)
-                if monitor is not None and (
-                    step == total_steps or (monitor_steps and step % monitor_steps == 0)
-                ):
-                    with clock.pause():
-                        knn["knn_top1"] = knn_top1 = monitor.encoder(method.encoder)
-                        log.metrics(step, epoch, {"knn_top1": knn_top1})
-                overdue = time.monotonic() - saved_at > 60 * machine.checkpoint_minutes
-                if epoch_ends or overdue or interrupt.signal or step == total_steps:
-                    with clock.pause():
-                        save("last.pt")
-                        if epoch_ends and machine.keep_every and round(epoch) % machine.keep_every == 0:
-                            save(f"epoch-{round(epoch):04d}.pt")
-                        summarise("running")
-                    saved_at = time.monotonic()
-        except UserError as error:
-            summarise("failed", error=str(error))
-            raise
+            if not (out / "views.png").exists():
+                with clock.pause():
+                    save_views(out / "views.png", batch, experiment.views)
+            if step % machine.log_every == 0 or step == total_steps:
+                values = means.read()
+                if not math.isfinite(values["loss"]):
+                    raise UserError(f"the loss is not finite at step {step}: lower --optimizer.base-lr")
+                now = (clock.images, clock.train_seconds, clock.wait_seconds)
+                images_per_s, data_wait = rates(*(b - a for a, b in zip(window, now, strict=True)))  # type: ignore[arg-type]
+                window = now
+                values |= {"learning_rate": rate, "images_per_s": images_per_s, "data_wait": data_wait}
+                log.metrics(step, epoch, values)
+            if monitor is not None and (step == total_steps or (monitor_steps and step % monitor_steps == 0)):
+                with clock.pause():
+                    knn["knn_top1"] = knn_top1 = monitor.encoder(method.encoder)
+                    log.metrics(step, epoch, {"knn_top1": knn_top1})
+            overdue = time.monotonic() - saved_at > 60 * machine.checkpoint_minutes
+            if epoch_ends or overdue or interrupt.signal or step == total_steps:
+                with clock.pause():
+                    save("last.pt")
+                    if epoch_ends and machine.keep_every and round(epoch) % machine.keep_every == 0:
+                        save(f"epoch-{round(epoch):04d}.pt")
+                    summarise("running")
+                saved_at = time.monotonic()
 
         # ---- summary -------------------------------------------------------------------------------------
         baselines = {"untrained": knn["knn_top1_untrained"], "pixels": knn["knn_top1_pixels"]}

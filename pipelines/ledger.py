@@ -10,8 +10,8 @@ import numpy as np
 from pipelines.decode import decode
 from pipelines.errors import UserError
 from pipelines.packed_image import PackedImage
+from pipelines.progress import show_progress, stream_in_threads
 from pipelines.sources import Source
-from pipelines.sources.progress import show_progress, stream_in_threads
 
 
 class Ledger:

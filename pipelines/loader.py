@@ -25,6 +25,7 @@ from pipelines.batch import Batch
 from pipelines.decode import UndecodableImageError, decode
 from pipelines.errors import UserError
 from pipelines.plan import Plan
+from pipelines.read_ahead import ReadAhead, ReadsAhead
 from pipelines.render.cpu import Workspace, render_constants, render_views
 from pipelines.sources import Source
 from pipelines.views import ViewGroup, draw
@@ -111,6 +112,9 @@ class ThreadedLoader:
         self._view_numbers = tuple(
             range(first, first + group.num_views) for first, group in zip(firsts, groups, strict=False)
         )
+        self._read_ahead: ReadAhead | None = None
+        if plan.shuffle and plan.order == "blocks" and isinstance(source, ReadsAhead):
+            self._read_ahead = ReadAhead(source, plan)
         self._workspace = threading.local()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="loader")
         self._free = [self._new_slot() for _ in range(prefetch + 1)]
@@ -149,6 +153,8 @@ class ThreadedLoader:
     def close(self) -> None:
         """End the workers; what was prefetched is dropped."""
         self._drop_jobs()
+        if self._read_ahead is not None:
+            self._read_ahead.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> ThreadedLoader:
@@ -193,6 +199,8 @@ class ThreadedLoader:
         self._under_way.clear()
 
     def _new_job(self, step: int, slot: _Slot) -> _Job:
+        if self._read_ahead is not None:
+            self._read_ahead.reach(step)
         epoch = step // self._plan.batches_per_epoch
         positions = self._plan.positions(step)
         numbers = self._plan.samples(epoch, positions)

@@ -31,12 +31,12 @@ from pipelines.errors import UserError, run_command
 from pipelines.keys import stable_id
 from pipelines.ledger import Ledger, digest
 from pipelines.packed_image import Form, PackedImage, pack_image
+from pipelines.progress import show_progress, stream_in_threads
 from pipelines.sources import NoSplitError, Split, open_source
 from pipelines.sources.beton import BetonSource, open_beton
 from pipelines.sources.beton_format import BetonRow, write_beton
 from pipelines.sources.folder import FolderSource
 from pipelines.sources.identity import printable
-from pipelines.sources.progress import show_progress, stream_in_threads
 from pipelines.sources.shards import ShardSource, key_of, open_shards, write_shard
 
 _FILE_NAMES: dict[Split, str] = {"train": "train", "test": "val"}

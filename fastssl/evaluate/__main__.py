@@ -17,6 +17,7 @@ from fastssl.evaluate.knn import NEIGHBOURS, TEMPERATURE, knn_top1
 from fastssl.evaluate.linear import SETTINGS, linear_top1
 from fastssl.run_folder import load_encoder, read_summary, write_json
 from fastssl.train import choose_device
+from pipelines.bad_images import BadImages, default_limit
 from pipelines.errors import UserError, run_command
 from pipelines.views import evaluation_spec
 
@@ -24,14 +25,16 @@ Run = Annotated[Path, tyro.conf.Positional]
 Device = Literal["auto", "cpu", "cuda"]
 
 
-def _extraction(config: Config, device: Device, workers: int) -> Extraction:
-    experiment = config.experiment
+def _extraction(config: Config, data: LabelledData, device: Device, workers: int) -> Extraction:
+    experiment, limit = config.experiment, config.machine.max_bad_images
+    if limit is None:
+        limit = default_limit(len(data.bank.index) + len(data.queries.index))
     return Extraction(
         spec=evaluation_spec(experiment.views[0].spec, experiment.center_fraction),
         device=choose_device(device),
         precision=experiment.precision,
         workers=workers,
-        max_bad_images=config.machine.max_bad_images,
+        bad_images=BadImages(None, limit),
     )
 
 
@@ -70,7 +73,8 @@ def knn(run: Run, /, data: str = "", device: Device = "auto", workers: int = 0) 
     """
     config, encoder, step = load_encoder(run)
     where = data or config.machine.data
-    labelled, how = labelled_data(where), _extraction(config, device, workers)
+    labelled = labelled_data(where)
+    how = _extraction(config, labelled, device, workers)
     encoder.to(how.device).to(memory_format=torch.channels_last)
     bank = encoder_features(encoder, labelled.bank, how, "kNN: bank")
     queries = encoder_features(encoder, labelled.queries, how, "kNN: queries")
@@ -113,7 +117,8 @@ def linear(
     """
     config, encoder, step = load_encoder(run)
     where = data or config.machine.data
-    labelled, how = labelled_data(where), _extraction(config, device, workers)
+    labelled = labelled_data(where)
+    how = _extraction(config, labelled, device, workers)
     encoder.to(how.device).to(memory_format=torch.channels_last)
     name = config.experiment.optimizer.name if setting == "auto" else setting
     chosen = SETTINGS[name]

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from pipelines.bad_images import BadImages, default_limit
+from pipelines.bad_images import BadImages
 from pipelines.loader import ThreadedLoader
 from pipelines.plan import evaluation_plan
+from pipelines.progress import show_progress
 from pipelines.sources import Source
-from pipelines.sources.progress import show_progress
 from pipelines.views import ViewGroup, ViewSpec
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -23,20 +23,16 @@ AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Extraction:
     """How features are computed.
 
-    ``precision`` is that of the autocast, ``workers`` 0 takes every core, ``max_bad_images`` undecodable ones
-    are tolerated (None: max(10, 0.1 %)).
+    ``precision`` is that of the autocast, ``workers`` 0 takes every core, ``bad_images`` takes note of what
+    cannot be decoded.
     """
 
     spec: ViewSpec
     device: torch.device
+    bad_images: BadImages
     precision: str = "fp32"
     batch_size: int = 500
     workers: int = 0
-    max_bad_images: int | None = None
-
-    def bad_images(self, count: int) -> BadImages:
-        """A fresh count of what cannot be decoded of a source of ``count`` images."""
-        return BadImages(None, default_limit(count) if self.max_bad_images is None else self.max_bad_images)
 
 
 def extract(
@@ -64,7 +60,7 @@ def extract(
             plan,
             start_step=0,
             stop_step=plan.batches_per_epoch,
-            bad_images=how.bad_images(count),
+            bad_images=how.bad_images,
             workers=how.workers,
             device=how.device,
         ) as loader,
@@ -117,7 +113,7 @@ def calibrated(encoder: nn.Module, source: Source, how: Extraction, batches: int
             plan,
             start_step=0,
             stop_step=min(batches, count // plan.batch_size),  # whole batches only: they weigh the same
-            bad_images=how.bad_images(count),
+            bad_images=how.bad_images,
             workers=how.workers,
             device=how.device,
         ) as loader,

@@ -22,7 +22,7 @@ from fastssl.evaluate.features import AUTOCAST, Extraction, encoder_features
 from pipelines.loader import ThreadedLoader
 from pipelines.order import permute
 from pipelines.plan import Plan
-from pipelines.sources.progress import show_progress
+from pipelines.progress import show_progress
 from pipelines.views import ViewGroup
 
 _CACHED_BELOW = 64  # pixels: small images are evaluated on cached features of the image and its mirror image
@@ -87,7 +87,7 @@ def _cropped_batches(
         plan,
         start_step=0,
         stop_step=epochs * steps,
-        bad_images=how.bad_images(count),
+        bad_images=how.bad_images,
         workers=how.workers,
         device=how.device,
     ) as loader:

@@ -18,7 +18,7 @@ _GROUP = 4  # pairs of taps in one pass over a row; the last one may have two
 
 
 @njit(cache=True)
-def blur_words(sigma: float, size: int) -> int:
+def blur_words(sigma, size):  # type: ignore[no-untyped-def]
     """The uint16 words of scratch that ``blur`` needs."""
     radius = _radius(sigma, size)
     reach = _even(radius)
@@ -26,12 +26,11 @@ def blur_words(sigma: float, size: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def blur(words, planes, plane_words, count, size, sigma, scratch):  # type: ignore[no-untyped-def]
+def blur(words, plane_words, count, size, sigma, scratch):  # type: ignore[no-untyped-def]
     """Blur ``count`` planes in place with the kernel exp(-0.5 (i / sigma)^2), normalised.
 
     Args:
-        words: uint16 vector of planes and scratch.
-        planes: the first word; pixels lie at planes + plane * plane_words + y * size + x.
+        words: uint16 vector of planes and scratch; pixels lie at plane * plane_words + y * size + x.
         plane_words: from one plane to the next.
         count: of planes, 1 to 3.
         size: side of a plane, S.
@@ -52,13 +51,13 @@ def blur(words, planes, plane_words, count, size, sigma, scratch):  # type: igno
     for y in range(size):
         while ready < min(y + radius + 1, size):
             for plane in range(count):
-                row = planes + plane * plane_words + ready * size
+                row = plane * plane_words + ready * size
                 _reflect(words, row, size, radius, source + plane * plane_row + reach)
             _blur_row(words, source + reach, ring_row, kernel, reach, ring + ready % slots * ring_row)
             ready += 1
         _blend_rows(words, ring, ring_row, slots, y, size, kernel, reach, source)
         for plane in range(count):
-            out, row = planes + plane * plane_words + y * size, source + plane * plane_row
+            out, row = plane * plane_words + y * size, source + plane * plane_row
             for x in range(size):
                 words[at(out + x)] = words[at(row + x)]
 

@@ -19,12 +19,11 @@ _CONTRAST = 1
 
 
 @njit(cache=True, nogil=True)
-def adjust(words, planes, plane_words, pixels, row):  # type: ignore[no-untyped-def]
+def adjust(words, plane_words, pixels, row):  # type: ignore[no-untyped-def]
     """Colour jitter of a view in place, then grey, of which only the first plane is then right.
 
     Args:
-        words: uint16 vector.
-        planes: the first word; colours lie at planes + plane * plane_words + pixel.
+        words: uint16 vector; colours lie at plane * plane_words + pixel.
         plane_words: from one plane to the next.
         pixels: of a plane.
         row: of VIEW_PARAMETERS.
@@ -37,7 +36,7 @@ def adjust(words, planes, plane_words, pixels, row):  # type: ignore[no-untyped-
             split = place
     total = 0
     for begin in range(0, pixels, _PIECE):
-        red, count = planes + begin, min(_PIECE, pixels - begin)
+        red, count = begin, min(_PIECE, pixels - begin)
         green, blue = red + plane_words, red + 2 * plane_words
         for place in range(split):
             _apply(row, row.order[place], words, red, green, blue, count, 0.0)
@@ -49,7 +48,7 @@ def adjust(words, planes, plane_words, pixels, row):  # type: ignore[no-untyped-
         return
     mean = total / pixels
     for begin in range(0, pixels, _PIECE):
-        red, count = planes + begin, min(_PIECE, pixels - begin)
+        red, count = begin, min(_PIECE, pixels - begin)
         green, blue = red + plane_words, red + 2 * plane_words
         for place in range(split, 4):
             _apply(row, row.order[place], words, red, green, blue, count, mean)

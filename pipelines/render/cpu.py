@@ -99,52 +99,55 @@ def render_views(
 
 @njit(cache=True, nogil=True)
 def _render(image, parameters, sample, constants, out, words):  # type: ignore[no-untyped-def]
-    """0; or the words of scratch that are missing, with nothing done; or _MISMATCH."""
+    """0; or, with nothing done, the words that are needed where there are fewer, or _MISMATCH."""
+    needed = _words_needed(image, parameters, sample, constants[0], out)
+    if needed == _MISMATCH or needed > len(words):
+        return needed
     finish = constants[0]
+    size = np.int64(finish.size)
+    pixels, plane_words = size * size, _plane_words(size)
+    scratch = 3 * plane_words
+    for view in range(len(parameters)):
+        row = parameters[view, sample]
+        layout = plan(np.int64(row.height), np.int64(row.width), size, scratch)
+        resample(image, row, layout, words, plane_words)
+        adjust(words, plane_words, pixels, row)
+        colors = 1 if row.grey else 3
+        if row.blur_sigma > 0:
+            blur(words, plane_words, colors, size, row.blur_sigma, scratch)
+        if row.solarize_threshold <= 1:
+            for plane in range(colors):
+                solarize(words, plane * plane_words, pixels, row.solarize_threshold)
+        planes = (0, 0, 0) if row.grey else (0, plane_words, 2 * plane_words)
+        if finish.lab:
+            to_lab(words, planes, plane_words, pixels)
+            planes = (0, plane_words, 2 * plane_words)
+        write(words, planes, finish, row, out[view, sample].reshape(-1))
+    return 0
+
+
+@njit(cache=True)
+def _words_needed(image, parameters, sample, finish, out):  # type: ignore[no-untyped-def]
+    """The words of planes and scratch for all views of a sample, or _MISMATCH."""
     views, samples, rows, columns, row_bytes = out.shape
     if (views, samples) != parameters.shape or not 0 <= sample < samples or image.shape[2] != 3:
         return _MISMATCH
     if not rows == columns == finish.size or row_bytes != 3 * NUMBER_BYTES[finish.format]:
         return _MISMATCH
-    scratch = 3 * _plane_words(finish.size)
+    size = np.int64(finish.size)
+    scratch = 3 * _plane_words(size)
     needed = 0
     for view in range(views):
         row = parameters[view, sample]
         if not (1 <= row.height <= _LONGEST_SIDE and 1 <= row.width <= _LONGEST_SIDE):
             return _MISMATCH
-        needed = max(needed, plan(row.height, row.width, finish.size, scratch).end)
-        needed = max(needed, scratch + blur_words(row.blur_sigma, finish.size))
-    if needed > len(words):
-        return needed
-    for view in range(views):
-        _render_view(image, parameters[view, sample], finish, scratch, words, out[view, sample].reshape(-1))
-    return 0
-
-
-@njit(cache=True)
-def _render_view(image, row, finish, scratch, words, out):  # type: ignore[no-untyped-def]
-    size, plane_words = finish.size, _plane_words(finish.size)
-    layout = plan(row.height, row.width, size, scratch)
-    resample(image, row.top, row.left, row.height, row.width, row.flip, layout, words, 0, plane_words)
-    adjust(words, 0, plane_words, size * size, row)
-    colors = 1 if row.grey else 3
-    if row.blur_sigma > 0:
-        blur(words, 0, plane_words, colors, size, row.blur_sigma, scratch)
-    if row.solarize_threshold <= 1:
-        for plane in range(colors):
-            solarize(words, plane * plane_words, size * size, row.solarize_threshold)
-    planes = (0, 0, 0) if row.grey else (0, plane_words, 2 * plane_words)
-    if finish.lab:
-        if row.grey:
-            words[plane_words : plane_words + size * size] = words[: size * size]
-            words[2 * plane_words : 2 * plane_words + size * size] = words[: size * size]
-        planes = (0, plane_words, 2 * plane_words)
-        to_lab(words, 0, plane_words, size * size)
-    write(words, planes, finish, row, out)
+        needed = max(needed, plan(np.int64(row.height), np.int64(row.width), size, scratch).end)
+        needed = max(needed, scratch + blur_words(row.blur_sigma, size))
+    return needed
 
 
 @njit(cache=True, inline="always")
-def _plane_words(size: int) -> int:
+def _plane_words(size):  # type: ignore[no-untyped-def]
     """From one colour of a view to the next: whole vectors, and one more that ``resample`` may overwrite."""
     return padded(size * size) + LANES
 

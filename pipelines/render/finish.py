@@ -68,24 +68,29 @@ def solarize(words, plane, pixels, threshold):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def to_lab(words, planes, plane_words, pixels):  # type: ignore[no-untyped-def]
-    """RGB to L / 100, (a + 128) / 255, (b + 128) / 255, in place, as ``reference.to_lab``."""
+    """RGB to L / 100, (a + 128) / 255, (b + 128) / 255, as ``reference.to_lab``.
+
+    Args:
+        words: uint16 vector; the result lies at plane * plane_words + pixel.
+        planes: the first word of red, green and blue; those of the result, or all the first one's.
+        plane_words: from one plane to the next.
+        pixels: of a plane.
+    """
     unit, half = np.float32(1 / float(WHITE)), np.float32(0.5)
     # L, a and b as stored, from the three roots: 116 y - 16, 500 (x - y) and 200 (y - z), scaled.
     light, dark = np.float32(1.16 * float(WHITE)), np.float32(0.16 * float(WHITE))
     red_green, yellow_blue = np.float32(500 * 128), np.float32(200 * 128)
     middle = np.float32(128 * 128)
     for x in range(pixels):
-        first = planes + x
-        second, third = first + plane_words, first + 2 * plane_words
-        red = _look_up(_LINEAR, np.float32(words[at(first)]) * unit)
-        green = _look_up(_LINEAR, np.float32(words[at(second)]) * unit)
-        blue = _look_up(_LINEAR, np.float32(words[at(third)]) * unit)
+        red = _look_up(_LINEAR, np.float32(words[at(planes[0] + x)]) * unit)
+        green = _look_up(_LINEAR, np.float32(words[at(planes[1] + x)]) * unit)
+        blue = _look_up(_LINEAR, np.float32(words[at(planes[2] + x)]) * unit)
         root_x = _look_up(_ROOT, _XYZ[0, 0] * red + _XYZ[0, 1] * green + _XYZ[0, 2] * blue)
         root_y = _look_up(_ROOT, _XYZ[1, 0] * red + _XYZ[1, 1] * green + _XYZ[1, 2] * blue)
         root_z = _look_up(_ROOT, _XYZ[2, 0] * red + _XYZ[2, 1] * green + _XYZ[2, 2] * blue)
-        words[at(first)] = np.int32(light * root_y - dark + half)
-        words[at(second)] = np.int32(red_green * (root_x - root_y) + middle + half)
-        words[at(third)] = np.int32(yellow_blue * (root_y - root_z) + middle + half)
+        words[at(x)] = np.int32(light * root_y - dark + half)
+        words[at(plane_words + x)] = np.int32(red_green * (root_x - root_y) + middle + half)
+        words[at(2 * plane_words + x)] = np.int32(yellow_blue * (root_y - root_z) + middle + half)
 
 
 @njit(cache=True, inline="always")
@@ -109,14 +114,15 @@ def write(words, planes, constants, row, out):  # type: ignore[no-untyped-def]
         row: of VIEW_PARAMETERS; gives the hole.
         out: uint8 [S * S * 3 * bytes of a number], the view's memory.
     """
-    pixels = constants.size * constants.size
+    size = np.int64(constants.size)
+    pixels = size * size
     if constants.format == _UINT8:
         for x in range(pixels):
             for channel in range(3):
                 level = np.uint16(words[at(planes[channel] + x)] + np.uint16(64)) >> np.uint16(7)
                 out[at(3 * x + channel)] = level
         hole = (constants.hole[0], constants.hole[1], constants.hole[2])
-        _cut(row, constants.size, out, hole)
+        _cut(row, size, out, hole)
         return
     zero = (np.uint8(0), np.uint8(0), np.uint8(0))
     scale = (constants.scale[0], constants.scale[1], constants.scale[2])
@@ -127,7 +133,7 @@ def write(words, planes, constants, row, out):  # type: ignore[no-untyped-def]
             for channel in range(3):
                 value = words[at(planes[channel] + x)]
                 floats[at(3 * x + channel)] = _normalize(value, scale[channel], shift[channel])
-        _cut(row, constants.size, floats, zero)
+        _cut(row, size, floats, zero)
         return
     bits = out.view(np.uint16)
     if constants.format == _FLOAT16:
@@ -140,7 +146,7 @@ def write(words, planes, constants, row, out):  # type: ignore[no-untyped-def]
             for channel in range(3):
                 value = _normalize(words[at(planes[channel] + x)], scale[channel], shift[channel])
                 bits[at(3 * x + channel)] = bfloat_bits(value)
-    _cut(row, constants.size, bits, zero)
+    _cut(row, size, bits, zero)
 
 
 @njit(cache=True, inline="always")

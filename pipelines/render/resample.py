@@ -45,7 +45,7 @@ class _Plan(NamedTuple):
 
 
 @njit(cache=True)
-def plan(height: int, width: int, size: int, start: int) -> _Plan:
+def plan(height, width, size, start):  # type: ignore[no-untyped-def]
     """Lay out the scratch for resizing a box of height x width to size x size, from word ``start`` on.
 
     The scratch ends before word ``.end``.
@@ -84,42 +84,41 @@ def plan(height: int, width: int, size: int, start: int) -> _Plan:
 
 
 @njit(cache=True, nogil=True)
-def resample(image, top, left, height, width, mirror, plan, words, planes, plane_words):  # type: ignore[no-untyped-def]
-    """Resize a box of an image to a square, in three planes.
+def resample(image, row, plan, words, plane_words):  # type: ignore[no-untyped-def]
+    """Resize a view's box of an image to a square, in three planes.
 
     Args:
-        image: uint8 [H, W, 3], C-contiguous.
-        top, left, height, width: the box, in pixels; the image is black outside its borders.
-        mirror: left to right.
-        plan: of the same height and width; gives the square's side, S.
-        words: uint16 vector of scratch and output.
-        planes: the output begins here, at planes + plane * plane_words + y * S + x; each plane must be
-            followed by 32 words that may be overwritten.
+        image: uint8 [H, W, 3], C-contiguous; black outside its borders.
+        row: of VIEW_PARAMETERS; gives the box and the flip.
+        plan: of the box's height and width; gives the square's side, S.
+        words: uint16 vector of planes and scratch. The output is at plane * plane_words + y * S + x; each
+            plane must be followed by 32 words that may be overwritten.
         plane_words: from one plane to the next.
     """
+    top, left, width, size = np.int64(row.top), np.int64(row.left), np.int64(row.width), plan.size
     pixels = image.reshape(-1)
     floats, sums = words[plan.sums :].view(np.float32), words[plan.sums :].view(np.uint32)
-    _fill_taps(width, plan.size, mirror, plan.taps_x, plan.first_x, plan.weights_x, plan.wide, words, floats)
-    _fill_taps(height, plan.size, False, plan.taps_y, plan.first_y, plan.weights_y, plan.wide, words, floats)
+    flip = row.flip != 0
+    _fill_taps(width, size, flip, plan.taps_x, plan.first_x, plan.weights_x, plan.wide, words, floats)
+    height = np.int64(row.height)
+    _fill_taps(height, size, False, plan.taps_y, plan.first_y, plan.weights_y, plan.wide, words, floats)
     loaded = 0
-    for y in range(plan.size):
+    for y in range(size):
         start = np.int64(words[at(plan.first_y + y)])
         while loaded < start + plan.taps_y:
             slot = plan.ring + loaded % plan.taps_y * plan.ring_row
-            row = plan.row if plan.columns_first else slot
-            _load_row(pixels, image.shape, top + loaded, left, width, words, row, plan.row_plane)
+            source = plan.row if plan.columns_first else slot
+            _load_row(pixels, image.shape, top + loaded, left, width, words, source, plan.row_plane)
             if plan.columns_first:
-                _blend_columns(plan, words, row, slot, plan.ring_plane)
+                _blend_columns(plan, words, source, slot, plan.ring_plane)
             loaded += 1
-        out = planes + y * plan.size
         if plan.columns_first:
             for plane in range(3):
-                _blend_rows(
-                    plan, y, start, words, sums, plane * plan.ring_plane, out + plane * plane_words, plan.size
-                )
+                out = plane * plane_words + y * size
+                _blend_rows(plan, y, start, words, sums, plane * plan.ring_plane, out, size)
         else:
             _blend_rows(plan, y, start, words, sums, 0, plan.row, 3 * plan.row_plane - LANES)
-            _blend_columns(plan, words, plan.row, out, plane_words)
+            _blend_columns(plan, words, plan.row, y * size, plane_words)
 
 
 @njit(cache=True)

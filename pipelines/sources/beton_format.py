@@ -19,8 +19,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from pipelines.atomic import atomic_file
 from pipelines.errors import UserError
-from pipelines.sources.atomic import atomic_file
 from pipelines.sources.header import jpeg_header
 from pipelines.sources.identity import printable
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.sources.atomic import atomic_file
+from pipelines.atomic import atomic_file
 
 
 def cache_folder() -> Path:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.atomic import atomic_file
 from pipelines.errors import UserError
-from pipelines.sources.atomic import atomic_file
+from pipelines.progress import map_in_threads
 from pipelines.sources.identity import fingerprint, printable, sample_ids
 from pipelines.sources.mapped import MappedSamples
 from pipelines.sources.patterns import expand, files_of_split
-from pipelines.sources.progress import map_in_threads
 from pipelines.sources.shard_index import NO_LABEL, ShardIndex, index_shard
 from pipelines.sources.source import Index
 from pipelines.sources.splits import Split

@@ -41,6 +41,7 @@ SPECIAL: dict[str, list[str]] = {
     "--accumulation-steps": ["2"],
     "--batch-size": ["64"],
     "--precision": ["fp32"],
+    "--order": ["blocks"],
     "--device": ["cpu"],
     "--max-bad-images": ["77"],
     "--center-fraction": ["0.9"],

@@ -10,6 +10,7 @@ from image_folder import write_colors
 from fastssl.evaluate.data import LabelledData, labelled_data
 from fastssl.evaluate.features import Extraction
 from fastssl.monitor import open_monitor
+from pipelines.bad_images import BadImages
 from pipelines.errors import UserError
 from pipelines.sources import open_source
 from pipelines.sources.shards import write_shard
@@ -105,9 +106,9 @@ def test_no_classes_is_a_users_mistake_with_its_remedy(tmp_path: Path) -> None:
     line = one_line_about(heap)
     assert "no classes" in line
     assert "folder" in line
-    monitor, said = open_monitor(
-        str(heap), Extraction(spec=ViewSpec(size=8, crop="center"), device=torch.device("cpu"))
-    )
+    spec = ViewSpec(size=8, crop="center")
+    how = Extraction(spec=spec, device=torch.device("cpu"), bad_images=BadImages(None, 10))
+    monitor, said = open_monitor(str(heap), how)
     assert monitor is None
     assert line in said
 

@@ -9,13 +9,16 @@ from PIL import Image
 from torch import nn
 
 from fastssl.evaluate.features import Extraction, calibrated, encoder_features, extract, pixel_features
+from pipelines.bad_images import BadImages
 from pipelines.errors import UserError
 from pipelines.sources import Source, open_source
 from pipelines.views import ViewSpec
 
 SIDE = 16
 WHOLE = ViewSpec(size=SIDE, crop="center", center_fraction=1.0, flip_p=0.0)
-HOW = Extraction(spec=WHOLE, device=torch.device("cpu"), batch_size=7, workers=2)
+HOW = Extraction(
+    spec=WHOLE, device=torch.device("cpu"), bad_images=BadImages(None, 10), batch_size=7, workers=2
+)
 
 
 @pytest.fixture
@@ -147,4 +150,4 @@ def test_bad_images_are_tolerated_up_to_the_limit_that_is_asked_for(source: Sour
     features, _ = encoder_features(Means(), source, HOW, "test")
     assert len(features) == 18
     with pytest.raises(UserError, match="more than the 2 tolerated"):
-        encoder_features(Means(), source, replace(HOW, max_bad_images=2), "test")
+        encoder_features(Means(), source, replace(HOW, bad_images=BadImages(None, 2)), "test")

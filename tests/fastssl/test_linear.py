@@ -12,6 +12,7 @@ from torch import nn
 from fastssl.evaluate.data import LabelledData, labelled_data
 from fastssl.evaluate.features import Extraction
 from fastssl.evaluate.linear import SETTINGS, LinearSetting, linear_top1
+from pipelines.bad_images import BadImages
 from pipelines.views import ViewSpec
 
 SIDE, TRAIN, TEST = 20, 16, 5  # pixels, and images a class
@@ -19,6 +20,7 @@ SHORT = LinearSetting(epochs=12, batch_size=16, learning_rate=2.0, nesterov=Fals
 HOW = Extraction(
     spec=ViewSpec(size=SIDE, crop="center", center_fraction=1.0, flip_p=0.0),
     device=torch.device("cpu"),
+    bad_images=BadImages(None, 10),
     workers=2,
 )
 

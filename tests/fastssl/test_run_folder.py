@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from image_folder import write_colors
 
-from fastssl import checkpoint
+from fastssl import checkpoint, train
 from fastssl.backbones import BackboneConfig
 from fastssl.config import Config, Machine, read_config, to_dict
 from fastssl.methods import MoCoConfig, SupervisedConfig, build_method
@@ -184,3 +185,20 @@ def test_what_is_no_run_is_one_line(tmp_path: Path) -> None:
             load_encoder(tmp_path / name)
         assert str(tmp_path) in str(refusal.value)
         assert "\n" not in str(refusal.value)
+
+
+def test_a_start_that_is_refused_claims_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the same command with the mistake mended would be refused as another run."""
+    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+    write_colors(tmp_path / "data", 4)
+    for options, words in (
+        (["quickstart", "--method.queue-size", "4"], "queue_size"),
+        (["supervised-cifar10", "--data", str(tmp_path / "data" / "red"), "--batch-size", "2"], "classes"),
+        (["quickstart", "--device", "cuda"], "cuda"),
+    ):
+        if "cuda" in options and torch.cuda.is_available():
+            continue
+        defaults = ["--batch-size", "8", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+        with pytest.raises(UserError, match=words):
+            train.main([options[0], *defaults, *options[1:]])
+        assert not (tmp_path / "run").exists()

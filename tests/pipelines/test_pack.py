@@ -493,7 +493,7 @@ def test_a_full_disk(name: str, data: Path, out: Path, monkeypatch: pytest.Monke
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("pipelines.sources.atomic.os.fsync", full)
+    monkeypatch.setattr("pipelines.atomic.os.fsync", full)
     with pytest.raises(UserError, match=r"No space left on device.*nothing was kept") as caught:
         run(data, out / name, split="train")
     assert "\n" not in str(caught.value)
