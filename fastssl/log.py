@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -107,6 +109,15 @@ class RunLog:
             self._console.print(text, markup=False, highlight=False)
         else:
             print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def other_work(self) -> Iterator[None]:
+        """Take the live line away while something else shows its own progress."""
+        if self._progress is not None:
+            self._progress.stop()
+        yield
+        if self._progress is not None:
+            self._progress.start()
 
     def __enter__(self) -> RunLog:
         return self

@@ -21,24 +21,32 @@ from pipelines.views import ViewGroup
 REVISITED = "Revisiting the critical factors of augmentation-invariant representation learning (2022)"
 
 
+# A run of minutes has no time for a slow teacher: small batches make many steps, the teacher follows within
+# ten of them, and the queue is short, so that its keys are not much older. The batch norm on the projector's
+# output keeps the keys of all steps centred; without it such a teacher drifts, and the student with it.
+SHORT_RUN_MOCO = MoCoConfig(
+    queue_size=256, hidden_dim=512, out_dim=128, teacher_momentum=0.9, projector_out_norm=True
+)
+
+
 def quickstart() -> Config:
     """MoCo v2+ on the built-in scenes with a narrow ResNet-9: a first run in minutes, on any machine.
 
-    Command: make demo
-    Result: not measured yet.
+    Command: make demo (2 CPU cores: 3 min 9 s of training with its kNN, 8 s of evaluation)
+    Result: kNN top-1 (k = 200) 0.440; untrained 0.176, raw pixels 0.236.
     """
     return Config(
         recipe="quickstart",
         experiment=Experiment(
-            epochs=14,
-            batch_size=256,
+            epochs=8,
+            batch_size=64,
             center_fraction=1.0,
             views=(ViewGroup(spec=augmentations.SMALL_IMAGES, num_views=2),),
             backbone=BackboneConfig(name="resnet9", width=0.25, stem="cifar"),
-            method=MoCoConfig(queue_size=4096, hidden_dim=512, out_dim=128),
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.06, weight_decay=5e-4, warmup_epochs=1),
+            method=SHORT_RUN_MOCO,
+            optimizer=OptimizerConfig(name="sgd", base_lr=0.12, weight_decay=5e-4, warmup_epochs=0.4),
         ),
-        machine=Machine(monitor_every=7),
+        machine=Machine(monitor_every=4),
     )
 
 
@@ -51,8 +59,8 @@ def moco_v2_plus_cifar10_cpu() -> Config:
     return Config(
         recipe="moco-v2-plus-cifar10-cpu",
         experiment=Experiment(
-            epochs=20,
-            batch_size=256,
+            epochs=13,
+            batch_size=64,
             center_fraction=1.0,
             views=(
                 ViewGroup(
@@ -64,9 +72,9 @@ def moco_v2_plus_cifar10_cpu() -> Config:
                     num_views=2,
                 ),
             ),
-            backbone=BackboneConfig(name="resnet9", width=0.375, stem="cifar"),
-            method=MoCoConfig(queue_size=8192, hidden_dim=512, out_dim=128),
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.06, weight_decay=5e-4, warmup_epochs=1),
+            backbone=BackboneConfig(name="resnet9", width=0.25, stem="cifar"),
+            method=SHORT_RUN_MOCO,
+            optimizer=OptimizerConfig(name="sgd", base_lr=0.12, weight_decay=5e-4, warmup_epochs=0.5),
         ),
         machine=Machine(data="cifar10", monitor_every=5),
     )
@@ -75,9 +83,9 @@ def moco_v2_plus_cifar10_cpu() -> Config:
 def moco_v2_plus_cifar10() -> Config:
     """MoCo v2+ on CIFAR-10: ResNet-18 with the 3x3 stem.
 
-    Optimiser, epochs, queue and augmentation of lightly's CIFAR-10 benchmark (batch 512, lr 0.06 x batch/128,
-    weight decay 5e-4, 200 epochs, queue 8192, no blur); its MoCo, symmetric but without a predictor, has kNN
-    top-1 0.850.
+    Optimiser, epochs, queue and augmentation of lightly's CIFAR-10 benchmark (batch 512, SGD with lr 0.06 x
+    batch/128, weight decay 5e-4, 200 epochs, queue 8192, no blur). Its loss is half of ours, hence half its
+    lr; its temperature is 0.1 and it has no predictor. Its MoCo reaches kNN top-1 0.850.
     Result: not measured yet.
     """
     return Config(
@@ -95,7 +103,7 @@ def moco_v2_plus_cifar10() -> Config:
             views=(ViewGroup(spec=augmentations.SIMCLR_CIFAR10, num_views=2),),
             backbone=BackboneConfig(name="resnet18", stem="cifar"),
             method=MoCoConfig(queue_size=8192, hidden_dim=1024),
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.12, weight_decay=5e-4, warmup_epochs=0),
+            optimizer=OptimizerConfig(name="sgd", base_lr=0.06, weight_decay=5e-4, warmup_epochs=0),
         ),
         machine=Machine(data="cifar10"),
     )
@@ -104,8 +112,9 @@ def moco_v2_plus_cifar10() -> Config:
 def byol_cifar10() -> Config:
     """BYOL on CIFAR-10: ResNet-18 with the 3x3 stem.
 
-    All settings of lightly's CIFAR-10 benchmark (batch 512, SGD with lr 0.06 x batch/128, weight decay 5e-4,
-    200 epochs, heads 512-1024-256 and 256-1024-256, no blur), but BYOL's own ascending teacher momentum.
+    Settings of lightly's CIFAR-10 benchmark (batch 512, SGD with lr 0.06 x batch/128, weight decay 5e-4,
+    200 epochs, heads 512-1024-256 and 256-1024-256, no blur). Its loss is a quarter of ours, hence a quarter
+    of its lr; the teacher's momentum ascends, as in BYOL's paper. Its BYOL reaches kNN top-1 0.872.
     Result: not measured yet.
     """
     return Config(
@@ -123,7 +132,7 @@ def byol_cifar10() -> Config:
             views=(ViewGroup(spec=augmentations.SIMCLR_CIFAR10, num_views=2),),
             backbone=BackboneConfig(name="resnet18", stem="cifar"),
             method=BYOLConfig(hidden_dim=1024),
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.12, weight_decay=5e-4, warmup_epochs=0),
+            optimizer=OptimizerConfig(name="sgd", base_lr=0.03, weight_decay=5e-4, warmup_epochs=0),
         ),
         machine=Machine(data="cifar10"),
     )

@@ -184,8 +184,9 @@ def train(config: Config) -> int:
         if experiment.optimizer.warmup_epochs >= experiment.epochs:
             log.say("warning: the warm-up outlasts the run, so that the learning rate never reaches its peak")
         if monitor is not None and knn["knn_top1_untrained"] is None:
-            knn["knn_top1_pixels"] = monitor.pixels()
-            knn["knn_top1_untrained"] = monitor.untrained(method.encoder)
+            with log.other_work():
+                knn["knn_top1_pixels"] = monitor.pixels()
+                knn["knn_top1_untrained"] = monitor.untrained(method.encoder)
             log.say(
                 f"kNN top-1: pixels {knn['knn_top1_pixels']:.3f}, untrained {knn['knn_top1_untrained']:.3f}"
             )
@@ -252,7 +253,7 @@ def train(config: Config) -> int:
                 values |= {"learning_rate": rate, "images_per_s": images_per_s, "data_wait": data_wait}
                 log.metrics(step, epoch, values)
             if monitor is not None and (step == total_steps or (monitor_steps and step % monitor_steps == 0)):
-                with clock.pause():
+                with clock.pause(), log.other_work():
                     knn["knn_top1"] = knn_top1 = monitor.encoder(method.encoder)
                     log.metrics(step, epoch, {"knn_top1": knn_top1})
             overdue = time.monotonic() - saved_at > 60 * machine.checkpoint_minutes

@@ -13,11 +13,14 @@ class UserError(Exception):
 def run_command(main: Callable[[], int]) -> None:
     """Run a command's ``main`` and leave the process with its exit status.
 
-    A ``UserError`` becomes ``error: MESSAGE`` on stderr and exit status 2.
+    A ``UserError`` becomes ``error: MESSAGE`` on stderr and exit status 2, Ctrl-C exit status 130.
     """
     try:
         status = main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
     sys.exit(status)

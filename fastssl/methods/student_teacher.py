@@ -23,6 +23,9 @@ class StudentTeacherConfig:
 
     hidden_dim: int = 4096  # of projector and predictor
     out_dim: int = 256  # D, of the embeddings
+    # a batch norm on the projector's output too, as in SiMo's head: it centres the teacher's embeddings,
+    # nearly all alike in an untrained network; a short run cannot wait until training has spread them
+    projector_out_norm: bool = False
     teacher_momentum: float = 0.99  # weight of the old teacher in its update
     teacher_momentum_ascending: bool = True  # to 1 at the end of the run, along half a cosine
 
@@ -43,6 +46,8 @@ class StudentTeacher(Method):
         super().__init__()
         encoder = build_backbone(backbone)
         projector = mlp(encoder.feature_dim, config.hidden_dim, config.out_dim)
+        if config.projector_out_norm:
+            projector.append(nn.BatchNorm1d(config.out_dim))
         predictor = mlp(config.out_dim, config.hidden_dim, config.out_dim)
         self.student = nn.Sequential(OrderedDict(encoder=encoder, projector=projector, predictor=predictor))
         self.teacher = make_teacher(self.student[:2])

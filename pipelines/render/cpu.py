@@ -4,18 +4,18 @@ Tested against ``pipelines.render.reference``. The work is done in 16-bit fixed 
 plane a colour: ``resample``, ``color``, ``blur``, ``finish``. The compiled code frees the GIL, allocates
 nothing and is cached on disk; each thread brings its own ``Workspace``.
 
-Budget, core-us a view of 224 pixels from images of 500 x 375. Expected: half of a first trial in float32.
+Budget, core-us a view of 224 pixels from images of 500 x 375. Expected: aims set by a first trial in float32.
 Measured: ``python -m benchmarks.render``, one core of a Zen 4 with AVX-512 that others used too.
 
     step                                      expected   measured
-    crop, resize, flip, write as uint8             100         75
-    brightness, contrast, saturation, hue       50-100         40   (21 without hue)
-    blur, sigma 1; sigma 2                     65; 130    63; 118
-    whole chain, p .8, grey .2, blur .5, solarize .2          137
+    crop, resize, flip, write as uint8             100         70
+    brightness, contrast, saturation, hue       50-100         37   (22 without hue)
+    blur, sigma 1; sigma 2                     65; 130    65; 117
+    whole chain, p .8, grey .2, blur .5, solarize .2          131
 
-Writing float16 in place of uint8 costs 9 more, float32 21. Without AVX-512 (NUMBA_CPU_FEATURES with all
-but its flags) the crop costs 147 and the chain 199. At 32 pixels, from images as small (``--size 32``), the
-chain costs 9.4.
+Writing float16 in place of uint8 costs 11 more, float32 23. Without AVX-512 (NUMBA_CPU_FEATURES with all
+but its flags) the crop costs 105 and the chain 167. At 32 pixels, from images as small (``--size 32``), the
+chain costs 7.3.
 """
 
 from __future__ import annotations
@@ -118,10 +118,10 @@ def _render(image, parameters, sample, constants, out, words):  # type: ignore[n
         if row.solarize_threshold <= 1:
             for plane in range(colors):
                 solarize(words, plane * plane_words, pixels, row.solarize_threshold)
-        planes = (0, 0, 0) if row.grey else (0, plane_words, 2 * plane_words)
         if finish.lab:
-            to_lab(words, planes, plane_words, pixels)
-            planes = (0, plane_words, 2 * plane_words)
+            to_lab(words, plane_words, pixels, row.grey)
+        single = row.grey and not finish.lab
+        planes = (0, 0, 0) if single else (0, plane_words, 2 * plane_words)
         write(words, planes, finish, row, out[view, sample].reshape(-1))
     return 0
 

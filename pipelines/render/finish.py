@@ -67,24 +67,27 @@ def solarize(words, plane, pixels, threshold):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def to_lab(words, planes, plane_words, pixels):  # type: ignore[no-untyped-def]
-    """RGB to L / 100, (a + 128) / 255, (b + 128) / 255, as ``reference.to_lab``.
+def to_lab(words, plane_words, pixels, grey):  # type: ignore[no-untyped-def]
+    """RGB to L / 100, (a + 128) / 255, (b + 128) / 255, in place, as ``reference.to_lab``.
 
     Args:
-        words: uint16 vector; the result lies at plane * plane_words + pixel.
-        planes: the first word of red, green and blue; those of the result, or all the first one's.
+        words: uint16 vector; colours lie at plane * plane_words + pixel.
         plane_words: from one plane to the next.
         pixels: of a plane.
+        grey: only the first plane is right, and stands for all.
     """
+    if grey:
+        for x in range(pixels):
+            words[at(plane_words + x)] = words[at(2 * plane_words + x)] = words[at(x)]
     unit, half = np.float32(1 / float(WHITE)), np.float32(0.5)
     # L, a and b as stored, from the three roots: 116 y - 16, 500 (x - y) and 200 (y - z), scaled.
     light, dark = np.float32(1.16 * float(WHITE)), np.float32(0.16 * float(WHITE))
     red_green, yellow_blue = np.float32(500 * 128), np.float32(200 * 128)
     middle = np.float32(128 * 128)
     for x in range(pixels):
-        red = _look_up(_LINEAR, np.float32(words[at(planes[0] + x)]) * unit)
-        green = _look_up(_LINEAR, np.float32(words[at(planes[1] + x)]) * unit)
-        blue = _look_up(_LINEAR, np.float32(words[at(planes[2] + x)]) * unit)
+        red = _look_up(_LINEAR, np.float32(words[at(x)]) * unit)
+        green = _look_up(_LINEAR, np.float32(words[at(plane_words + x)]) * unit)
+        blue = _look_up(_LINEAR, np.float32(words[at(2 * plane_words + x)]) * unit)
         root_x = _look_up(_ROOT, _XYZ[0, 0] * red + _XYZ[0, 1] * green + _XYZ[0, 2] * blue)
         root_y = _look_up(_ROOT, _XYZ[1, 0] * red + _XYZ[1, 1] * green + _XYZ[1, 2] * blue)
         root_z = _look_up(_ROOT, _XYZ[2, 0] * red + _XYZ[2, 1] * green + _XYZ[2, 2] * blue)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipelines.cache_folder import cache_folder
 from pipelines.errors import UserError
 from pipelines.sources.beton import open_beton
-from pipelines.sources.cache import cache_folder
 from pipelines.sources.folder import holds_images, open_folder
 from pipelines.sources.shards import open_shards
 from pipelines.sources.source import Index, Source

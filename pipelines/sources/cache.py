@@ -17,15 +17,6 @@ import numpy as np
 from pipelines.atomic import atomic_file
 
 
-def cache_folder() -> Path:
-    """``$FASTSSL_CACHE``, else ``$XDG_CACHE_HOME/fastssl``, else ``~/.cache/fastssl``; may not exist yet."""
-    if own := os.environ.get("FASTSSL_CACHE"):
-        return Path(own).expanduser()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared) / "fastssl"
-    return Path.home() / ".cache" / "fastssl"
-
-
 def cache_file(cache: Path, kind: str, path: Path) -> Path:
     """The file of the cache folder for what is known of ``path``, a folder or shard, as one ``kind``."""
     digest = hashlib.blake2b(os.fsencode(path.resolve()), digest_size=10).hexdigest()

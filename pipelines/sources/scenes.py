@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
+from pipelines.cache_folder import cache_folder
 from pipelines.errors import UserError
 from pipelines.progress import show_progress
-from pipelines.sources.cache import cache_folder
 from pipelines.sources.raymarch import render
 from pipelines.sources.scene_factors import FACTORS, draw_scenes
 from pipelines.sources.shards import ShardSource, open_shards, write_shard

@@ -37,6 +37,7 @@ GROUPS = (
     ),
 )
 TRAINING = Plan(count=COUNT, batch_size=BATCH, batches_per_epoch=COUNT // BATCH, seed=3)
+BLOCKS = replace(TRAINING, order="blocks", block_size=3, blocks_per_window=2)
 
 
 @pytest.fixture(scope="module")
@@ -185,17 +186,23 @@ def test_evaluation_views_do_not_depend_on_the_batch_size(source: MemorySource) 
 # --- by whom it is loaded does not matter -------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("plan", [TRAINING, BLOCKS], ids=["random", "blocks"])
 @pytest.mark.parametrize(("workers", "prefetch"), [(1, 0), (1, 3), (3, 1), (11, 6)])
-def test_batches_are_the_same_whatever_the_workers(source: MemorySource, workers: int, prefetch: int) -> None:
-    expected = load(source)
-    for ours, theirs in zip(load(source, workers=workers, prefetch=prefetch), expected, strict=True):
+def test_batches_are_the_same_whatever_the_workers(
+    source: MemorySource, plan: Plan, workers: int, prefetch: int
+) -> None:
+    expected = load(source, plan)
+    for ours, theirs in zip(load(source, plan, workers=workers, prefetch=prefetch), expected, strict=True):
         assert_same(ours, theirs)
 
 
+@pytest.mark.parametrize("plan", [TRAINING, BLOCKS], ids=["random", "blocks"])
 @pytest.mark.parametrize("world_size", [2, 4])
-def test_the_ranks_batches_joined_are_the_global_batch(source: MemorySource, world_size: int) -> None:
-    shares = [load(source, replace(TRAINING, rank=rank, world_size=world_size)) for rank in range(world_size)]
-    for step, whole in enumerate(load(source)):
+def test_the_ranks_batches_joined_are_the_global_batch(
+    source: MemorySource, plan: Plan, world_size: int
+) -> None:
+    shares = [load(source, replace(plan, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    for step, whole in enumerate(load(source, plan)):
         parts = [share[step] for share in shares]
         assert {len(part) for part in parts} == {BATCH // world_size}
         assert torch.equal(torch.cat([part.sample_ids for part in parts]), whole.sample_ids)
@@ -213,19 +220,20 @@ def test_a_batch_that_ranks_cannot_share_is_refused() -> None:
 # --- resuming -----------------------------------------------------------------------------------------------
 
 
-def test_a_loader_goes_on_from_a_state(source: MemorySource) -> None:
-    expected = load(source)
-    with open_loader(source) as loader:
+@pytest.mark.parametrize("plan", [TRAINING, BLOCKS], ids=["random", "blocks"])
+def test_a_loader_goes_on_from_a_state(source: MemorySource, plan: Plan) -> None:
+    expected = load(source, plan)
+    with open_loader(source, plan) as loader:
         assert loader.state_dict() == {"step": 0}
         for taken in (1, 2, 3):
             next(loader)
             state = loader.state_dict()
             assert state == {"step": taken}  # whatever was prefetched
-    with open_loader(source, prefetch=4) as other:
+    with open_loader(source, plan, prefetch=4) as other:
         other.load_state_dict(state)
         for theirs in expected[3:]:
             assert_same(copied(next(other)), theirs)
-    for ours, theirs in zip(load(source, start_step=3), expected[3:], strict=True):
+    for ours, theirs in zip(load(source, plan, start_step=3), expected[3:], strict=True):
         assert_same(ours, theirs)
 
 

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from pipelines.cache_folder import cache_folder
 from pipelines.errors import UserError
 from pipelines.sources import Index, NoSplitError, Source, open_source
-from pipelines.sources.cache import cache_folder
 from pipelines.sources.folder import FolderSource
 from pipelines.sources.shards import ShardSource
 
