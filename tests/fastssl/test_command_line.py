@@ -39,7 +39,7 @@ def all_leaves(config: Config) -> dict[str, Any]:
 # Values that fit beside every recipe's other values; what is not listed is nudged by its type.
 SPECIAL: dict[str, list[str]] = {
     "--accumulation-steps": ["2"],
-    "--batch-size": ["64"],
+    "--batch-size": ["48"],
     "--precision": ["fp32"],
     "--order": ["blocks"],
     "--device": ["cpu"],

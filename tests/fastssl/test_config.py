@@ -135,13 +135,14 @@ def test_differing_fields_are_named_where_they_lie() -> None:
         "seed (0 became 3)",
         "views.0.spec.hue (0.1 became 0.2)",
         "views.0.spec.mean.1 (0.456 became 0.5)",
-        "optimizer.base_lr (0.06 became 0.5)",
+        "optimizer.base_lr (0.12 became 0.5)",
     ]
 
 
 def test_differing_fields_of_another_method_or_number_of_groups() -> None:
     experiment = quickstart().experiment
-    byol = replace(experiment, method=BYOLConfig(hidden_dim=512, out_dim=128))
+    shared = {"hidden_dim": 512, "out_dim": 128, "teacher_momentum": 0.9, "projector_out_norm": True}
+    byol = replace(experiment, method=BYOLConfig(**shared))  # type: ignore[arg-type]
     names = [line.split(" (")[0] for line in differing_fields(experiment, byol)]
     assert names[0] == "method.kind"
     assert "method.queue_size" in names

@@ -13,6 +13,7 @@ from fastssl.optim import OptimizerConfig, build_optimizer
 
 METHODS: dict[str, MethodConfig] = {
     "moco": MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16),
+    "moco-centred": MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16, projector_out_norm=True),
     "byol": BYOLConfig(hidden_dim=32, out_dim=16),
     "supervised": SupervisedConfig(),
 }
@@ -164,3 +165,15 @@ def test_the_encoder_is_the_students(config: MethodConfig) -> None:
     method = build_method(config, TINY, seed=0, total_steps=1, num_classes=3, batch_size=4)
     assert method.encoder is method.student[0]
     assert method.encoder(torch.randn(2, 3, 32, 32)).shape == (2, method.encoder.feature_dim)
+
+
+def test_projector_out_norm_centres_the_embeddings_of_both_networks() -> None:
+    views = make_batch(0, views=2).each_view()
+    for centred in (False, True):
+        config = MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16, projector_out_norm=centred)
+        student, teacher = tiny_method(config).student, tiny_method(config).teacher
+        assert isinstance(teacher, nn.Module)
+        for network in (student[:2], teacher):
+            embeddings = network(views[0])
+            assert (embeddings.mean(0).abs().max() < 1e-5) == centred
+            assert ((embeddings.var(0, correction=0) - 1).abs().max() < 0.05) == centred

@@ -74,7 +74,7 @@ def test_another_config_is_refused_and_the_fields_named(tmp_path: Path) -> None:
     message = str(refusal.value)
     assert "\n" not in message
     assert "seed (0 became 7)" in message
-    assert "optimizer.base_lr (0.06 became 0.5)" in message
+    assert "optimizer.base_lr (0.12 became 0.5)" in message
     assert "temperature" not in message
     assert "--out" in message
     assert (tmp_path / "config.json").read_bytes() == before
