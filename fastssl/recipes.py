@@ -38,7 +38,7 @@ def quickstart() -> Config:
     return Config(
         recipe="quickstart",
         experiment=Experiment(
-            epochs=8,
+            epochs=7,
             batch_size=64,
             center_fraction=1.0,
             views=(ViewGroup(spec=augmentations.SMALL_IMAGES, num_views=2),),
