@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from pipelines.bad_images import BadImages
 from pipelines.loader import ThreadedLoader
-from pipelines.plan import evaluation_plan
+from pipelines.plan import Plan, evaluation_plan
 from pipelines.progress import show_progress
 from pipelines.sources import Source
 from pipelines.views import ViewGroup, ViewSpec
@@ -35,6 +36,27 @@ class Extraction:
     workers: int = 0
 
 
+@contextmanager
+def _loading(source: Source, how: Extraction, plan: Plan, steps: int) -> Iterator[ThreadedLoader]:
+    """The first ``steps`` batches of a plan, without gradients and under the autocast of ``how``."""
+    dtype = AUTOCAST[how.precision]
+    with (
+        ThreadedLoader(
+            source,
+            (ViewGroup(spec=how.spec),),
+            plan,
+            start_step=0,
+            stop_step=steps,
+            bad_images=how.bad_images,
+            workers=how.workers,
+            device=how.device,
+        ) as loader,
+        torch.inference_mode(),
+        torch.autocast(how.device.type, dtype, enabled=dtype is not None),
+    ):
+        yield loader
+
+
 def extract(
     function: Callable[[torch.Tensor], torch.Tensor], source: Source, how: Extraction, what: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -52,21 +74,7 @@ def extract(
     count = len(source.index)
     plan = evaluation_plan(count, min(how.batch_size, count))
     features, labels = [], []
-    dtype = AUTOCAST[how.precision]
-    with (
-        ThreadedLoader(
-            source,
-            (ViewGroup(spec=how.spec),),
-            plan,
-            start_step=0,
-            stop_step=plan.batches_per_epoch,
-            bad_images=how.bad_images,
-            workers=how.workers,
-            device=how.device,
-        ) as loader,
-        torch.inference_mode(),
-        torch.autocast(how.device.type, dtype, enabled=dtype is not None),
-    ):
+    with _loading(source, how, plan, plan.batches_per_epoch) as loader:
         for batch in show_progress(loader, plan.batches_per_epoch, what):
             assert batch.labels is not None
             features.append(function(batch.views[0]).float().cpu())
@@ -105,21 +113,8 @@ def calibrated(encoder: nn.Module, source: Source, how: Extraction, batches: int
             module.momentum = None  # a plain average over the batches
     count = len(source.index)
     plan = evaluation_plan(count, min(how.batch_size, count), shuffle=True)
-    dtype = AUTOCAST[how.precision]
-    with (
-        ThreadedLoader(
-            source,
-            (ViewGroup(spec=how.spec),),
-            plan,
-            start_step=0,
-            stop_step=min(batches, count // plan.batch_size),  # whole batches only: they weigh the same
-            bad_images=how.bad_images,
-            workers=how.workers,
-            device=how.device,
-        ) as loader,
-        torch.inference_mode(),
-        torch.autocast(how.device.type, dtype, enabled=dtype is not None),
-    ):
+    whole_batches = count // plan.batch_size  # they weigh the same
+    with _loading(source, how, plan, min(batches, whole_batches)) as loader:
         for batch in loader:
             encoder(batch.views[0])
     return encoder
