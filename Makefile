@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help demo test test-slow lint format gpu clean
+.PHONY: help demo test bench lint format gpu clean
 
 help:
 	@echo "make demo       train the quickstart recipe on built-in images and measure it (minutes)"
 	@echo "make test       lint, types and the test suite"
-	@echo "make test-slow  the tests that take longer than a minute"
+	@echo "make bench      what rendering on the CPU costs"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     ruff's formatter"
 	@echo "make gpu        the tests that need a CUDA device"
@@ -40,10 +40,10 @@ lint: $(VENV)/.installed-dev
 	$(RUN) mypy
 
 test: lint
-	$(RUN) pytest -m "not slow and not gpu" --durations 10
+	$(RUN) pytest -m "not gpu" --durations 10
 
-test-slow: $(VENV)/.installed-dev
-	$(RUN) pytest -m slow --durations 10
+bench: $(VENV)/.installed
+	$(RUN) benchmarks.render
 
 gpu: $(VENV)/.installed-dev
 	$(RUN) pytest -m gpu
