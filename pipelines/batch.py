@@ -9,6 +9,23 @@ import torch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Images:
+    """B decoded images of any sizes, one after the other in one vector.
+
+    Attributes:
+        pixels: uint8 [total]; image b is [H, W, 3], RGB, upright, from ``offsets[b]`` on.
+        offsets: int64 [B], bytes.
+        heights: int32 [B].
+        widths: int32 [B].
+    """
+
+    pixels: torch.Tensor
+    offsets: torch.Tensor
+    heights: torch.Tensor
+    widths: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
     """One rank's share of a global batch: B samples, each seen in all its views.
 
@@ -18,7 +35,9 @@ class Batch:
         step: number of the global step since the start of the run.
         epoch: from 0.
         views: for each view group one tensor [K_g * B, 3, S_g, S_g], channels-last, the B samples of
-            its first view first.
+            its first view first. Finished, but of the loader's product ``Crops``: uint8, to be finished by
+            a renderer on the device; of its product ``Pixels``: none.
+        images: of the product ``Pixels``, the decoded images.
         sample_ids: int64 [B].
         labels: int64 [B], or None where the source has no classes.
         parameters: for each view group VIEW_PARAMETERS [K_g, B].
@@ -27,6 +46,7 @@ class Batch:
     step: int
     epoch: int
     views: tuple[torch.Tensor, ...]
+    images: Images | None = None
     sample_ids: torch.Tensor
     labels: torch.Tensor | None
     parameters: tuple[np.ndarray, ...]

@@ -1,4 +1,4 @@
-"""The CPU backend: threads decode each image once and render all its views straight into the batch.
+"""The CPU backend: threads decode each image once and make all its views of it, straight into the batch.
 
 Decoders and kernels release the GIL, so threads are enough: no processes, no pickling, no copies. A batch
 is split into as many tasks as there are workers; ``prefetch`` batches are under way while one is in use.
@@ -7,7 +7,6 @@ What is loaded depends on (seed, step) alone, so the whole state of a loader is 
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections import deque
@@ -25,10 +24,13 @@ from pipelines.batch import Batch
 from pipelines.decode import UndecodableImageError, decode
 from pipelines.errors import UserError
 from pipelines.plan import Plan
+from pipelines.products import Canvas, Product
 from pipelines.read_ahead import ReadAhead, ReadsAhead
-from pipelines.render.cpu import Workspace, render_constants, render_views
+from pipelines.render.cpu import Workspace
 from pipelines.sources import Source
 from pipelines.views import ViewGroup, draw
+
+_MOST_KEPT = 1 << 26  # bytes that each thread keeps to decode to: an image of 22 megapixels
 
 
 class Loader(Protocol):
@@ -51,12 +53,19 @@ class Loader(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
 class _Slot:
     """The reused memory of one batch."""
 
-    views: tuple[torch.Tensor, ...]  # a group each, float32 [K, B, S, S, 3]
-    labels: torch.Tensor
+    def __init__(self, canvas: Canvas, samples: int) -> None:
+        self.canvas = canvas
+        self.labels = np.empty(samples, np.int64)
+        self.copied: torch.cuda.Event | None = None  # on the stream that copies it to a GPU
+
+    def wait_until_copied(self) -> None:
+        """Return when the memory may be written again: as a rule at once."""
+        if self.copied is not None:
+            self.copied.synchronize()
+            self.copied = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,19 +75,33 @@ class _Job:
     step: int
     epoch: int
     slot: _Slot
-    views: tuple[torch.Tensor, ...]  # as much of the slot's as the batch fills, [K, B, S, S, 3]
     positions: np.ndarray
     numbers: np.ndarray
     parameters: tuple[np.ndarray, ...]
 
 
+class _Worker(threading.local):
+    """What each thread keeps."""
+
+    def __init__(self) -> None:
+        self.workspace = Workspace()
+        self.pixels = np.empty(0, np.uint8)
+
+    def buffer(self, size: int) -> np.ndarray:
+        """Memory to decode ``size`` bytes of pixels to, kept for the next image; less for a huge one."""
+        if len(self.pixels) < size <= _MOST_KEPT:
+            self.pixels = np.empty(size, np.uint8)
+        return self.pixels
+
+
 class ThreadedLoader:
-    """Batches rendered by threads on the CPU, float32, in the memory of ``device``'s host.
+    """Batches made by threads on the CPU.
 
     Args:
         source: where the encoded images come from.
         groups: the views of a sample.
         plan: which samples form which batch.
+        product: what is made of the images: finished views, or less, for a renderer on the device.
         start_step: the first step to load; batches end before ``stop_step``.
         workers: threads; 0 takes every core.
         prefetch: batches under way beside the one in use.
@@ -92,6 +115,7 @@ class ThreadedLoader:
         groups: tuple[ViewGroup, ...],
         plan: Plan,
         *,
+        product: Product,
         start_step: int,
         stop_step: int,
         bad_images: BadImages,
@@ -107,7 +131,6 @@ class ThreadedLoader:
         self._device = device or torch.device("cpu")
         self._workers = workers or len(os.sched_getaffinity(0))
         self._prefetch = prefetch
-        self._constants = tuple(render_constants(group.spec, "float32") for group in groups)
         firsts = np.cumsum([0, *(group.num_views for group in groups)])
         self._view_numbers = tuple(
             range(first, first + group.num_views) for first, group in zip(firsts, groups, strict=False)
@@ -115,9 +138,13 @@ class ThreadedLoader:
         self._read_ahead: ReadAhead | None = None
         if plan.shuffle and plan.order == "blocks" and isinstance(source, ReadsAhead):
             self._read_ahead = ReadAhead(source, plan)
-        self._workspace = threading.local()
+        self._worker = _Worker()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="loader")
-        self._free = [self._new_slot() for _ in range(prefetch + 1)]
+        samples = plan.batch_size // plan.world_size
+        pinned = self._device.type == "cuda"
+        self._free = [
+            _Slot(product.canvas(groups, samples, pinned=pinned), samples) for _ in range(prefetch + 1)
+        ]
         self._in_use: _Slot | None = None
         self._under_way: deque[tuple[_Job, list[Future[None]]]] = deque()
 
@@ -128,6 +155,7 @@ class ThreadedLoader:
 
     def __next__(self) -> Batch:
         if self._in_use is not None:
+            self._in_use.wait_until_copied()
             self._free.append(self._in_use)
             self._in_use = None
         self._start_jobs()
@@ -166,17 +194,6 @@ class ThreadedLoader:
         self.close()
 
     # --- batches under way ----------------------------------------------------------------------------------
-
-    def _new_slot(self) -> _Slot:
-        share = self._plan.batch_size // self._plan.world_size
-        views = tuple(
-            torch.empty(
-                (group.num_views, share, group.spec.size, group.spec.size, 3),
-                pin_memory=self._device.type == "cuda",
-            )
-            for group in self._groups
-        )
-        return _Slot(views, torch.empty(share, dtype=torch.int64))
 
     def _start_jobs(self) -> None:
         step = self._under_way[-1][0].step + 1 if self._under_way else self._next_step
@@ -218,50 +235,55 @@ class ThreadedLoader:
             )
             for group, views in zip(self._groups, self._view_numbers, strict=True)
         )
-        views = tuple(_first_samples(memory, len(positions)) for memory in slot.views)
-        return _Job(step, epoch, slot, views, positions, numbers, parameters)
+        slot.canvas.begin(index.heights[numbers], index.widths[numbers])
+        return _Job(step, epoch, slot, positions, numbers, parameters)
 
     def _hand_over(self, job: _Job) -> Batch:
-        labels = job.slot.labels[: len(job.positions)].clone()
-        return Batch(
+        index = self._source.index
+        views, images = job.slot.canvas.hand_over(self._device)
+        batch = Batch(
             step=job.step,
             epoch=job.epoch,
-            views=tuple(
-                view.flatten(0, 1).permute(0, 3, 1, 2).to(self._device)  # channels-last
-                for view in job.views
-            ),
-            sample_ids=torch.from_numpy(self._source.index.sample_ids[job.numbers]).to(self._device),
-            labels=labels.to(self._device) if self._source.index.labels is not None else None,
+            views=views,
+            images=images,
+            sample_ids=self._to_device(index.sample_ids[job.numbers]),
+            labels=None if index.labels is None else self._to_device(job.slot.labels[: len(job.positions)]),
             parameters=job.parameters,
         )
+        if self._device.type == "cuda":
+            job.slot.copied = torch.cuda.current_stream(self._device).record_event()
+        return batch
+
+    def _to_device(self, numbers: np.ndarray) -> torch.Tensor:
+        """A copy of a few numbers, without waiting for a GPU."""
+        copy = torch.from_numpy(numbers.copy())
+        if self._device.type == "cuda":
+            return copy.pin_memory().to(self._device, non_blocking=True)
+        return copy
 
     # --- in the workers -------------------------------------------------------------------------------------
 
     def _fill(self, job: _Job, share: np.ndarray) -> None:
-        workspace = getattr(self._workspace, "value", None)
-        if workspace is None:
-            workspace = self._workspace.value = Workspace()
-        labels = self._source.index.labels
-        outputs = [views.numpy() for views in job.views]
-        for i in share:
+        index, canvas, workspace = self._source.index, job.slot.canvas, self._worker.workspace
+        for i in share.tolist():
             number = int(job.numbers[i])
-            image = self._decode(number)
+            image = self._decode(number, canvas.place(i))
             if image is None:
-                number, image = self._substitute(job, int(i))
-            for constants, table, out in zip(self._constants, job.parameters, outputs, strict=True):
-                render_views(image, table, int(i), constants, out, workspace)
-            if labels is not None:
-                job.slot.labels[i] = int(labels[number])
+                number, image = self._substitute(job, i)
+            canvas.fill(i, image, job.parameters, workspace)
+            if index.labels is not None:
+                job.slot.labels[i] = index.labels[number]
 
-    def _decode(self, number: int) -> np.ndarray | None:
-        """The pixels of a sample; None, and a note, where it cannot be decoded."""
-        index = self._source.index
+    def _decode(self, number: int, place: np.ndarray | None = None) -> np.ndarray | None:
+        """The pixels of a sample, if possible at ``place``; None, and a note, where it cannot be decoded."""
+        height, width = int(self._source.index.heights[number]), int(self._source.index.widths[number])
+        if place is None:
+            place = self._worker.buffer(3 * height * width)
         try:
-            image = decode(self._source.read(number))
-            if image.shape[:2] != (index.heights[number], index.widths[number]):
+            image = decode(self._source.read(number), place)
+            if image.shape[:2] != (height, width):
                 raise UndecodableImageError(
-                    f"size {image.shape[0]}x{image.shape[1]} is not the "
-                    f"{index.heights[number]}x{index.widths[number]} of its header"
+                    f"size {image.shape[0]}x{image.shape[1]} is not the {height}x{width} of its header"
                 )
             return image
         except (UndecodableImageError, OSError) as error:
@@ -290,9 +312,3 @@ class ThreadedLoader:
                 )
             return number, image
         raise UserError(f"none of the {self._plan.count} images can be decoded")
-
-
-def _first_samples(memory: torch.Tensor, count: int) -> torch.Tensor:
-    """A contiguous [K, count, S, S, 3] at the beginning of [K, B, S, S, 3]: an evaluation's last batch."""
-    shape = (len(memory), count, *memory.shape[2:])
-    return memory.flatten()[: math.prod(shape)].view(shape)

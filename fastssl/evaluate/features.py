@@ -13,6 +13,7 @@ from torch import nn
 from pipelines.bad_images import BadImages
 from pipelines.loader import ThreadedLoader
 from pipelines.plan import Plan, evaluation_plan
+from pipelines.products import Views
 from pipelines.progress import show_progress
 from pipelines.sources import Source
 from pipelines.views import ViewGroup, ViewSpec
@@ -45,6 +46,7 @@ def _loading(source: Source, how: Extraction, plan: Plan, steps: int) -> Iterato
             source,
             (ViewGroup(spec=how.spec),),
             plan,
+            product=Views(),
             start_step=0,
             stop_step=steps,
             bad_images=how.bad_images,

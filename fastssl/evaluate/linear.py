@@ -22,6 +22,7 @@ from fastssl.evaluate.features import AUTOCAST, Extraction, encoder_features
 from pipelines.loader import ThreadedLoader
 from pipelines.order import permute
 from pipelines.plan import Plan
+from pipelines.products import Views
 from pipelines.progress import show_progress
 from pipelines.views import ViewGroup
 
@@ -85,6 +86,7 @@ def _cropped_batches(
         data.bank,
         (ViewGroup(spec=spec),),
         plan,
+        product=Views(),
         start_step=0,
         stop_step=epochs * steps,
         bad_images=how.bad_images,

@@ -27,12 +27,20 @@ from numba import from_dtype, njit, types
 
 from pipelines.render.blur import blur, blur_words
 from pipelines.render.color import adjust
-from pipelines.render.finish import FINISH, NUMBER_BYTES, render_constants, solarize, to_lab, write
+from pipelines.render.finish import (
+    FINISH,
+    NUMBER_BYTES,
+    crop_constants,
+    render_constants,
+    solarize,
+    to_lab,
+    write,
+)
 from pipelines.render.fixed_point import LANES, padded
 from pipelines.render.resample import plan, resample
 from pipelines.views import VIEW_PARAMETERS
 
-__all__ = ["Workspace", "render_constants", "render_views"]
+__all__ = ["Workspace", "crop_constants", "render_constants", "render_views"]
 
 _ALIGNMENT = 64  # bytes: a cache line
 _LONGEST_SIDE = 65535  # of a crop box: places in it are 16-bit words
@@ -76,7 +84,7 @@ def render_views(
         image: uint8 [H, W, 3], RGB, upright, C-contiguous; may be read-only.
         parameters: VIEW_PARAMETERS [K, B].
         sample: b, the image's place in the batch.
-        constants: of ``render_constants``.
+        constants: of ``render_constants``, or of ``crop_constants``.
         out: [K, B, S, S, 3], C-contiguous, of uint8, float32 or float16, or uint16 for the bits of
             bfloat16. ``out[:, b]`` is written.
         workspace: of the calling thread.
@@ -111,6 +119,9 @@ def _render(image, parameters, sample, constants, out, words):  # type: ignore[n
         row = parameters[view, sample]
         layout = plan(np.int64(row.height), np.int64(row.width), size, scratch)
         resample(image, row, layout, words, plane_words)
+        if finish.crop_only:
+            write(words, (0, plane_words, 2 * plane_words), finish, row, out[view, sample].reshape(-1))
+            continue
         adjust(words, plane_words, pixels, row)
         colors = 1 if row.grey else 3
         if row.blur_sigma > 0:

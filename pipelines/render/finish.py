@@ -24,7 +24,7 @@ FINISH = np.dtype(
         ("scale", "f4", (3,)),  # of each channel: normalised = value * scale + shift, value in [0, WHITE]
         ("shift", "f4", (3,)),
         ("hole", "u1", (3,)),  # the level of each channel that is nearest to 0 once normalised
-        ("unused", "u1"),
+        ("crop_only", "u1"),  # 1: nothing is done after crop, resize and flip
     ]
 )
 
@@ -54,6 +54,13 @@ def render_constants(spec: ViewSpec, number_format: NumberFormat) -> np.ndarray:
     constants["scale"] = 1 / (float(WHITE) * np.array(spec.std))
     constants["shift"] = -np.array(spec.mean) / np.array(spec.std)
     constants["hole"] = np.clip(np.round(255 * np.array(spec.mean)), 0, 255)
+    return constants
+
+
+def crop_constants(size: int) -> np.ndarray:
+    """The constants of views that are only cut, resized and mirrored, as uint8 RGB levels: FINISH [1]."""
+    constants = render_constants(ViewSpec(size=size), "uint8")
+    constants["crop_only"] = 1
     return constants
 
 
@@ -124,8 +131,9 @@ def write(words, planes, constants, row, out):  # type: ignore[no-untyped-def]
             for channel in range(3):
                 level = np.uint16(words[at(planes[channel] + x)] + np.uint16(64)) >> np.uint16(7)
                 out[at(3 * x + channel)] = level
-        hole = (constants.hole[0], constants.hole[1], constants.hole[2])
-        _cut(row, size, out, hole)
+        if not constants.crop_only:
+            hole = (constants.hole[0], constants.hole[1], constants.hole[2])
+            _cut(row, size, out, hole)
         return
     zero = (np.uint8(0), np.uint8(0), np.uint8(0))
     scale = (constants.scale[0], constants.scale[1], constants.scale[2])

@@ -15,6 +15,7 @@ from pipelines.errors import UserError
 from pipelines.loader import ThreadedLoader
 from pipelines.order import permute
 from pipelines.plan import Plan, evaluation_plan
+from pipelines.products import Views
 from pipelines.render import reference
 from pipelines.views import ViewGroup, ViewSpec, draw
 
@@ -51,6 +52,7 @@ def open_loader(
     defaults: dict[str, Any] = {
         **{"groups": GROUPS, "start_step": 0, "workers": 2, "prefetch": 2},
         "bad_images": BadImages(None, limit),
+        "product": Views(),
     }
     return ThreadedLoader(source, plan=plan, stop_step=stop, **(defaults | options))
 
