@@ -21,6 +21,7 @@ from cattrs.v import format_exception
 from fastssl.backbones import BackboneConfig
 from fastssl.methods import MethodConfig
 from fastssl.optim import OptimizerConfig
+from pipelines.backends import Pipeline
 from pipelines.errors import UserError
 from pipelines.plan import Order
 from pipelines.views import ViewGroup
@@ -102,6 +103,8 @@ class Machine:
     """Run folder; empty: runs/RECIPE."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU if there is one."""
+    pipeline: Pipeline = "auto"
+    """Who decodes and renders (`pipelines.backends`); auto chooses and says why."""
     workers: int = 0
     """Loader threads; 0 takes every core."""
     prefetch: int = 3

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import torch
@@ -29,11 +29,10 @@ from fastssl.optim import build_optimizer
 from fastssl.pictures import save_curves, save_views
 from fastssl.run_folder import LAST, claim, read_summary, write_json
 from fastssl.schedules import learning_rate
+from pipelines.backends import Loading, choose_pipeline, open_loader
 from pipelines.bad_images import BadImages, default_limit
 from pipelines.errors import UserError, run_command
-from pipelines.loader import ThreadedLoader
 from pipelines.plan import Plan
-from pipelines.products import Views
 from pipelines.render.finish import NumberFormat
 from pipelines.sources import open_source
 from pipelines.views import evaluation_spec
@@ -196,27 +195,30 @@ def train(config: Config) -> int:
                 f"kNN top-1: pixels {knn['knn_top1_pixels']:.3f}, untrained {knn['knn_top1_untrained']:.3f}"
             )
         micro_steps = experiment.accumulation_steps
-        loader = ThreadedLoader(
-            source,
-            experiment.views,
-            Plan(
-                count=count,
-                batch_size=experiment.batch_size // micro_steps,
-                batches_per_epoch=steps_per_epoch * micro_steps,
-                seed=experiment.seed,
-                order=experiment.order,
-                block_size=experiment.block_size,
-                blocks_per_window=experiment.blocks_per_window,
-            ),
-            product=Views(_NUMBER_FORMATS[experiment.precision]),
+        plan = Plan(
+            count=count,
+            batch_size=experiment.batch_size // micro_steps,
+            batches_per_epoch=steps_per_epoch * micro_steps,
+            seed=experiment.seed,
+            order=experiment.order,
+            block_size=experiment.block_size,
+            blocks_per_window=experiment.blocks_per_window,
+        )
+        pipeline, why = choose_pipeline(machine.pipeline, source, device)
+        log.say(f"pipeline: {pipeline} ({why})")
+        loading = Loading(
+            source=source,
+            groups=experiment.views,
+            plan=plan,
             start_step=step * micro_steps,
             stop_step=total_steps * micro_steps,
             bad_images=bad_images,
+            device=device,
+            number_format=_NUMBER_FORMATS[experiment.precision],
             workers=machine.workers,
             prefetch=machine.prefetch,
-            device=device,
         )
-        stack.enter_context(loader)
+        loader = stack.enter_context(closing(open_loader(pipeline, loading)))
 
         # ---- steps ---------------------------------------------------------------------------------------
         summarise("running")

@@ -1,4 +1,4 @@
-"""The CPU backend: threads decode each image once and make all its views of it, straight into the batch.
+"""The CPU backend: threads decode each image once; its views or pixels go straight into the batch.
 
 Decoders and kernels release the GIL, so threads are enough: no processes, no pickling, no copies. A batch
 is split into as many tasks as there are workers; ``prefetch`` batches are under way while one is in use.
@@ -21,14 +21,14 @@ import torch
 
 from pipelines.bad_images import BadImages
 from pipelines.batch import Batch
-from pipelines.decode import UndecodableImageError, decode
-from pipelines.errors import UserError
+from pipelines.decode_sample import decode_sample
 from pipelines.plan import Plan
-from pipelines.products import Canvas, Product
+from pipelines.products import Canvas, Product, to_device
 from pipelines.read_ahead import ReadAhead, ReadsAhead
 from pipelines.render.cpu import Workspace
+from pipelines.request import Request, Requests
 from pipelines.sources import Source
-from pipelines.views import ViewGroup, draw
+from pipelines.views import ViewGroup
 
 _MOST_KEPT = 1 << 26  # bytes that each thread keeps to decode to: an image of 22 megapixels
 
@@ -72,12 +72,8 @@ class _Slot:
 class _Job:
     """A batch under way."""
 
-    step: int
-    epoch: int
+    request: Request
     slot: _Slot
-    positions: np.ndarray
-    numbers: np.ndarray
-    parameters: tuple[np.ndarray, ...]
 
 
 class _Worker(threading.local):
@@ -123,18 +119,12 @@ class ThreadedLoader:
         prefetch: int = 3,
         device: torch.device | None = None,
     ) -> None:
-        if not groups:
-            raise UserError("a run needs at least one view: set --views.0.num-views to 1 or more")
-        self._source, self._groups, self._plan = source, groups, plan
+        self._source, self._plan = source, plan
+        self._requests = Requests(source.index, groups, plan)
         self._next_step, self._stop_step = start_step, stop_step
         self._bad_images = bad_images
         self._device = device or torch.device("cpu")
         self._workers = workers or len(os.sched_getaffinity(0))
-        self._prefetch = prefetch
-        firsts = np.cumsum([0, *(group.num_views for group in groups)])
-        self._view_numbers = tuple(
-            range(first, first + group.num_views) for first, group in zip(firsts, groups, strict=False)
-        )
         self._read_ahead: ReadAhead | None = None
         if plan.shuffle and plan.order == "blocks" and isinstance(source, ReadsAhead):
             self._read_ahead = ReadAhead(source, plan)
@@ -165,7 +155,7 @@ class ThreadedLoader:
         for task in tasks:
             task.result()
         self._under_way.popleft()
-        self._next_step = job.step + 1
+        self._next_step = job.request.step + 1
         self._in_use = job.slot
         return self._hand_over(job)
 
@@ -196,10 +186,10 @@ class ThreadedLoader:
     # --- batches under way ----------------------------------------------------------------------------------
 
     def _start_jobs(self) -> None:
-        step = self._under_way[-1][0].step + 1 if self._under_way else self._next_step
+        step = self._under_way[-1][0].request.step + 1 if self._under_way else self._next_step
         while self._free and step < self._stop_step:
             job = self._new_job(step, self._free.pop())
-            shares = np.array_split(np.arange(len(job.positions)), self._workers)
+            shares = np.array_split(np.arange(len(job.request.numbers)), self._workers)
             tasks = [self._pool.submit(self._fill, job, share) for share in shares if len(share)]
             self._under_way.append((job, tasks))
             step += 1
@@ -218,97 +208,44 @@ class ThreadedLoader:
     def _new_job(self, step: int, slot: _Slot) -> _Job:
         if self._read_ahead is not None:
             self._read_ahead.reach(step)
-        epoch = step // self._plan.batches_per_epoch
-        positions = self._plan.positions(step)
-        numbers = self._plan.samples(epoch, positions)
+        request = self._requests.of_step(step)
         index = self._source.index
-        parameters = tuple(
-            draw(
-                group.spec,
-                seed=self._plan.seed,
-                epoch=epoch,
-                samples=index.sample_ids[numbers],
-                # an unreadable header has size 0: such a sample is drawn again with its substitute's size
-                heights=np.maximum(index.heights[numbers], 1),
-                widths=np.maximum(index.widths[numbers], 1),
-                views=views,
-            )
-            for group, views in zip(self._groups, self._view_numbers, strict=True)
-        )
-        slot.canvas.begin(index.heights[numbers], index.widths[numbers])
-        return _Job(step, epoch, slot, positions, numbers, parameters)
+        slot.canvas.begin(index.heights[request.numbers], index.widths[request.numbers])
+        return _Job(request, slot)
 
     def _hand_over(self, job: _Job) -> Batch:
-        index = self._source.index
+        index, request = self._source.index, job.request
         views, images = job.slot.canvas.hand_over(self._device)
+        labels = job.slot.labels[: len(request.numbers)].copy()
         batch = Batch(
-            step=job.step,
-            epoch=job.epoch,
+            step=request.step,
+            epoch=request.epoch,
             views=views,
             images=images,
-            sample_ids=self._to_device(index.sample_ids[job.numbers]),
-            labels=None if index.labels is None else self._to_device(job.slot.labels[: len(job.positions)]),
-            parameters=job.parameters,
+            sample_ids=to_device(index.sample_ids[request.numbers], self._device),
+            labels=to_device(labels, self._device) if index.labels is not None else None,
+            parameters=request.parameters,
         )
         if self._device.type == "cuda":
             job.slot.copied = torch.cuda.current_stream(self._device).record_event()
         return batch
 
-    def _to_device(self, numbers: np.ndarray) -> torch.Tensor:
-        """A copy of a few numbers, without waiting for a GPU."""
-        copy = torch.from_numpy(numbers.copy())
-        if self._device.type == "cuda":
-            return copy.pin_memory().to(self._device, non_blocking=True)
-        return copy
-
     # --- in the workers -------------------------------------------------------------------------------------
 
     def _fill(self, job: _Job, share: np.ndarray) -> None:
-        index, canvas, workspace = self._source.index, job.slot.canvas, self._worker.workspace
-        for i in share.tolist():
-            number = int(job.numbers[i])
-            image = self._decode(number, canvas.place(i))
+        request, canvas, labels = job.request, job.slot.canvas, self._source.index.labels
+        for b in share.tolist():
+            number = int(request.numbers[b])
+            image = self._decode(number, canvas.place(b))
             if image is None:
-                number, image = self._substitute(job, i)
-            canvas.fill(i, image, job.parameters, workspace)
-            if index.labels is not None:
-                job.slot.labels[i] = index.labels[number]
+                number, image = self._requests.substitute(request, b, self._decode)
+            canvas.fill(b, image, request.parameters, self._worker.workspace)
+            if labels is not None:
+                job.slot.labels[b] = labels[number]
 
     def _decode(self, number: int, place: np.ndarray | None = None) -> np.ndarray | None:
-        """The pixels of a sample, if possible at ``place``; None, and a note, where it cannot be decoded."""
-        height, width = int(self._source.index.heights[number]), int(self._source.index.widths[number])
+        """A sample's pixels, at ``place`` or in this thread's own memory; None where they are lost."""
         if place is None:
-            place = self._worker.buffer(3 * height * width)
-        try:
-            image = decode(self._source.read(number), place)
-            if image.shape[:2] != (height, width):
-                raise UndecodableImageError(
-                    f"size {image.shape[0]}x{image.shape[1]} is not the {height}x{width} of its header"
-                )
-            return image
-        except (UndecodableImageError, OSError) as error:
-            self._bad_images.record(self._source.describe(number), str(error))
-            return None
-
-    def _substitute(self, job: _Job, i: int) -> tuple[int, np.ndarray]:
-        """The next sample of the order that decodes, drawn with the keys of the sample that failed."""
-        for ahead in range(1, self._plan.count):
-            position = (int(job.positions[i]) + ahead) % self._plan.count
-            number = int(self._plan.samples(job.epoch, np.array([position]))[0])
-            image = self._decode(number)
-            if image is None:
-                continue
-            for group, views, parameters in zip(
-                self._groups, self._view_numbers, job.parameters, strict=True
-            ):
-                parameters[:, i : i + 1] = draw(
-                    group.spec,
-                    seed=self._plan.seed,
-                    epoch=job.epoch,
-                    samples=self._source.index.sample_ids[job.numbers[i : i + 1]],
-                    heights=np.array(image.shape[:1], np.int32),
-                    widths=np.array(image.shape[1:2], np.int32),
-                    views=views,
-                )
-            return number, image
-        raise UserError(f"none of the {self._plan.count} images can be decoded")
+            index = self._source.index
+            place = self._worker.buffer(3 * int(index.heights[number]) * int(index.widths[number]))
+        return decode_sample(self._source, number, self._bad_images, place)

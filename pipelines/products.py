@@ -18,7 +18,7 @@ from pipelines.render.cpu import Workspace, crop_constants, render_constants, re
 from pipelines.render.finish import NumberFormat
 from pipelines.views import ViewGroup
 
-_TORCH_TYPES = {
+TORCH_TYPES = {
     "uint8": torch.uint8,
     "float32": torch.float32,
     "float16": torch.float16,
@@ -73,7 +73,7 @@ class Views:
     def canvas(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> Canvas:
         """Memory for a batch of ``samples``."""
         constants = tuple(render_constants(group.spec, self.number_format) for group in groups)
-        return _ViewCanvas(groups, constants, samples, _TORCH_TYPES[self.number_format], pinned)
+        return _ViewCanvas(groups, constants, samples, TORCH_TYPES[self.number_format], pinned)
 
 
 @dataclass(frozen=True)
@@ -171,14 +171,10 @@ class _PixelCanvas:
             self._rebuild()
         return (), Images(
             pixels=self._pixels.to(device, non_blocking=True),
-            offsets=self._to_device(self._offsets, device),
-            heights=self._to_device(self._heights, device),
-            widths=self._to_device(self._widths, device),
+            offsets=to_device(self._offsets, device),
+            heights=to_device(self._heights, device),
+            widths=to_device(self._widths, device),
         )
-
-    def _to_device(self, numbers: np.ndarray, device: torch.device) -> torch.Tensor:
-        tensor = torch.from_numpy(numbers)
-        return tensor.pin_memory().to(device, non_blocking=True) if self._pinned else tensor
 
     def _allocate(self, size: int) -> torch.Tensor:
         return torch.empty(size, dtype=torch.uint8, pin_memory=self._pinned)
@@ -191,6 +187,12 @@ class _PixelCanvas:
         self._offsets, total = _layout(self._heights, self._widths)
         self._memory = self._pixels = self._allocate(total)
         np.concatenate(images, out=self._pixels.numpy())
+
+
+def to_device(numbers: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A few numbers as a tensor, without waiting for a GPU; on the CPU it shares their memory."""
+    tensor = torch.from_numpy(numbers)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def _layout(heights: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, int]:

@@ -36,7 +36,10 @@ class Index:
 class Source(Protocol):
     """Encoded images by number. ``read`` is called from many threads at once."""
 
-    index: Index
+    @property
+    def index(self) -> Index:
+        """Of its samples."""
+        ...
 
     def read(self, number: int) -> bytes | memoryview | np.ndarray:
         """The encoded bytes of a sample, or its pixels, uint8 [H, W, 3], where they are stored raw.

@@ -1,0 +1,178 @@
+"""The backends by name, and the choice among them.
+
+cpu       threads decode; on a GPU our kernels render the views there
+dali      DALI decodes (on a GPU: there), our kernels render
+resident  all images are decoded once and stay in the device's memory
+fake      one ready batch again and again: the training step's own bound
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Literal
+
+import torch
+
+from pipelines.bad_images import BadImages
+from pipelines.batch import Batch
+from pipelines.errors import UserError
+from pipelines.fake import FakeLoader
+from pipelines.loader import Loader, ThreadedLoader
+from pipelines.plan import Plan
+from pipelines.products import TORCH_TYPES, Pixels, Views
+from pipelines.render.finish import NumberFormat
+from pipelines.resident import DecodedSource, ResidentLoader, decode_all, decoded_bytes, free_bytes
+from pipelines.sources import Source
+from pipelines.views import ViewGroup
+
+Pipeline = Literal["auto", "cpu", "dali", "resident", "fake"]
+_SMALL_SHARE = 0.1  # of the free memory of a GPU: what decoded images may take there unasked
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loading:
+    """What every backend is told.
+
+    Attributes:
+        source: where the encoded images come from.
+        groups: the views of a sample.
+        plan: which samples form which batch.
+        start_step: the first step to load; batches end before ``stop_step``.
+        bad_images: takes note of what cannot be decoded.
+        device: where batches are handed over.
+        number_format: of the views.
+        workers: threads; 0 takes every core.
+        prefetch: batches under way beside the one in use.
+    """
+
+    source: Source
+    groups: tuple[ViewGroup, ...]
+    plan: Plan
+    start_step: int
+    stop_step: int
+    bad_images: BadImages
+    device: torch.device
+    number_format: NumberFormat = "float32"
+    workers: int = 0
+    prefetch: int = 3
+
+
+def choose_pipeline(pipeline: Pipeline, source: Source, device: torch.device) -> tuple[str, str]:
+    """A backend's name, and why it was taken.
+
+    Raises:
+        UserError: no such backend.
+    """
+    if pipeline not in ("auto", *BACKENDS):
+        raise UserError(f"no pipeline {pipeline!r}: choose among auto, {', '.join(BACKENDS)}")
+    if pipeline != "auto":
+        return pipeline, "as told"
+    if device.type != "cuda":
+        return "cpu", "no GPU"
+    if decoded_bytes(source.index) <= _SMALL_SHARE * free_bytes(device):
+        return "resident", "the decoded images take less than a tenth of the GPU's memory"
+    if find_spec("nvidia") is not None and find_spec("nvidia.dali") is not None:
+        return "dali", "DALI is installed"
+    return "cpu", "DALI is not installed"
+
+
+def open_loader(name: str, loading: Loading) -> Loader:
+    """Open a backend of ``choose_pipeline``."""
+    return BACKENDS[name](loading)
+
+
+class RenderedOnDevice:
+    """Renders what another loader decoded, on the GPU (a ``Loader``).
+
+    Args:
+        loader: of decoded images on the GPU.
+        groups: the views of a sample.
+        number_type: of the views.
+    """
+
+    def __init__(self, loader: Loader, groups: tuple[ViewGroup, ...], number_type: torch.dtype) -> None:
+        self._loader, self._groups, self._number_type = loader, groups, number_type
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        from pipelines.render.gpu import render_views
+
+        batch = next(self._loader)
+        assert batch.images is not None
+        views = tuple(
+            render_views(batch.images, table, group.spec, self._number_type)
+            for table, group in zip(batch.parameters, self._groups, strict=True)
+        )
+        return replace(batch, views=views, images=None)
+
+    def state_dict(self) -> dict[str, int]:
+        """The step to come."""
+        return self._loader.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a state."""
+        self._loader.load_state_dict(state)
+
+    def close(self) -> None:
+        """End the workers."""
+        self._loader.close()
+
+
+def _threaded(loading: Loading) -> Loader:
+    on_gpu = loading.device.type == "cuda"
+    loader = ThreadedLoader(
+        loading.source,
+        loading.groups,
+        loading.plan,
+        product=Pixels() if on_gpu else Views(loading.number_format),
+        start_step=loading.start_step,
+        stop_step=loading.stop_step,
+        bad_images=loading.bad_images,
+        workers=loading.workers,
+        prefetch=loading.prefetch,
+        device=loading.device,
+    )
+    if on_gpu:
+        return RenderedOnDevice(loader, loading.groups, TORCH_TYPES[loading.number_format])
+    return loader
+
+
+def _resident(loading: Loading) -> Loader:
+    source = loading.source
+    if not isinstance(source, DecodedSource):
+        source = decode_all(source, loading.bad_images, loading.device)
+    if loading.device.type != "cuda":
+        return _threaded(replace(loading, source=source))
+    return ResidentLoader(
+        source,
+        loading.groups,
+        loading.plan,
+        number_format=loading.number_format,
+        start_step=loading.start_step,
+        stop_step=loading.stop_step,
+        bad_images=loading.bad_images,
+        device=loading.device,
+    )
+
+
+def _fake(loading: Loading) -> Loader:
+    return FakeLoader(
+        loading.source,
+        loading.groups,
+        loading.plan,
+        number_format=loading.number_format,
+        start_step=loading.start_step,
+        stop_step=loading.stop_step,
+        device=loading.device,
+    )
+
+
+BACKENDS: dict[str, Callable[[Loading], Loader]] = {
+    "cpu": _threaded,
+    "resident": _resident,
+    "fake": _fake,
+}

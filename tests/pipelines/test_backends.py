@@ -1,0 +1,259 @@
+"""One conformance test for every backend that shows real images, and what each promises beside it."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from memory_source import MemorySource, pixels_of
+
+from pipelines.backends import BACKENDS, Loading, choose_pipeline, open_loader
+from pipelines.bad_images import BadImages
+from pipelines.batch import Batch
+from pipelines.errors import UserError
+from pipelines.order import permute
+from pipelines.plan import Plan, evaluation_plan
+from pipelines.render import reference
+from pipelines.resident import DecodedSource, decode_all
+from pipelines.views import ViewGroup, ViewSpec, draw
+
+COUNT, BATCH = 14, 6
+SPEC = ViewSpec(
+    size=24,
+    scale=(0.3, 1.0),
+    jitter_p=0.8,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+    grey_p=0.2,
+    blur_p=0.5,
+    solarize_p=0.3,
+)
+GROUPS = (ViewGroup(spec=SPEC, num_views=2), ViewGroup(spec=replace(SPEC, size=16, blur_p=0.0)))
+TRAINING = Plan(count=COUNT, batch_size=BATCH, batches_per_epoch=2, seed=3)
+DEVICES = [
+    torch.device("cpu"),
+    pytest.param(torch.device("cuda"), marks=pytest.mark.gpu),
+]
+needs_dali = pytest.mark.skipif(
+    find_spec("nvidia") is None or find_spec("nvidia.dali") is None, reason="DALI is not installed: .[dali]"
+)
+# By backend, the largest and mean difference from the reference, in levels of 255. DALI's own decoder
+# differs from libjpeg-turbo's accurate one.
+TOLERANCE = {"cpu": (4, 1), "resident": (4, 1), "dali": (12, 2)}
+REAL = [pytest.param(name, marks=needs_dali if name == "dali" else ()) for name in TOLERANCE]
+
+
+@pytest.fixture(params=DEVICES, ids=str)
+def device(request: pytest.FixtureRequest) -> torch.device:
+    chosen: torch.device = request.param
+    return chosen
+
+
+def loading(source: Any, device: torch.device, plan: Plan = TRAINING, **options: Any) -> Loading:
+    defaults: dict[str, Any] = {
+        "groups": GROUPS,
+        "start_step": 0,
+        "stop_step": 5,
+        "bad_images": BadImages(None, COUNT),
+        "workers": 2,
+        "prefetch": 1,
+    }
+    return Loading(source=source, device=device, plan=plan, **(defaults | options))
+
+
+def batches(name: str, what: Loading) -> Iterator[Batch]:
+    """In memory of their own, on the CPU."""
+    with closing(open_loader(name, what)) as loader:
+        for batch in loader:
+            yield replace(batch, views=tuple(views.to("cpu", copy=True) for views in batch.views))
+
+
+def assert_same(left: Batch, right: Batch) -> None:
+    assert (left.step, left.epoch) == (right.step, right.epoch)
+    assert torch.equal(left.sample_ids.cpu(), right.sample_ids.cpu())
+    assert left.labels is not None
+    assert right.labels is not None
+    assert torch.equal(left.labels.cpu(), right.labels.cpu())
+    for ours, theirs in zip(left.parameters, right.parameters, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours_views, theirs_views in zip(left.views, right.views, strict=True):
+        assert torch.equal(ours_views, theirs_views)
+
+
+def numbers_of(source: MemorySource, batch: Batch) -> list[int]:
+    number = {int(sample_id): i for i, sample_id in enumerate(source.index.sample_ids)}
+    return [number[int(sample_id)] for sample_id in batch.sample_ids]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_backend_follows_the_keys_and_the_reference(name: str, device: torch.device) -> None:
+    source = MemorySource(COUNT)
+    largest, mean = TOLERANCE[name]
+    steps = []
+    for batch in batches(name, loading(source, device)):
+        steps.append((batch.step, batch.epoch))
+        order = permute(3, batch.epoch, COUNT, np.arange(COUNT))
+        numbers = numbers_of(source, batch)
+        assert numbers == order[batch.step % 2 * BATCH :][:BATCH].tolist()
+        assert source.index.labels is not None
+        assert batch.labels is not None
+        assert batch.labels.tolist() == source.index.labels[numbers].tolist()
+        for group, keys, views, table in zip(
+            GROUPS, ([0, 1], [2]), batch.views, batch.parameters, strict=True
+        ):
+            expected = draw(
+                group.spec,
+                seed=3,
+                epoch=batch.epoch,
+                samples=source.index.sample_ids[numbers],
+                heights=source.index.heights[numbers],
+                widths=source.index.widths[numbers],
+                views=keys,
+            )
+            np.testing.assert_array_equal(table, expected)
+            assert views.shape == (group.num_views * BATCH, 3, group.spec.size, group.spec.size)
+            assert views.is_contiguous(memory_format=torch.channels_last)
+            std = torch.tensor(group.spec.std).view(3, 1, 1)
+            for k, of_view in enumerate(views.split(BATCH)):
+                for b, number in enumerate(numbers):
+                    exact = reference.render(pixels_of(source.files[number]), table[k, b], group.spec)
+                    difference = ((of_view[b] - exact) * std).abs() * 255
+                    assert difference.max() <= largest
+                    assert difference.mean() <= mean
+    assert steps == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_backend_goes_on_from_a_state(name: str, device: torch.device) -> None:
+    source = MemorySource(COUNT)
+    expected = list(batches(name, loading(source, device)))
+    with closing(open_loader(name, loading(source, device))) as loader:
+        next(loader)
+        next(loader)
+        state = loader.state_dict()
+    assert state == {"step": 2}
+    for ours, theirs in zip(batches(name, loading(source, device, start_step=2)), expected[2:], strict=True):
+        assert_same(ours, theirs)
+    with closing(open_loader(name, loading(source, device, start_step=4))) as loader:
+        loader.load_state_dict(state)
+        batch = next(loader)
+        assert_same(replace(batch, views=tuple(views.cpu() for views in batch.views)), expected[2])
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_backend_keeps_the_uneven_last_batch_of_an_evaluation(name: str, device: torch.device) -> None:
+    source = MemorySource(COUNT)
+    seen = list(batches(name, loading(source, device, evaluation_plan(COUNT, BATCH), stop_step=3)))
+    assert [len(batch) for batch in seen] == [6, 6, 2]
+    assert [number for batch in seen for number in numbers_of(source, batch)] == list(range(COUNT))
+    assert seen[-1].views[0].shape[0] == 4
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_backend_shares_the_global_batch_among_ranks(name: str, device: torch.device) -> None:
+    source = MemorySource(COUNT)
+    shares = [
+        list(batches(name, loading(source, device, replace(TRAINING, rank=rank, world_size=2))))
+        for rank in (0, 1)
+    ]
+    for step, whole in enumerate(batches(name, loading(source, device))):
+        parts = [share[step] for share in shares]
+        assert torch.equal(torch.cat([part.sample_ids for part in parts]).cpu(), whole.sample_ids.cpu())
+        for k, view in enumerate(whole.each_view()):
+            assert torch.equal(torch.cat([part.each_view()[k] for part in parts]), view)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_backend_shows_the_same_substitutes(name: str, device: torch.device) -> None:
+    order = permute(3, 0, COUNT, np.arange(COUNT)).tolist()
+    source = MemorySource(COUNT)
+    for place in (1, 4, 5):
+        source.files[order[place]] = source.files[order[place]][:200]
+    bad_images = BadImages(None, COUNT)
+    what = loading(source, device, stop_step=1, bad_images=bad_images)
+    (expected,) = batches("cpu", replace(what, bad_images=BadImages(None, COUNT)))
+    (batch,) = batches(name, what)
+    assert len(bad_images) == 3
+    assert batch.labels is not None
+    assert source.index.labels is not None
+    assert batch.labels.tolist() == [
+        source.index.labels[order[place]] for place in (0, 2, 2, 3, 6, 6)
+    ]  # who stands in
+    for ours, theirs in zip(batch.parameters, expected.parameters, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    largest, _ = TOLERANCE[name]
+    for ours_views, theirs_views in zip(batch.views, expected.views, strict=True):
+        assert (ours_views - theirs_views).abs().max() <= 2 * largest / 255 / 0.224
+
+
+# --- resident -----------------------------------------------------------------------------------------------
+
+
+def test_resident_images_are_decoded_once(device: torch.device) -> None:
+    source = MemorySource(COUNT)
+    assert len(list(batches("resident", loading(source, device, stop_step=9)))) == 9
+    assert sorted(source.reads) == list(range(COUNT))
+
+
+def test_images_that_do_not_fit_are_refused_before_anything_is_read(device: torch.device) -> None:
+    source = MemorySource(COUNT)
+    source.index.heights[:] = source.index.widths[:] = 1 << 19
+    with pytest.raises(UserError, match=r"14 decoded images take 11544\.9 GB, and .* GB are free on"):
+        open_loader("resident", loading(source, device))
+    assert source.reads == []
+
+
+def test_a_decoded_source_holds_the_pixels() -> None:
+    source = MemorySource(COUNT)
+    decoded = decode_all(source, BadImages(None, 0), torch.device("cpu"))
+    assert isinstance(decoded, DecodedSource)
+    for number in range(COUNT):
+        np.testing.assert_array_equal(decoded.read(number), pixels_of(source.files[number]))
+    assert decoded.describe(3) == source.describe(3)
+
+
+# --- fake ---------------------------------------------------------------------------------------------------
+
+
+def test_fake_batches_have_the_shapes_of_real_ones_and_read_nothing(device: torch.device) -> None:
+    source = MemorySource(COUNT)
+    real = list(batches("cpu", loading(source, device, number_format="bfloat16")))
+    source.reads.clear()
+    fake = list(batches("fake", loading(source, device, number_format="bfloat16")))
+    assert source.reads == []
+    assert [(batch.step, batch.epoch) for batch in fake] == [(batch.step, batch.epoch) for batch in real]
+    for ours, theirs in zip(fake, real, strict=True):
+        assert [views.shape for views in ours.views] == [views.shape for views in theirs.views]
+        assert [views.dtype for views in ours.views] == [views.dtype for views in theirs.views]
+        assert [views.stride() for views in ours.views] == [views.stride() for views in theirs.views]
+        assert ours.sample_ids.shape == theirs.sample_ids.shape
+
+
+# --- the choice ---------------------------------------------------------------------------------------------
+
+
+def test_without_a_gpu_auto_takes_the_cpu() -> None:
+    assert choose_pipeline("auto", MemorySource(2), torch.device("cpu")) == ("cpu", "no GPU")
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_auto_keeps_small_data_there() -> None:
+    name, why = choose_pipeline("auto", MemorySource(2), torch.device("cuda"))
+    assert name == "resident"
+    assert "memory" in why
+
+
+def test_a_backend_that_is_named_is_taken() -> None:
+    for name in BACKENDS:
+        assert choose_pipeline(name, MemorySource(2), torch.device("cpu"))[0] == name  # type: ignore[arg-type]
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(UserError, match="no pipeline 'gpu': choose among auto, cpu"):
+        choose_pipeline("gpu", MemorySource(2), torch.device("cpu"))  # type: ignore[arg-type]
