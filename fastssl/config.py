@@ -21,7 +21,7 @@ from cattrs.v import format_exception
 from fastssl.backbones import BackboneConfig
 from fastssl.methods import MethodConfig
 from fastssl.optim import OptimizerConfig
-from pipelines.backends import Pipeline
+from pipelines.backends import Pipeline, ProductName
 from pipelines.errors import UserError
 from pipelines.plan import Order
 from pipelines.views import ViewGroup
@@ -105,6 +105,8 @@ class Machine:
     """Where to train; auto takes a GPU if there is one."""
     pipeline: Pipeline = "auto"
     """Who decodes and renders (`pipelines.backends`); auto chooses and says why."""
+    product: ProductName = "auto"
+    """Pipeline cpu: what its threads make. views: finished; crops, pixels: finished on the GPU."""
     workers: int = 0
     """Loader threads; 0 takes every core."""
     prefetch: int = 3

@@ -215,6 +215,7 @@ def train(config: Config) -> int:
             bad_images=bad_images,
             device=device,
             number_format=_NUMBER_FORMATS[experiment.precision],
+            product=machine.product,
             workers=machine.workers,
             prefetch=machine.prefetch,
         )

@@ -21,13 +21,14 @@ from pipelines.errors import UserError
 from pipelines.fake import FakeLoader
 from pipelines.loader import Loader, ThreadedLoader
 from pipelines.plan import Plan
-from pipelines.products import TORCH_TYPES, Pixels, Views
+from pipelines.products import TORCH_TYPES, Crops, Pixels, Product, Views
 from pipelines.render.finish import NumberFormat
 from pipelines.resident import DecodedSource, ResidentLoader, decode_all, decoded_bytes, free_bytes
 from pipelines.sources import Source
 from pipelines.views import ViewGroup
 
 Pipeline = Literal["auto", "cpu", "dali", "resident", "fake"]
+ProductName = Literal["auto", "views", "crops", "pixels"]
 _SMALL_SHARE = 0.1  # of the free memory of a GPU: what decoded images may take there unasked
 
 
@@ -43,6 +44,8 @@ class Loading:
         bad_images: takes note of what cannot be decoded.
         device: where batches are handed over.
         number_format: of the views.
+        product: of the backend "cpu": "views" are finished by its threads, "crops" and "pixels" on the GPU;
+            "auto": pixels for a GPU, otherwise views.
         workers: threads; 0 takes every core.
         prefetch: batches under way beside the one in use.
     """
@@ -55,6 +58,7 @@ class Loading:
     bad_images: BadImages
     device: torch.device
     number_format: NumberFormat = "float32"
+    product: ProductName = "auto"
     workers: int = 0
     prefetch: int = 3
 
@@ -84,10 +88,10 @@ def open_loader(name: str, loading: Loading) -> Loader:
 
 
 class RenderedOnDevice:
-    """Renders what another loader decoded, on the GPU (a ``Loader``).
+    """Finishes on the GPU what another loader began (a ``Loader``).
 
     Args:
-        loader: of decoded images on the GPU.
+        loader: of decoded images or of uint8 crops, on the GPU.
         groups: the views of a sample.
         number_type: of the views.
     """
@@ -99,15 +103,26 @@ class RenderedOnDevice:
         return self
 
     def __next__(self) -> Batch:
-        from pipelines.render.gpu import render_views
+        from pipelines.render.gpu import finish_crops, render_views
 
         batch = next(self._loader)
-        assert batch.images is not None
-        views = tuple(
-            render_views(batch.images, table, group.spec, self._number_type)
-            for table, group in zip(batch.parameters, self._groups, strict=True)
-        )
-        return replace(batch, views=views, images=None)
+        specs = [group.spec for group in self._groups]
+        if batch.images is not None:
+            views = [
+                render_views(batch.images, table, spec, self._number_type)
+                for table, spec in zip(batch.parameters, specs, strict=True)
+            ]
+        else:
+            views = [
+                finish_crops(
+                    crops.permute(0, 2, 3, 1).view(*table.shape, spec.size, spec.size, 3),
+                    table,
+                    spec,
+                    self._number_type,
+                )
+                for crops, table, spec in zip(batch.views, batch.parameters, specs, strict=True)
+            ]
+        return replace(batch, views=tuple(views), images=None)
 
     def state_dict(self) -> dict[str, int]:
         """The step to come."""
@@ -123,12 +138,21 @@ class RenderedOnDevice:
 
 
 def _threaded(loading: Loading) -> Loader:
-    on_gpu = loading.device.type == "cuda"
+    on_gpu, name = loading.device.type == "cuda", loading.product
+    if name == "auto":
+        name = "pixels" if on_gpu else "views"
+    if name != "views" and not on_gpu:
+        raise UserError(f"--product {name} leaves the rest to a GPU, and there is none: use --product views")
+    products: dict[str, Product] = {
+        "views": Views(loading.number_format),
+        "crops": Crops(),
+        "pixels": Pixels(),
+    }
     loader = ThreadedLoader(
         loading.source,
         loading.groups,
         loading.plan,
-        product=Pixels() if on_gpu else Views(loading.number_format),
+        product=products[name],
         start_step=loading.start_step,
         stop_step=loading.stop_step,
         bad_images=loading.bad_images,
@@ -136,7 +160,7 @@ def _threaded(loading: Loading) -> Loader:
         prefetch=loading.prefetch,
         device=loading.device,
     )
-    if on_gpu:
+    if name != "views":
         return RenderedOnDevice(loader, loading.groups, TORCH_TYPES[loading.number_format])
     return loader
 

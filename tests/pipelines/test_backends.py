@@ -11,7 +11,7 @@ import pytest
 import torch
 from memory_source import MemorySource, pixels_of
 
-from pipelines.backends import BACKENDS, Loading, choose_pipeline, open_loader
+from pipelines.backends import BACKENDS, Loading, ProductName, choose_pipeline, open_loader
 from pipelines.bad_images import BadImages
 from pipelines.batch import Batch
 from pipelines.errors import UserError
@@ -190,6 +190,24 @@ def test_every_backend_shows_the_same_substitutes(name: str, device: torch.devic
     largest, _ = TOLERANCE[name]
     for ours_views, theirs_views in zip(batch.views, expected.views, strict=True):
         assert (ours_views - theirs_views).abs().max() <= 2 * largest / 255 / 0.224
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("product", ["views", "crops", "pixels"])
+def test_whoever_finishes_them_views_are_the_same(product: ProductName) -> None:
+    source = MemorySource(COUNT)
+    ours = batches("cpu", loading(source, torch.device("cuda"), product=product))
+    for batch, expected in zip(ours, batches("cpu", loading(source, torch.device("cpu"))), strict=True):
+        for views, others, group in zip(batch.views, expected.views, GROUPS, strict=True):
+            difference = (views - others).abs() * torch.tensor(group.spec.std).view(3, 1, 1) * 255
+            assert difference.max() <= 6  # 4 of the CPU renderer, 2 of the GPU's; crops are rounded before
+            assert difference.mean() <= 1.5
+
+
+@pytest.mark.parametrize("product", ["crops", "pixels"])
+def test_unfinished_products_need_a_gpu(product: ProductName) -> None:
+    with pytest.raises(UserError, match=f"--product {product} leaves the rest to a GPU, and there is none"):
+        open_loader("cpu", loading(MemorySource(2), torch.device("cpu"), product=product))
 
 
 # --- resident -----------------------------------------------------------------------------------------------
