@@ -1,7 +1,7 @@
 """The backends by name, and the choice among them.
 
 cpu       threads decode; on a GPU our kernels render the views there
-dali      DALI decodes (on a GPU: there), our kernels render
+dali      DALI decodes (on a GPU: there), our kernels render; where Triton is missing, DALI does
 resident  all images are decoded once and stay in the device's memory
 fake      one ready batch again and again: the training step's own bound
 """
@@ -17,6 +17,7 @@ import torch
 
 from pipelines.bad_images import BadImages
 from pipelines.batch import Batch
+from pipelines.dali import DaliLoader
 from pipelines.errors import UserError
 from pipelines.fake import FakeLoader
 from pipelines.loader import Loader, ThreadedLoader
@@ -183,6 +184,23 @@ def _resident(loading: Loading) -> Loader:
     )
 
 
+def _dali(loading: Loading) -> Loader:
+    ours = loading.device.type != "cuda" or find_spec("triton") is not None
+    return DaliLoader(
+        loading.source,
+        loading.groups,
+        loading.plan,
+        renderer="fused" if ours else "dali",
+        number_format=loading.number_format,
+        start_step=loading.start_step,
+        stop_step=loading.stop_step,
+        bad_images=loading.bad_images,
+        workers=loading.workers,
+        prefetch=loading.prefetch,
+        device=loading.device,
+    )
+
+
 def _fake(loading: Loading) -> Loader:
     return FakeLoader(
         loading.source,
@@ -197,6 +215,7 @@ def _fake(loading: Loading) -> Loader:
 
 BACKENDS: dict[str, Callable[[Loading], Loader]] = {
     "cpu": _threaded,
+    "dali": _dali,
     "resident": _resident,
     "fake": _fake,
 }

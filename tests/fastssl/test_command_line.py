@@ -43,6 +43,8 @@ SPECIAL: dict[str, list[str]] = {
     "--precision": ["fp32"],
     "--order": ["blocks"],
     "--device": ["cpu"],
+    "--pipeline": ["resident"],
+    "--product": ["crops"],
     "--max-bad-images": ["77"],
     "--center-fraction": ["0.9"],
     "--backbone.name": ["resnet101"],

@@ -43,9 +43,8 @@ DEVICES = [
 needs_dali = pytest.mark.skipif(
     find_spec("nvidia") is None or find_spec("nvidia.dali") is None, reason="DALI is not installed: .[dali]"
 )
-# By backend, the largest and mean difference from the reference, in levels of 255. DALI's own decoder
-# differs from libjpeg-turbo's accurate one.
-TOLERANCE = {"cpu": (4, 1), "resident": (4, 1), "dali": (12, 2)}
+# By backend, the largest and mean difference from the reference, in levels of 255.
+TOLERANCE = {"cpu": (4, 1), "resident": (4, 1), "dali": (4, 1)}
 REAL = [pytest.param(name, marks=needs_dali if name == "dali" else ()) for name in TOLERANCE]
 
 
