@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python -m
 help:
 	@echo "make demo       train the quickstart recipe on built-in images and measure it (minutes)"
 	@echo "make test       lint, types and the test suite"
-	@echo "make bench      what rendering on the CPU costs"
+	@echo "make bench      what the data path costs: rendering, decoding, the loader beside others (minutes)"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     ruff's formatter"
 	@echo "make gpu        the tests that need a CUDA device"
@@ -44,6 +44,9 @@ test: lint
 
 bench: $(VENV)/.installed
 	$(RUN) benchmarks.render
+	$(RUN) benchmarks.decode --data generated
+	$(RUN) benchmarks.limits --data generated --views 2
+	$(RUN) benchmarks.loader --data generated --views 2 --images 64
 
 gpu: $(VENV)/.installed-dev
 	$(RUN) pytest -m gpu

@@ -7,17 +7,20 @@ each of several rounds, and each figure is the median over the rounds.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.result import result_of, write_result
 from pipelines.errors import UserError, run_command
 from pipelines.render.cpu import Workspace, render_constants, render_views
 from pipelines.render.finish import NumberFormat
@@ -29,19 +32,23 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 _NUMPY_TYPES = {"uint8": np.uint8, "float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
+    argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="python -m benchmarks.render", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of images, searched at all depths; else noise")
     parser.add_argument("--images", type=int, default=32, help="how many of them")
     parser.add_argument("--size", type=int, default=224, help="side of a view, pixels")
-    arguments = parser.parse_args()
+    parser.add_argument("--json", type=Path, help="file for the result")
+    arguments = parser.parse_args(argv)
     if arguments.data is None:
         images = noise(arguments.images, arguments.size)
     else:
         images = load(arguments.data, arguments.images)
-    costs = measure(images, arguments.size)
+    costs = rows(measure(images, arguments.size))
     Console().print(table(costs, images, arguments.size))
+    if arguments.json is not None:
+        write_result(arguments.json, result_of("render", argv, costs))
     return 0
 
 
@@ -118,14 +125,23 @@ def _prepare(spec: ViewSpec, number_format: NumberFormat, images: list[np.ndarra
     return run
 
 
-def table(costs: dict[str, float], images: list[np.ndarray], size: int) -> Table:
-    """The costs as a table: of the crop and the chain whole, of every other step what it adds to the crop."""
+def rows(costs: dict[str, float]) -> list[dict[str, Any]]:
+    """What the crop and the chain cost, and what every other step adds to the crop ("+ ...")."""
+    return [
+        {"step": name, "core_us_per_view": round(cost, 1)}
+        if name in ("crop", "chain")
+        else {"step": f"+ {name}", "core_us_per_view": round(cost - costs["crop"], 1)}
+        for name, cost in costs.items()
+    ]
+
+
+def table(costs: list[dict[str, Any]], images: list[np.ndarray], size: int) -> Table:
+    """The rows as a table."""
     pixels = sum(image.shape[0] * image.shape[1] for image in images) / len(images)
     title = f"{len(images)} images of {pixels:,.0f} pixels, views of {size} x {size}, one thread"
     result = Table("step", "core-us a view", title=title, min_width=len(title))
-    for name, cost in costs.items():
-        whole = name in ("crop", "chain")
-        result.add_row(name if whole else f"+ {name}", f"{cost if whole else cost - costs['crop']:.1f}")
+    for row in costs:
+        result.add_row(row["step"], f"{row['core_us_per_view']:.1f}")
     return result
 
 

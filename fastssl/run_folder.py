@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-import platform
-import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from fastssl import checkpoint
 from fastssl.backbones import build_backbone
 from fastssl.checkpoint import write_atomically
 from fastssl.config import Config, differing_fields, from_dict, read_config, to_dict
+from fastssl.versions import git_commit, versions
 from pipelines.errors import UserError
 
 LAST = "checkpoints/last.pt"
@@ -36,24 +34,6 @@ def read_summary(folder: Path) -> dict[str, Any]:
         return {}
     except ValueError as error:
         raise UserError(f"{folder / 'summary.json'} is damaged ({error}): delete it and run again") from None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _git_commit() -> str | None:
-    code = Path(__file__).resolve().parent
-    found = subprocess.run(
-        ["git", "-C", str(code), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return found.stdout.strip() or None
 
 
 def claim(folder: Path, config: Config, data: dict[str, Any]) -> None:
@@ -93,9 +73,8 @@ def claim(folder: Path, config: Config, data: dict[str, Any]) -> None:
         "data": data,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": [sys.executable, *sys.orig_argv[1:]],
-        "git_commit": _git_commit(),
-        "python": platform.python_version(),
-        "versions": {package: _version(package) for package in _PACKAGES},
+        "git_commit": git_commit(),
+        "versions": versions(_PACKAGES),
     }
     write_json(path, about)
 

@@ -36,7 +36,7 @@ def test_an_empty_folder_is_claimed_and_can_be_read_back(tmp_path: Path) -> None
     assert read_config(tmp_path / "config.json") == config
     about = json.loads((tmp_path / "config.json").read_text())
     assert about["data"] == DATA
-    assert about["python"].startswith("3.")
+    assert about["versions"]["python"].startswith("3.")
     assert about["versions"]["torch"] == torch.__version__.split("+")[0]
     assert about["command"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.json"]

@@ -1,0 +1,54 @@
+"""A torch DataLoader over image files, as torchvision's and Pillow's users write it: decoded once, K views.
+
+With one thread it works in the calling process; with more, in as many worker processes, which stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.contenders import Batch, Pass, Work
+
+
+class _Views(Dataset[torch.Tensor]):
+    """uint8 [K, 3, S, S] for each file."""
+
+    def __init__(
+        self, work: Work, load: Callable[[str], object], transform: Callable[[object], torch.Tensor]
+    ) -> None:
+        self._files, self._views = work.files(), work.views
+        self._load, self._transform = load, transform
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        image = self._load(self._files[number])
+        return torch.stack([self._transform(image) for _ in range(self._views)])
+
+
+def passes(work: Work, load: Callable[[str], object], transform: Callable[[object], torch.Tensor]) -> Pass:
+    """Passes over the files.
+
+    Args:
+        work: what is to be done.
+        load: a path to a decoded image.
+        transform: a decoded image to one random view, uint8 [3, S, S].
+    """
+    torch.set_num_threads(1)
+    workers = work.threads if work.threads > 1 else 0
+    loader = DataLoader(
+        _Views(work, load, transform),
+        batch_size=work.batch_size,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+
+    def run() -> Iterator[Batch]:
+        for batch in loader:
+            yield batch.permute(1, 0, 3, 4, 2).numpy()
+
+    return run

@@ -1,0 +1,57 @@
+"""torchvision's ``transforms.v2`` on uint8 tensors, in a DataLoader.
+
+Written as its documentation advises ("Transforming images, videos, boxes and more", performance
+considerations): v2 transforms, tensors in place of PIL images, uint8, antialiased bilinear resizing,
+DataLoader workers for more than one thread. Its semantics are what fastssl's are defined by, save that it
+rounds to levels after every operation. Its blur takes one kernel size for all: the 17 taps that fastssl uses
+for sigma 2, though users mostly take SimCLR's 23.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torchvision.io import ImageReadMode, decode_jpeg, read_file
+from torchvision.transforms import v2
+
+from benchmarks.contenders import Pass, Work, decode_each
+from benchmarks.contenders.torch_dataset import passes
+from pipelines.views import ViewSpec
+
+
+def _load(path: str) -> torch.Tensor:
+    return decode_jpeg(read_file(path), ImageReadMode.RGB)
+
+
+def _transform(spec: ViewSpec) -> v2.Transform:
+    jitter = v2.ColorJitter(spec.brightness, spec.contrast, spec.saturation, spec.hue)
+    blur = v2.GaussianBlur(2 * math.ceil(4 * spec.blur_sigma[1]) + 1, spec.blur_sigma)
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(spec.size, spec.scale, spec.ratio, antialias=True),
+            v2.RandomHorizontalFlip(spec.flip_p),
+            v2.RandomApply([jitter], spec.jitter_p),
+            v2.RandomGrayscale(spec.grey_p),
+            v2.RandomApply([blur], spec.blur_p),
+            v2.RandomSolarize(round(255 * spec.solarize_threshold), spec.solarize_p),
+        ]
+    )
+
+
+def _views(work: Work) -> Pass:
+    return passes(work, _load, _transform(work.spec))
+
+
+def _decode(work: Work) -> Pass:
+    torch.set_num_threads(1)
+
+    def decode(data: bytes) -> np.ndarray:
+        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        return decode_jpeg(encoded, ImageReadMode.RGB).permute(1, 2, 0).numpy()
+
+    return decode_each(work, decode)
+
+
+PRODUCTS = {"views": _views, "decode": _decode}

@@ -1,0 +1,89 @@
+"""The images of a benchmark: a folder of JPEGs that every contender can read, the user's or generated."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipelines.errors import UserError
+from pipelines.sources.header import UndecodableImageError, is_jpeg, jpeg_header
+
+GENERATED = "generated"
+_HEIGHT, _WIDTH = 375, 500  # ImageNet's median
+_CONTRAST = 50  # standard deviation of the luma, levels
+_TINT = 0.3  # of each channel's own part of that
+_STEEPNESS = 1.3  # amplitude falls with frequency to this power: files of about 70 KB
+
+
+@contextmanager
+def image_folder(where: str, count: int) -> Iterator[Path]:
+    """A temporary folder of up to ``count`` JPEGs, named so that their order is that of their names.
+
+    Args:
+        where: a folder, searched at all depths, whose JPEGs are linked to, evenly spaced; or "generated".
+            Grey and CMYK files and those that EXIF turns are left out: no two contenders agree on them.
+        count: images, at most.
+
+    Raises:
+        UserError: no such folder, or no JPEGs in it.
+    """
+    if count < 1:
+        raise UserError(f"--images {count}: a benchmark needs at least one image")
+    with tempfile.TemporaryDirectory(prefix="fastssl-benchmark-") as temporary:
+        folder = Path(temporary) / "images"
+        folder.mkdir()
+        if where == GENERATED:
+            for number in range(count):
+                (folder / f"{number:05}.jpg").write_bytes(generated_jpeg(number))
+        else:
+            for number, path in enumerate(_evenly_spaced(_plain_jpegs(Path(where)), count)):
+                (folder / f"{number:05}.jpg").symlink_to(path.resolve())
+        yield folder
+
+
+def generated_jpeg(number: int, height: int = _HEIGHT, width: int = _WIDTH) -> bytes:
+    """A JPEG of quality 90, about as costly to decode as a photograph; the same for the same number.
+
+    Like those of photographs, its amplitudes fall with spatial frequency f about as 1 / f (Field, 1987,
+    "Relations between the statistics of natural images"), and its channels are correlated.
+    """
+    generator = np.random.default_rng(number)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    frequency[0, 0] = np.inf  # no mean of its own
+    noise = np.fft.rfft2(generator.standard_normal((4, height, width))) / frequency**_STEEPNESS
+    planes = np.fft.irfft2(noise, (height, width))
+    planes /= planes.std(axis=(1, 2), keepdims=True)
+    pixels = 128 + _CONTRAST * (planes[0] + _TINT * planes[1:]).transpose(1, 2, 0)
+    file = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def _plain_jpegs(folder: Path) -> list[Path]:
+    """The upright colour JPEGs below a folder, sorted."""
+    if not folder.is_dir():
+        raise UserError(f"no such folder: {folder}; --data takes a folder of images, or {GENERATED}")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    plain = [path for path in paths if _is_plain(path.read_bytes())]
+    if not plain:
+        raise UserError(f"no upright colour JPEGs in {folder}: give another folder, or {GENERATED}")
+    return plain
+
+
+def _is_plain(data: bytes) -> bool:
+    try:
+        header = jpeg_header(data) if is_jpeg(data) else None
+    except UndecodableImageError:
+        return False
+    return header is not None and header.components == 3 and header.orientation == 1
+
+
+def _evenly_spaced(paths: list[Path], count: int) -> list[Path]:
+    chosen = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
+    return [paths[i] for i in chosen]

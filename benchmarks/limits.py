@@ -1,0 +1,67 @@
+"""How far fastssl's loader is from its two limits, the decoder and Python.
+
+The decode-only bound is what decoding each file once costs: a loader that decodes cannot cost less. The share
+of the bound is that cost over the loader's, for each of its products, in one thread.
+
+What Python costs is measured with decoder and kernels all but taken away (``contenders.stubbed``), at 16
+threads, so that threads fight for the GIL as they would on many cores. Aim: at most 40 core-us an image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.images import image_folder
+from benchmarks.report import publish
+from benchmarks.result import result_of
+from benchmarks.rounds import Case, Row, measure
+from pipelines.errors import UserError, run_command
+
+_PRODUCTS = ("decode", "pixels", "crops", "views")
+_STUBBED_THREADS = 16
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark and print its table."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.limits", description=__doc__)
+    parser.add_argument(
+        "--data", required=True, help="folder of JPEGs, searched at all depths; or: generated"
+    )
+    parser.add_argument("--views", type=int, nargs="+", default=[1, 2, 4, 8], help="of each image")
+    parser.add_argument("--images", type=int, default=256, help="how many, at most")
+    parser.add_argument("--json", type=Path, help="file for the result")
+    arguments = parser.parse_args(argv)
+    if min(arguments.views) < 1:
+        raise UserError("--views must be 1 or more")
+    rows: list[dict[str, Any]] = []
+    with image_folder(arguments.data, arguments.images) as folder:
+        for views in arguments.views:
+            rows += with_shares(measure(cases(views), folder))
+    publish(result_of("limits", argv, rows), arguments.json)
+    return 0
+
+
+def cases(views: int) -> list[Case]:
+    """What takes turns at a number of views; decoding, the same for all of them, is measured beside each."""
+    own = [Case(contender="fastssl", product=product, views=views) for product in _PRODUCTS]
+    return [*own, Case(contender="stubbed", product="views", views=views, threads=_STUBBED_THREADS)]
+
+
+def with_shares(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows of one number of views, fastssl's with "share_of_bound": what is left if it only decoded."""
+    bound = next(row.core_us_per_image for row in rows if row.product == "decode")
+    return [
+        asdict(row)
+        | ({"share_of_bound": round(bound / row.core_us_per_image, 3)} if row.contender == "fastssl" else {})
+        for row in rows
+    ]
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,66 @@
+"""fastssl's loader against others: the same files, the same operations, the same number of views.
+
+Every contender applies the whole augmentation of ``benchmarks.contenders.CHAIN`` at 224 pixels, uint8 out,
+but for FFCV, which can only crop and flip: compare it with fastssl's product "crops". Each has a process of
+its own, they take turns, and medians of five rounds count, after one that warms up. Core-microseconds are
+user and system time of all of its threads and processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.contenders import OTHERS
+from benchmarks.images import image_folder
+from benchmarks.report import publish
+from benchmarks.result import result_of
+from benchmarks.rounds import Case, Row, measure
+from pipelines.errors import UserError, run_command
+
+_PRODUCTS = ("views", "crops", "pixels")  # fastssl's
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark and print its table."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=__doc__)
+    parser.add_argument(
+        "--data", required=True, help="folder of JPEGs, searched at all depths; or: generated"
+    )
+    parser.add_argument("--views", type=int, nargs="+", default=[1, 2, 4, 8], help="of each image")
+    parser.add_argument("--against", nargs="*", default=OTHERS, help=", ".join(OTHERS))
+    parser.add_argument("--threads", type=int, default=1, help="of each contender")
+    parser.add_argument("--images", type=int, default=256, help="how many, at most")
+    parser.add_argument("--json", type=Path, help="file for the result")
+    arguments = parser.parse_args(argv)
+    for name in arguments.against:
+        if name not in OTHERS:
+            raise UserError(f"unknown contender {name}: --against takes {', '.join(OTHERS)}")
+    if min(*arguments.views, arguments.threads) < 1:
+        raise UserError("--views and --threads must be 1 or more")
+    rows: list[Row] = []
+    against = arguments.against
+    with image_folder(arguments.data, arguments.images) as folder:
+        for views in arguments.views:
+            rows += measure(cases(views, against, arguments.threads), folder)
+            against = [name for name in against if any(row.contender == name for row in rows)]  # installed
+    publish(result_of("loader", argv, [asdict(row) for row in rows]), arguments.json)
+    return 0
+
+
+def cases(views: int, against: Sequence[str], threads: int) -> list[Case]:
+    """Who takes turns at a number of views: fastssl with each product, and others beside its like."""
+    return [
+        Case(contender=name, product=product, views=views, threads=threads)
+        for product in _PRODUCTS
+        for name in ("fastssl", *against)
+        if name == "fastssl" or product == ("crops" if name == "ffcv" else "views")
+    ]
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,169 @@
+"""Results as Markdown tables, for the README, and those of ``benchmarks.loader`` as a bar chart.
+
+Without names of files it takes all of ``benchmarks/results/*.json``. What it prints and draws depends on the
+files alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.result import Result, read_result, write_result
+from pipelines.atomic import atomic_file
+from pipelines.errors import UserError, run_command
+
+RESULTS = Path(__file__).parent / "results"
+_OWN_COLOR, _OTHER_COLOR = "#1f6fb4", "#b9b9b9"
+
+Row = dict[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the tables and draw the chart."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
+    parser.add_argument("json", type=Path, nargs="*", help="results; by default all in benchmarks/results")
+    parser.add_argument("--chart", type=Path, default=RESULTS / "loader.png", help="file for the chart")
+    arguments = parser.parse_args(argv)
+    paths = arguments.json or sorted(RESULTS.glob("*.json"))
+    if not paths:
+        raise UserError(
+            f"no results in {RESULTS}: run python -m benchmarks.loader --json FILE, or name files"
+        )
+    results = [read_result(path) for path in paths]
+    print("\n\n".join(map(markdown, results)))
+    loaders = [result for result in results if _piece(result) == "loader"]
+    if loaders:
+        with atomic_file(arguments.chart) as file:
+            file.write(chart(loaders))
+        print(f"chart: {arguments.chart}", file=sys.stderr)
+    return 0
+
+
+def publish(result: Result, path: Path | None) -> None:
+    """Print a result's table and write the result to a file, if one is given."""
+    print(markdown(result))
+    if path is not None:
+        write_result(path, result)
+
+
+def markdown(result: Result) -> str:
+    """A result as a Markdown table, with a line before it that says how it was measured."""
+    piece, rows = _piece(result), result["rows"]
+    commit = re.sub(r"(?<=^\w{10})\w+", "", result["commit"] or "unknown")  # "-dirty" stays
+    head = f"`{result['command']}` ({result['machine']}; commit {commit}), {_CONTENTS[piece]}:\n\n"
+    if piece == "render":
+        return head + _steps(rows)
+    cell = {"loader": _times_own, "decode": _times_own, "limits": _share}[piece]
+    tables = [_by_views(rows, lambda row: cell(row, rows))]
+    if any(row["threads"] > 1 for row in rows) and piece == "loader":
+        tables.append("Images a second:\n\n" + _by_views(rows, lambda row: f"{row['images_per_s']:,.0f}"))
+    return head + "\n\n".join(tables)
+
+
+_CONTENTS = {
+    "loader": "core-us an image of K views; in brackets: times fastssl's",
+    "decode": "core-us an image; in brackets: times fastssl's",
+    "limits": "core-us an image of K views; in brackets: share of the decode-only bound",
+    "render": "core-us a view",
+}
+
+
+def chart(results: Sequence[Result]) -> bytes:
+    """A PNG: a row of panels a result, a panel a number of views, a bar a contender."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and only needed here
+    from matplotlib.figure import Figure
+
+    views = sorted({row["views"] for result in results for row in result["rows"]})
+    figure = Figure(figsize=(3.1 * len(views) + 0.8, 2.9 * len(results)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(results), len(views), squeeze=False, sharey="row")
+    for result, of_result in zip(results, panels, strict=True):
+        bars = list(dict.fromkeys(map(_label, result["rows"])))
+        for number, axes in zip(views, of_result, strict=True):
+            costs = {
+                _label(row): row["core_us_per_image"] for row in result["rows"] if row["views"] == number
+            }
+            colors = [_OWN_COLOR if bar.startswith("fastssl") else _OTHER_COLOR for bar in bars]
+            drawn = axes.barh(bars, [costs.get(bar, 0) for bar in bars], color=colors)
+            axes.bar_label(drawn, [f"{costs[bar]:,.0f}" if bar in costs else "" for bar in bars], padding=3)
+            axes.set_xlim(0, 1.3 * max(costs.values(), default=1))
+            axes.set_xticks([])
+            axes.set_title(f"{_data(result)}, K = {number}", fontsize=10)
+            axes.spines[["top", "right", "bottom"]].set_visible(False)
+        of_result[0].invert_yaxis()  # shared by the row
+    figure.supxlabel("core-microseconds an image, less is better; each panel has its own scale", fontsize=10)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _by_views(rows: Sequence[Row], cell: Callable[[Row], str]) -> str:
+    """A line for each contender and product, a column for each number of views, and memory at the last."""
+    views = sorted({row["views"] for row in rows})
+    lines = [["contender", "product", *(f"K = {number}" for number in views), f"peak MB, K = {views[-1]}"]]
+    for contender, product in dict.fromkeys((row["contender"], row["product"]) for row in rows):
+        found = {
+            row["views"]: row for row in rows if (row["contender"], row["product"]) == (contender, product)
+        }
+        cells = [cell(found[number]) if number in found else "" for number in views]
+        memory = f"{found[views[-1]]['peak_mb']:,.0f}" if views[-1] in found else ""
+        lines.append([contender, product, *cells, memory])
+    return _table(lines)
+
+
+def _steps(rows: Sequence[Row]) -> str:
+    return _table([["step", "core-us"], *([row["step"], f"{row['core_us_per_view']:.1f}"] for row in rows)])
+
+
+def _table(lines: list[list[str]]) -> str:
+    lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _times_own(row: Row, rows: Sequence[Row]) -> str:
+    """The cost, and of others how many times fastssl's with the same product and views it is."""
+    cost = f"{row['core_us_per_image']:,.0f}"
+    if row["contender"] == "fastssl":
+        return cost
+    same = ("product", "views", "threads")
+    own = next(
+        (
+            other
+            for other in rows
+            if other["contender"] == "fastssl" and all(other[n] == row[n] for n in same)
+        ),
+        None,
+    )
+    return f"{cost} ({row['core_us_per_image'] / own['core_us_per_image']:.1f})" if own else cost
+
+
+def _share(row: Row, rows: Sequence[Row]) -> str:
+    cost = f"{row['core_us_per_image']:,.0f}"
+    return f"{cost} ({row['share_of_bound']:.0%})" if "share_of_bound" in row else cost
+
+
+def _piece(result: Result) -> str:
+    """The benchmark that made a result."""
+    return result["command"].split()[2].removeprefix("benchmarks.")
+
+
+def _data(result: Result) -> str:
+    """The last part of what --data named, and the threads where there are more than one."""
+    found = re.search(r"--data[ =](\S+)", result["command"])
+    threads = max(row["threads"] for row in result["rows"])
+    return (Path(found[1]).name if found else "") + (f", {threads} threads" if threads > 1 else "")
+
+
+def _label(row: Row) -> str:
+    product = "" if row["product"] == "views" else f" ({row['product']})"
+    return row["contender"] + product
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,81 @@
+"""What a benchmark leaves behind: its rows, and what they were measured on, as one JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from fastssl.versions import git_commit, versions
+from pipelines.atomic import atomic_file
+from pipelines.errors import UserError
+
+_PACKAGES = (
+    *("torch", "torchvision", "numpy", "numba", "simplejpeg", "pillow"),
+    *("nvidia-dali-cuda120", "opencv-python-headless", "opencv-python", "ffcv"),
+)
+
+
+class Result(TypedDict):
+    """One run of a benchmark.
+
+    Attributes:
+        machine: processor, cores that could be used, memory, system.
+        versions: of Python and of the packages that are installed.
+        commit: of this code, "-dirty" if it was changed; None outside git.
+        command: as it was typed.
+        rows: figures; which, the benchmark's own file says.
+    """
+
+    machine: str
+    versions: dict[str, str]
+    commit: str | None
+    command: str
+    rows: list[dict[str, Any]]
+
+
+def result_of(piece: str, arguments: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Result:
+    """The result of ``python -m benchmarks.PIECE ARGUMENTS``, run here and now."""
+    return Result(
+        machine=_machine(),
+        versions=versions(_PACKAGES),
+        commit=git_commit(),
+        command=shlex.join(["python", "-m", f"benchmarks.{piece}", *arguments]),
+        rows=[dict(row) for row in rows],
+    )
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write a result as JSON, atomically."""
+    with atomic_file(path) as file:
+        file.write((json.dumps(result, indent=1) + "\n").encode())
+
+
+def read_result(path: Path) -> Result:
+    """A result that was written before.
+
+    Raises:
+        UserError: no such file, or another kind of file.
+    """
+    try:
+        result = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot read {path} ({error}): give a file that --json of a benchmark wrote"
+        ) from None
+    if not isinstance(result, dict) or set(result) != set(Result.__annotations__):
+        raise UserError(f"{path} is no result of a benchmark: give a file that --json of a benchmark wrote")
+    return Result(**result)  # type: ignore[typeddict-item]
+
+
+def _machine() -> str:
+    processor = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+    name = processor[1] if processor else platform.machine()
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    cores = len(os.sched_getaffinity(0))
+    return f"{name}, {cores} cores, {gigabytes:.0f} GB, {platform.system()} {platform.release()}"

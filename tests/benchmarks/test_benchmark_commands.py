@@ -1,0 +1,164 @@
+"""Every command for real, on a few images."""
+
+import json
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import decode, limits, loader, render, rounds
+from benchmarks.contenders import Batch, Work
+from benchmarks.images import generated_jpeg
+from benchmarks.rounds import Case, Row
+from benchmarks.worker import core_seconds_of, measure
+from pipelines.errors import UserError
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("benchmark") / "a class"
+    path.mkdir()
+    for number in range(4):
+        (path / f"{number}.jpg").write_bytes(generated_jpeg(number, 120, 160))
+    return path
+
+
+@pytest.fixture
+def _without_ffcv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ffcv").mkdir()
+    (tmp_path / "ffcv" / "__init__.py").write_text("raise ModuleNotFoundError('No module named ffcv')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+def rows_of(path: Path, argv: list[str]) -> list[dict[str, Any]]:
+    """The rows of a result, whose shape is checked."""
+    result = json.loads(path.read_text())
+    assert list(result) == ["machine", "versions", "commit", "command", "rows"]
+    assert result["command"].startswith("python -m benchmarks.")
+    assert all(word in result["command"] for word in argv)
+    assert result["rows"]
+    return result["rows"]
+
+
+def assert_measured(row: dict[str, Any]) -> None:
+    assert set(Row.__dataclass_fields__) <= row.keys()
+    low, high = row["core_us_quartiles"]
+    assert 0 < low <= row["core_us_per_image"] <= high
+    assert row["views_per_s"] == pytest.approx(row["views"] * row["images_per_s"], rel=1e-3)
+    assert 50 < row["peak_mb"] < 10_000
+
+
+@pytest.mark.usefixtures("_without_ffcv")
+def test_loader(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "loader.json"
+    argv = ["--data", str(folder.parent), "--views", "1", "2", "--images", "3", "--json", str(path)]
+    assert loader.main([*argv, "--against", "ffcv", "pillow"]) == 0
+    rows = rows_of(path, ["--views", "pillow"])
+    own = [("fastssl", product) for product in ("views", "crops", "pixels")]
+    assert {(row["contender"], row["product"]) for row in rows} == {*own, ("pillow", "views")}
+    assert [row["views"] for row in rows] == [1] * 4 + [2] * 4
+    assert {row["threads"] for row in rows} == {1}
+    for row in rows:
+        assert_measured(row)
+    printed = capsys.readouterr()
+    assert printed.err.count("ffcv is left out, not installed") == 1
+    assert "| pillow | views |" in printed.out
+    assert "ffcv |" not in printed.out
+
+
+def test_a_contender_with_processes(folder: Path) -> None:
+    (row,) = rounds.measure([Case(contender="torchvision", product="views", views=1, threads=2)], folder)
+    assert row.threads == 2
+    assert_measured(asdict(row))
+
+
+def test_decode(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "decode.json"
+    assert decode.main(["--data", str(folder), "--json", str(path)]) == 0
+    rows = rows_of(path, ["--data"])
+    assert {"fastssl", "simplejpeg", "torchvision", "pillow"} <= {row["contender"] for row in rows}
+    for row in rows:
+        assert_measured(row)
+    assert "| simplejpeg | decode |" in capsys.readouterr().out
+
+
+def test_limits(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "limits.json"
+    assert limits.main(["--data", str(folder), "--views", "2", "--json", str(path)]) == 0
+    *own, stubbed = rows_of(path, ["--views"])
+    assert [row["product"] for row in own] == ["decode", "pixels", "crops", "views"]
+    for row in own:
+        assert_measured(row)
+        share = own[0]["core_us_per_image"] / row["core_us_per_image"]
+        assert row["share_of_bound"] == pytest.approx(share, abs=1e-3)
+    assert (stubbed["contender"], stubbed["threads"]) == ("stubbed", 16)
+    assert stubbed["core_us_per_image"] < own[0]["core_us_per_image"]
+
+
+def test_render(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "render.json"
+    argv = ["--data", str(folder), "--images", "1", "--size", "16", "--json", str(path)]
+    assert render.main(argv) == 0
+    rows = rows_of(path, ["--size"])
+    assert rows[0]["step"] == "crop"
+    assert rows[-1]["step"] == "chain"
+    assert rows[-1]["core_us_per_view"] > rows[0]["core_us_per_view"] > 0
+
+
+def test_an_unknown_contender_is_one_line_and_status_2(folder: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.loader", "--data", str(folder), "--against", "kornia"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.count("\n") == 1
+    assert "kornia" in ended.stderr
+    assert "torchvision" in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--views", "0"], ["--threads", "0"], ["--images", "0"]])
+def test_mistakes_are_named(arguments: list[str]) -> None:
+    with pytest.raises(UserError, match=arguments[0]):
+        loader.main(["--data", "generated", *arguments])
+
+
+def test_a_contender_that_fails_is_named(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cut.jpg").write_bytes((folder / "0.jpg").read_bytes()[:2000])
+    with pytest.raises(UserError, match="simplejpeg failed at decode"):
+        rounds.measure([Case(contender="simplejpeg", product="decode", views=1)], tmp_path)
+    assert "ValueError" in capfd.readouterr().err
+
+
+def test_the_time_of_processes_counts() -> None:
+    busy = "import time\nwhile time.process_time() < 0.6: pass\ntime.sleep(600)"
+    process = multiprocessing.get_context("spawn").Process(target=exec, args=(busy,), daemon=True)
+
+    def run() -> Iterator[Batch]:
+        process.start()
+        assert process.pid is not None
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and core_seconds_of(process.pid) < 0.5:
+            time.sleep(0.05)
+        yield ([np.zeros(1)],)
+
+    try:
+        taken = measure(run)
+    finally:
+        process.kill()
+        process.join()
+    assert taken.images == 1
+    assert taken.core_s >= 0.5
+
+
+def test_work_lists_its_files_in_order(folder: Path) -> None:
+    assert Work(folder=folder, views=1).files() == [str(folder / f"{number}.jpg") for number in range(4)]

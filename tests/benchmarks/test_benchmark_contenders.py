@@ -1,0 +1,170 @@
+"""Contenders do the same work: each operation alone, made certain, is what fastssl's reference says it is."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.contenders import OTHERS, Work, open_contender
+from pipelines.render import reference
+from pipelines.views import ViewSpec, draw
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that may be installed: DALI, FFCV
+
+SIDE, SIZE, COUNT, VIEWS = 96, 48, 3, 2
+PLAIN = ViewSpec(size=SIZE, scale=(1.0, 1.0), ratio=(1.0, 1.0), blur_sigma=(2.0, 2.0), flip_p=0.0)
+OPERATIONS = ("plain", "flip", "grey", "blur", "solarize")
+LOADERS = {"fastssl": "views"} | {name: "crops" if name == "ffcv" else "views" for name in OTHERS}
+EXACT = ("fastssl", "torchvision")
+
+
+def picture() -> np.ndarray:
+    """Soft patches of medium colours around a light one, and a pattern to blur, uint8 [SIDE, SIDE, 3]."""
+    patches = np.random.default_rng(5).uniform(60, 150, (4, 4, 3))
+    patches[1, 2] = 240
+    small = Image.fromarray(patches.astype(np.uint8))
+    waves = np.sin(2 * np.pi * np.arange(SIDE) / 12)
+    large = np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BICUBIC), float)
+    return (large + 20 * (waves[:, None] * waves)[..., None]).round().clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("contenders") / "images"
+    path.mkdir()
+    for number in range(COUNT):
+        Image.fromarray(picture()).save(path / f"{number}.jpg", quality=100, subsampling=0)
+    return path
+
+
+def decoded(folder: Path) -> np.ndarray:
+    """The picture as Pillow reads it from its JPEG, uint8 [SIDE, SIDE, 3]."""
+    with Image.open(folder / "0.jpg") as image:
+        return np.array(image)
+
+
+def views_of(name: str, product: str, folder: Path, spec: ViewSpec, views: int = VIEWS) -> np.ndarray:
+    """uint8 [K, N, S, S, 3] of one pass."""
+    work = Work(folder=folder, views=views, batch_size=2, spec=spec)
+    try:
+        run = open_contender(name, product, work)
+    except ImportError as error:
+        pytest.skip(f"{name} is not installed: {error}")
+    batches = [np.stack([np.stack(list(view)) for view in batch]) for batch in run()]
+    return np.concatenate(batches, axis=1)
+
+
+def expected(folder: Path, spec: ViewSpec) -> np.ndarray:
+    """The reference's view of the picture, float64 [S, S, 3] in levels."""
+    sizes = np.array([SIDE], np.int32)
+    table = draw(spec, seed=0, epoch=0, samples=np.zeros(1, int), heights=sizes, widths=sizes, views=[0])
+    colors = reference.render_colors(decoded(folder), table[0, 0], spec.size)
+    return 255 * colors.permute(1, 2, 0).double().numpy()
+
+
+def only(operation: str) -> ViewSpec:
+    certain: dict[str, Any] = {} if operation == "plain" else {f"{operation}_p": 1.0}
+    return replace(PLAIN, **certain)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("name", LOADERS)
+def test_operations_are_the_same(name: str, operation: str, folder: Path) -> None:
+    if name == "ffcv" and operation not in ("plain", "flip"):
+        pytest.skip("FFCV has no such operation")
+    views = views_of(name, LOADERS[name], folder, only(operation))
+    assert views.dtype == np.uint8
+    assert views.shape[0] == VIEWS
+    assert views.shape[1] >= COUNT
+    assert views.shape[2:] == (SIZE, SIZE, 3)
+    wanted = expected(folder, only(operation))
+    difference = np.abs(views - wanted)
+    if operation == "solarize":  # next to the threshold a level more is another colour
+        difference = difference[:, :, np.abs(expected(folder, PLAIN) - 128).min(2) > 5]
+    assert difference.mean() < (1 if name in EXACT else 2)
+    if operation != "plain":  # and it would not have passed without
+        assert np.abs(expected(folder, PLAIN) - wanted).mean() > 4
+
+
+@pytest.mark.parametrize("operation", ["plain", "flip"])
+def test_crops_are_views_of_crop_and_flip_alone(operation: str, folder: Path) -> None:
+    busy = replace(only(operation), jitter_p=1.0, grey_p=1.0, blur_p=1.0, solarize_p=1.0)
+    crops = views_of("fastssl", "crops", folder, busy)
+    np.testing.assert_array_equal(crops, views_of("fastssl", "views", folder, only(operation)))
+
+
+def luma(view: np.ndarray) -> np.ndarray:
+    return view @ np.array([0.299, 0.587, 0.114])
+
+
+def hue(view: np.ndarray) -> float:
+    """Of the mean difference between a corner of the picture and the rest, in turns."""
+    red, green, blue = view[-8:, -8:].mean((0, 1))
+    return np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue) / (2 * np.pi)
+
+
+JITTER: dict[str, Callable[[np.ndarray], float]] = {
+    "brightness": np.mean,
+    "contrast": lambda view: luma(view).std(),
+    "saturation": lambda view: np.abs(view - luma(view)[..., None]).mean(),
+}
+
+
+@pytest.mark.parametrize("part", JITTER)
+@pytest.mark.parametrize("name", [name for name in LOADERS if name != "ffcv"])
+def test_jitter_is_as_strong(name: str, part: str, folder: Path) -> None:
+    strength: dict[str, Any] = {part: 0.4}
+    spec = replace(PLAIN, jitter_p=1.0, **strength)
+    views = views_of(name, LOADERS[name], folder, spec, views=8).reshape(-1, SIZE, SIZE, 3)
+    factors = np.array([JITTER[part](view) for view in views]) / JITTER[part](expected(folder, PLAIN))
+    assert 0.58 < factors.min() < factors.max() < 1.42
+    assert np.ptp(factors) > 0.25  # less: once in 10 million runs
+
+
+@pytest.mark.parametrize("name", [name for name in LOADERS if name != "ffcv"])
+def test_hue_turns_as_far(name: str, folder: Path) -> None:
+    spec = replace(PLAIN, jitter_p=1.0, hue=0.1)
+    views = views_of(name, LOADERS[name], folder, spec, views=8).reshape(-1, SIZE, SIZE, 3)
+    turns = np.array([hue(view) for view in views]) - hue(expected(folder, PLAIN))
+    turns -= turns.round()
+    assert np.abs(turns).max() < 0.13
+    assert np.ptp(turns) > 0.06
+
+
+@pytest.mark.parametrize("name", ["fastssl", "simplejpeg", "torchvision", "pillow", "opencv", "dali"])
+def test_decoders_decode(name: str, folder: Path) -> None:
+    try:
+        run = open_contender(name, "decode", Work(folder=folder, views=1, batch_size=2))
+    except ImportError as error:
+        pytest.skip(f"{name} is not installed: {error}")
+    wanted = decoded(folder).astype(int)
+    images = [np.array(image) for (batch,) in run() for image in batch]
+    assert len(images) >= COUNT
+    for image in images:
+        assert np.abs(image - wanted).max() <= 2
+
+
+def test_pixels_are_the_decoded_images(folder: Path) -> None:
+    run = open_contender("fastssl", "pixels", Work(folder=folder, views=2, batch_size=2))
+    images = [image for (batch,) in run() for image in batch]
+    assert len(images) == COUNT
+    for image in images:
+        np.testing.assert_array_equal(image, decoded(folder))
+
+
+def test_a_pass_can_be_repeated(folder: Path) -> None:
+    for name in ("fastssl", "torchvision", "pillow"):
+        run = open_contender(name, "views", Work(folder=folder, views=1, batch_size=2, spec=PLAIN))
+        first, second = (np.concatenate([np.array(batch) for batch in run()], axis=1) for _ in range(2))
+        np.testing.assert_array_equal(first, second)
+
+
+def test_the_stubbed_loader_makes_views_of_one_pixel() -> None:
+    run = open_contender("stubbed", "views", Work(folder=Path(), views=2, threads=2))
+    batch = next(run())
+    assert torch.tensor(np.array(batch)).shape == (2, 64, 1, 1, 3)
