@@ -1,0 +1,57 @@
+"""Some classes of a source with all their images. Its samples keep their ids, and so their views."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipelines.errors import UserError
+from pipelines.keys import hash_keys, stable_id
+from pipelines.sources.relabelled import Relabelled
+from pipelines.sources.source import Source
+from pipelines.sources.subset import Subset
+
+
+def choose_classes(class_names: tuple[str, ...], share: float, seed: int) -> np.ndarray:
+    """A share of the classes, drawn by keys that are made of their names.
+
+    The classes of a share are among those of every larger share with the same seed.
+
+    Args:
+        class_names: of the source.
+        share: of the classes, in (0, 1]; their number is rounded to the nearest.
+        seed: of the draw.
+
+    Returns:
+        int64 [M], positions in ``class_names``, ascending.
+
+    Raises:
+        UserError: the share is out of range, or leaves no class.
+    """
+    if not 0 < share <= 1:
+        raise UserError(f"the share of the classes must lie in (0, 1], not {share}")
+    count = round(share * len(class_names))
+    if count == 0:
+        raise UserError(f"a share of {share} of {len(class_names)} classes leaves none: take a larger one")
+    purpose = stable_id("classes of a subset")
+    keys = [hash_keys(np.array([seed, purpose, stable_id(name)])) for name in class_names]
+    chosen = np.argsort(np.array(keys, np.uint64), kind="stable")[:count]
+    return np.sort(chosen).astype(np.int64)
+
+
+def class_subset(source: Source, classes: np.ndarray) -> Relabelled:
+    """The samples of some classes; labels count through these alone.
+
+    Args:
+        source: with labels.
+        classes: int64 [M], ascending positions in its class names, as ``choose_classes`` returns them.
+
+    Raises:
+        UserError: the source has no labels.
+    """
+    index = source.index
+    if index.labels is None:
+        raise UserError("the data has no classes to choose from: put its images into one folder a class")
+    subset = Subset(source, np.flatnonzero(np.isin(index.labels, classes)))
+    numbers = np.zeros(len(index.class_names), np.int64)  # of the other classes no sample is left
+    numbers[classes] = np.arange(len(classes))
+    return Relabelled(subset, numbers, tuple(index.class_names[number] for number in classes.tolist()))

@@ -1,0 +1,57 @@
+"""A source under other labels: groups of its classes. Its samples keep their ids, and so their views."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+
+from pipelines.errors import UserError
+from pipelines.read_ahead import ReadsAhead
+from pipelines.sources.source import Source
+
+
+class Relabelled:
+    """The samples of ``source`` with groups of its classes as labels.
+
+    Args:
+        source: with labels.
+        groups: int64 [number of its classes], the group of each class, a position in ``group_names``. Groups
+            that no class has are left out, and the others numbered through.
+        group_names: of the groups.
+
+    Raises:
+        UserError: the source has no labels.
+    """
+
+    def __init__(self, source: Source, groups: np.ndarray, group_names: tuple[str, ...]) -> None:
+        self._source = source
+        index = source.index
+        if index.labels is None:
+            raise UserError("the data has no classes to group: put its images into one folder a class")
+        if groups.shape != (len(index.class_names),):
+            raise ValueError(f"{len(index.class_names)} classes need a group each, not {groups.shape}")
+        used, numbers = np.unique(groups, return_inverse=True)
+        labels = numbers.astype(np.int64)[index.labels]
+        names = tuple(group_names[group] for group in used.tolist())
+        which = "\0".join([index.fingerprint, *names]).encode() + labels.astype("<i8").tobytes()
+        self.index = replace(
+            index,
+            labels=labels,
+            class_names=names,
+            fingerprint=hashlib.blake2b(which, digest_size=16).hexdigest(),
+        )
+
+    def read(self, number: int) -> bytes | memoryview | np.ndarray:
+        """See ``Source.read``."""
+        return self._source.read(number)
+
+    def read_ahead(self, first: int, end: int) -> None:
+        """See ``ReadsAhead``; nothing where the source does not read ahead."""
+        if isinstance(self._source, ReadsAhead):
+            self._source.read_ahead(first, end)
+
+    def describe(self, number: int) -> str:
+        """See ``Source.describe``."""
+        return self._source.describe(number)
