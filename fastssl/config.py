@@ -61,6 +61,10 @@ class Experiment:
     """Order blocks: samples read in one piece."""
     blocks_per_window: int = 128
     """Order blocks: pieces that are shuffled together; memory must hold two windows."""
+    class_share: float = 1.0
+    """Of the classes, all their images; the number of steps stays that of all classes."""
+    taxonomy: str = "classes"
+    """Names the labels: `classes`, `artifact`, `depth-3`, ... or a mapping file (`fastssl.taxonomy`)."""
     views: tuple[ViewGroup, ...]
     """How the views of an image are made, group by group."""
     backbone: BackboneConfig
@@ -83,6 +87,8 @@ class Experiment:
                 f"batch normalisation needs at least 2 images a micro-batch, "
                 f"not batch size {self.batch_size} in {self.accumulation_steps}"
             )
+        if not 0 < self.class_share <= 1:
+            raise UserError(f"class share must lie in (0, 1], not {self.class_share}")
         if not 0 < self.center_fraction <= 1:
             raise UserError(f"center fraction must lie in (0, 1], not {self.center_fraction}")
         num_views = sum(group.num_views for group in self.views)

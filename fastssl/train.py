@@ -29,6 +29,7 @@ from fastssl.optim import build_optimizer
 from fastssl.pictures import save_curves, save_views
 from fastssl.run_folder import LAST, claim, read_summary, write_json
 from fastssl.schedules import learning_rate
+from fastssl.training_classes import with_classes
 from pipelines.backends import Loading, choose_pipeline, open_loader
 from pipelines.bad_images import BadImages, default_limit
 from pipelines.errors import UserError, run_command
@@ -66,6 +67,8 @@ def train(config: Config) -> int:
 
     # ---- data --------------------------------------------------------------------------------------------
     source = open_source(machine.data, "train")
+    epoch_of_all = len(source.index) // experiment.batch_size
+    source = with_classes(source, experiment.class_share, experiment.taxonomy, experiment.seed)
     count = len(source.index)
     steps_per_epoch = count // experiment.batch_size
     if steps_per_epoch == 0:
@@ -73,7 +76,7 @@ def train(config: Config) -> int:
             f"the batch of {experiment.batch_size} is larger than the data set {machine.data} of {count} "
             f"images: lower --batch-size to {count} or less"
         )
-    total_steps = max(1, round(experiment.epochs * steps_per_epoch))
+    total_steps = max(1, round(experiment.epochs * epoch_of_all))  # the same whatever the class share
 
     # ---- weights -----------------------------------------------------------------------------------------
     # before the run folder: a config that does not fit the data must not claim one

@@ -41,6 +41,8 @@ SPECIAL: dict[str, list[str]] = {
     "--accumulation-steps": ["2"],
     "--batch-size": ["48"],
     "--precision": ["fp32"],
+    "--class-share": ["0.7"],
+    "--taxonomy": ["artifact"],
     "--order": ["blocks"],
     "--device": ["cpu"],
     "--pipeline": ["resident"],
