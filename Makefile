@@ -11,7 +11,7 @@ help:
 	@echo "make bench      what the data path costs: rendering, decoding, the loader beside others (minutes)"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     ruff's formatter"
-	@echo "make gpu        the tests that need a CUDA device"
+	@echo "make gpu        the tests and the benchmarks that need a CUDA device"
 	@echo "make clean      remove caches of compiled code and tools"
 
 $(VENV)/bin/python:
@@ -50,6 +50,9 @@ bench: $(VENV)/.installed
 
 gpu: $(VENV)/.installed-dev
 	$(RUN) pytest -m gpu
+	$(RUN) benchmarks.views --json benchmarks/results/views-gpu.json
+	$(RUN) benchmarks.loader --data generated --views 2 --threads $$(nproc) --against --device cuda \
+	    --json benchmarks/results/loader-gpu.json
 
 format: $(VENV)/.installed-dev
 	$(RUN) ruff check --fix .

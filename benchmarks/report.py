@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     results = [read_result(path) for path in paths]
     print("\n\n".join(map(markdown, results)))
-    loaders = [result for result in results if _piece(result) == "loader"]
+    loaders = [result for result in results if _piece(result) == "loader" and not _on_gpu(result)]
     if loaders:
         with atomic_file(arguments.chart) as file:
             file.write(chart(loaders))
@@ -59,9 +59,13 @@ def markdown(result: Result) -> str:
     head = f"`{result['command']}` ({result['machine']}; commit {commit}), {_CONTENTS[piece]}:\n\n"
     if piece == "render":
         return head + _steps(rows)
+    if piece == "views":
+        return head + _renderers(rows)
+    if piece == "threads":
+        return head + _speedups(rows)
     cell = {"loader": _times_own, "decode": _times_own, "limits": _share}[piece]
     tables = [_by_views(rows, lambda row: cell(row, rows))]
-    if any(row["threads"] > 1 for row in rows) and piece == "loader":
+    if piece == "loader" and any(row["threads"] > 1 or _is_backend(row) for row in rows):
         tables.append("Images a second:\n\n" + _by_views(rows, lambda row: f"{row['images_per_s']:,.0f}"))
     return head + "\n\n".join(tables)
 
@@ -71,6 +75,8 @@ _CONTENTS = {
     "decode": "core-us an image; in brackets: times fastssl's",
     "limits": "core-us an image of K views; in brackets: share of the decode-only bound",
     "render": "core-us a view",
+    "threads": "images a second; in brackets: times those of the fewest threads",
+    "views": "a renderer's microseconds a view; in brackets: share of the byte bound",
 }
 
 
@@ -84,11 +90,11 @@ def chart(results: Sequence[Result]) -> bytes:
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(results), len(views), squeeze=False, sharey="row")
     for result, of_result in zip(results, panels, strict=True):
-        bars = list(dict.fromkeys(map(_label, result["rows"])))
+        rows = [row for row in result["rows"] if not _is_backend(row)]
+        bars = list(dict.fromkeys(map(_label, rows)))
         for number, axes in zip(views, of_result, strict=True):
-            costs = {
-                _label(row): row["core_us_per_image"] for row in result["rows"] if row["views"] == number
-            }
+            costs = {_label(row): row["core_us_per_image"] for row in rows if row["views"] == number}
+            axes.set_visible(bool(costs))
             colors = [_OWN_COLOR if bar.startswith("fastssl") else _OTHER_COLOR for bar in bars]
             drawn = axes.barh(bars, [costs.get(bar, 0) for bar in bars], color=colors)
             axes.bar_label(drawn, [f"{costs[bar]:,.0f}" if bar in costs else "" for bar in bars], padding=3)
@@ -113,8 +119,40 @@ def _by_views(rows: Sequence[Row], cell: Callable[[Row], str]) -> str:
         }
         cells = [cell(found[number]) if number in found else "" for number in views]
         memory = f"{found[views[-1]]['peak_mb']:,.0f}" if views[-1] in found else ""
-        lines.append([contender, product, *cells, memory])
+        device = " on a GPU" if any(row.get("device") == "cuda" for row in found.values()) else ""
+        lines.append([contender, product + device, *cells, memory])
     return _table(lines)
+
+
+def _speedups(rows: Sequence[Row]) -> str:
+    numbers = sorted({row["threads"] for row in rows})
+    lines = [
+        ["contender", "product", *("1 thread" if number == 1 else f"{number} threads" for number in numbers)]
+    ]
+    for contender, product in dict.fromkeys((row["contender"], row["product"]) for row in rows):
+        rates = {
+            row["threads"]: row["images_per_s"]
+            for row in rows
+            if (row["contender"], row["product"]) == (contender, product)
+        }
+        cells = [f"{rates[number]:,.0f} ({rates[number] / rates[numbers[0]]:.2f})" for number in numbers]
+        lines.append([contender, product, *cells])
+    return _table(lines)
+
+
+def _renderers(rows: Sequence[Row]) -> str:
+    lines = [["renderer", "device", "views", "views a second", "core-us", "GPU-us"]]
+    for row in rows:
+        gpu_us = row["gpu_us_per_view"]
+        gpu = "" if gpu_us is None else f"{gpu_us:,.2f} ({row['share_of_bound']:.1%})"
+        shape = f"{row['images']} x {row['views']}, {row['number_format']}"
+        costs = [f"{row['views_per_s']:,.0f}", f"{row['core_us_per_view']:,.1f}", gpu]
+        lines.append([row["contender"], row["device"], shape, *costs])
+    bound = next((row for row in rows if row["share_of_bound"] is not None), None)
+    if bound is None:
+        return _table(lines)
+    moved, rate = bound["bytes_per_view"] / 1e6, bound["copied_gb_per_s"]
+    return f"{_table(lines)}\n\nThe byte bound: {moved:.2f} MB a view; the GPU copies at {rate:,.0f} GB/s."
 
 
 def _steps(rows: Sequence[Row]) -> str:
@@ -146,6 +184,14 @@ def _times_own(row: Row, rows: Sequence[Row]) -> str:
 def _share(row: Row, rows: Sequence[Row]) -> str:
     cost = f"{row['core_us_per_image']:,.0f}"
     return f"{cost} ({row['share_of_bound']:.0%})" if "share_of_bound" in row else cost
+
+
+def _on_gpu(result: Result) -> bool:
+    return any(row.get("device") == "cuda" for row in result["rows"])
+
+
+def _is_backend(row: Row) -> bool:
+    return row["contender"] == "backend"
 
 
 def _piece(result: Result) -> str:

@@ -7,6 +7,8 @@ import os
 import platform
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -16,7 +18,7 @@ from pipelines.atomic import atomic_file
 from pipelines.errors import UserError
 
 _PACKAGES = (
-    *("torch", "torchvision", "numpy", "numba", "simplejpeg", "pillow"),
+    *("torch", "torchvision", "triton", "numpy", "numba", "simplejpeg", "pillow", "kornia"),
     *("nvidia-dali-cuda120", "opencv-python-headless", "opencv-python", "ffcv"),
 )
 
@@ -25,7 +27,7 @@ class Result(TypedDict):
     """One run of a benchmark.
 
     Attributes:
-        machine: processor, cores that could be used, memory, system.
+        machine: processor, cores that could be used, memory, system, NVIDIA GPUs.
         versions: of Python and of the packages that are installed.
         commit: of this code, "-dirty" if it was changed; None outside git.
         command: as it was typed.
@@ -78,4 +80,14 @@ def _machine() -> str:
     name = processor[1] if processor else platform.machine()
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     cores = len(os.sched_getaffinity(0))
-    return f"{name}, {cores} cores, {gigabytes:.0f} GB, {platform.system()} {platform.release()}"
+    parts = [name, f"{cores} cores", f"{gigabytes:.0f} GB", f"{platform.system()} {platform.release()}"]
+    return ", ".join([*parts, *_gpus()])
+
+
+def _gpus() -> list[str]:
+    """Their names, as the driver's own tool gives them."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.stdout.splitlines() if answer.returncode == 0 else []

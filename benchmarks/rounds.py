@@ -31,6 +31,7 @@ class Case:
     product: str
     views: int
     threads: int = 1
+    device: str = "cpu"  # where it hands over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,8 @@ def measure(cases: Sequence[Case], folder: Path) -> list[Row]:
             if missing is None:
                 workers.append(worker)
             else:
-                print(f"{worker.case.contender} is left out, not installed: {missing}", file=sys.stderr)
+                name = f"{worker.case.contender} ({worker.case.product})"
+                print(f"{name} is left out, not installed: {missing}", file=sys.stderr)
         turns = [worker for _ in range(1 + ROUNDS) for worker in workers]
         rounds: dict[Case, list[Round]] = {worker.case: [] for worker in workers}
         for worker in show_progress(turns, len(turns), "Taking turns"):

@@ -46,7 +46,9 @@ def main() -> int:
         print(json.dumps(value), file=answers, flush=True)
 
     task = json.loads(sys.stdin.readline())
-    work = Work(folder=Path(task["folder"]), views=task["views"], threads=task["threads"])
+    work = Work(
+        folder=Path(task["folder"]), views=task["views"], threads=task["threads"], device=task["device"]
+    )
     try:
         run = open_contender(task["contender"], task["product"], work)
     except ImportError as error:

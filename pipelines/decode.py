@@ -9,6 +9,10 @@ Slightly broken JPEGs: damage to the pixels (a file that ends early, a bad Huffm
 marker, pixel data left over at the end) is refused, so that no half-grey image is trained on. What leaves the
 pixels whole (padding, stray bytes between segments, a bad colour profile, odd scan parameters) is left to
 Pillow, which reads it and refuses a file that ends early. Many flipped bits no decoder can notice.
+
+Budget: nothing beside libjpeg-turbo itself. ``python -m benchmarks.decode --data DIR`` on 256 ImageNet JPEGs:
+1,237 core-us an image, 1,230 by simplejpeg alone; on generated ones of 500 x 375, quality 90, 855
+(``python -m benchmarks.limits --data generated``).
 """
 
 from __future__ import annotations

@@ -1,22 +1,31 @@
-"""Loaders, ours and others', behind one function each, so that a benchmark can let them take turns.
+"""Loaders and renderers, ours and others', behind one function each, so that benchmarks let them take turns.
 
-Each module of this folder has a dictionary ``PRODUCTS`` of functions that take a ``Work`` and return a
+A module of this folder has a dictionary ``PRODUCTS`` of functions that take a ``Work`` and return a
 ``Pass``: "views" (the whole chain), "crops" (crop, resize and flip only), "pixels" (images decoded into a
-batch) or "decode" (images decoded one by one). It imports its package when it is imported itself.
+batch) or "decode" (images decoded one by one); of ``backend`` they are named after fastssl's backends. Or it
+has a dictionary ``RENDERERS`` of functions that take a ``Decoded`` and return a ``Render``; or both. It
+imports its package when it is imported itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from pipelines.views import ViewSpec
 
+if TYPE_CHECKING:  # slow to import, and most contenders do without
+    import torch
+
 OTHERS = ("torchvision", "pillow", "dali", "ffcv", "opencv")
+OWN_RENDERERS = ("reference", "numba", "triton")
+OTHER_RENDERERS = ("torchvision", "kornia", "dali")
 
 # The augmentation of Huang et al. (2022), table A.1.
 CHAIN = ViewSpec(
@@ -44,6 +53,7 @@ class Work:
         threads: or processes, that work at the same time.
         batch_size: images.
         spec: the operations.
+        device: where a backend hands batches over, "cpu" or "cuda"; all others do on the CPU.
     """
 
     folder: Path
@@ -51,15 +61,38 @@ class Work:
     threads: int = 1
     batch_size: int = 64
     spec: ViewSpec = CHAIN
+    device: str = "cpu"
 
     def files(self) -> list[str]:
         """The files' paths, sorted."""
         return sorted(str(path) for path in self.folder.glob("*.jpg"))
 
 
-Images = Sequence[np.ndarray] | np.ndarray  # [B], uint8 [H, W, 3] each
-Batch = Sequence[Images] | np.ndarray  # [K]; valid until the next one
-Pass = Callable[[], Iterator[Batch]]  # one pass over all files
+# [B], uint8 [H, W, 3] each; of a backend normalised views [B, 3, S, S]
+Images: TypeAlias = "Sequence[np.ndarray] | np.ndarray | torch.Tensor"
+Batch: TypeAlias = "Sequence[Images] | np.ndarray"  # [K]; valid until the next one
+Pass: TypeAlias = Callable[[], Iterator[Batch]]  # one pass over all files
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoded:
+    """What a renderer has to make views of.
+
+    Attributes:
+        images: uint8 [H, W, 3], RGB; the renderer's set-up takes them to its device.
+        views: of each image.
+        spec: the operations.
+        device: of the renderer.
+    """
+
+    images: Sequence[np.ndarray]
+    views: int
+    spec: ViewSpec
+    device: torch.device
+
+
+# Renders all views of all images so many times, one batch each; the last batch, [K] of [B, 3, S, S].
+Render: TypeAlias = "Callable[[int], Sequence[torch.Tensor]]"
 
 
 def open_contender(name: str, product: str, work: Work) -> Pass:
@@ -71,13 +104,30 @@ def open_contender(name: str, product: str, work: Work) -> Pass:
     return import_module(f"{__name__}.{name}").PRODUCTS[product](work)
 
 
+def open_renderer(name: str, decoded: Decoded) -> Render:
+    """Set a renderer up: memory is taken, the images are on its device.
+
+    Raises:
+        ImportError: its package is not installed.
+    """
+    module = "own_renderers" if name in OWN_RENDERERS else name
+    return import_module(f"{__name__}.{module}").RENDERERS[name](decoded)
+
+
 def decode_each(work: Work, decode: Callable[[bytes], np.ndarray]) -> Pass:
-    """A pass that reads and decodes one file after the other; none is kept."""
+    """A pass that reads and decodes one file after the other, in each of the threads; none is kept."""
+
+    def read_and_decode(file: str) -> np.ndarray:
+        with open(file, "rb", buffering=0) as opened:
+            return decode(opened.read())
 
     def run() -> Iterator[Batch]:
-        for file in work.files():
-            with open(file, "rb", buffering=0) as opened:
-                data = opened.read()
-            yield ((decode(data),),)
+        if work.threads == 1:
+            for file in work.files():
+                yield ((read_and_decode(file),),)
+            return
+        with ThreadPoolExecutor(work.threads) as pool:
+            for image in pool.map(read_and_decode, work.files()):
+                yield ((image,),)
 
     return run

@@ -1,27 +1,35 @@
-"""NVIDIA DALI on the CPU: one decode, conditionals for each operation's probability.
+"""NVIDIA DALI: one decode, conditionals for each operation's probability. As a loader on the CPU.
 
 As its documentation advises: ``readers.file``, ``decoders.image`` once for all views, "Conditional execution"
 (``enable_conditionals``), ``color_twist`` for jitter in one go, and ``device_id=None`` without a GPU. Grey
 and solarize are the quickest of its operators that do it, ``color_space_conversion`` and ``lookup_table``.
 Differs from torchvision: jitter is one affine map with a fixed order, where hue turns linearly and contrast
 is about mid-grey; the blur's kernel ends at 3 sigma.
+
+As a renderer it is fed decoded images, on a GPU from that GPU's memory (without a copy where all are of one
+size), and normalises by ``crop_mirror_normalize``: to float16 on a GPU, for it knows no bfloat16, to float32
+on a CPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.data_node import DataNode
 from nvidia.dali.pipeline import Pipeline
 from nvidia.dali.tensors import TensorListCPU
+from torch.utils.dlpack import from_dlpack
 
-from benchmarks.contenders import Batch, Images, Pass, Work
+from benchmarks.contenders import Batch, Decoded, Images, Pass, Render, Work
 from pipelines.views import ViewSpec
 
 _DEPTH = 2  # batches under way, DALI's default
 _LEVELS = list(range(256))
+_INPUT = "images"
 
 
 def _views(work: Work) -> Pass:
@@ -115,4 +123,55 @@ def _images(output: TensorListCPU) -> Images:
     return np.asarray(output.as_tensor()) if output.is_dense_tensor() else output
 
 
+@pipeline_def(enable_conditionals=True)
+def _render_pipeline(decoded: Decoded) -> tuple[DataNode, ...]:
+    on_gpu, spec = decoded.device.type == "cuda", decoded.spec
+    image = fn.external_source(name=_INPUT, device="gpu" if on_gpu else "cpu", no_copy=True)
+    return tuple(
+        [
+            fn.crop_mirror_normalize(
+                _view(image, spec),
+                mean=[255 * mean for mean in spec.mean],
+                std=[255 * std for std in spec.std],
+                dtype=types.FLOAT16 if on_gpu else types.FLOAT,
+                output_layout="HWC",
+            )
+            for _ in range(decoded.views)
+        ]
+    )
+
+
+def _renderer(decoded: Decoded) -> Render:
+    on_gpu = decoded.device.type == "cuda"
+    pipeline = _render_pipeline(
+        decoded,
+        batch_size=len(decoded.images),
+        num_threads=1,
+        device_id=torch.cuda.current_device() if on_gpu else None,
+        prefetch_queue_depth=1,  # runs are scheduled as they are fed, as many ahead as wanted
+        exec_dynamic=True,
+    )
+    pipeline.build()
+    # one array is taken as it is, where it lies; a list of them on a GPU is copied together
+    one_size = len({image.shape for image in decoded.images}) == 1
+    arrays: list[Any] = [np.stack(decoded.images)] if one_size else list(decoded.images)
+    if on_gpu:
+        arrays = [torch.from_numpy(array).to(decoded.device) for array in arrays]
+    batch = arrays[0] if one_size else arrays
+    stream = torch.cuda.current_stream() if on_gpu else None  # waits for what is handed over to it
+
+    def render(times: int) -> Sequence[torch.Tensor]:
+        outputs: tuple[TensorListCPU, ...] = ()
+        for scheduled in range(times + 1):  # one ahead
+            if scheduled < times:
+                pipeline.feed_input(_INPUT, batch, layout="HWC")
+                pipeline.schedule_run()
+            if scheduled:
+                outputs = pipeline.outputs(cuda_stream=stream)
+        return [from_dlpack(output.as_tensor()).permute(0, 3, 1, 2) for output in outputs]
+
+    return render
+
+
+RENDERERS = {"dali": _renderer}
 PRODUCTS = {"views": _views, "decode": lambda work: _passes(work, _decode_pipeline)}

@@ -5,18 +5,21 @@ considerations): v2 transforms, tensors in place of PIL images, uint8, antialias
 DataLoader workers for more than one thread. Its semantics are what fastssl's are defined by, save that it
 rounds to levels after every operation. Its blur takes one kernel size for all: the 17 taps that fastssl uses
 for sigma 2, though users mostly take SimCLR's 23.
+
+As a renderer it takes one image after the other on a GPU too: of a batch it would make all views alike.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import v2
 
-from benchmarks.contenders import Pass, Work, decode_each
+from benchmarks.contenders import Decoded, Pass, Render, Work, decode_each
 from benchmarks.contenders.torch_dataset import passes
 from pipelines.views import ViewSpec
 
@@ -54,4 +57,25 @@ def _decode(work: Work) -> Pass:
     return decode_each(work, decode)
 
 
+def _renderer(decoded: Decoded) -> Render:
+    spec, size = decoded.spec, decoded.spec.size
+    transform = v2.Compose(
+        [_transform(spec), v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)]
+    )
+    images = [
+        torch.from_numpy(image).permute(2, 0, 1).contiguous().to(decoded.device) for image in decoded.images
+    ]
+    out = torch.empty(decoded.views, len(images), 3, size, size, device=decoded.device)
+
+    def render(times: int) -> Sequence[torch.Tensor]:
+        for _ in range(times):
+            for view in out:
+                for place, image in zip(view, images, strict=True):
+                    place.copy_(transform(image))
+        return list(out)
+
+    return render
+
+
 PRODUCTS = {"views": _views, "decode": _decode}
+RENDERERS = {"torchvision": _renderer}

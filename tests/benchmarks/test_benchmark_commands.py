@@ -1,5 +1,6 @@
 """Every command for real, on a few images."""
 
+import importlib.util
 import json
 import multiprocessing
 import subprocess
@@ -12,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks import decode, limits, loader, render, rounds
+from benchmarks import decode, limits, loader, render, rounds, threads
 from benchmarks.contenders import Batch, Work
 from benchmarks.images import generated_jpeg
 from benchmarks.rounds import Case, Row
 from benchmarks.worker import core_seconds_of, measure
+from pipelines.backends import BACKENDS
 from pipelines.errors import UserError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -70,9 +73,59 @@ def test_loader(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     for row in rows:
         assert_measured(row)
     printed = capsys.readouterr()
-    assert printed.err.count("ffcv is left out, not installed") == 1
+    assert printed.err.count("ffcv (crops) is left out, not installed") == 1
     assert "| pillow | views |" in printed.out
     assert "ffcv |" not in printed.out
+
+
+def test_backends_beside_the_loaders(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "_PRODUCTS", ("views",))
+    path = tmp_path / "backends.json"
+    argv = ["--data", str(folder), "--views", "2", "--against", "--device", "cpu", "--json", str(path)]
+    assert loader.main(argv) == 0
+    rows = rows_of(path, ["--device"])
+    printed = capsys.readouterr()
+    names = [name for name in BACKENDS if name != "fake"]
+    missing = [name for name in names if not is_installed({"dali": "nvidia.dali"}.get(name, name))]
+    for name in names:
+        assert printed.err.count(f"backend ({name}) is left out, not installed") == (name in missing)
+    assert [(row["contender"], row["product"]) for row in rows] == [
+        ("fastssl", "views"),
+        *(("backend", name) for name in names if name not in missing),
+    ]
+    for row in rows:
+        assert_measured(row)
+        assert row["device"] == "cpu"
+    assert "| backend | resident |" in printed.out
+    assert "Images a second:" in printed.out
+
+
+def is_installed(package: str) -> bool:
+    if package in ("cpu", "resident"):
+        return True
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def test_a_device_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="--device cuda: torch sees no CUDA device"):
+        loader.main(["--data", str(folder), "--device", "cuda"])
+
+
+@pytest.mark.gpu
+def test_backends_on_a_gpu(folder: Path) -> None:
+    cases = [
+        Case(contender="backend", product=name, views=2, threads=2, device="cuda")
+        for name in ("cpu", "resident")
+    ]
+    for row in rounds.measure(cases, folder):
+        assert row.device == "cuda"
+        assert row.images_per_s > 100
 
 
 def test_a_contender_with_processes(folder: Path) -> None:
@@ -162,3 +215,20 @@ def test_the_time_of_processes_counts() -> None:
 
 def test_work_lists_its_files_in_order(folder: Path) -> None:
     assert Work(folder=folder, views=1).files() == [str(folder / f"{number}.jpg") for number in range(4)]
+
+
+def test_threads_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "threads.json"
+    assert threads.main(["--data", "generated", "--images", "4", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text())["rows"]
+    assert {(row["contender"], row["product"], row["threads"]) for row in rows} == {
+        (contender, product, number)
+        for contender, product in (
+            ("simplejpeg", "decode"),
+            ("fastssl", "pixels"),
+            ("fastssl", "crops"),
+            ("fastssl", "views"),
+        )
+        for number in (1, 2)
+    }
+    assert "| contender | product | 1 thread | 2 threads |" in capsys.readouterr().out

@@ -57,6 +57,14 @@ def test_with_more_threads_there_is_a_table_of_images_a_second() -> None:
     assert "| fastssl | views | 4,000 | 512 |" in report.markdown(result("loader", rows))
 
 
+def test_backends_have_images_a_second_and_are_not_in_the_chart() -> None:
+    backend = row("backend", "dali", 1, 90.0, device="cuda", images_per_s=9876.5)
+    table = report.markdown(result("loader", [*LOADER, backend]))
+    assert "| backend | dali on a GPU | 90 |  |" in table
+    assert "| backend | dali on a GPU | 9,876 |  |" in table.partition("Images a second:")[2]
+    assert report.chart([result("loader", [*LOADER, backend])]) == report.chart([result("loader", LOADER)])
+
+
 def test_a_table_of_limits_shows_shares() -> None:
     rows = [
         row("fastssl", "decode", 2, 700.0, share_of_bound=1.0),

@@ -1,0 +1,66 @@
+"""kornia: augmentations of a batch at once, each image with its own parameters.
+
+Written as its documentation advises ("kornia.augmentation", "Augmentation Containers", "Image
+Augmentations"): float images in [0, 1], [B, 3, H, W], on the device, in an ``ImageSequential``, which it
+prefers where there are images only, and crops by slicing, "for efficiency". ``ColorJitter``, for that one is
+torchvision's; the order of its parts is drawn anew for each batch. Not compiled: that would want a fixed one.
+Differs from torchvision in resizing without antialiasing. Its blur takes one kernel size for all, 17 taps, as
+torchvision's here.
+
+A batch's images are of one size: those of another are resized before the clock starts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import kornia.augmentation as K
+import torch
+from kornia.augmentation.container import ImageSequential
+from torch.nn import functional as F
+
+from benchmarks.contenders import Decoded, Render
+from pipelines.views import ViewSpec
+
+
+def _renderer(decoded: Decoded) -> Render:
+    height, width, _ = decoded.images[0].shape
+    images = torch.cat([_resized(torch.from_numpy(image), height, width) for image in decoded.images]).to(
+        decoded.device
+    )
+    augment = _augmentations(decoded.spec).to(decoded.device)
+
+    def render(times: int) -> Sequence[torch.Tensor]:
+        views: list[torch.Tensor] = []
+        for _ in range(times):
+            batch = images.float() / 255
+            views = [augment(batch) for _ in range(decoded.views)]
+        return views
+
+    return render
+
+
+def _resized(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """uint8 [1, 3, height, width] of uint8 [H, W, 3]."""
+    planes = image.permute(2, 0, 1)[None]
+    if planes.shape[2:] == (height, width):
+        return planes
+    return F.interpolate(planes, (height, width), mode="bilinear", antialias=True)
+
+
+def _augmentations(spec: ViewSpec) -> ImageSequential:
+    taps = 2 * math.ceil(4 * spec.blur_sigma[1]) + 1
+    threshold = (spec.solarize_threshold, spec.solarize_threshold)
+    return ImageSequential(
+        K.RandomResizedCrop((spec.size, spec.size), spec.scale, spec.ratio),
+        K.RandomHorizontalFlip(p=spec.flip_p),
+        K.ColorJitter(spec.brightness, spec.contrast, spec.saturation, spec.hue, p=spec.jitter_p),
+        K.RandomGrayscale(p=spec.grey_p),
+        K.RandomGaussianBlur((taps, taps), spec.blur_sigma, p=spec.blur_p),
+        K.RandomSolarize(threshold, additions=0.0, p=spec.solarize_p),
+        K.Normalize(torch.tensor(spec.mean), torch.tensor(spec.std)),
+    )
+
+
+RENDERERS = {"kornia": _renderer}

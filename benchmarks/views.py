@@ -1,0 +1,283 @@
+"""Renderers alone: from decoded images, in the memory of the renderer's device, to finished normalised views.
+
+All apply the whole augmentation of ``benchmarks.contenders.CHAIN`` at 224 pixels, to all images as one batch,
+with one host thread. fastssl's Triton kernels write bfloat16, DALI float16 on a GPU, all else is float32;
+parameters are drawn within the time that counts. Renderers take turns, and medians of five rounds count,
+after one that warms up; in a round a renderer makes as many batches as take it a quarter of a second.
+
+A view costs core-microseconds (user and system), and on a GPU microseconds between two events of its stream,
+which include what the GPU waits for the host. The byte bound is what the bytes that
+``pipelines.render.gpu`` says a view moves would take at the rate at which that GPU copies a large block of
+its memory, measured in the same rounds. A batch should be larger than the GPU's cache (256 images: 144 MB).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.contenders import CHAIN, OTHER_RENDERERS, OWN_RENDERERS, Decoded, open_renderer
+from benchmarks.contenders.own_renderers import tables
+from benchmarks.images import GENERATED, image_folder
+from benchmarks.report import publish
+from benchmarks.result import result_of
+from benchmarks.rounds import ROUNDS
+from pipelines.decode import decode
+from pipelines.errors import UserError, run_command
+from pipelines.progress import show_progress
+
+_CPU, _GPU = torch.device("cpu"), torch.device("cuda")
+_LEAST_S = 0.25  # of a turn
+_MOST_COPIED = 1 << 32  # bytes
+_TABLES = 16  # that the mean view of the byte bound is taken from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One renderer on one device: medians of the rounds.
+
+    Attributes:
+        contender: of ``benchmarks.contenders``.
+        device: "cpu" or "cuda".
+        number_format: of the views.
+        images: in a batch.
+        views: of each image.
+        views_per_s: on a GPU by its own clock.
+        core_us_per_view: user and system time of all threads, microseconds.
+        core_us_quartiles: the first and the third, of the rounds.
+        gpu_us_per_view: None on a CPU.
+        gpu_us_quartiles: likewise.
+        bytes_per_view: ``bytes_per_view``.
+        copied_gb_per_s: what the GPU reads and writes while it copies, 10^9 bytes a second.
+        share_of_bound: what those bytes would take at that rate, over ``gpu_us_per_view``.
+    """
+
+    contender: str
+    device: str
+    number_format: str
+    images: int
+    views: int
+    views_per_s: float
+    core_us_per_view: float
+    core_us_quartiles: tuple[float, float]
+    gpu_us_per_view: float | None = None
+    gpu_us_quartiles: tuple[float, float] | None = None
+    bytes_per_view: int | None = None
+    copied_gb_per_s: float | None = None
+    share_of_bound: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """What takes turns.
+
+    Attributes:
+        name: of the contender.
+        device: that it works on.
+        run: does its work so many times.
+        times: that make a round.
+        number_format: of the views.
+    """
+
+    name: str
+    device: torch.device
+    run: Callable[[int], object]
+    times: int
+    number_format: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What doing the work once took, seconds: by the wall's or the GPU's clock, and of cores."""
+
+    clock_s: float
+    core_s: float
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark and print its table."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.views", description=__doc__)
+    parser.add_argument(
+        "--data", default=GENERATED, help="folder of JPEGs, searched at all depths; or: generated"
+    )
+    parser.add_argument("--views", type=int, default=2, help="of each image")
+    parser.add_argument("--images", type=int, default=256, help="how many, at most; a batch holds them all")
+    parser.add_argument("--against", nargs="*", default=OTHER_RENDERERS, help=", ".join(OTHER_RENDERERS))
+    parser.add_argument("--json", type=Path, help="file for the result")
+    arguments = parser.parse_args(argv)
+    for name in arguments.against:
+        if name not in OTHER_RENDERERS:
+            raise UserError(f"unknown renderer {name}: --against takes {', '.join(OTHER_RENDERERS)}")
+    if arguments.views < 1:
+        raise UserError(f"--views {arguments.views}: it must be 1 or more")
+    with image_folder(arguments.data, arguments.images) as folder:
+        images = [decode(path.read_bytes()) for path in sorted(folder.iterdir())]
+    rows = measure(images, arguments.views, [*OWN_RENDERERS, *arguments.against])
+    publish(result_of("views", argv, [asdict(row) for row in rows]), arguments.json)
+    return 0
+
+
+def measure(images: Sequence[np.ndarray], views: int, names: Sequence[str]) -> list[Row]:
+    """Let renderers take turns; those that are not at hand are named on stderr and left out.
+
+    Raises:
+        UserError: one of them failed.
+    """
+    torch.set_num_threads(1)
+    with_gpu = torch.cuda.is_available()
+    wanted = [(name, device) for name in names for device in devices(name, with_gpu)]
+    turns = [
+        turn
+        for name, device in show_progress(wanted, len(wanted), "Setting renderers up")
+        if (turn := _set_up(name, Decoded(images=images, views=views, spec=CHAIN, device=device)))
+    ]
+    if with_gpu:
+        run, copied = copying()
+        run(1)
+        turns.append(_turn("copy", _GPU, run))
+    taken: dict[Turn, list[Taken]] = {turn: [] for turn in turns}
+    rounds = [turn for _ in range(1 + ROUNDS) for turn in turns]
+    for turn in show_progress(rounds, len(rounds), "Taking turns"):
+        taken[turn].append(clocked(turn))
+    counted = {turn: of_turn[1:] for turn, of_turn in taken.items()}
+    gb_per_s = None
+    if with_gpu:
+        gb_per_s = copied / float(np.median([once.clock_s for once in counted.pop(turns[-1])])) / 1e9
+    decoded = Decoded(images=images, views=views, spec=CHAIN, device=_CPU)
+    moved = bytes_per_view(np.concatenate(list(tables(decoded, _TABLES))), CHAIN.size)
+    return [row_of(turn, of_turn, len(images), views, moved, gb_per_s) for turn, of_turn in counted.items()]
+
+
+def devices(name: str, with_gpu: bool) -> list[torch.device]:
+    """Where a renderer is measured; what needs a GPU that is not there is named on stderr."""
+    if name in ("reference", "numba"):
+        return [_CPU]
+    if name == "triton" and not with_gpu:
+        print("triton is left out: it needs a CUDA device, and torch sees none", file=sys.stderr)
+        return []
+    if name == "torchvision" and with_gpu:
+        return [_CPU, _GPU]
+    return [_GPU if with_gpu else _CPU]
+
+
+def bytes_per_view(parameters: np.ndarray, size: int) -> float:
+    """What ``pipelines.render.gpu`` says that its kernels move for a view, written with 2 bytes a number.
+
+    Args:
+        parameters: VIEW_PARAMETERS of any shape; the mean is over them.
+        size: side of a view.
+    """
+    box = 3 * parameters["height"].astype(np.int64) * parameters["width"]
+    colors = 3 * size**2
+    contrast = 4 * colors * (parameters["contrast"] != 1)
+    blur = 8 * colors * (parameters["blur_sigma"] > 0)
+    return float((box + 2 * colors + contrast + blur).mean())
+
+
+def row_of(
+    turn: Turn, taken: Sequence[Taken], images: int, views: int, moved: float, gb_per_s: float | None
+) -> Row:
+    """The row of what several rounds took.
+
+    Args:
+        turn: of a renderer.
+        taken: by a batch, in each round.
+        images, views: of a batch, and of each image.
+        moved: bytes a view.
+        gb_per_s: see ``Row.copied_gb_per_s``; None without a GPU.
+    """
+    low, core, high = _quartiles([once.core_s for once in taken], images * views)
+    first, clock, third = _quartiles([once.clock_s for once in taken], images * views)
+    row = Row(
+        contender=turn.name,
+        device=turn.device.type,
+        number_format=turn.number_format,
+        images=images,
+        views=views,
+        views_per_s=round(1e6 / clock, 1),
+        core_us_per_view=core,
+        core_us_quartiles=(low, high),
+    )
+    if turn.device.type == "cpu" or gb_per_s is None:
+        return row
+    return replace(
+        row,
+        gpu_us_per_view=clock,
+        gpu_us_quartiles=(first, third),
+        bytes_per_view=round(moved),
+        copied_gb_per_s=round(gb_per_s, 1),
+        share_of_bound=round(moved / (1e3 * gb_per_s) / clock, 4),
+    )
+
+
+def _quartiles(seconds: Sequence[float], parts: int) -> tuple[float, float, float]:
+    """Microseconds a part."""
+    low, middle, high = (1e6 * np.percentile(seconds, [25, 50, 75]) / parts).round(3).tolist()
+    return low, middle, high
+
+
+def copying() -> tuple[Callable[[int], object], int]:
+    """A copy of a large block of the GPU's memory, and the bytes that it reads and writes."""
+    size = min(_MOST_COPIED, torch.cuda.mem_get_info()[0] // 4)
+    source = torch.ones(size, dtype=torch.uint8, device=_GPU)
+    target = torch.empty_like(source)
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            target.copy_(source)
+
+    return run, 2 * size
+
+
+def _set_up(name: str, decoded: Decoded) -> Turn | None:
+    """A renderer, warmed up; None if it is not installed."""
+    try:
+        render = open_renderer(name, decoded)
+    except ImportError as error:
+        print(f"{name} is left out, not installed: {error}", file=sys.stderr)
+        return None
+    try:
+        views = render(1)  # compiles, allocates
+        return _turn(name, decoded.device, render, str(views[0].dtype).removeprefix("torch."))
+    except Exception as error:
+        if name in OWN_RENDERERS:
+            raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(
+            f"{name} failed on {decoded.device} ({reason}): mend it, or leave it out with --against"
+        ) from error
+
+
+def _turn(name: str, device: torch.device, run: Callable[[int], object], number_format: str = "") -> Turn:
+    """What is warm already, with its number of times."""
+    once = clocked(Turn(name, device, run, 1)).clock_s
+    return Turn(name, device, run, max(1, math.ceil(_LEAST_S / once)), number_format)
+
+
+def clocked(turn: Turn) -> Taken:
+    """Take a turn."""
+    core, wall = time.process_time(), time.perf_counter()
+    if turn.device.type == "cuda":
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        turn.run(turn.times)
+        end.record()
+        end.synchronize()
+        clock = begin.elapsed_time(end) / 1e3
+    else:
+        turn.run(turn.times)
+        clock = time.perf_counter() - wall
+    return Taken(clock_s=clock / turn.times, core_s=(time.process_time() - core) / turn.times)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,286 @@
+"""benchmarks.views: its renderers do the same work, and its figures are what was measured."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import report, views
+from benchmarks.contenders import (
+    OTHER_RENDERERS,
+    OWN_RENDERERS,
+    Decoded,
+    Render,
+    open_renderer,
+)
+from benchmarks.contenders.own_renderers import tables
+from benchmarks.images import generated_jpeg
+from benchmarks.result import Result
+from benchmarks.views import Taken, Turn, bytes_per_view, row_of
+from pipelines.errors import UserError
+from pipelines.render import reference
+from pipelines.views import VIEW_PARAMETERS, ViewSpec, draw
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that may be installed: DALI, kornia
+
+ROOT = Path(__file__).parent.parent.parent
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+SIDE, SIZE, COUNT, VIEWS = 96, 48, 3, 2
+PLAIN = ViewSpec(size=SIZE, scale=(1.0, 1.0), ratio=(1.0, 1.0), blur_sigma=(2.0, 2.0), flip_p=0.0)
+BUSY = replace(
+    PLAIN, flip_p=0.5, jitter_p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, grey_p=0.2, solarize_p=0.2
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("views")
+    for number in range(2):
+        (path / f"{number}.jpg").write_bytes(generated_jpeg(number, 120, 160))
+    return path
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "_LEAST_S", 0.0)
+
+
+@pytest.fixture
+def _without_kornia(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "benchmarks.contenders.kornia", raising=False)
+    monkeypatch.setitem(sys.modules, "kornia", None)
+
+
+@pytest.mark.usefixtures("_quick", "_without_kornia")
+def test_the_command_measures_what_is_at_hand_and_says_what_is_not(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    path = tmp_path / "views.json"
+    argv = ["--data", str(folder), "--against", "torchvision", "kornia", "--json", str(path)]
+    assert views.main(argv) == 0
+    result = json.loads(path.read_text())
+    assert list(result) == ["machine", "versions", "commit", "command", "rows"]
+    assert result["command"].startswith("python -m benchmarks.views --data")
+    assert [row["contender"] for row in result["rows"]] == ["reference", "numba", "torchvision"]
+    for row in result["rows"]:
+        assert set(row) == set(views.Row.__dataclass_fields__)
+        assert (row["device"], row["number_format"], row["images"], row["views"]) == ("cpu", "float32", 2, 2)
+        low, high = row["core_us_quartiles"]
+        assert 0 < low <= row["core_us_per_view"] <= high
+        assert 0 < row["views_per_s"] < 2e6 / low
+        assert row["gpu_us_per_view"] is row["share_of_bound"] is None
+    printed = capsys.readouterr()
+    assert printed.err.count("triton is left out: it needs a CUDA device") == 1
+    assert printed.err.count("kornia is left out, not installed") == 1
+    assert "| numba | cpu | 2 x 2, float32 |" in printed.out
+    assert "kornia |" not in printed.out
+    assert "byte bound:" not in printed.out.lower().replace("share of the byte bound:", "")
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_there_are_shares_of_the_byte_bound(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "views.json"
+    assert views.main(["--data", str(folder), "--against", "torchvision", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text())["rows"]
+    assert [(row["contender"], row["device"]) for row in rows] == [
+        *(("reference", "cpu"), ("numba", "cpu"), ("triton", "cuda")),
+        *(("torchvision", "cpu"), ("torchvision", "cuda")),
+    ]
+    for row in rows:
+        if row["device"] == "cuda":
+            assert 0 < row["gpu_us_per_view"] == pytest.approx(1e6 / row["views_per_s"], rel=1e-3)
+            assert row["share_of_bound"] > 0
+            assert 50 < row["copied_gb_per_s"] < 50_000
+
+
+def picture() -> np.ndarray:
+    """Soft patches of medium colours around a light one, and a pattern to blur, uint8 [SIDE, SIDE, 3]."""
+    patches = np.random.default_rng(5).uniform(60, 150, (4, 4, 3))
+    patches[1, 2] = 240
+    small = Image.fromarray(patches.astype(np.uint8))
+    waves = np.sin(2 * np.pi * np.arange(SIDE) / 24)
+    large = np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BICUBIC), float)
+    return (large + 20 * (waves[:, None] * waves)[..., None]).round().clip(0, 255).astype(np.uint8)
+
+
+def opened(name: str, spec: ViewSpec, device: torch.device, images: Sequence[np.ndarray]) -> Render:
+    try:
+        return open_renderer(name, Decoded(images=images, views=VIEWS, spec=spec, device=device))
+    except ImportError as error:
+        pytest.skip(f"{name} is not installed: {error}")
+
+
+def levels(batch: Sequence[torch.Tensor], spec: ViewSpec) -> np.ndarray:
+    """Normalised views as levels, float64 [K, B, 3, S, S]."""
+    normalised = torch.stack([view.cpu().double() for view in batch])
+    std, mean = (torch.tensor(numbers).view(3, 1, 1) for numbers in (spec.std, spec.mean))
+    return (255 * (normalised * std + mean)).numpy()
+
+
+def expected(spec: ViewSpec) -> np.ndarray:
+    """The reference's view of the picture, float64 [3, S, S] in levels."""
+    sizes = np.array([SIDE], np.int32)
+    table = draw(spec, seed=0, epoch=0, samples=np.zeros(1, int), heights=sizes, widths=sizes, views=[0])
+    return 255 * reference.render_colors(picture(), table[0, 0], spec.size).double().numpy()
+
+
+def only(operation: str) -> ViewSpec:
+    certain: dict[str, Any] = {} if operation == "plain" else {f"{operation}_p": 1.0}
+    return replace(PLAIN, **certain)
+
+
+ON_CPU = [(name, CPU) for name in ("reference", "numba", *OTHER_RENDERERS)]
+ON_GPU = [(name, GPU) for name in ("triton", *OTHER_RENDERERS)]
+EVERYWHERE = [
+    *(pytest.param(*case, id=f"{case[0]}-cpu") for case in ON_CPU),
+    *(pytest.param(*case, id=f"{case[0]}-gpu", marks=pytest.mark.gpu) for case in ON_GPU),
+]
+
+
+@pytest.mark.parametrize("operation", ["plain", "flip", "grey", "blur", "solarize"])
+@pytest.mark.parametrize(("name", "device"), EVERYWHERE)
+def test_operations_are_the_same(name: str, device: torch.device, operation: str) -> None:
+    spec = only(operation)
+    batch = opened(name, spec, device, [picture()] * COUNT)(2)
+    assert len(batch) == VIEWS
+    assert {view.shape for view in batch} == {(COUNT, 3, SIZE, SIZE)}
+    assert {view.device.type for view in batch} == {device.type}
+    wanted = expected(spec)
+    difference = np.abs(levels(batch, spec) - wanted)
+    if operation == "solarize":  # next to the threshold a level more is another colour
+        difference = difference[..., np.abs(expected(PLAIN) - 128).min(0) > 5]
+    assert difference.mean() < (1 if name in (*OWN_RENDERERS, "torchvision") else 2)
+    if operation != "plain":  # and it would not have passed without
+        assert np.abs(expected(PLAIN) - wanted).mean() > 4
+
+
+@pytest.mark.parametrize(("name", "device"), EVERYWHERE)
+def test_every_batch_is_drawn_anew(name: str, device: torch.device) -> None:
+    images = [picture()] * 8
+    render = opened(name, BUSY, device, images)
+    first, second = (levels(render(times), BUSY) for times in (1, 2))
+    assert np.abs(first[0] - first[1]).mean() > 4  # of the two views
+    assert np.abs(first - second).mean() > 4  # of one batch and the next
+
+
+@pytest.mark.parametrize("name", ["kornia", "dali", "torchvision", "numba"])
+def test_images_may_differ_in_size(name: str) -> None:
+    images = [picture(), picture()[:40, :60].copy()]
+    batch = opened(name, PLAIN, CPU, images)(1)
+    assert {view.shape for view in batch} == {(2, 3, SIZE, SIZE)}
+
+
+def test_triton_renders_the_drawn_tables() -> None:
+    """In Triton's interpreter, which has to be chosen before anything is imported."""
+    script = """
+import numpy as np, torch
+from benchmarks.contenders import Decoded, open_renderer
+from pipelines.views import ViewSpec
+images = [np.random.default_rng(n).integers(0, 256, (20 + n, 30, 3), np.uint8) for n in range(2)]
+spec = ViewSpec(size=16, jitter_p=1, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+decoded = Decoded(images=images, views=2, spec=spec, device=torch.device("cpu"))
+ours, wanted = (torch.stack(list(open_renderer(n, decoded)(2))) for n in ("triton", "reference"))
+assert ours.dtype == torch.bfloat16
+assert ours.shape == wanted.shape == (2, 2, 3, 16, 16)
+assert (ours.float() - wanted).abs().max() < 0.02, (ours.float() - wanted).abs().max()
+"""
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)
+
+
+def test_tables_are_drawn_in_the_order_of_epochs() -> None:
+    images = [np.zeros((20, 30, 3), np.uint8), np.zeros((50, 40, 3), np.uint8)]
+    decoded = Decoded(images=images, views=2, spec=BUSY, device=CPU)
+    for epoch, table in enumerate(tables(decoded, 3)):
+        wanted = draw(
+            BUSY,
+            seed=0,
+            epoch=epoch,
+            samples=np.arange(2),
+            heights=np.array([20, 50], np.int32),
+            widths=np.array([30, 40], np.int32),
+            views=range(2),
+        )
+        np.testing.assert_array_equal(table, wanted)
+
+
+def test_bytes_of_a_view() -> None:
+    """By hand, of the table in ``pipelines.render.gpu``: 301,056, 602,112 and 1,204,224 at 224 pixels."""
+    table = np.zeros((2, 2), VIEW_PARAMETERS)
+    table["height"], table["width"], table["contrast"] = 100, 200, 1
+    table["contrast"][0] = 0.7
+    table["blur_sigma"][:, 0] = 1.5
+    one_pass = 3 * 100 * 200 + 301_056
+    assert bytes_per_view(table[1, 1], 224) == one_pass
+    assert bytes_per_view(table[0, 1], 224) == one_pass + 602_112
+    assert bytes_per_view(table[1, 0], 224) == one_pass + 1_204_224
+    assert bytes_per_view(table, 224) == one_pass + (602_112 + 1_204_224) / 2
+
+
+def test_a_row_of_a_gpu() -> None:
+    turn = Turn("triton", GPU, lambda times: None, 100, "bfloat16")
+    taken = [Taken(clock_s=clock * 1e-6, core_s=7e-6) for clock in (12, 8, 10, 9, 30)]
+    row = row_of(turn, taken, images=5, views=2, moved=1.6e6, gb_per_s=4000.0)
+    assert row.gpu_us_per_view == 1
+    assert row.gpu_us_quartiles == (0.9, 1.2)
+    assert row.views_per_s == 1e6
+    assert row.core_us_per_view == 0.7
+    assert row.share_of_bound == 0.4  # 1.6 MB at 4 MB/us: 0.4 us
+
+
+def test_a_table_of_renderers() -> None:
+    taken = [Taken(clock_s=2e-3, core_s=1e-3)] * 5
+    rows = [
+        vars(row_of(Turn(name, device, print, 1, "float32"), taken, 5, 2, 1.6e6, 4000.0))
+        for name, device in (("numba", CPU), ("kornia", GPU))
+    ]
+    made = Result(
+        machine="A computer",
+        versions={},
+        commit=None,
+        command="python -m benchmarks.views --images 5",
+        rows=rows,
+    )
+    assert report.markdown(made) == (
+        "`python -m benchmarks.views --images 5` (A computer; commit unknown), "
+        "a renderer's microseconds a view; in brackets: share of the byte bound:\n"
+        "\n"
+        "| renderer | device | views | views a second | core-us | GPU-us |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+        "| numba | cpu | 5 x 2, float32 | 5,000 | 100.0 |  |\n"
+        "| kornia | cuda | 5 x 2, float32 | 5,000 | 100.0 | 200.00 (0.2%) |\n"
+        "\n"
+        "The byte bound: 1.60 MB a view; the GPU copies at 4,000 GB/s."
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--views", "0"], "--views 0"), (["--against", "albumentations"], "unknown renderer albumentations")],
+)
+def test_mistakes_are_named(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        views.main(arguments)
+
+
+def test_a_renderer_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str, decoded: Decoded) -> Render:
+        def render(times: int) -> Sequence[torch.Tensor]:
+            raise RuntimeError("out of patience\nand more")
+
+        return render
+
+    monkeypatch.setattr(views, "open_renderer", broken)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"dali failed on cpu \(RuntimeError: out of patience\): mend it"):
+        views.measure([picture()], 1, ["dali"])
