@@ -5,6 +5,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from benchmarks.report import markdown
+from benchmarks.result import read_result
 from fastssl.recipe_table import recipe_table
 
 ROOT = Path(__file__).parent.parent
@@ -13,6 +15,12 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_recipes_are_those_of_the_code() -> None:
     assert recipe_table() in README
+
+
+def test_the_figures_are_those_of_the_results() -> None:
+    results = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    assert len(results) >= 5
+    assert not [path.name for path in results if markdown(read_result(path)) not in README]
 
 
 def test_every_command_names_a_module() -> None:
