@@ -91,10 +91,11 @@ def chart(results: Sequence[Result]) -> bytes:
     panels = figure.subplots(len(results), len(views), squeeze=False, sharey="row")
     for result, of_result in zip(results, panels, strict=True):
         rows = [row for row in result["rows"] if not _is_backend(row)]
-        bars = list(dict.fromkeys(map(_label, rows)))
+        bars, first = list(dict.fromkeys(map(_label, rows))), min(row["views"] for row in rows)
         for number, axes in zip(views, of_result, strict=True):
             costs = {_label(row): row["core_us_per_image"] for row in rows if row["views"] == number}
             axes.set_visible(bool(costs))
+            axes.tick_params(labelleft=number == first)
             colors = [_OWN_COLOR if bar.startswith("fastssl") else _OTHER_COLOR for bar in bars]
             drawn = axes.barh(bars, [costs.get(bar, 0) for bar in bars], color=colors)
             axes.bar_label(drawn, [f"{costs[bar]:,.0f}" if bar in costs else "" for bar in bars], padding=3)
