@@ -21,7 +21,7 @@ $(VENV)/bin/python:
 	    || { rm -rf $(VENV); echo "error: cannot make a virtual environment: apt-get install python3-venv" >&2; exit 2; }
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "installing into $(VENV): about 5 GB, most of it torch"
+	@echo "installing into $(VENV): about 7 GB, most of it torch"
 	$(RUN) pip install -q --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
