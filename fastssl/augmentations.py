@@ -35,6 +35,19 @@ BYOL_SYMMETRIC = ViewSpec(
     solarize_p=0.2,
 )
 
+# Chen, Kornblith, Norouzi, Hinton, "A simple framework for contrastive learning of visual representations"
+# (2020), appendix A
+SIMCLR = ViewSpec(
+    scale=(0.08, 1.0),
+    jitter_p=0.8,
+    brightness=0.8,
+    contrast=0.8,
+    saturation=0.8,
+    hue=0.2,
+    grey_p=0.2,
+    blur_p=0.5,
+)
+
 # lightly's CIFAR-10 benchmark: SimCLR's, at half its colour strength and without blur
 SIMCLR_CIFAR10 = ViewSpec(
     size=32,

@@ -13,12 +13,13 @@ from dataclasses import replace
 from fastssl import augmentations
 from fastssl.backbones import BackboneConfig
 from fastssl.config import Config, Experiment, Machine, Paper
-from fastssl.methods import BYOLConfig, MoCoConfig, SupervisedConfig
+from fastssl.methods import BYOLConfig, MoCoConfig, SimclrConfig, SimoConfig, SupervisedConfig
 from fastssl.optim import OptimizerConfig
 from pipelines.errors import UserError
 from pipelines.views import ViewGroup
 
 REVISITED = "Revisiting the critical factors of augmentation-invariant representation learning (2022)"
+EQCO = "EqCo: equivalent rules for self-supervised contrastive learning (2020)"
 
 
 # A run of minutes has no time for a slow teacher: small batches make many steps, the teacher follows within
@@ -226,6 +227,107 @@ def byol_imagenet() -> Config:
     )
 
 
+def simo_k16_a256_imagenet() -> Config:
+    """SiMo on ImageNet: 16 negatives that stand for 256. Settings: see ``_simo``.
+
+    Result: not measured yet.
+    """
+    return _simo("simo-k16-a256-imagenet", 16, 256, "table 2, SiMo (K 16, alpha 256), 200 epochs", 0.681)
+
+
+def simo_k256_a256_imagenet() -> Config:
+    """SiMo on ImageNet, the paper's baseline. Settings: see ``_simo``.
+
+    Result: not measured yet.
+    """
+    return _simo("simo-k256-a256-imagenet", 256, 256, "table 2, SiMo (K 256, alpha 256), 200 epochs", 0.680)
+
+
+def simo_k256_a65536_imagenet() -> Config:
+    """SiMo on ImageNet at its best alpha. Settings: see ``_simo``.
+
+    The paper's other rows are this recipe with --epochs 800 (72.1 %), --backbone.width 2 (70.5 %) or 4
+    (72.3 %), the head's --method.hidden-dim then 4096 or 8192, as wide as the features (the paper is silent).
+    Result: not measured yet.
+    """
+    place = "table 2, SiMo (K 256, alpha 65536), 200 epochs"
+    return _simo("simo-k256-a65536-imagenet", 256, 65536, place, 0.685)
+
+
+def _simo(name: str, num_negatives: int, alpha: float, place: str, number: float) -> Config:
+    """SiMo as in section 3 of the paper: MoCo v2's settings, with a warm-up.
+
+    MoCo v2's are lr 0.03 at a batch of 256, SGD, weight decay 1e-4 on all parameters, cosine, its
+    augmentation. The warm-up's 10 epochs are SimCLR's, whom the paper follows in this; the backbone's
+    zero-init residual is its authors' code's.
+    """
+    return Config(
+        recipe=name,
+        paper=Paper(title=EQCO, place=place, metric="linear top-1", number=number),
+        experiment=Experiment(
+            epochs=200,
+            batch_size=256,
+            views=(ViewGroup(spec=augmentations.MOCO_V2, num_views=2),),
+            backbone=BackboneConfig(name="resnet50", zero_init_residual=True),
+            method=SimoConfig(num_negatives=num_negatives, eqco_alpha=alpha),
+            optimizer=OptimizerConfig(name="sgd", base_lr=0.03, weight_decay=1e-4, warmup_epochs=10),
+        ),
+        machine=Machine(data="imagenet", keep_every=50),
+    )
+
+
+def simclr_imagenet() -> Config:
+    """SimCLR on ImageNet with LARS.
+
+    Settings: Chen et al. 2020, section 2 (lr 0.3 x batch/256, weight decay 1e-6, 10 epochs of warm-up,
+    cosine) with the temperature 0.1. EqCo's table has 66.6 % at 200 epochs and no batch; MoCo v2's table 2
+    has the same figure, at a batch of 8192.
+    Result: not measured yet.
+    """
+    return Config(
+        recipe="simclr-imagenet",
+        paper=Paper(title=EQCO, place="table 2, SimCLR, 200 epochs", metric="linear top-1", number=0.666),
+        experiment=Experiment(
+            epochs=200,
+            batch_size=8192,
+            views=(ViewGroup(spec=augmentations.SIMCLR, num_views=2),),
+            backbone=BackboneConfig(name="resnet50"),
+            method=SimclrConfig(),
+            optimizer=OptimizerConfig(
+                name="lars", base_lr=0.3, weight_decay=1e-6, warmup_epochs=10, exclude_norm_and_bias=True
+            ),
+        ),
+        machine=Machine(data="imagenet", keep_every=50),
+    )
+
+
+def simclr_eqco_imagenet() -> Config:
+    """SimCLR with EqCo on ImageNet: 16 negatives a query, that stand for 256.
+
+    Settings: section 2.3 of the paper: SimCLR's, but for SGD with momentum and a batch of 256. It names no
+    rate for SGD, so lr and weight decay stay SimCLR's. Its figure 2 (a plot) goes from K = 256 downwards;
+    without EqCo: --method.eqco-alpha None.
+    Result: not measured yet.
+    """
+    return Config(
+        recipe="simclr-eqco-imagenet",
+        paper=Paper(
+            title=EQCO, place="figure 2, SimCLR with EqCo (alpha 256)", metric="linear top-1", number=None
+        ),
+        experiment=Experiment(
+            epochs=200,
+            batch_size=256,
+            views=(ViewGroup(spec=augmentations.SIMCLR, num_views=2),),
+            backbone=BackboneConfig(name="resnet50"),
+            method=SimclrConfig(num_negatives=16, eqco_alpha=256),
+            optimizer=OptimizerConfig(
+                name="sgd", base_lr=0.3, weight_decay=1e-6, warmup_epochs=10, exclude_norm_and_bias=True
+            ),
+        ),
+        machine=Machine(data="imagenet", keep_every=50),
+    )
+
+
 RECIPES: dict[str, Callable[[], Config]] = {
     recipe().recipe: recipe
     for recipe in (
@@ -236,6 +338,11 @@ RECIPES: dict[str, Callable[[], Config]] = {
         supervised_cifar10,
         moco_v2_plus_imagenet,
         byol_imagenet,
+        simo_k16_a256_imagenet,
+        simo_k256_a256_imagenet,
+        simo_k256_a65536_imagenet,
+        simclr_imagenet,
+        simclr_eqco_imagenet,
     )
 }
 

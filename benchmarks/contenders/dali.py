@@ -118,8 +118,8 @@ def _passes(work: Work, define: Callable[..., Pipeline]) -> Pass:
     return run
 
 
-def _images(output: TensorListCPU) -> Images:
-    """A batch's images without a copy, uint8 [B, H, W, 3] where they are of one size."""
+def _images(output: Any) -> Images:
+    """The images of a TensorListCPU without a copy, uint8 [B, H, W, 3] where they are of one size."""
     return np.asarray(output.as_tensor()) if output.is_dense_tensor() else output
 
 

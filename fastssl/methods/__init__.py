@@ -11,6 +11,8 @@ from fastssl.backbones import BackboneConfig
 from fastssl.methods.byol import BYOL, BYOLConfig
 from fastssl.methods.method import Method, RunFacts
 from fastssl.methods.moco import MoCo, MoCoConfig
+from fastssl.methods.simclr import Simclr, SimclrConfig
+from fastssl.methods.simo import Simo, SimoConfig
 from fastssl.methods.supervised import Supervised, SupervisedConfig
 
 __all__ = [
@@ -18,15 +20,19 @@ __all__ = [
     "Method",
     "MethodConfig",
     "MoCoConfig",
+    "SimclrConfig",
+    "SimoConfig",
     "SupervisedConfig",
     "build_method",
 ]
 
-MethodConfig = MoCoConfig | BYOLConfig | SupervisedConfig
+MethodConfig = MoCoConfig | BYOLConfig | SimoConfig | SimclrConfig | SupervisedConfig
 
 _METHODS: dict[type[MethodConfig], Callable[[Any, BackboneConfig, RunFacts], Method]] = {
     MoCoConfig: MoCo,
     BYOLConfig: BYOL,
+    SimoConfig: Simo,
+    SimclrConfig: Simclr,
     SupervisedConfig: Supervised,
 }
 

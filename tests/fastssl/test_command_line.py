@@ -52,6 +52,8 @@ SPECIAL: dict[str, list[str]] = {
     "--backbone.name": ["resnet101"],
     "--method.queue-size": ["70000"],
     "--method.enqueue": ["all"],
+    "--method.eqco-alpha": ["300"],
+    "--method.num-negatives": ["15"],
     "--optimizer.base-lr": ["0.7"],
     "--optimizer.momentum": ["0.8"],
     "--data": ["elsewhere"],

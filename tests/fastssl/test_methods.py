@@ -8,13 +8,26 @@ from batches import TINY, make_batch, tiny_method
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastssl.methods import BYOLConfig, Method, MethodConfig, MoCoConfig, SupervisedConfig, build_method
+from fastssl.methods import (
+    BYOLConfig,
+    Method,
+    MethodConfig,
+    MoCoConfig,
+    SimclrConfig,
+    SimoConfig,
+    SupervisedConfig,
+    build_method,
+)
 from fastssl.optim import OptimizerConfig, build_optimizer
 
 METHODS: dict[str, MethodConfig] = {
     "moco": MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16),
     "moco-centred": MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16, projector_out_norm=True),
     "byol": BYOLConfig(hidden_dim=32, out_dim=16),
+    "moco-few": MoCoConfig(queue_size=5, eqco_alpha=65536, hidden_dim=32, out_dim=16),
+    "simo": SimoConfig(hidden_dim=32, out_dim=16, num_negatives=3),
+    "simclr": SimclrConfig(hidden_dim=32, out_dim=16),
+    "simclr-sampled": SimclrConfig(hidden_dim=32, out_dim=16, num_negatives=3, eqco_alpha=256),
     "supervised": SupervisedConfig(),
 }
 SGD = OptimizerConfig(name="sgd", weight_decay=1e-4)
@@ -43,7 +56,7 @@ def test_loss_goes_down_on_a_batch_seen_again(config: MethodConfig) -> None:
     method = tiny_method(config)
     optimizer = build_optimizer(method, SGD)
     for group in optimizer.param_groups:
-        group["lr"] = 0.05
+        group["lr"] = 0.002
     batch, losses = make_batch(0, size=16, views=config.num_views), []
     for step in range(4):  # no after_step: teacher and queue stay, so that the objective is one
         loss, _ = method(batch, step)

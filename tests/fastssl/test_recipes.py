@@ -9,7 +9,14 @@ import torch
 
 from fastssl import augmentations
 from fastssl.config import Experiment
-from fastssl.methods import BYOLConfig, MethodConfig, MoCoConfig, build_method
+from fastssl.methods import (
+    BYOLConfig,
+    MethodConfig,
+    MoCoConfig,
+    SimclrConfig,
+    SimoConfig,
+    build_method,
+)
 from fastssl.optim import build_optimizer
 from fastssl.recipes import RECIPES, find_recipe
 from fastssl.schedules import learning_rate
@@ -17,7 +24,10 @@ from pipelines.batch import Batch
 from pipelines.errors import UserError
 from pipelines.views import ViewSpec, evaluation_spec
 
-METHOD_NAMES = {"moco": "moco-v2-plus", "byol": "byol", "supervised": "supervised"}
+METHOD_NAMES = {
+    **{"moco": "moco-v2-plus", "byol": "byol", "supervised": "supervised"},
+    **{"simo": r"simo-k\d+-a\d+", "simclr": "simclr(-eqco)?"},
+}
 STEPS_PER_EPOCH = 3
 
 # What the papers say, each number typed in from there; "lr" is the rate after the warm-up at that batch.
@@ -49,6 +59,20 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         **{"batch": 128, "epochs": 200, "lr": 0.1, "decay": 5e-4, "warmup": 0, "number": 1 - 0.0472},
         **{"optimizer": "sgd", "exclude": False},
     },
+}
+
+for _negatives, _alpha, _number in ((16, 256, 0.681), (256, 256, 0.680), (256, 65536, 0.685)):
+    # Zhu et al. 2020, section 3 and table 2; lr, decay and temperature are MoCo v2's
+    PUBLISHED[f"simo-k{_negatives}-a{_alpha}-imagenet"] = {
+        **{"batch": 256, "epochs": 200, "lr": 0.03, "decay": 1e-4, "warmup": 10, "number": _number},
+        **{"optimizer": "sgd", "exclude": False, "hidden_dim": 2048, "out_dim": 128, "temperature": 0.2},
+        **{"num_negatives": _negatives, "eqco_alpha": _alpha, "teacher_momentum": 0.999},
+    }
+PUBLISHED["simclr-imagenet"] = {
+    # Chen et al. 2020, section 2; Zhu et al. 2020, table 2
+    **{"batch": 8192, "epochs": 200, "lr": 9.6, "decay": 1e-6, "warmup": 10, "number": 0.666},
+    **{"optimizer": "lars", "exclude": True, "hidden_dim": 2048, "out_dim": 128, "temperature": 0.1},
+    **{"num_negatives": None, "eqco_alpha": None},
 }
 
 
@@ -125,7 +149,15 @@ def test_augmentations_are_the_published_ones() -> None:
         "moco-v2-plus-cifar10": cifar,
         "byol-cifar10": cifar,
         "supervised-cifar10": supervised,
+        "simo-k16-a256-imagenet": moco,
+        "simo-k256-a256-imagenet": moco,
+        "simo-k256-a65536-imagenet": moco,
+        "simclr-imagenet": augmentations.SIMCLR,
     }
+    simclr = augmentations.SIMCLR
+    assert colors(simclr) == (0.8, 0.8, 0.8, 0.8, 0.2, 0.2)
+    assert (simclr.scale, simclr.blur_p, simclr.blur_sigma) == ((0.08, 1), 0.5, (0.1, 2.0))
+    assert (simclr.solarize_p, simclr.flip_p, simclr.size) == (0, 0.5, 224)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -157,6 +189,8 @@ def test_docstrings_say_what_the_configs_hold(name: str) -> None:
 def small_method(method: MethodConfig) -> MethodConfig:
     if isinstance(method, MoCoConfig):
         return replace(method, queue_size=64, hidden_dim=32, out_dim=16)
+    if isinstance(method, SimoConfig | SimclrConfig):
+        return replace(method, num_negatives=2, hidden_dim=32, out_dim=16)
     return replace(method, hidden_dim=32, out_dim=16) if isinstance(method, BYOLConfig) else method
 
 
@@ -199,7 +233,7 @@ def test_every_recipe_takes_two_steps(name: str) -> None:
     ).train()
     optimizer = build_optimizer(method, experiment.optimizer)
     before = [weight.detach().clone() for weight in method.encoder.parameters()]
-    for step in (0, 1):
+    for step in (1, 2):  # at step 0 the rate of a warm-up is 0
         rate = learning_rate(step, experiment.optimizer, experiment.batch_size, STEPS_PER_EPOCH, total_steps)
         for group in optimizer.param_groups:
             group["lr"] = rate

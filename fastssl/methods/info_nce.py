@@ -1,0 +1,123 @@
+"""InfoNCE with EqCo's margin, its bound on mutual information, and the choice of a query's negatives.
+
+Zhu, Huang, Li, Zhang, Sun, "EqCo: equivalent rules for self-supervised contrastive learning" (2020).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+from torch.nn import functional
+
+from pipelines.errors import UserError
+from pipelines.keys import absorb, hash_keys, to_integer
+from pipelines.products import to_device
+
+
+def info_nce(positive: Tensor, negatives: Tensor, alpha: float | None = None) -> Tensor:
+    """Equation 10 for each query: -log(e^p / (e^p + alpha/K sum_j e^n_j)).
+
+    That is equation 1 with the margin m = tau log(alpha/K) of equation 5, computed as
+    softplus(logsumexp(n) + m/tau - p).
+
+    Args:
+        positive: floating [B], the similarity p of the query and its own key over the temperature tau.
+        negatives: floating [B, K], those of the query and K other keys.
+        alpha: the number of negatives that K stand for; None: K itself, plain InfoNCE (m = 0).
+
+    Returns:
+        [B], float32 (float64 for float64), without the overflow of the exponentials.
+    """
+    dtype = torch.promote_types(negatives.dtype, torch.float32)
+    rivals = negatives.to(dtype).logsumexp(1)
+    if alpha is not None:
+        rivals = rivals + math.log(alpha / negatives.shape[1])
+    return functional.softplus(rivals - positive.to(dtype))
+
+
+def mutual_information_bound(loss: Tensor, num_negatives: int, alpha: float | None = None) -> Tensor:
+    """What the loss says of the positives' mutual information: log(1 + K e^(m/tau)) - loss, in nats.
+
+    It is the empirical lower bound of section 2.1 and figure 1; K e^(m/tau) is alpha, or K without a margin.
+
+    Args:
+        loss: of any shape, the mean of ``info_nce`` over queries.
+        num_negatives: K.
+        alpha: as in ``info_nce``.
+    """
+    return math.log1p(num_negatives if alpha is None else alpha) - loss
+
+
+def check_eqco(temperature: float, num_negatives: int | None, alpha: float | None) -> None:
+    """Refuse values of a config that leave no loss.
+
+    Raises:
+        UserError: naming the field.
+    """
+    if not 0 < temperature < math.inf:
+        raise UserError(f"temperature must be positive, not {temperature}")
+    if num_negatives is not None and num_negatives < 1:
+        raise UserError(f"num_negatives must be at least 1, not {num_negatives}")
+    if alpha is not None and not 0 < alpha < math.inf:
+        raise UserError(f"eqco_alpha must be positive, not {alpha}")
+
+
+def negative_columns(
+    keys: tuple[int, ...], *, views: int, images: int, count: int, device: torch.device
+) -> Tensor:
+    """Which keys of a batch are the negatives of each of its queries: never one of the query's own image.
+
+    Queries and keys are both numbered view x images + image.
+
+    Args:
+        keys: 64-bit integers that name the draw, such as seed, step and purpose.
+        views: V, of each image.
+        images: N, at least 2.
+        count: K, at most V (N - 1). All of them are taken in order, fewer are drawn for each query anew:
+            K distinct ones, every subset equally likely.
+        device: of the result. Nothing is read back from it.
+
+    Returns:
+        int64 [V N, K], numbers of keys.
+    """
+    others = views * (images - 1)
+    queries = torch.arange(views * images, device=device)
+    if count == others:
+        chosen = torch.arange(others, device=device)[None]
+    else:
+        rows = np.arange(views * images)
+        chosen = to_device(draw_subsets(np.array(keys), rows, others, count), device)
+    image = chosen % (images - 1)  # among the others of its view
+    own = queries[:, None] % images
+    return chosen // (images - 1) * images + image + (image >= own)
+
+
+def draw_keys(keys: tuple[int, ...], *, candidates: int, count: int, device: torch.device) -> Tensor:
+    """``count`` distinct numbers below ``candidates``, int64 [count], drawn as ``keys`` name it."""
+    return to_device(draw_subsets(np.array(keys), np.zeros(1, np.int64), candidates, count)[0], device)
+
+
+@njit(cache=True)
+def draw_subsets(keys: np.ndarray, rows: np.ndarray, candidates: int, size: int) -> np.ndarray:
+    """For each row ``size`` distinct numbers below ``candidates`` (Floyd's algorithm), int64 [R, size].
+
+    A row's numbers depend on ``keys`` and its own number in ``rows`` (int64 vectors), not on other rows.
+    Every subset is equally likely; the order within it is not random.
+    """
+    out = np.empty((len(rows), size), np.int64)
+    taken_by = np.full(candidates, -1)
+    stream = hash_keys(keys)
+    for i, row in enumerate(rows):
+        state = absorb(stream, row)
+        for column in range(size):
+            last = candidates - size + column
+            pick = to_integer(absorb(state, column), last + 1)
+            if taken_by[pick] == i:
+                pick = last
+            taken_by[pick] = i
+            out[i, column] = pick
+    return out

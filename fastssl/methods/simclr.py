@@ -1,0 +1,112 @@
+"""SimCLR: tell an image's other view from the views of the batch's other images.
+
+Chen, Kornblith, Norouzi, Hinton, "A simple framework for contrastive learning of visual representations"
+(2020); with a sample of the negatives and EqCo's margin as in Zhu et al. (2020), section 2.3.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fastssl.backbones import BackboneConfig, build_backbone
+from fastssl.methods.info_nce import check_eqco, info_nce, mutual_information_bound, negative_columns
+from fastssl.methods.method import Method, RunFacts, exactly, full_precision
+from fastssl.methods.student_teacher import feature_std
+from pipelines.batch import Batch
+from pipelines.errors import UserError
+from pipelines.keys import stable_id
+
+_NEGATIVES = stable_id("simclr/negatives")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimclrConfig:
+    """SimCLR. The defaults are those of Chen et al., 2020, on ImageNet."""
+
+    num_views: ClassVar[int] = 2
+
+    kind: Literal["simclr"] = "simclr"
+    hidden_dim: int = 2048  # of the projector: as wide as a ResNet-50's features
+    out_dim: int = 128  # D, of the embeddings
+    temperature: float = 0.1  # tau, by which similarities are divided
+    num_negatives: int | None = None  # K, drawn for each query; None: all 2N - 2 views of the other images
+    eqco_alpha: float | None = None  # the number of negatives that K stand for; None: K, the usual loss
+
+    def __post_init__(self) -> None:
+        if min(self.hidden_dim, self.out_dim) < 1:
+            raise UserError(f"hidden_dim and out_dim must be positive, not {self.hidden_dim}, {self.out_dim}")
+        check_eqco(self.temperature, self.num_negatives, self.eqco_alpha)
+
+
+class Simclr(Method):
+    """Loss: the mean of InfoNCE over all 2N views, each a query whose key is its image's other view.
+
+    The mean is the paper's; its authors' code sums the means over the two views, twice as much. Both views
+    go through the network together, as in their code, so that they share batch-norm statistics.
+    """
+
+    def __init__(self, config: SimclrConfig, backbone: BackboneConfig, run: RunFacts) -> None:
+        super().__init__()
+        self.config = config
+        self._seed = run.seed
+        self._num_negatives(run.batch_size)  # refused now and not at the first step
+        encoder = build_backbone(backbone)
+        projector = projection_head(encoder.feature_dim, config.hidden_dim, config.out_dim)
+        self.student = nn.Sequential(OrderedDict(encoder=encoder, projector=projector))
+
+    def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean over the batch's views; see ``Method.forward``."""
+        views = exactly(batch, self.config.num_views, "simclr")
+        num_negatives = self._num_negatives(len(batch))
+        embeddings = functional.normalize(self.student(torch.cat(views)).float(), dim=1)
+        columns = negative_columns(
+            (self._seed, step, _NEGATIVES),
+            views=self.config.num_views,
+            images=len(batch),
+            count=num_negatives,
+            device=embeddings.device,
+        )
+        with full_precision(embeddings):
+            queries = embeddings / self.config.temperature
+            positive = (queries * embeddings.roll(len(batch), 0)).sum(1)
+            negatives = (queries @ embeddings.T).gather(1, columns)
+            loss = info_nce(positive, negatives, self.config.eqco_alpha).mean()
+        with torch.no_grad():
+            metrics = {
+                "loss": loss.detach(),
+                "mi_bound": mutual_information_bound(loss, num_negatives, self.config.eqco_alpha),
+                "positive_similarity": positive.mean() * self.config.temperature,
+                "accuracy": (positive > negatives.amax(1)).float().mean(),
+                "feature_std": feature_std(embeddings),
+            }
+        return loss, metrics
+
+    def _num_negatives(self, images: int) -> int:
+        others, wanted = 2 * images - 2, self.config.num_negatives
+        if wanted is not None and wanted > others:
+            raise UserError(
+                f"simclr: num_negatives {wanted} but {images} images have {others} views of others: "
+                "lower num_negatives, or raise the batch or lower the accumulation steps"
+            )
+        return others if wanted is None else wanted
+
+
+def projection_head(in_dim: int, hidden_dim: int, out_dim: int) -> nn.Sequential:
+    """Linear, batch norm, ReLU, Linear, batch norm; no biases: [B, in_dim] to [B, out_dim].
+
+    SimCLR's head by its authors' code (but for the last norm's offset, which that leaves out), and SiMo's
+    (section 3 of Zhu et al., 2020: a batch norm at each fully connected layer).
+    """
+    return nn.Sequential(
+        nn.Linear(in_dim, hidden_dim, bias=False),
+        nn.BatchNorm1d(hidden_dim),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden_dim, out_dim, bias=False),
+        nn.BatchNorm1d(out_dim),
+    )
