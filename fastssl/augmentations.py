@@ -48,6 +48,10 @@ SIMCLR = ViewSpec(
     blur_p=0.5,
 )
 
+# Moon et al., "An embedding-dynamic approach to self-supervised learning" (2022), supplement table 1: BYOL's
+# with a blur of every view; crop scale and blur sigma, which it does not give, are BYOL's
+MSBREG = replace(BYOL_SYMMETRIC, blur_p=1.0)
+
 # lightly's CIFAR-10 benchmark: SimCLR's, at half its colour strength and without blur
 SIMCLR_CIFAR10 = ViewSpec(
     size=32,

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
-from fastssl import augmentations
+from fastssl import augmentations, msbreg_recipes
 from fastssl.backbones import BackboneConfig
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import BYOLConfig, MoCoConfig, SimclrConfig, SimoConfig, SupervisedConfig
@@ -343,6 +343,7 @@ RECIPES: dict[str, Callable[[], Config]] = {
         simo_k256_a65536_imagenet,
         simclr_imagenet,
         simclr_eqco_imagenet,
+        *msbreg_recipes.RECIPES,
     )
 }
 

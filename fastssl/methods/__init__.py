@@ -11,6 +11,7 @@ from fastssl.backbones import BackboneConfig
 from fastssl.methods.byol import BYOL, BYOLConfig
 from fastssl.methods.method import Method, RunFacts
 from fastssl.methods.moco import MoCo, MoCoConfig
+from fastssl.methods.msbreg import Msbreg, MsbregConfig
 from fastssl.methods.simclr import Simclr, SimclrConfig
 from fastssl.methods.simo import Simo, SimoConfig
 from fastssl.methods.supervised import Supervised, SupervisedConfig
@@ -20,17 +21,19 @@ __all__ = [
     "Method",
     "MethodConfig",
     "MoCoConfig",
+    "MsbregConfig",
     "SimclrConfig",
     "SimoConfig",
     "SupervisedConfig",
     "build_method",
 ]
 
-MethodConfig = MoCoConfig | BYOLConfig | SimoConfig | SimclrConfig | SupervisedConfig
+MethodConfig = MoCoConfig | BYOLConfig | MsbregConfig | SimoConfig | SimclrConfig | SupervisedConfig
 
 _METHODS: dict[type[MethodConfig], Callable[[Any, BackboneConfig, RunFacts], Method]] = {
     MoCoConfig: MoCo,
     BYOLConfig: BYOL,
+    MsbregConfig: Msbreg,
     SimoConfig: Simo,
     SimclrConfig: Simclr,
     SupervisedConfig: Supervised,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,7 +11,9 @@ from torch import Tensor
 from fastssl.backbones import BackboneConfig
 from fastssl.methods.method import RunFacts, exactly, full_precision
 from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig, feature_std
+from fastssl.methods.uniformity import uniformity
 from pipelines.batch import Batch
+from pipelines.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,23 +23,41 @@ class BYOLConfig(StudentTeacherConfig):
     num_views: ClassVar[int] = 2
 
     kind: Literal["byol"] = "byol"
+    # of L_uniform of either view's queries; 1 weighs it against the distances as Wang and Isola (2020) do
+    uniformity_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.uniformity_weight < math.inf:
+            raise UserError(
+                f"uniformity_weight must be finite and not negative, not {self.uniformity_weight}"
+            )
 
 
 class BYOL(StudentTeacher):
-    """Loss: |q1 - k2|^2 + |q2 - k1|^2, q the student's and k the teacher's unit vectors of two views."""
+    """Loss: |q1 - k2|^2 + |q2 - k1|^2, q the student's and k the teacher's unit vectors of two views.
+
+    With ``uniformity_weight`` w, plus w (L_uniform(q1) + L_uniform(q2)): "BYOL + L_uniform" of MSBReg's
+    supplement (Moon et al., 2022, table 3), which does not give its w.
+    """
 
     def __init__(self, config: BYOLConfig, backbone: BackboneConfig, run: RunFacts) -> None:
         super().__init__(config, backbone, run)
         self.config = config
 
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean over the batch of the symmetric loss, in [0, 8]; see ``Method.forward``."""
+        """The mean over the batch of the loss, in [0, 8] but for L_uniform; see ``Method.forward``."""
         views = exactly(batch, self.config.num_views, "byol")
         q1, q2 = self.queries(views)
         k1, k2 = self.keys(views)
         with full_precision(q1):
             loss = squared_distance(q1, k2).mean() + squared_distance(q2, k1).mean()
-        return loss, {"loss": loss.detach(), "feature_std": feature_std(q1)}
+            metrics = {"feature_std": feature_std(q1)}
+            if self.config.uniformity_weight:
+                spread = uniformity(q1) + uniformity(q2)
+                loss = loss + self.config.uniformity_weight * spread
+                metrics["uniformity"] = spread.detach() / 2
+        return loss, {"loss": loss.detach(), **metrics}
 
 
 def squared_distance(queries: Tensor, keys: Tensor) -> Tensor:

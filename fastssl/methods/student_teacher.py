@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +27,15 @@ class StudentTeacherConfig:
     # a batch norm on the projector's output too, as in SiMo's head: it centres the teacher's embeddings,
     # nearly all alike in an untrained network; a short run cannot wait until training has spread them
     projector_out_norm: bool = False
+    head_norm: Literal["batch", "layer"] = "batch"  # of the hidden layers of projector and predictor
     teacher_momentum: float = 0.99  # weight of the old teacher in its update
     teacher_momentum_ascending: bool = True  # to 1 at the end of the run, along half a cosine
 
     def __post_init__(self) -> None:
         if min(self.hidden_dim, self.out_dim) < 1:
             raise UserError(f"hidden_dim and out_dim must be positive, not {self.hidden_dim}, {self.out_dim}")
+        if self.head_norm not in ("batch", "layer"):
+            raise UserError(f"unknown head_norm {self.head_norm}: batch or layer")
         if not 0 <= self.teacher_momentum <= 1:
             raise UserError(f"teacher_momentum must lie in [0, 1], not {self.teacher_momentum}")
 
@@ -45,10 +49,10 @@ class StudentTeacher(Method):
     def __init__(self, config: StudentTeacherConfig, backbone: BackboneConfig, run: RunFacts) -> None:
         super().__init__()
         encoder = build_backbone(backbone)
-        projector = mlp(encoder.feature_dim, config.hidden_dim, config.out_dim)
+        projector = mlp(encoder.feature_dim, config.hidden_dim, config.out_dim, config.head_norm)
         if config.projector_out_norm:
             projector.append(nn.BatchNorm1d(config.out_dim))
-        predictor = mlp(config.out_dim, config.hidden_dim, config.out_dim)
+        predictor = mlp(config.out_dim, config.hidden_dim, config.out_dim, config.head_norm)
         self.student = nn.Sequential(OrderedDict(encoder=encoder, projector=projector, predictor=predictor))
         self.teacher = make_teacher(self.student[:2])
         self._momentum = config.teacher_momentum

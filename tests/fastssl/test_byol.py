@@ -44,6 +44,29 @@ def test_loss_is_equation_2() -> None:
         method.after_step(step)
 
 
+def test_uniformity_is_added_with_its_weight() -> None:
+    method = tiny_method(BYOLConfig(hidden_dim=32, out_dim=16, uniformity_weight=0.7))
+    plain = byol()
+    nn.init.normal_(plain.student.get_parameter("predictor.3.weight"))
+    method.load_state_dict(plain.state_dict())
+    batch = make_batch(0)
+    expected, uniform = plain(batch, 0)[0].item(), []
+    for q in outputs(method.student, batch.each_view()):
+        squared = [((q[i] - q[j]) ** 2).sum() for i in range(len(q)) for j in range(i)]
+        uniform.append(np.log(np.exp(-2 * np.array(squared)).mean()))
+    loss, metrics = method(batch, 0)
+    assert loss.item() == pytest.approx(expected + 0.7 * sum(uniform), rel=1e-5)
+    assert metrics["uniformity"].item() == pytest.approx(sum(uniform) / 2, rel=1e-5)
+
+
+def test_layer_norm_heads_have_no_batch_norm() -> None:
+    for head_norm, kind in (("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm)):
+        method = tiny_method(BYOLConfig(hidden_dim=32, out_dim=16, head_norm=head_norm))  # type: ignore[arg-type]
+        for head in method.student[1:]:
+            norms = [m for m in head.modules() if isinstance(m, nn.BatchNorm1d | nn.LayerNorm)]
+            assert [type(norm) for norm in norms] == [kind]
+
+
 def test_gradients_reach_the_whole_student_and_nothing_else() -> None:
     method = byol()
     method.teacher.requires_grad_(True)  # were it trainable, it must still get none
@@ -99,3 +122,7 @@ def test_bad_batches_and_values_are_refused() -> None:
             byol()(make_batch(0, views=views), 0)
     with pytest.raises(UserError, match="teacher_momentum"):
         BYOLConfig(teacher_momentum=-0.1)
+    with pytest.raises(UserError, match="uniformity_weight"):
+        BYOLConfig(uniformity_weight=-1)
+    with pytest.raises(UserError, match="batch or layer"):
+        BYOLConfig(head_norm="none")  # type: ignore[arg-type]

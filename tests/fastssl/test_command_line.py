@@ -59,12 +59,15 @@ SPECIAL: dict[str, list[str]] = {
     "--data": ["elsewhere"],
     "--out": ["there"],
 }
-ONE_CHOICE = ("--method.kind", "--optimizer.schedule", "--views.0.num-views")  # one value fits today
+# one value fits today; the two num-views only change together
+ONE_CHOICE = ("--method.kind", "--optimizer.schedule", "--views.0.num-views", "--method.num-views")
 CHOICES = {
     "crop": ("random_resized", "center"),
     "stem": ("imagenet", "cifar"),
     "color-space": ("rgb", "lab"),
     "name": ("sgd", "lars"),
+    "head-norm": ("batch", "layer"),
+    "centroid": ("leave_one_out", "centroids"),
 }
 
 
@@ -105,6 +108,15 @@ def test_every_field_has_an_option_that_overrides_it(name: str) -> None:
             expected[option] = new if isinstance(value, tuple) else new[0]
             assert expected[option] != value, option
     assert all_leaves(parse(words)) == expected
+
+
+def test_the_number_of_views_is_given_to_views_and_method() -> None:
+    words = ["msbreg-imagenet100", "--method.num-views", "4"]
+    assert parse([*words, "--views.0.num-views", "4"]).experiment.method.num_views == 4
+    with pytest.raises(
+        UserError, match=r"msbreg needs num_views 4 in all, not 8: change --views\.0\.num-views"
+    ):
+        parse(words)
 
 
 def test_nesterov_can_be_overridden() -> None:

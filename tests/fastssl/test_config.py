@@ -88,7 +88,7 @@ Edit = Callable[[dict[str, Any]], object]
         (lambda c: c["experiment"].update(precision="fp8"), "fp8"),
         (lambda c: c["experiment"]["backbone"].update(zero_init_residual="false"), "zero_init_residual"),
         (lambda c: c["experiment"]["method"].update(kind="swav"), "swav"),
-        (lambda c: c["experiment"]["method"].pop("kind"), "moco, byol, simo, simclr, supervised"),
+        (lambda c: c["experiment"]["method"].pop("kind"), "moco, byol, msbreg, simo, simclr, supervised"),
         (lambda c: c["experiment"].update(method=[]), "experiment.method"),
         (lambda c: c["experiment"]["views"][0]["spec"].update(mean=[0.5, 0.5]), "spec.mean"),
         (lambda c: c["experiment"]["views"][0].update(num_views=0), "num_views must be at least 1"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from batches import TINY, make_batch
 
-from fastssl.methods import BYOLConfig, MethodConfig, MoCoConfig, SupervisedConfig, build_method
+from fastssl.methods import BYOLConfig, MethodConfig, MoCoConfig, MsbregConfig, SupervisedConfig, build_method
 from fastssl.optim import OptimizerConfig, build_optimizer
 from pipelines.batch import Batch
 
@@ -16,7 +16,8 @@ pytestmark = [
 ]
 METHODS: list[MethodConfig] = [
     MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16),
-    BYOLConfig(hidden_dim=32, out_dim=16),
+    BYOLConfig(hidden_dim=32, out_dim=16, uniformity_weight=0.5),
+    MsbregConfig(hidden_dim=32, out_dim=16),
     SupervisedConfig(),
 ]
 

@@ -13,6 +13,7 @@ from fastssl.methods import (
     Method,
     MethodConfig,
     MoCoConfig,
+    MsbregConfig,
     SimclrConfig,
     SimoConfig,
     SupervisedConfig,
@@ -28,6 +29,10 @@ METHODS: dict[str, MethodConfig] = {
     "simo": SimoConfig(hidden_dim=32, out_dim=16, num_negatives=3),
     "simclr": SimclrConfig(hidden_dim=32, out_dim=16),
     "simclr-sampled": SimclrConfig(hidden_dim=32, out_dim=16, num_negatives=3, eqco_alpha=256),
+    "byol-layer-norm": BYOLConfig(hidden_dim=32, out_dim=16, head_norm="layer"),
+    "byol-uniformity": BYOLConfig(hidden_dim=32, out_dim=16, uniformity_weight=0.5),
+    "msbreg": MsbregConfig(hidden_dim=32, out_dim=16),
+    "msbreg-layer-norm": MsbregConfig(hidden_dim=32, out_dim=16, num_views=2, head_norm="layer"),
     "supervised": SupervisedConfig(),
 }
 SGD = OptimizerConfig(name="sgd", weight_decay=1e-4)

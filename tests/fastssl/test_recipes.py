@@ -13,6 +13,7 @@ from fastssl.methods import (
     BYOLConfig,
     MethodConfig,
     MoCoConfig,
+    MsbregConfig,
     SimclrConfig,
     SimoConfig,
     build_method,
@@ -25,9 +26,10 @@ from pipelines.errors import UserError
 from pipelines.views import ViewSpec, evaluation_spec
 
 METHOD_NAMES = {
-    **{"moco": "moco-v2-plus", "byol": "byol", "supervised": "supervised"},
+    **{"moco": "moco-v2-plus", "byol": "byol", "supervised": "supervised", "msbreg": "(msbreg|byol)"},
     **{"simo": r"simo-k\d+-a\d+", "simclr": "simclr(-eqco)?"},
 }
+VARIANTS = "(-[248]-views|-uniformity|(-layer-norm)?(-brownian)?)"
 STEPS_PER_EPOCH = 3
 
 # What the papers say, each number typed in from there; "lr" is the rate after the warm-up at that batch.
@@ -83,7 +85,7 @@ def test_names_are_method_and_data(name: str) -> None:
     assert find_recipe(name) == config
     if name != "quickstart":
         method = METHOD_NAMES[config.experiment.method.kind]
-        assert re.fullmatch(rf"{method}-{config.machine.data}(-cpu)?", name)
+        assert re.fullmatch(rf"{method}{VARIANTS}-{config.machine.data}(-cpu)?", name)
 
 
 def test_quickstart_runs_on_the_built_in_data() -> None:
@@ -191,7 +193,11 @@ def small_method(method: MethodConfig) -> MethodConfig:
         return replace(method, queue_size=64, hidden_dim=32, out_dim=16)
     if isinstance(method, SimoConfig | SimclrConfig):
         return replace(method, num_negatives=2, hidden_dim=32, out_dim=16)
-    return replace(method, hidden_dim=32, out_dim=16) if isinstance(method, BYOLConfig) else method
+    return (
+        replace(method, hidden_dim=32, out_dim=16)
+        if isinstance(method, BYOLConfig | MsbregConfig)
+        else method
+    )
 
 
 def reduced(experiment: Experiment) -> Experiment:

@@ -1,0 +1,208 @@
+"""The recipes of MSBReg's supplement: its tables 2 to 5. Collected in ``fastssl.recipes``.
+
+Moon, Buracas, Park, Kim, Canny, "An embedding-dynamic approach to self-supervised learning" (2022): section
+1.1 (LARS, batch 512, rate = base x batch/256 x number of views with a base of 0.4 on ImageNet-100, 0.5 on
+STL-10, 0.15 on ImageNet; weight decay 1e-5, not on biases and norms; 10 epochs of warm-up, cosine), section
+1.2 (ResNet-18 with heads of 512 and 128), table 1 (augmentation). The teacher's momentum is BYOL's of 300
+epochs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fastssl import augmentations
+from fastssl.backbones import BackboneConfig
+from fastssl.config import Config, Experiment, Machine, Paper
+from fastssl.methods import BYOLConfig, MsbregConfig
+from fastssl.optim import OptimizerConfig
+from pipelines.views import ViewGroup
+
+TITLE = "An embedding-dynamic approach to self-supervised learning (2022), supplement"
+
+
+def _lars(base_lr: float, num_views: int) -> OptimizerConfig:
+    return OptimizerConfig(
+        name="lars",
+        base_lr=base_lr * num_views,
+        weight_decay=1e-5,
+        warmup_epochs=10,
+        exclude_norm_and_bias=True,
+    )
+
+
+def _imagenet100(recipe: str, place: str, number: float, method: BYOLConfig | MsbregConfig) -> Config:
+    return Config(
+        recipe=recipe,
+        paper=Paper(title=TITLE, place=place, metric="linear top-1", number=number),
+        experiment=Experiment(
+            epochs=300,
+            batch_size=512,
+            views=(ViewGroup(spec=augmentations.MSBREG, num_views=method.num_views),),
+            backbone=BackboneConfig(name="resnet18"),
+            method=method,
+            optimizer=_lars(0.4, method.num_views),
+        ),
+        machine=Machine(data="imagenet100", keep_every=50),
+    )
+
+
+def _stl10(recipe: str, place: str, number: float, method: BYOLConfig | MsbregConfig) -> Config:
+    return Config(
+        recipe=recipe,
+        paper=Paper(title=TITLE, place=place, metric="linear top-1", number=number),
+        experiment=Experiment(
+            epochs=320,
+            batch_size=256,
+            views=(ViewGroup(spec=replace(augmentations.MSBREG, size=96), num_views=method.num_views),),
+            backbone=BackboneConfig(name="resnet18"),
+            method=method,
+            optimizer=_lars(0.5, method.num_views),
+        ),
+        machine=Machine(data="stl10", keep_every=50),
+    )
+
+
+def msbreg_imagenet100() -> Config:
+    """MSBReg on ImageNet-100 with 8 views: the best row of its ablation.
+
+    Batch 512, lr 3.2 x batch/256 (0.4 a view), 300 epochs, lambda_s 0.004, lambda_b 0.5.
+    Result: not measured yet.
+    """
+    method = MsbregConfig(num_views=8, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.5)
+    return _imagenet100("msbreg-imagenet100", "table 5, K 8, lambda_s .004, lambda_b .5", 0.816, method)
+
+
+def msbreg_4_views_imagenet100() -> Config:
+    """MSBReg on ImageNet-100 with 4 views (also "Ours" of table 3: alignment 0.36, uniformity -3.8).
+
+    Batch 512, lr 1.6 x batch/256 (0.4 a view), 300 epochs, lambda_s 0.004, lambda_b 0.5.
+    Result: not measured yet.
+    """
+    method = MsbregConfig(num_views=4, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.5)
+    place = "table 5, K 4, lambda_s .004, lambda_b .5"
+    return _imagenet100("msbreg-4-views-imagenet100", place, 0.804, method)
+
+
+def msbreg_2_views_imagenet100() -> Config:
+    """MSBReg on ImageNet-100 with 2 views ("BYOL + L_b + L_s": alignment 0.26, uniformity -2.92).
+
+    Batch 512, lr 0.8 x batch/256 (0.4 a view), 300 epochs, lambda_s 0.004, lambda_b 0.25.
+    Result: not measured yet.
+    """
+    method = MsbregConfig(num_views=2, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.25)
+    place = "table 5, K 2, lambda_s .004, lambda_b .25"
+    return _imagenet100("msbreg-2-views-imagenet100", place, 0.728, method)
+
+
+def byol_imagenet100() -> Config:
+    """BYOL on ImageNet-100 as MSBReg's supplement runs it (table 3: alignment 0.25, uniformity -1.52).
+
+    Batch 512, lr 0.8 x batch/256, 300 epochs.
+    Result: not measured yet.
+    """
+    method = BYOLConfig(hidden_dim=512, out_dim=128)
+    return _imagenet100("byol-imagenet100", "table 5, K 2, lambda_s 0, lambda_b 0", 0.719, method)
+
+
+def byol_uniformity_imagenet100() -> Config:
+    """BYOL with the uniformity loss on ImageNet-100 (alignment 0.27, uniformity -2.95).
+
+    Batch 512, lr 0.8 x batch/256, 300 epochs. The paper does not give the loss's weight: here 1, at which it
+    weighs against the distances as in Wang and Isola (2020).
+    Result: not measured yet.
+    """
+    method = BYOLConfig(hidden_dim=512, out_dim=128, uniformity_weight=1.0)
+    return _imagenet100("byol-uniformity-imagenet100", "table 3, BYOL + L_uniform", 0.721, method)
+
+
+def msbreg_stl10() -> Config:
+    """MSBReg on STL-10.
+
+    Batch 256, lr 2 x batch/256 (0.5 a view), 320 epochs, lambda_b 0.05. Table 4 gives neither views
+    nor lambda_s: 4 (as tables 2 and 3) and 0.004 (the best of table 5).
+    Result: not measured yet.
+    """
+    method = MsbregConfig(num_views=4, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.05)
+    return _stl10("msbreg-stl10", "table 4, Ours, BN", 0.914, method)
+
+
+def msbreg_layer_norm_stl10() -> Config:
+    """MSBReg on STL-10 with layer norm in its heads.
+
+    Batch 256, lr 2 x batch/256 (0.5 a view), 320 epochs, lambda_b 0.005; views and lambda_s as in
+    msbreg-stl10.
+    Result: not measured yet.
+    """
+    method = MsbregConfig(
+        num_views=4, hidden_dim=512, out_dim=128, head_norm="layer", lambda_s=0.004, lambda_b=0.005
+    )
+    return _stl10("msbreg-layer-norm-stl10", "table 4, Ours, LN, lambda_b 5e-3", 0.823, method)
+
+
+def byol_stl10() -> Config:
+    """BYOL on STL-10 as MSBReg's supplement runs it. Batch 256, lr 1 x batch/256, 320 epochs.
+
+    Result: not measured yet.
+    """
+    return _stl10("byol-stl10", "table 4, BYOL, BN", 0.895, BYOLConfig(hidden_dim=512, out_dim=128))
+
+
+def byol_layer_norm_stl10() -> Config:
+    """BYOL on STL-10 with layer norm in its heads: it collapses. Batch 256, lr 1 x batch/256, 320 epochs.
+
+    Result: not measured yet.
+    """
+    method = BYOLConfig(hidden_dim=512, out_dim=128, head_norm="layer")
+    return _stl10("byol-layer-norm-stl10", "table 4, BYOL, LN, batch 256", 0.106, method)
+
+
+def byol_layer_norm_brownian_stl10() -> Config:
+    """BYOL on STL-10 with layer norm in its heads and the Brownian loss: MSBReg of 2 views, lambda_s 0.
+
+    Batch 256, lr 1 x batch/256, 320 epochs, lambda_b 0.005.
+    Result: not measured yet.
+    """
+    method = MsbregConfig(
+        num_views=2, hidden_dim=512, out_dim=128, head_norm="layer", lambda_s=0, lambda_b=0.005
+    )
+    return _stl10("byol-layer-norm-brownian-stl10", "table 4, BYOL + L_b, LN, lambda_b 5e-3", 0.753, method)
+
+
+def msbreg_imagenet() -> Config:
+    """MSBReg on ImageNet with 4 views, those of the supplement's table 2 (COCO, box AP 41.8, mask AP 37.8).
+
+    Batch 512, lr 0.6 x batch/256 (0.15 a view), 300 epochs; the weights, which the supplement does not give
+    for ImageNet, are the best of table 5. Heads of 2048 and 256, which section 1.2 calls BYOL's. It has no
+    accuracy.
+    Result: not measured yet.
+    """
+    method = MsbregConfig(num_views=4, hidden_dim=2048, out_dim=256, lambda_s=0.004, lambda_b=0.5)
+    return Config(
+        recipe="msbreg-imagenet",
+        paper=Paper(title=TITLE, place="sections 1.1 and 1.2, ImageNet", metric="linear top-1", number=None),
+        experiment=Experiment(
+            epochs=300,
+            batch_size=512,
+            views=(ViewGroup(spec=augmentations.MSBREG, num_views=method.num_views),),
+            backbone=BackboneConfig(name="resnet50"),
+            method=method,
+            optimizer=_lars(0.15, method.num_views),
+        ),
+        machine=Machine(data="imagenet", keep_every=50),
+    )
+
+
+RECIPES = (
+    msbreg_imagenet100,
+    msbreg_4_views_imagenet100,
+    msbreg_2_views_imagenet100,
+    byol_imagenet100,
+    byol_uniformity_imagenet100,
+    msbreg_stl10,
+    msbreg_layer_norm_stl10,
+    byol_stl10,
+    byol_layer_norm_stl10,
+    byol_layer_norm_brownian_stl10,
+    msbreg_imagenet,
+)
