@@ -2,6 +2,7 @@
 
 cpu       threads decode; on a GPU our kernels render the views there
 dali      DALI decodes (on a GPU: there), our kernels render; where Triton is missing, DALI does
+ffcv      FFCV reads a .beton and runs our decoder and CPU renderer in its compiled code
 resident  all images are decoded once and stay in the device's memory
 fake      one ready batch again and again: the training step's own bound
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -20,6 +21,7 @@ from pipelines.batch import Batch
 from pipelines.dali import DaliLoader
 from pipelines.errors import UserError
 from pipelines.fake import FakeLoader
+from pipelines.ffcv import FfcvLoader, ffcv_missing
 from pipelines.loader import Loader, ThreadedLoader
 from pipelines.plan import Plan
 from pipelines.products import TORCH_TYPES, Crops, Pixels, Product, Views
@@ -28,7 +30,7 @@ from pipelines.resident import DecodedSource, ResidentLoader, decode_all, decode
 from pipelines.sources import Source
 from pipelines.views import ViewGroup
 
-Pipeline = Literal["auto", "cpu", "dali", "resident", "fake"]
+Pipeline = Literal["auto", "cpu", "dali", "ffcv", "resident", "fake"]
 ProductName = Literal["auto", "views", "crops", "pixels"]
 _SMALL_SHARE = 0.1  # of the free memory of a GPU: what decoded images may take there unasked
 
@@ -72,6 +74,9 @@ def choose_pipeline(pipeline: Pipeline, source: Source, device: torch.device) ->
     """
     if pipeline not in ("auto", *BACKENDS):
         raise UserError(f"no pipeline {pipeline!r}: choose among auto, {', '.join(BACKENDS)}")
+    missing = ffcv_missing() if pipeline == "ffcv" else None
+    if missing is not None:
+        return "cpu", f"{missing}; our own reader of .beton files serves instead"
     if pipeline != "auto":
         return pipeline, "as told"
     if device.type != "cuda":
@@ -138,6 +143,12 @@ class RenderedOnDevice:
         self._loader.close()
 
 
+def _options(loading: Loading, *more: str) -> dict[str, Any]:
+    """What a backend is told, by name."""
+    names = ("source", "groups", "plan", "start_step", "stop_step", "device", *more)
+    return {name: getattr(loading, name) for name in names}
+
+
 def _threaded(loading: Loading) -> Loader:
     on_gpu, name = loading.device.type == "cuda", loading.product
     if name == "auto":
@@ -149,73 +160,40 @@ def _threaded(loading: Loading) -> Loader:
         "crops": Crops(),
         "pixels": Pixels(),
     }
-    loader = ThreadedLoader(
-        loading.source,
-        loading.groups,
-        loading.plan,
-        product=products[name],
-        start_step=loading.start_step,
-        stop_step=loading.stop_step,
-        bad_images=loading.bad_images,
-        workers=loading.workers,
-        prefetch=loading.prefetch,
-        device=loading.device,
-    )
+    options = _options(loading, "bad_images", "workers", "prefetch")
+    loader = ThreadedLoader(product=products[name], **options)
     if name != "views":
         return RenderedOnDevice(loader, loading.groups, TORCH_TYPES[loading.number_format])
     return loader
 
 
-def _resident(loading: Loading) -> Loader:
-    source = loading.source
-    if not isinstance(source, DecodedSource):
-        source = decode_all(source, loading.bad_images, loading.device)
-    if loading.device.type != "cuda":
-        return _threaded(replace(loading, source=source))
-    return ResidentLoader(
-        source,
-        loading.groups,
-        loading.plan,
-        number_format=loading.number_format,
-        start_step=loading.start_step,
-        stop_step=loading.stop_step,
-        bad_images=loading.bad_images,
-        device=loading.device,
-    )
-
-
 def _dali(loading: Loading) -> Loader:
     ours = loading.device.type != "cuda" or find_spec("triton") is not None
-    return DaliLoader(
-        loading.source,
-        loading.groups,
-        loading.plan,
-        renderer="fused" if ours else "dali",
-        number_format=loading.number_format,
-        start_step=loading.start_step,
-        stop_step=loading.stop_step,
-        bad_images=loading.bad_images,
-        workers=loading.workers,
-        prefetch=loading.prefetch,
-        device=loading.device,
-    )
+    options = _options(loading, "number_format", "bad_images", "workers", "prefetch")
+    return DaliLoader(renderer="fused" if ours else "dali", **options)
+
+
+def _ffcv(loading: Loading) -> Loader:
+    return FfcvLoader(**_options(loading, "number_format", "bad_images", "workers", "prefetch"))
+
+
+def _resident(loading: Loading) -> Loader:
+    if not isinstance(loading.source, DecodedSource):
+        decoded = decode_all(loading.source, loading.bad_images, loading.device)
+        loading = replace(loading, source=decoded)
+    if loading.device.type != "cuda":
+        return _threaded(loading)
+    return ResidentLoader(**_options(loading, "number_format", "bad_images"))
 
 
 def _fake(loading: Loading) -> Loader:
-    return FakeLoader(
-        loading.source,
-        loading.groups,
-        loading.plan,
-        number_format=loading.number_format,
-        start_step=loading.start_step,
-        stop_step=loading.stop_step,
-        device=loading.device,
-    )
+    return FakeLoader(**_options(loading, "number_format"))
 
 
 BACKENDS: dict[str, Callable[[Loading], Loader]] = {
     "cpu": _threaded,
     "dali": _dali,
+    "ffcv": _ffcv,
     "resident": _resident,
     "fake": _fake,
 }

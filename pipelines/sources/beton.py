@@ -37,7 +37,7 @@ class BetonSource:
     def __init__(self, index: Index, paths: Sequence[Path], tables: Sequence[BetonTable]) -> None:
         self.index = index
         self.raw = np.concatenate([table.raw for table in tables])  # bool [N]: stored as pixels
-        self._paths = paths
+        self.paths = paths
         self._samples = MappedSamples(
             paths,
             [len(table.raw) for table in tables],
@@ -65,7 +65,7 @@ class BetonSource:
     def describe(self, number: int) -> str:
         """``path/of/file.beton:row-00000017``."""
         file, row = self._samples.find(number)
-        return f"{printable(str(self._paths[file]))}:{_key(row)}"
+        return f"{printable(str(self.paths[file]))}:{_key(row)}"
 
 
 def open_beton(pattern: str, split: Split) -> BetonSource:

@@ -192,7 +192,7 @@ def test_a_start_that_is_refused_claims_no_folder(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     write_colors(tmp_path / "data", 4)
     for options, words in (
-        (["quickstart", "--method.queue-size", "4"], "queue_size"),
+        (["simo-k16-a256-imagenet"], "num_negatives"),  # of batches of 8
         (["supervised-cifar10", "--data", str(tmp_path / "data" / "red"), "--batch-size", "2"], "classes"),
         (["quickstart", "--device", "cuda"], "cuda"),
     ):

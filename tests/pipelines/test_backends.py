@@ -1,5 +1,6 @@
 """One conformance test for every backend that shows real images, and what each promises beside it."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -267,8 +268,16 @@ def test_on_a_gpu_auto_keeps_small_data_there() -> None:
 
 
 def test_a_backend_that_is_named_is_taken() -> None:
-    for name in BACKENDS:
+    for name in set(BACKENDS) - {"ffcv"}:
         assert choose_pipeline(name, MemorySource(2), torch.device("cpu"))[0] == name  # type: ignore[arg-type]
+
+
+def test_without_ffcv_our_own_reader_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ffcv", None)  # as if it were not installed
+    name, why = choose_pipeline("ffcv", MemorySource(2), torch.device("cpu"))
+    assert name == "cpu"
+    assert "our own reader of .beton files serves instead" in why
+    assert "\n" not in why
 
 
 def test_an_unknown_backend_is_refused() -> None:

@@ -517,7 +517,14 @@ def test_stopped_in_the_middle(signal_number: int, status: int, name: str, tmp_p
         "--workers",
         "1",
     ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # a shell's background job, which these tests may be, ignores Ctrl-C and hands that on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not any(path.stat().st_size > 100_000 for path in out.rglob("*.part/.*.part")):
         assert process.poll() is None
