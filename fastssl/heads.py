@@ -22,3 +22,18 @@ def mlp(
         return nn.Sequential(hidden, nn.ReLU(inplace=True), output)
     normalisation = nn.BatchNorm1d(hidden_dim) if norm == "batch" else nn.LayerNorm(hidden_dim)
     return nn.Sequential(hidden, normalisation, nn.ReLU(inplace=True), output)
+
+
+def projection_head(in_dim: int, hidden_dim: int, out_dim: int) -> nn.Sequential:
+    """Linear, batch norm, ReLU, Linear, batch norm; no biases: [B, in_dim] to [B, out_dim].
+
+    SimCLR's head by its authors' code (but for the last norm's offset, which that leaves out), and SiMo's
+    (section 3 of Zhu et al., 2020: a batch norm at each fully connected layer).
+    """
+    return nn.Sequential(
+        nn.Linear(in_dim, hidden_dim, bias=False),
+        nn.BatchNorm1d(hidden_dim),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden_dim, out_dim, bias=False),
+        nn.BatchNorm1d(out_dim),
+    )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastssl.backbones import BackboneConfig, build_backbone
+from fastssl.heads import projection_head
 from fastssl.methods.info_nce import check_eqco, info_nce, mutual_information_bound, negative_columns
 from fastssl.methods.method import Method, RunFacts, exactly, full_precision
 from fastssl.methods.student_teacher import feature_std
@@ -95,18 +96,3 @@ class Simclr(Method):
                 "lower num_negatives, or raise the batch or lower the accumulation steps"
             )
         return others if wanted is None else wanted
-
-
-def projection_head(in_dim: int, hidden_dim: int, out_dim: int) -> nn.Sequential:
-    """Linear, batch norm, ReLU, Linear, batch norm; no biases: [B, in_dim] to [B, out_dim].
-
-    SimCLR's head by its authors' code (but for the last norm's offset, which that leaves out), and SiMo's
-    (section 3 of Zhu et al., 2020: a batch norm at each fully connected layer).
-    """
-    return nn.Sequential(
-        nn.Linear(in_dim, hidden_dim, bias=False),
-        nn.BatchNorm1d(hidden_dim),
-        nn.ReLU(inplace=True),
-        nn.Linear(hidden_dim, out_dim, bias=False),
-        nn.BatchNorm1d(out_dim),
-    )

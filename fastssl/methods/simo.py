@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastssl.backbones import BackboneConfig, build_backbone
+from fastssl.heads import projection_head
 from fastssl.methods.info_nce import check_eqco, info_nce, mutual_information_bound, negative_columns
 from fastssl.methods.method import Method, RunFacts, exactly, full_precision
-from fastssl.methods.simclr import projection_head
 from fastssl.methods.student_teacher import feature_std
 from fastssl.teacher import make_teacher, update_teacher
 from pipelines.batch import Batch

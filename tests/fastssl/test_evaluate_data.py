@@ -180,4 +180,4 @@ def test_too_few_images_to_hold_some_out(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    one_line_about(tmp_path / "absent")
+    assert "absent" in one_line_about(tmp_path / "absent")

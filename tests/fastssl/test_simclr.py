@@ -8,9 +8,10 @@ import torch
 from batches import TINY, make_batch
 from torch import Tensor, nn
 
+from fastssl.heads import projection_head
 from fastssl.methods.info_nce import negative_columns
 from fastssl.methods.method import RunFacts
-from fastssl.methods.simclr import Simclr, SimclrConfig, projection_head
+from fastssl.methods.simclr import Simclr, SimclrConfig
 from pipelines.errors import UserError
 from pipelines.keys import stable_id
 
