@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help demo test bench lint format gpu clean
+.PHONY: help demo test test-slow test-slurm bench lint format gpu clean
 
 help:
 	@echo "make demo       train the quickstart recipe on built-in images and measure it (minutes)"
 	@echo "make test       lint, types and the test suite"
+	@echo "make test-slow  trainings of minutes: every method learns, EqCo's effect shows"
+	@echo "make test-slurm the tests on a SLURM of their own; installs Debian's packages (root)"
 	@echo "make bench      what the data path costs: rendering, decoding, the loader beside others (minutes)"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     ruff's formatter"
@@ -40,7 +42,13 @@ lint: $(VENV)/.installed-dev
 	$(RUN) mypy
 
 test: lint
-	$(RUN) pytest -m "not gpu" --durations 10
+	$(RUN) pytest -m "not gpu and not slow and not slurm" --durations 10
+
+test-slow: $(VENV)/.installed-dev
+	$(RUN) pytest -m slow --durations 10
+
+test-slurm: $(VENV)/.installed-dev
+	$(RUN) pytest -m slurm --durations 10
 
 bench: $(VENV)/.installed
 	$(RUN) benchmarks.render

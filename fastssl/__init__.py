@@ -5,3 +5,8 @@ import os
 # torch's CPU threads sleep while they wait for each other instead of spinning: the loader's threads need the
 # cores. It must be set before torch is imported; an own setting is left alone.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Several processes: torch would warn that the search for unused parameters found none; see
+# fastssl.distributed.with_averaged_gradients. Its errors are still shown.
+if {"WORLD_SIZE", "SLURM_STEP_NUM_TASKS"} & os.environ.keys():
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -9,6 +9,18 @@ from pipelines.views import ViewSpec
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 
+# He, Fan, Wu, Xie, Girshick, "Momentum contrast for unsupervised visual representation learning" (2020),
+# section 3.3, with the strengths of its authors' code, which turns grey before the jitter and not after it
+MOCO_V1 = ViewSpec(
+    scale=(0.2, 1.0),
+    jitter_p=1.0,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.4,
+    grey_p=0.2,
+)
+
 # Chen, Fan, Girshick, He, "Improved baselines with momentum contrastive learning" (2020)
 MOCO_V2 = ViewSpec(
     scale=(0.2, 1.0),
@@ -22,7 +34,7 @@ MOCO_V2 = ViewSpec(
 )
 
 # Huang et al., "Revisiting the critical factors of augmentation-invariant representation learning" (2022),
-# supplement table 1: BYOL's augmentation, made the same for both views
+# supplement table 5: BYOL's augmentation, made the same for both views
 BYOL_SYMMETRIC = ViewSpec(
     scale=(0.08, 1.0),
     jitter_p=0.8,
@@ -34,6 +46,10 @@ BYOL_SYMMETRIC = ViewSpec(
     blur_p=0.5,
     solarize_p=0.2,
 )
+
+# Grill et al., "Bootstrap your own latent" (2020), appendix B: views 1 and 2 of each image
+BYOL_FIRST = replace(BYOL_SYMMETRIC, blur_p=1.0, solarize_p=0.0)
+BYOL_SECOND = replace(BYOL_SYMMETRIC, blur_p=0.1)
 
 # Chen, Kornblith, Norouzi, Hinton, "A simple framework for contrastive learning of visual representations"
 # (2020), appendix A
@@ -65,6 +81,9 @@ SIMCLR_CIFAR10 = ViewSpec(
     mean=CIFAR10_MEAN,
     std=CIFAR10_STD,
 )
+
+# The usual supervised training on ImageNet: crop and flip
+SUPERVISED = ViewSpec(scale=(0.08, 1.0))
 
 # The usual supervised training of CIFAR-10 (He et al. 2016, section 4.2): four pixels of padding, crop, flip
 SUPERVISED_CIFAR10 = ViewSpec(size=32, crop="padded", padding=4, mean=CIFAR10_MEAN, std=CIFAR10_STD)

@@ -1,9 +1,12 @@
-"""``python -m fastssl.train [RECIPE | CONFIG.json] [options]`` to a config."""
+"""``python -m fastssl.train [RECIPE | CONFIG.json] [options]`` to a config; --list shows the recipes."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,8 @@ from typing import Any
 import tyro
 
 from fastssl.config import Config, read_config
-from fastssl.recipes import RECIPES, find_recipe
+from fastssl.recipe_table import recipe_list
+from fastssl.recipes import find_recipe
 from pipelines.errors import UserError
 
 DEFAULT_RECIPE = "quickstart"
@@ -23,8 +27,11 @@ def parse(argv: list[str]) -> Config:
     Raises:
         UserError: unknown recipe or option (the message names the nearest), unreadable config, or a
             value that a config refuses.
-        SystemExit: status 2 for a value of the wrong type, 0 for --help.
+        SystemExit: status 2 for a value of the wrong type, 0 for --help and --list.
     """
+    if "--list" in argv:
+        _show(recipe_list(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
+        raise SystemExit(0)
     rest = list(argv)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else DEFAULT_RECIPE
     base = read_config(Path(name)) if name.endswith(".json") else find_recipe(name)
@@ -32,7 +39,7 @@ def parse(argv: list[str]) -> Config:
         f"Pre-train an encoder. This page shows the defaults of the recipe {name}.\n\n"
         "Usage: python -m fastssl.train [RECIPE | CONFIG.json] [options]. "
         f"Without a recipe: {DEFAULT_RECIPE}.\n\n"
-        "Recipes:\n" + "\n".join(f"  {recipe}" for recipe in RECIPES)
+        "python -m fastssl.train --list shows the recipes."
     )
     prog = f"python -m fastssl.train {name}"
     config, unknown = tyro.cli(
@@ -49,9 +56,16 @@ def option_names(config: Config) -> list[str]:
     return [f"--{path}".replace("_", "-") for path in _paths(halves)]
 
 
+def _show(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _paths(values: dict[str, Any]) -> Iterator[str]:
     for name, value in values.items():
-        if isinstance(value, tuple) and isinstance(value[0], dict):
+        if isinstance(value, tuple) and any(isinstance(part, dict) for part in value):
             value = {str(i): part for i, part in enumerate(value)}
         if isinstance(value, dict):
             yield from (f"{name}.{path}" for path in _paths(value))

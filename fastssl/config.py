@@ -65,6 +65,8 @@ class Experiment:
     """Of the classes, all their images; the number of steps stays that of all classes."""
     taxonomy: str = "classes"
     """Names the labels: `classes`, `artifact`, `depth-3`, ... or a mapping file (`fastssl.taxonomy`)."""
+    batch_norm_group: int | None = None
+    """Images that share batch-norm statistics (`fastssl.batch_norm`); None: all of a micro-batch."""
     views: tuple[ViewGroup, ...]
     """How the views of an image are made, group by group."""
     backbone: BackboneConfig
@@ -91,11 +93,26 @@ class Experiment:
             raise UserError(f"class share must lie in (0, 1], not {self.class_share}")
         if not 0 < self.center_fraction <= 1:
             raise UserError(f"center fraction must lie in (0, 1], not {self.center_fraction}")
+        self._check_batch_norm_group()
         num_views = sum(group.num_views for group in self.views)
         if num_views != self.method.num_views:
             raise UserError(
                 f"{self.method.kind} needs num_views {self.method.num_views} in all, not {num_views}: "
                 f"change --views.0.num-views"
+            )
+
+    def _check_batch_norm_group(self) -> None:
+        group, images = self.batch_norm_group, self.batch_size // self.accumulation_steps
+        if group is None:
+            if getattr(self.method, "shuffling_bn", False):
+                raise UserError(
+                    "shuffling BN changes nothing where a whole batch shares its statistics: "
+                    "set --batch-norm-group, to 32 for instance"
+                )
+        elif group < 2 or images % group:
+            raise UserError(
+                f"--batch-norm-group must be at least 2 and divide the {images} images of a micro-batch, "
+                f"not {group}"
             )
 
 
@@ -129,12 +146,16 @@ class Machine:
     """Epochs between two checkpoints that are kept for good; 0 keeps only the last."""
     max_bad_images: int | None = None
     """Undecodable images tolerated; None: max(10, 0.1 %)."""
+    wait_minutes: float = 30
+    """Several processes: how long one waits for the others before it gives up."""
 
     def __post_init__(self) -> None:
         for name in ("workers", "prefetch", "threads", "monitor_every", "checkpoint_minutes", "keep_every"):
             if not 0 <= getattr(self, name) < math.inf:
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} must be finite and not negative, not {getattr(self, name)}")
+        if not 0 < self.wait_minutes < math.inf:
+            raise UserError(f"--wait-minutes must be positive, not {self.wait_minutes}")
         if self.log_every < 1:
             raise UserError(f"--log-every must be at least 1, not {self.log_every}")
         if self.max_bad_images is not None and self.max_bad_images < 0:

@@ -8,14 +8,19 @@ from torch import nn
 
 
 def mlp(
-    in_dim: int, hidden_dim: int, out_dim: int, norm: Literal["none", "batch", "layer"] = "batch"
+    in_dim: int,
+    hidden_dim: int | None,
+    out_dim: int,
+    norm: Literal["none", "batch", "layer"] = "batch",
 ) -> nn.Sequential:
     """Linear, normalisation, ReLU, Linear: features [B, in_dim] to embeddings [B, out_dim].
 
     Both linear layers have biases, as in the public code of Huang et al., 2022 (the first one's has no effect
     before a batch norm). ``none`` is MoCo v2's head, ``batch`` BYOL's and MoCo v2+'s, ``layer`` that of
-    MSBReg's variant without batch norm.
+    MSBReg's variant without batch norm. Without ``hidden_dim`` it is one linear layer alone, MoCo v1's head.
     """
+    if hidden_dim is None:
+        return nn.Sequential(nn.Linear(in_dim, out_dim))
     hidden = nn.Linear(in_dim, hidden_dim)
     output = nn.Linear(hidden_dim, out_dim)
     if norm == "none":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 
@@ -129,3 +129,25 @@ class RunLog:
             self._progress.stop()
         self._file.close()
         self._board.close()
+
+
+class SilentLog:
+    """The log of a process that is not the chief: nothing."""
+
+    def metrics(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def other_work(self) -> nullcontext[None]:
+        """Nothing."""
+        return nullcontext()
+
+    def __enter__(self) -> SilentLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass

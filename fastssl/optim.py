@@ -22,15 +22,21 @@ class OptimizerConfig:
     weight_decay: float = 1e-4
     nesterov: bool = False  # sgd only
     warmup_epochs: float = 10.0  # linear, from 0
-    schedule: Literal["cosine"] = "cosine"  # after the warm-up, to 0 at the end of the run
+    # after the warm-up: cosine, to 0 at the end of the run; or steps, a tenth of the rate from each drop on
+    schedule: Literal["cosine", "steps"] = "cosine"
+    drops: tuple[float, ...] = ()  # steps only: shares of the run, as 0.6 0.8 for epochs 120 and 160 of 200
     exclude_norm_and_bias: bool = False  # vectors and scalars: no decay and, with lars, no adaptation
     trust_coefficient: float = 1e-3  # lars only
 
     def __post_init__(self) -> None:
         if self.name not in ("sgd", "lars"):
             raise UserError(f"unknown optimizer {self.name}: sgd or lars")
-        if self.schedule != "cosine":
-            raise UserError(f"unknown schedule {self.schedule}: cosine")
+        if self.schedule not in ("cosine", "steps"):
+            raise UserError(f"unknown schedule {self.schedule}: cosine or steps")
+        if (self.schedule == "steps") != bool(self.drops):
+            raise UserError(f"optimizer drops belong to schedule steps, not to {self.schedule}: {self.drops}")
+        if not all(0 < drop < 1 for drop in self.drops) or list(self.drops) != sorted(set(self.drops)):
+            raise UserError(f"optimizer drops must rise between 0 and 1, shares of the run, not {self.drops}")
         if not self.base_lr > 0:
             raise UserError(f"optimizer base_lr must be positive, not {self.base_lr}")
         if not 0 <= self.momentum < 1:

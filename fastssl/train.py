@@ -2,6 +2,7 @@
 
 One straight line: data, weights, run folder, resume, steps, summary. A run is a function of its experiment;
 where it was stopped leaves no trace in its weights. On a GPU, nothing between two log lines waits for it.
+Under torchrun or srun each process trains on its share of every batch, and the chief does what is done once.
 """
 
 from __future__ import annotations
@@ -9,25 +10,33 @@ from __future__ import annotations
 import errno
 import math
 import os
+import signal
 import sys
 import time
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from fastssl import checkpoint
-from fastssl.clock import Clock, rates
+from fastssl.backbones import build_backbone
+from fastssl.batch_norm import average_statistics, group_batch_norms
+from fastssl.clock import rates
 from fastssl.command_line import parse
-from fastssl.config import Config, to_dict
+from fastssl.config import Config
+from fastssl.distributed import any_of, from_chief, gather_objects, mean_of_all, with_averaged_gradients
 from fastssl.evaluate.features import AUTOCAST, Extraction
 from fastssl.interrupt import Interrupt
-from fastssl.log import MetricMeans, RunLog
+from fastssl.log import RunLog, SilentLog
 from fastssl.methods import build_method
 from fastssl.monitor import open_monitor
 from fastssl.optim import build_optimizer
 from fastssl.pictures import save_curves, save_views
-from fastssl.run_folder import LAST, claim, read_summary, write_json
+from fastssl.processes import Place, find_place, joined, one_after_the_other
+from fastssl.run_folder import LAST, claim, read_summary
+from fastssl.run_state import RunState
 from fastssl.schedules import learning_rate
 from fastssl.training_classes import with_classes
 from pipelines.backends import Loading, choose_pipeline, open_loader
@@ -42,31 +51,38 @@ from pipelines.views import evaluation_spec
 _NUMBER_FORMATS: dict[str, NumberFormat] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
-def choose_device(name: str) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda`` to a device.
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` to a device; of several GPUs that of the process's local rank.
 
     Raises:
         UserError: a GPU is asked for and there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no GPU here; use --device cpu, or mend the driver")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", local_rank % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
 
 
-def train(config: Config) -> int:
+def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen)
     """Start a run, or go on with it. Returns the exit status: 0, or 128 + the signal that stopped it.
 
     Raises:
         UserError: something the user can mend; what was saved before is intact.
     """
     experiment, machine, out = config.experiment, config.machine, config.out
-    torch.set_num_threads(machine.threads or len(os.sched_getaffinity(0)))
-    device = choose_device(machine.device)
+    cores = place.share(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(machine.threads or cores)
+    machine = replace(machine, workers=machine.workers or cores)
+    device = choose_device(machine.device, place.local_rank)
 
     # ---- data --------------------------------------------------------------------------------------------
-    source = open_source(machine.data, "train")
+    with one_after_the_other(place):
+        source = open_source(machine.data, "train")
+    if from_chief(source.index.fingerprint) != source.index.fingerprint:
+        raise UserError(f"process {place.rank} finds other images in {machine.data} than process 0")
     epoch_of_all = len(source.index) // experiment.batch_size
     source = with_classes(source, experiment.class_share, experiment.taxonomy, experiment.seed)
     count = len(source.index)
@@ -77,6 +93,18 @@ def train(config: Config) -> int:
             f"images: lower --batch-size to {count} or less"
         )
     total_steps = max(1, round(experiment.epochs * epoch_of_all))  # the same whatever the class share
+    micro_steps = experiment.accumulation_steps
+    plan = Plan(
+        count=count,
+        batch_size=experiment.batch_size // micro_steps,
+        batches_per_epoch=steps_per_epoch * micro_steps,
+        seed=experiment.seed,
+        order=experiment.order,
+        block_size=experiment.block_size,
+        blocks_per_window=experiment.blocks_per_window,
+        rank=place.rank,
+        world_size=place.world_size,
+    )
 
     # ---- weights -----------------------------------------------------------------------------------------
     # before the run folder: a config that does not fit the data must not claim one
@@ -90,132 +118,97 @@ def train(config: Config) -> int:
         batch_size=experiment.batch_size,
     )
     method = method.to(device).to(memory_format=torch.channels_last).train()
+    group_batch_norms(method, experiment.batch_norm_group or plan.batch_size, plan.batch_size)
 
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         # ---- run folder ----------------------------------------------------------------------------------
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(checkpoint.lock(out))
-        except OSError as error:
-            raise UserError(
-                f"cannot use the run folder {out}: {error.strerror}; choose another --out"
-            ) from None
-        claim(out, config, {"images": count, "fingerprint": source.index.fingerprint})
-        summary = read_summary(out)
-        if summary.get("status") == "finished":
-            print(f"{out} is finished: {summary['steps_done']} steps, kNN top-1 {summary['knn_top1']}")
+        state, finished = None, ""
+        if place.is_chief:
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(checkpoint.lock(out))
+            except OSError as error:
+                raise UserError(
+                    f"cannot use the run folder {out}: {error.strerror}; choose another --out"
+                ) from None
+            claim(out, config, {"images": count, "fingerprint": source.index.fingerprint})
+            summary = read_summary(out)
+            if summary.get("status") == "finished":
+                finished = f"{summary['steps_done']} steps, kNN top-1 {summary['knn_top1']}"
+                print(f"{out} is finished: {finished}")
+            elif (out / LAST).exists():
+                state = checkpoint.load(out / LAST)
+        state, finished = from_chief((state, finished))
+        if finished:
             return 0
 
         # ---- resume --------------------------------------------------------------------------------------
-        optimizer = build_optimizer(method, experiment.optimizer)
-        autocast = AUTOCAST[experiment.precision]
-        scaler = torch.amp.GradScaler(device.type, enabled=experiment.precision == "fp16")
-        means, clock, step = MetricMeans(), Clock(), 0
-        knn: dict[str, float | None] = {"knn_top1": None, "knn_top1_untrained": None, "knn_top1_pixels": None}
-        last = out / LAST
-        resumed = last.exists()
-        if resumed:
-            state = checkpoint.load(last)
-            method.load_state_dict(state["method"])
-            optimizer.load_state_dict(state["optimizer"])
-            scaler.load_state_dict(state["scaler"])
-            means.load_state_dict(state["means"], device)
-            clock.load_state_dict(state["clock"])
-            step, knn = state["step"], state["knn"]
-
-        def summarise(status: str, **more: Any) -> None:
-            images_per_s, data_wait = rates(clock.images, clock.train_seconds, clock.wait_seconds)
-            write_json(
-                out / "summary.json",
-                {
-                    "status": status,
-                    "recipe": config.recipe,
-                    "epochs_done": step / steps_per_epoch,
-                    "steps_done": step,
-                    "total_steps": total_steps,
-                    "images_per_s": round(images_per_s, 1),
-                    "data_wait": round(data_wait, 4),
-                    "train_seconds": round(clock.train_seconds, 1),
-                    "bad_images": len(bad_images),
-                    **knn,
-                    **more,
-                },
-            )
-
-        def save(name: str) -> None:
-            if not all(bool(torch.isfinite(weight).all()) for weight in method.parameters()):
-                raise UserError(
-                    f"the weights are not finite at step {step}: lower --optimizer.base-lr and start anew"
-                )
-            state = {
-                "config": to_dict(config),
-                "step": step,
-                "method": method.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scaler": scaler.state_dict(),
-                "means": means.state_dict(),
-                "clock": clock.state_dict(),
-                "knn": knn,
-            }
-            checkpoint.save(out / "checkpoints" / name, state)
+        run = RunState(
+            config=config,
+            method=method,
+            optimizer=build_optimizer(method, experiment.optimizer),
+            scaler=torch.amp.GradScaler(device.type, enabled=experiment.precision == "fp16"),
+            bad_images=BadImages(
+                out / "bad_images.txt" if place.is_chief else None,
+                default_limit(count) if machine.max_bad_images is None else machine.max_bad_images,
+            ),
+            steps_per_epoch=steps_per_epoch,
+            total_steps=total_steps,
+        )
+        if state is not None:
+            run.restore(state, device)
+        going_on, state = f", going on at step {run.step}" if state is not None else "", None
+        model = with_averaged_gradients(method)
 
         def record_failure(kind: Any, error: BaseException | None, trace: Any) -> None:
-            if isinstance(error, Exception):
+            if isinstance(error, Exception) and place.is_chief:
                 with suppress(OSError):  # a full disk is reported by the error itself
-                    summarise("failed", error=str(error))
+                    run.summarise("failed", error=str(error))
 
         # ---- log, monitor, loader ------------------------------------------------------------------------
-        bad_images = BadImages(
-            out / "bad_images.txt",
-            default_limit(count) if machine.max_bad_images is None else machine.max_bad_images,
-        )
         stack.push(record_failure)
-        log = stack.enter_context(RunLog(out, step, total_steps))
+        log: RunLog | SilentLog = RunLog(out, run.step, total_steps) if place.is_chief else SilentLog()
+        stack.enter_context(log)
+        several = f" in {place.world_size} processes" if place.world_size > 1 else ""
         log.say(
             f"{config.recipe}: {total_steps} steps of {experiment.batch_size} images, {count} images, "
-            f"{device.type}, run folder {out}" + (f", going on at step {step}" if resumed else "")
+            f"{device.type}{several}, run folder {out}{going_on}"
         )
-        spec = experiment.views[0].spec
-        monitor, monitor_line = open_monitor(
-            machine.data,
-            Extraction(
-                spec=evaluation_spec(spec, experiment.center_fraction),
-                device=device,
-                precision=experiment.precision,
-                workers=machine.workers,
-                bad_images=bad_images,
-            ),
-        )
-        log.say(monitor_line)
+        monitor = None
+        if place.is_chief:
+            monitor, monitor_line = open_monitor(
+                machine.data,
+                Extraction(
+                    spec=evaluation_spec(experiment.views[0].spec, experiment.center_fraction),
+                    device=device,
+                    precision=experiment.precision,
+                    workers=machine.workers,
+                    bad_images=run.bad_images,
+                ),
+            )
+            log.say(monitor_line)
         if experiment.optimizer.warmup_epochs >= experiment.epochs:
             log.say("warning: the warm-up outlasts the run, so that the learning rate never reaches its peak")
-        if monitor is not None and knn["knn_top1_untrained"] is None:
+        if monitor is not None and run.knn["knn_top1_untrained"] is None:
+            alone = build_backbone(experiment.backbone).to(device).to(memory_format=torch.channels_last)
+            alone.load_state_dict(method.encoder.state_dict())  # its batch norms ask no other process
             with log.other_work():
-                knn["knn_top1_pixels"] = monitor.pixels()
-                knn["knn_top1_untrained"] = monitor.untrained(method.encoder)
+                run.knn["knn_top1_pixels"] = monitor.pixels()
+                run.knn["knn_top1_untrained"] = monitor.untrained(alone)
             log.say(
-                f"kNN top-1: pixels {knn['knn_top1_pixels']:.3f}, untrained {knn['knn_top1_untrained']:.3f}"
+                f"kNN top-1: pixels {run.knn['knn_top1_pixels']:.3f}, "
+                f"untrained {run.knn['knn_top1_untrained']:.3f}"
             )
-        micro_steps = experiment.accumulation_steps
-        plan = Plan(
-            count=count,
-            batch_size=experiment.batch_size // micro_steps,
-            batches_per_epoch=steps_per_epoch * micro_steps,
-            seed=experiment.seed,
-            order=experiment.order,
-            block_size=experiment.block_size,
-            blocks_per_window=experiment.blocks_per_window,
-        )
         pipeline, why = choose_pipeline(machine.pipeline, source, device)
         log.say(f"pipeline: {pipeline} ({why})")
         loading = Loading(
             source=source,
             groups=experiment.views,
             plan=plan,
-            start_step=step * micro_steps,
+            start_step=run.step * micro_steps,
             stop_step=total_steps * micro_steps,
-            bad_images=bad_images,
+            bad_images=run.bad_images,
             device=device,
             number_format=_NUMBER_FORMATS[experiment.precision],
             product=machine.product,
@@ -225,80 +218,99 @@ def train(config: Config) -> int:
         loader = stack.enter_context(closing(open_loader(pipeline, loading)))
 
         # ---- steps ---------------------------------------------------------------------------------------
-        summarise("running")
-        clock.restart()
+        if place.is_chief:
+            run.summarise("running")
+        autocast = AUTOCAST[experiment.precision]
+        run.clock.restart()
         saved_at = time.monotonic()
-        window = (clock.images, clock.train_seconds, clock.wait_seconds)
+        window = (run.clock.images, run.clock.train_seconds, run.clock.wait_seconds)
         monitor_steps = round(machine.monitor_every * steps_per_epoch)
-        while step < total_steps and not interrupt.signal:
+        stopping, overdue = any_of(bool(interrupt.signal), False)
+        while run.step < total_steps and not stopping:
             rate = learning_rate(
-                step, experiment.optimizer, experiment.batch_size, steps_per_epoch, total_steps
+                run.step, experiment.optimizer, experiment.batch_size, steps_per_epoch, total_steps
             )
-            for group in optimizer.param_groups:
+            for group in run.optimizer.param_groups:
                 group["lr"] = rate
-            for _ in range(micro_steps):
-                with clock.waiting():
+            for part in range(micro_steps):
+                with run.clock.waiting():
                     batch = next(loader)
+                if isinstance(model, DistributedDataParallel):
+                    model.require_backward_grad_sync = part == micro_steps - 1  # once a step is enough
                 with torch.autocast(device.type, autocast, enabled=autocast is not None):
-                    loss, metrics = method(batch, step)
-                scaler.scale(loss / micro_steps).backward()
-                means.add(metrics)
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad(set_to_none=True)
-            method.after_step(step)
-            step += 1
-            clock.step(experiment.batch_size)
-            epoch_ends = step % steps_per_epoch == 0
-            epoch = step / steps_per_epoch
+                    loss, metrics = model(batch, run.step)
+                run.scaler.scale(loss / micro_steps).backward()
+                run.means.add(mean_of_all(metrics))
+            run.scaler.step(run.optimizer)
+            run.scaler.update()
+            run.optimizer.zero_grad(set_to_none=True)
+            method.after_step(run.step)
+            average_statistics(method)
+            run.step += 1
+            run.clock.step(experiment.batch_size)
+            epoch_ends = run.step % steps_per_epoch == 0
+            late = place.is_chief and time.monotonic() - saved_at > 60 * machine.checkpoint_minutes
+            stopping, overdue = any_of(bool(interrupt.signal), late)
 
-            if not (out / "views.png").exists():
-                with clock.pause():
+            if place.is_chief and not (out / "views.png").exists():
+                with run.clock.pause():
                     save_views(out / "views.png", batch, experiment.views)
-            if step % machine.log_every == 0 or step == total_steps:
-                values = means.read()
+            if run.step % machine.log_every == 0 or run.step == total_steps:
+                values = run.means.read()
                 if not math.isfinite(values["loss"]):
-                    raise UserError(f"the loss is not finite at step {step}: lower --optimizer.base-lr")
-                now = (clock.images, clock.train_seconds, clock.wait_seconds)
+                    raise UserError(f"the loss is not finite at step {run.step}: lower --optimizer.base-lr")
+                now = (run.clock.images, run.clock.train_seconds, run.clock.wait_seconds)
                 images_per_s, data_wait = rates(*(b - a for a, b in zip(window, now, strict=True)))  # type: ignore[arg-type]
                 window = now
                 values |= {"learning_rate": rate, "images_per_s": images_per_s, "data_wait": data_wait}
-                log.metrics(step, epoch, values)
-            if monitor is not None and (step == total_steps or (monitor_steps and step % monitor_steps == 0)):
-                with clock.pause(), log.other_work():
-                    knn["knn_top1"] = knn_top1 = monitor.encoder(method.encoder)
-                    log.metrics(step, epoch, {"knn_top1": knn_top1})
-            overdue = time.monotonic() - saved_at > 60 * machine.checkpoint_minutes
-            if epoch_ends or overdue or interrupt.signal or step == total_steps:
-                with clock.pause():
-                    save("last.pt")
-                    if epoch_ends and machine.keep_every and round(epoch) % machine.keep_every == 0:
-                        save(f"epoch-{round(epoch):04d}.pt")
-                    summarise("running")
+                log.metrics(run.step, run.epoch, values)
+            monitor_due = monitor_steps and run.step % monitor_steps == 0
+            if monitor is not None and (run.step == total_steps or monitor_due):
+                with run.clock.pause(), log.other_work():
+                    run.knn["knn_top1"] = knn_top1 = monitor.encoder(method.encoder)
+                    log.metrics(run.step, run.epoch, {"knn_top1": knn_top1})
+            if epoch_ends or overdue or stopping or run.step == total_steps:
+                with run.clock.pause():
+                    run.bad_images.extend(gather_objects(run.bad_images.news()))
+                    if place.is_chief:
+                        run.save(out / LAST)
+                        if epoch_ends and machine.keep_every and round(run.epoch) % machine.keep_every == 0:
+                            run.save(out / "checkpoints" / f"epoch-{round(run.epoch):04d}.pt")
+                        run.summarise("running")
                 saved_at = time.monotonic()
 
         # ---- summary -------------------------------------------------------------------------------------
-        baselines = {"untrained": knn["knn_top1_untrained"], "pixels": knn["knn_top1_pixels"]}
-        save_curves(
-            out / "curves.png",
-            out / "metrics.jsonl",
-            config.recipe,
-            {name: value for name, value in baselines.items() if value is not None},
-        )
-        if step < total_steps:
-            summarise("interrupted")
-            log.say(f"stopped at step {step} of {total_steps}; the same command goes on from there")
-            return interrupt.exit_status
-        summarise("finished")
-        found = f", kNN top-1 {knn['knn_top1']:.3f}" if knn["knn_top1"] is not None else ""
+        stopped = run.step < total_steps
+        if place.is_chief:
+            baselines = {"untrained": run.knn["knn_top1_untrained"], "pixels": run.knn["knn_top1_pixels"]}
+            save_curves(
+                out / "curves.png",
+                out / "metrics.jsonl",
+                config.recipe,
+                {name: value for name, value in baselines.items() if value is not None},
+            )
+            run.summarise("interrupted" if stopped else "finished")
+        if stopped:
+            log.say(f"stopped at step {run.step} of {total_steps}; the same command goes on from there")
+            return interrupt.exit_status if interrupt.signal else 128 + signal.SIGTERM  # another one's signal
+        found = f", kNN top-1 {run.knn['knn_top1']:.3f}" if run.knn["knn_top1"] is not None else ""
         log.say(f"finished: {total_steps} steps{found}. {out / 'views.png'} {out / 'curves.png'}")
     return 0
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command. See ``fastssl.command_line.parse`` for its options."""
+    place, more = find_place(os.environ)
     try:
-        return train(parse(sys.argv[1:] if argv is None else argv))
+        config = parse(sys.argv[1:] if argv is None else argv)
+    except UserError:
+        if place.is_chief:
+            raise
+        return 2  # one of the processes is enough to say so
+    machine = config.machine
+    try:
+        with joined(place, more, minutes=machine.wait_minutes, device=choose_device(machine.device).type):
+            return train(config, place)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

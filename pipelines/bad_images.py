@@ -22,6 +22,7 @@ class BadImages:
         self._limit = limit
         self._lock = threading.Lock()
         self._names: set[str] = set()
+        self._news: list[tuple[str, str]] = []
         if path is not None and path.exists():
             self._names = {line.rsplit("\t", 1)[0] for line in path.read_text().splitlines()}
 
@@ -38,6 +39,7 @@ class BadImages:
             if name in self._names:
                 return
             self._names.add(name)
+            self._news.append((name, reason))
             if self._path is not None:
                 with self._path.open("a") as file:
                     file.write(f"{name}\t{' '.join(reason.split())}\n")
@@ -47,6 +49,18 @@ class BadImages:
                     f"{len(self._names)} images cannot be decoded, more than the {self._limit} tolerated "
                     f"({where}): mend or remove them, or raise --max-bad-images"
                 )
+
+    def news(self) -> list[tuple[str, str]]:
+        """Names and reasons since the last call."""
+        with self._lock:
+            news, self._news = self._news, []
+        return news
+
+    def extend(self, found: list[tuple[str, str]]) -> None:
+        """Note what other processes found. Raises as ``record`` does."""
+        for name, reason in found:
+            self.record(name, reason)
+        self.news()
 
 
 def default_limit(count: int) -> int:

@@ -9,9 +9,10 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from fastssl.backbones import BackboneConfig
+from fastssl.diagnostics.uniformity import uniformity
+from fastssl.distributed import gather_with_gradient
 from fastssl.methods.method import RunFacts, exactly, full_precision
 from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig, feature_std
-from fastssl.methods.uniformity import uniformity
 from pipelines.batch import Batch
 from pipelines.errors import UserError
 
@@ -54,7 +55,7 @@ class BYOL(StudentTeacher):
             loss = squared_distance(q1, k2).mean() + squared_distance(q2, k1).mean()
             metrics = {"feature_std": feature_std(q1)}
             if self.config.uniformity_weight:
-                spread = uniformity(q1) + uniformity(q2)
+                spread = uniformity(gather_with_gradient(q1)) + uniformity(gather_with_gradient(q2))
                 loss = loss + self.config.uniformity_weight * spread
                 metrics["uniformity"] = spread.detach() / 2
         return loss, {"loss": loss.detach(), **metrics}

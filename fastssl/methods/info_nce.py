@@ -67,33 +67,33 @@ def check_eqco(temperature: float, num_negatives: int | None, alpha: float | Non
 
 
 def negative_columns(
-    keys: tuple[int, ...], *, views: int, images: int, count: int, device: torch.device
+    keys: tuple[int, ...], *, views: int, images: int, count: int, own: range, device: torch.device
 ) -> Tensor:
-    """Which keys of a batch are the negatives of each of its queries: never one of the query's own image.
+    """Which keys of a global batch are the negatives of this process's queries: none of a query's own image.
 
-    Queries and keys are both numbered view x images + image.
+    Queries and keys are both numbered view x images + image; a query's draw follows from that number.
 
     Args:
-        keys: 64-bit integers that name the draw, such as seed, step and purpose.
+        keys: 64-bit integers that name the draw, such as seed, step of the loader and purpose.
         views: V, of each image.
-        images: N, at least 2.
+        images: N of the global batch, at least 2.
         count: K, at most V (N - 1). All of them are taken in order, fewer are drawn for each query anew:
             K distinct ones, every subset equally likely.
+        own: the images whose queries are asked for, such as ``fastssl.distributed``'s share of the batch.
         device: of the result. Nothing is read back from it.
 
     Returns:
-        int64 [V N, K], numbers of keys.
+        int64 [V len(own), K], numbers of keys.
     """
     others = views * (images - 1)
-    queries = torch.arange(views * images, device=device)
     if count == others:
         chosen = torch.arange(others, device=device)[None]
     else:
-        rows = np.arange(views * images)
+        rows = np.concatenate([view * images + np.array(own) for view in range(views)])
         chosen = to_device(draw_subsets(np.array(keys), rows, others, count), device)
     image = chosen % (images - 1)  # among the others of its view
-    own = queries[:, None] % images
-    return chosen // (images - 1) * images + image + (image >= own)
+    own_image = torch.arange(own.start, own.stop, device=device).repeat(views)[:, None]
+    return chosen // (images - 1) * images + image + (image >= own_image)
 
 
 def draw_keys(keys: tuple[int, ...], *, candidates: int, count: int, device: torch.device) -> Tensor:

@@ -25,7 +25,12 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor, step: int) -> None:
-        """Write the keys of a step, [N, D], in their order; N <= K, the same at every step (from 0)."""
+        """Write the keys of a step, those of all processes, [N, D], in their order.
+
+        Args:
+            keys: N <= K unit vectors, the same N at every step.
+            step: from 0.
+        """
         size = len(self.keys)
         start = step * len(keys) % size
         before_end = min(len(keys), size - start)

@@ -20,8 +20,10 @@ from numba import njit
 from torch import Tensor
 
 from fastssl.backbones import BackboneConfig
+from fastssl.diagnostics.embeddings import embedding_diagnostics
+from fastssl.distributed import first_row, gather_with_gradient, world_size
 from fastssl.methods.method import RunFacts, exactly, full_precision
-from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig, feature_std
+from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig
 from pipelines.batch import Batch
 from pipelines.errors import UserError
 from pipelines.keys import absorb, stable_id, to_uniform
@@ -63,7 +65,7 @@ class Msbreg(StudentTeacher):
         super().__init__(config, backbone, run)
         self.config = config
         self._seed = run.seed
-        self._rows_seen = 0  # images of the step under way in the parts before; 0 between steps
+        self._rows_seen = 0  # of this process, in the step's parts before; 0 between steps
 
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the batch of the loss; see ``Method.forward``."""
@@ -71,11 +73,12 @@ class Msbreg(StudentTeacher):
         views = exactly(batch, config.num_views, config.kind)
         queries = torch.stack(self.queries(views))  # [K, B, D]
         keys = torch.stack(self.keys(views))
-        drawn = brownian_directions(self._seed, step, self._rows_seen, len(batch), config.out_dim)
+        row = self._rows_seen * world_size() + first_row(len(batch))
+        drawn = brownian_directions(self._seed, step, row, len(batch), config.out_dim)
         self._rows_seen += len(batch)
         with full_precision(queries):
             centroid = centroid_loss(queries, keys, config.centroid)
-            singular_value = singular_value_loss(queries)
+            singular_value = singular_value_loss(_of_all_processes(queries))
             brownian = brownian_loss(queries, _to_device(drawn, queries.device))
             loss = centroid + config.lambda_s * singular_value + config.lambda_b * brownian
         return loss, {
@@ -83,7 +86,7 @@ class Msbreg(StudentTeacher):
             "centroid_loss": centroid.detach(),
             "singular_value_loss": singular_value.detach(),
             "brownian_loss": brownian.detach(),
-            "feature_std": feature_std(queries[0]),
+            **embedding_diagnostics(queries[0], keys[1]),
         }
 
     def after_step(self, step: int) -> None:
@@ -136,7 +139,7 @@ def singular_value_loss(embeddings: Tensor) -> Tensor:
     variance, whose weight, 0.005, is of the size of the paper's 0.002 to 0.01.
 
     Args:
-        embeddings: float32 [K, N, D], unit vectors of K views of N images.
+        embeddings: float32 [K, N, D], unit vectors of K views of N images, those of all processes.
     """
     count, dim = embeddings.shape[1:]
     transposed = embeddings.mT
@@ -186,6 +189,11 @@ def brownian_directions(seed: int, step: int, first_row: int, rows: int, dim: in
             normals[j] = radius * math.cos(2 * math.pi * to_uniform(absorb(of_row, 2 * j + 1)))
         directions[i] = normals / math.sqrt((normals * normals).sum())
     return directions
+
+
+def _of_all_processes(embeddings: Tensor) -> Tensor:
+    """[K, B, D] to [K, W B, D], with gradients."""
+    return gather_with_gradient(embeddings.transpose(0, 1)).transpose(0, 1)
 
 
 def _to_device(array: np.ndarray, device: torch.device) -> Tensor:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastssl.backbones import BackboneConfig, build_backbone
+from fastssl.diagnostics.embeddings import embedding_diagnostics
+from fastssl.distributed import first_row, gather_with_gradient, world_size
 from fastssl.heads import projection_head
 from fastssl.methods.info_nce import check_eqco, info_nce, mutual_information_bound, negative_columns
 from fastssl.methods.method import Method, RunFacts, exactly, full_precision
-from fastssl.methods.student_teacher import feature_std
 from pipelines.batch import Batch
 from pipelines.errors import UserError
 from pipelines.keys import stable_id
@@ -49,7 +50,9 @@ class Simclr(Method):
     """Loss: the mean of InfoNCE over all 2N views, each a query whose key is its image's other view.
 
     The mean is the paper's; its authors' code sums the means over the two views, twice as much. Both views
-    go through the network together, as in their code, so that they share batch-norm statistics.
+    go through the network together, as in their code, so that they share batch-norm statistics: the two of an
+    image one after the other, so that norms in groups of images find both of them in one group. Of several
+    processes each asks its own images' queries, among the views of all.
     """
 
     def __init__(self, config: SimclrConfig, backbone: BackboneConfig, run: RunFacts) -> None:
@@ -64,29 +67,34 @@ class Simclr(Method):
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the batch's views; see ``Method.forward``."""
         views = exactly(batch, self.config.num_views, "simclr")
-        num_negatives = self._num_negatives(len(batch))
-        embeddings = functional.normalize(self.student(torch.cat(views)).float(), dim=1)
+        images, first = len(batch) * world_size(), first_row(len(batch))
+        num_negatives = self._num_negatives(images)
+        outputs = functional.normalize(self.student(_interleaved(views)).float(), dim=1)
+        embeddings = outputs.unflatten(0, (len(batch), self.config.num_views))
+        own, keys = (_view_by_view(rows) for rows in (embeddings, gather_with_gradient(embeddings)))
         columns = negative_columns(
-            (self._seed, step, _NEGATIVES),
+            (self._seed, batch.step, _NEGATIVES),
             views=self.config.num_views,
-            images=len(batch),
+            images=images,
             count=num_negatives,
-            device=embeddings.device,
+            own=range(first, first + len(batch)),
+            device=own.device,
         )
-        with full_precision(embeddings):
-            queries = embeddings / self.config.temperature
-            positive = (queries * embeddings.roll(len(batch), 0)).sum(1)
-            negatives = (queries @ embeddings.T).gather(1, columns)
-            loss = info_nce(positive, negatives, self.config.eqco_alpha).mean()
+        with full_precision(own):
+            vectors = own.view_as(own)  # the embeddings as queries, apart from the keys that they are too
+            queries = vectors / self.config.temperature
+            positive = (queries * own.roll(len(batch), 0)).sum(1)
+            negatives = (queries @ keys.T).gather(1, columns)
+            losses = info_nce(positive, negatives, self.config.eqco_alpha)
+            loss = losses.mean()
         with torch.no_grad():
             metrics = {
                 "loss": loss.detach(),
                 "mi_bound": mutual_information_bound(loss, num_negatives, self.config.eqco_alpha),
                 "positive_similarity": positive.mean() * self.config.temperature,
                 "accuracy": (positive > negatives.amax(1)).float().mean(),
-                "feature_std": feature_std(embeddings),
             }
-        return loss, metrics
+        return loss, metrics | embedding_diagnostics(own[: len(batch)], own[len(batch) :], losses, [vectors])
 
     def _num_negatives(self, images: int) -> int:
         others, wanted = 2 * images - 2, self.config.num_negatives
@@ -96,3 +104,14 @@ class Simclr(Method):
                 "lower num_negatives, or raise the batch or lower the accumulation steps"
             )
         return others if wanted is None else wanted
+
+
+def _interleaved(views: tuple[Tensor, ...]) -> Tensor:
+    """Views [B, 3, S, S] as one tensor, channels-last: all of the first image, then of the second, ..."""
+    pixels = torch.stack([view.permute(0, 2, 3, 1) for view in views], 1)
+    return pixels.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def _view_by_view(embeddings: Tensor) -> Tensor:
+    """[N, V, D] to [V N, D], all images' first views first."""
+    return embeddings.transpose(0, 1).flatten(0, 1)

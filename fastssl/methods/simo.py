@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastssl.backbones import BackboneConfig, build_backbone
+from fastssl.diagnostics.embeddings import embedding_diagnostics
+from fastssl.distributed import first_row, gather, world_size
 from fastssl.heads import projection_head
 from fastssl.methods.info_nce import check_eqco, info_nce, mutual_information_bound, negative_columns
 from fastssl.methods.method import Method, RunFacts, exactly, full_precision
-from fastssl.methods.student_teacher import feature_std
+from fastssl.shuffling import forward_shuffled
 from fastssl.teacher import make_teacher, update_teacher
 from pipelines.batch import Batch
 from pipelines.errors import UserError
@@ -40,6 +42,7 @@ class SimoConfig:
     num_negatives: int = 256  # K, drawn for each query; the whole batch N stands for its N - 1 others
     eqco_alpha: float | None = 256  # the number of negatives that K stand for; None: K, the usual loss
     teacher_momentum: float = 0.999  # beta, weight of the old teacher in its update
+    shuffling_bn: bool = False  # the teacher sees images in another order, for norms in groups (table 4)
 
     def __post_init__(self) -> None:
         if min(self.hidden_dim, self.out_dim) < 1:
@@ -53,13 +56,15 @@ class Simo(Method):
     """Loss: the mean of InfoNCE over the student's first views; keys are the teacher's second views.
 
     Each query draws its own negatives, where the authors' code draws one set of offsets for all queries: by
-    the paper's remark 2, sharing makes little difference.
+    the paper's remark 2, sharing makes little difference. Of several processes each asks its own images'
+    queries, among the keys of all.
     """
 
     def __init__(self, config: SimoConfig, backbone: BackboneConfig, run: RunFacts) -> None:
         super().__init__()
         self.config = config
         self._seed = run.seed
+        self._shuffling_seed = stable_id(f"simo/shuffling/{run.seed}")
         self._num_negatives(run.batch_size)  # refused now and not at the first step
         encoder = build_backbone(backbone)
         projector = projection_head(encoder.feature_dim, config.hidden_dim, config.out_dim)
@@ -69,34 +74,43 @@ class Simo(Method):
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the batch's images; see ``Method.forward``."""
         first, second = exactly(batch, self.config.num_views, "simo")
-        num_negatives = self._num_negatives(len(batch))
+        images, own = len(batch) * world_size(), first_row(len(batch))
+        num_negatives = self._num_negatives(images)
         queries = functional.normalize(self.student(first).float(), dim=1)
-        with torch.no_grad():
-            keys = functional.normalize(self.teacher(second).float(), dim=1)
+        keys = self._keys(second, batch.step)
         columns = negative_columns(
-            (self._seed, step, _NEGATIVES),
+            (self._seed, batch.step, _NEGATIVES),
             views=1,
-            images=len(batch),
+            images=images,
             count=num_negatives,
+            own=range(own, own + len(batch)),
             device=queries.device,
         )
         with full_precision(queries):
-            similarities = queries @ keys.T / self.config.temperature
-            positive, negatives = similarities.diagonal(), similarities.gather(1, columns)
-            loss = info_nce(positive, negatives, self.config.eqco_alpha).mean()
+            similarities = queries @ gather(keys).T / self.config.temperature
+            positive, negatives = similarities.diagonal(own), similarities.gather(1, columns)
+            losses = info_nce(positive, negatives, self.config.eqco_alpha)
+            loss = losses.mean()
         with torch.no_grad():
             metrics = {
                 "loss": loss.detach(),
                 "mi_bound": mutual_information_bound(loss, num_negatives, self.config.eqco_alpha),
                 "positive_similarity": positive.mean() * self.config.temperature,
                 "accuracy": (positive > negatives.amax(1)).float().mean(),
-                "feature_std": feature_std(queries),
             }
-        return loss, metrics
+        return loss, metrics | embedding_diagnostics(queries, keys, losses, [queries])
 
     def after_step(self, step: int) -> None:
         """Move the teacher towards the student; with beta 0 it becomes the student."""
         update_teacher(self.teacher, self.student, self.config.teacher_momentum)
+
+    @torch.no_grad()
+    def _keys(self, view: Tensor, loader_step: int) -> Tensor:
+        if self.config.shuffling_bn:
+            outputs = forward_shuffled(self.teacher, view, (self._shuffling_seed, loader_step))
+        else:
+            outputs = self.teacher(view)
+        return functional.normalize(outputs.float(), dim=1)
 
     def _num_negatives(self, images: int) -> int:
         wanted = self.config.num_negatives

@@ -124,5 +124,7 @@ def test_bad_batches_and_values_are_refused() -> None:
         BYOLConfig(teacher_momentum=-0.1)
     with pytest.raises(UserError, match="uniformity_weight"):
         BYOLConfig(uniformity_weight=-1)
-    with pytest.raises(UserError, match="batch or layer"):
-        BYOLConfig(head_norm="none")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="batch, layer or none"):
+        BYOLConfig(head_norm="group")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="hidden_dim"):
+        BYOLConfig(hidden_dim=0)

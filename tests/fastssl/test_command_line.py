@@ -25,7 +25,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         name = f"{path}{field.name}"
         if dataclasses.is_dataclass(inner):
             yield from leaves(inner, f"{name}.")
-        elif isinstance(inner, tuple) and dataclasses.is_dataclass(inner[0]):
+        elif isinstance(inner, tuple) and inner and dataclasses.is_dataclass(inner[0]):
             for i, part in enumerate(inner):
                 yield from leaves(part, f"{name}.{i}.")
         else:
@@ -36,13 +36,17 @@ def all_leaves(config: Config) -> dict[str, Any]:
     return {**dict(leaves(config.experiment)), **dict(leaves(config.machine))}
 
 
+# One recipe for each set of options: the others differ in defaults alone. One that takes its rate in steps.
+SHAPES = ["moco-v1-imagenet", *{tuple(option_names(RECIPES[name]())): name for name in RECIPES}.values()]
+
 # Values that fit beside every recipe's other values; what is not listed is nudged by its type.
 SPECIAL: dict[str, list[str]] = {
     "--accumulation-steps": ["2"],
     "--batch-size": ["48"],
     "--precision": ["fp32"],
     "--class-share": ["0.7"],
-    "--taxonomy": ["artifact"],
+    "--taxonomy": ["depth-2"],
+    "--batch-norm-group": ["8"],
     "--order": ["blocks"],
     "--device": ["cpu"],
     "--pipeline": ["resident"],
@@ -50,23 +54,27 @@ SPECIAL: dict[str, list[str]] = {
     "--max-bad-images": ["77"],
     "--center-fraction": ["0.9"],
     "--backbone.name": ["resnet101"],
+    "--method.hidden-dim": ["77"],
     "--method.queue-size": ["70000"],
     "--method.enqueue": ["all"],
     "--method.eqco-alpha": ["300"],
     "--method.num-negatives": ["15"],
     "--optimizer.base-lr": ["0.7"],
     "--optimizer.momentum": ["0.8"],
+    "--optimizer.schedule": ["steps"],
+    "--optimizer.drops": ["0.3", "0.9"],
     "--data": ["elsewhere"],
     "--out": ["there"],
 }
-# one value fits today; the two num-views only change together
-ONE_CHOICE = ("--method.kind", "--optimizer.schedule", "--views.0.num-views", "--method.num-views")
+# one value fits today; the numbers of views only change together
+ONE_CHOICE = ("--method.kind", "--views.0.num-views", "--views.1.num-views", "--method.num-views")
 CHOICES = {
     "crop": ("random_resized", "center"),
     "stem": ("imagenet", "cifar"),
     "color-space": ("rgb", "lab"),
     "name": ("sgd", "lars"),
     "head-norm": ("batch", "layer"),
+    "predictor": ("student", "both"),
     "centroid": ("leave_one_out", "centroids"),
 }
 
@@ -85,7 +93,7 @@ def another_value(option: str, value: Any) -> list[str]:
     return [f"{value / 2 + 0.01:.4f}"]  # stays within [0, 1] where that matters
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SHAPES)
 def test_every_field_has_an_option_that_overrides_it(name: str) -> None:
     base = all_leaves(RECIPES[name]())
     assert len(base) > 50
@@ -101,12 +109,10 @@ def test_every_field_has_an_option_that_overrides_it(name: str) -> None:
         elif option not in ONE_CHOICE:
             given = another_value(option, value)
             words += [option, *given]
-            kinds = [type(part) for part in value] if isinstance(value, tuple) else [type(value)]
-            new = tuple(
-                (int if kind is type(None) else kind)(word) for kind, word in zip(kinds, given, strict=True)
-            )
+            kind = float if isinstance(value, tuple) else int if value is None else type(value)
+            new = tuple(kind(word) for word in given)
             expected[option] = new if isinstance(value, tuple) else new[0]
-            assert expected[option] != value, option
+            assert expected[option] != value or given == ["steps"], option
     assert all_leaves(parse(words)) == expected
 
 
@@ -131,7 +137,7 @@ def help_text(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SHAPES)
 def test_help_shows_an_option_for_each_field(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = set(re.findall(r"--[\w.-]+", help_text([name, "--help"], capsys)))
     fields = set(all_leaves(RECIPES[name]()))
@@ -144,7 +150,7 @@ def test_help_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
     text = help_text(["--help"], capsys)
     assert max(map(len, text.splitlines())) <= 120
     assert "quickstart" in text
-    assert all(name in text for name in RECIPES)
+    assert "--list shows the recipes" in " ".join(text.split())
     assert "Length of the run" in text
     assert "(default: scenes)" in text
 
@@ -201,10 +207,10 @@ def test_a_recipe_after_options_is_told_its_place() -> None:
         parse(["--epochs", "3", "byol-cifar10"])
 
 
-def test_an_unknown_recipe_lists_them_all() -> None:
+def test_an_unknown_recipe_is_told_the_list() -> None:
     with pytest.raises(UserError) as refusal:
         parse(["byol-cifar"])
-    assert all(name in str(refusal.value) for name in RECIPES)
+    assert "--list" in str(refusal.value)
     assert "did you mean byol-cifar10?" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -252,3 +258,59 @@ def test_a_config_that_cannot_be_read(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(UserError, match=re.escape(str(tmp_path / name))):
         parse([str(tmp_path / name)])
+
+
+def listed(capsys: pytest.CaptureFixture[str], words: list[str]) -> list[str]:
+    with pytest.raises(SystemExit) as ended:
+        parse(words)
+    assert ended.value.code == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("words", [["--list"], ["byol-imagenet", "--list"]])
+def test_the_list_is_plain_lines_in_a_pipe(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    lines = listed(capsys, words)
+    assert lines[0].split() == ["recipe", "method", "backbone", "data", "epochs", "%", "place"]
+    shown = {line.split()[0]: line for line in lines[1:] if line}
+    assert set(RECIPES) <= set(shown)
+    place = lines[0].index("place")
+    for name, method, backbone, data, epochs, number, row in [
+        ("moco-v2-plus-imagenet", "moco", "resnet50", "imagenet", "200", "72.0", "table 2, MoCo v2+, SGD"),
+        ("supervised-depth-1-imagenet", "supervised", "resnet50", "imagenet", "100", "0.7", ""),
+        ("msbreg-imagenet100", "msbreg", "resnet18", "imagenet100", "300", "81.6", "table 5, K 8"),
+        ("quickstart", "moco", "resnet9 0.25x", "scenes", "7", "", ""),
+    ]:
+        words = [name, method, *backbone.split(), data, epochs, *number.split()]
+        assert shown[name][:place].split() == words
+        assert shown[name][place:].startswith(row)
+    papers = [line for line in lines if "(2022): linear top-1" in line]
+    assert len(papers) == 1
+    assert all(line == line.rstrip() and "\x1b" not in line for line in lines)
+
+
+@pytest.mark.parametrize("columns", [72, 80, 100, 120, 200])
+def test_the_list_fits_the_terminal(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = listed(capsys, ["--list"])
+    assert max(map(len, lines)) <= columns
+    starts = [line.split()[0] for line in lines if line and not line.startswith(" ")]
+    assert set(RECIPES) <= set(starts)
+    place = next(i for i, line in enumerate(lines) if line.split()[:1] == ["byol-stl10"])
+    row = " ".join(" ".join(lines[place : place + 4]).split())
+    assert row.startswith("byol-stl10 byol resnet18 stl10 320 89.5 table 4, BYOL, BN ")
+
+
+def test_steps_become_a_cosine_without_drops() -> None:
+    words = ["moco-v1-imagenet", "--optimizer.schedule", "cosine"]
+    assert parse([*words, "--optimizer.drops"]).experiment.optimizer.drops == ()
+    with pytest.raises(UserError, match="drops belong to schedule steps, not to cosine"):
+        parse(words)
+
+
+def test_a_part_without_a_hidden_layer_can_be_asked_for() -> None:
+    assert parse(["moco-v1-imagenet"]).experiment.method.hidden_dim is None  # type: ignore[union-attr]
+    config = parse(["moco-v2-imagenet", "--method.hidden-dim", "None"])
+    assert config.experiment.method.hidden_dim is None  # type: ignore[union-attr]

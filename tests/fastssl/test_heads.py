@@ -5,6 +5,15 @@ import torch
 from fastssl.heads import mlp
 
 
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_without_a_hidden_layer_it_is_linear(norm: str) -> None:
+    torch.manual_seed(0)
+    head = mlp(6, None, 4, norm).double()  # type: ignore[arg-type]
+    x = torch.randn(7, 6, dtype=torch.float64)
+    weight, bias = (p.detach().numpy() for p in head.parameters())
+    np.testing.assert_allclose(head(x).detach().numpy(), x.numpy() @ weight.T + bias, rtol=1e-12)
+
+
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 def test_mlp_is_linear_norm_relu_linear(norm: str) -> None:
     torch.manual_seed(0)

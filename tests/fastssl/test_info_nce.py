@@ -152,7 +152,8 @@ def test_mutual_information_bound_is_log_1_plus_k_e_m_over_tau_less_the_loss() -
 def test_negatives_are_distinct_keys_of_other_images(views: int, images: int, count: int) -> None:
     seen = set()
     for step in range(30):
-        columns = negative_columns((0, step, 5), views=views, images=images, count=count, device=CPU)
+        keys, own = (0, step, 5), range(images)
+        columns = negative_columns(keys, views=views, images=images, count=count, own=own, device=CPU)
         assert columns.shape == (views * images, count)
         assert columns.dtype == torch.int64
         for query, row in enumerate(columns.tolist()):
@@ -164,7 +165,7 @@ def test_negatives_are_distinct_keys_of_other_images(views: int, images: int, co
 
 def test_negatives_depend_on_their_keys_alone() -> None:
     def columns(*keys: int) -> list[list[int]]:
-        drawn = negative_columns(keys, views=2, images=9, count=4, device=CPU)
+        drawn = negative_columns(keys, views=2, images=9, count=4, own=range(9), device=CPU)
         return drawn.tolist()
 
     first = columns(1, 2, 3)
@@ -175,6 +176,17 @@ def test_negatives_depend_on_their_keys_alone() -> None:
     together = draw_subsets(np.array([1, 2]), np.arange(10), 40, 5)
     alone = draw_subsets(np.array([1, 2]), np.array([7]), 40, 5)
     np.testing.assert_array_equal(together[7], alone[0])
+
+
+@pytest.mark.parametrize("count", [3, 22])
+def test_negatives_of_a_share_of_the_images_are_those_of_the_whole(count: int) -> None:
+    def columns(own: range) -> Tensor:
+        return negative_columns((4, 5), views=2, images=12, count=count, own=own, device=CPU)
+
+    whole = columns(range(12)).view(2, 12, count)
+    for share in (range(0, 4), range(4, 12), range(11, 12)):
+        expected = whole[:, share.start : share.stop].flatten(0, 1)
+        assert torch.equal(columns(share), expected)
 
 
 def test_every_subset_is_equally_likely() -> None:

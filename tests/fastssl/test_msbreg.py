@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from batches import NUM_CLASSES, TINY, make_batch, tiny_method
+from figures_by_hand import embedding_figures_by_hand
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -101,7 +102,8 @@ def test_loss_is_the_stated_sum(num_views: int, form: str) -> None:
         assert metrics["centroid_loss"].item() == pytest.approx(centroid, rel=1e-5)
         assert metrics["singular_value_loss"].item() == pytest.approx(singular_value, rel=1e-4)
         assert metrics["brownian_loss"].item() == pytest.approx(brownian, abs=1e-6)
-        assert metrics["feature_std"].item() == pytest.approx(q[0].std(0).mean() * 4, abs=1e-5)
+        for name, value in embedding_figures_by_hand(q[0], k[1]).items():
+            assert metrics[name].item() == pytest.approx(value, rel=1e-4), name
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

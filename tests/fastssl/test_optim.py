@@ -69,6 +69,12 @@ def test_sgd_is_the_textbook_loop(nesterov: bool, exclude: bool) -> None:
     [
         {"name": "adam"},
         {"schedule": "step"},
+        {"schedule": "steps"},
+        {"drops": (0.5,)},
+        {"schedule": "steps", "drops": (0.8, 0.6)},
+        {"schedule": "steps", "drops": (0.5, 0.5)},
+        {"schedule": "steps", "drops": (0.0, 0.5)},
+        {"schedule": "steps", "drops": (30.0, 60.0)},
         {"base_lr": 0.0},
         {"base_lr": float("nan")},
         {"momentum": 1.0},

@@ -1,6 +1,6 @@
-import inspect
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fastssl import augmentations
+from fastssl.batch_norm import group_batch_norms
 from fastssl.config import Experiment
 from fastssl.methods import (
     BYOLConfig,
@@ -19,17 +20,40 @@ from fastssl.methods import (
     build_method,
 )
 from fastssl.optim import build_optimizer
-from fastssl.recipes import RECIPES, find_recipe
+from fastssl.recipes import RECIPES, documentation, find_recipe
 from fastssl.schedules import learning_rate
 from pipelines.batch import Batch
 from pipelines.errors import UserError
 from pipelines.views import ViewSpec, evaluation_spec
 
 METHOD_NAMES = {
-    **{"moco": "moco-v2-plus", "byol": "byol", "supervised": "supervised", "msbreg": "(msbreg|byol)"},
-    **{"simo": r"simo-k\d+-a\d+", "simclr": "simclr(-eqco)?"},
+    **{"moco": r"(s-)?moco-v[12](-plus)?", "byol": "byol", "supervised": "supervised"},
+    **{"msbreg": "(msbreg|byol)", "simo": "simo", "simclr": "simclr"},
 }
-VARIANTS = "(-[248]-views|-uniformity|(-layer-norm)?(-brownian)?)"
+# each part of a name after the method's, and what it says of the experiment
+VARIANTS: dict[str, Callable[..., bool]] = {
+    r"k(\d+)": lambda e, k: int(k) in (vars(e.method).get("queue_size"), vars(e.method).get("num_negatives")),
+    r"a(\d+)": lambda e, alpha: e.method.eqco_alpha == int(alpha),
+    r"eqco": lambda e: e.method.eqco_alpha is not None,
+    r"sync-bn": lambda e: e.batch_norm_group is None and e.method.head_norm == "batch",
+    r"shuffling-bn": lambda e: e.batch_norm_group == 32 and e.method.shuffling_bn,
+    r"predictor": lambda e: e.method.predictor == "student",
+    r"momentum-ascending": lambda e: e.method.teacher_momentum_ascending,
+    r"complex-augmentation": lambda e: e.views[0].spec == augmentations.BYOL_SYMMETRIC,
+    r"beta-0": lambda e: e.method.teacher_momentum == 0,
+    r"asymmetric": lambda e: len(e.views) == 2,
+    r"sgd": lambda e: e.optimizer.name == "sgd",
+    r"lars": lambda e: e.optimizer.name == "lars",
+    r"(\d)-views": lambda e, views: e.method.num_views == int(views),
+    r"uniformity": lambda e: e.method.uniformity_weight > 0,
+    r"layer-norm": lambda e: e.method.head_norm == "layer",
+    r"brownian": lambda e: e.method.lambda_b > 0,
+    r"artifact": lambda e: e.taxonomy == "artifact",
+    r"(depth-\d+)": lambda e, taxonomy: e.taxonomy == taxonomy,
+    r"(resnet\d+)": lambda e, backbone: e.backbone.name == backbone,
+    r"(\d)x": lambda e, width: e.backbone.width == int(width),
+    r"(\d+)-epochs": lambda e, epochs: e.epochs == int(epochs),
+}
 STEPS_PER_EPOCH = 3
 
 # What the papers say, each number typed in from there; "lr" is the rate after the warm-up at that batch.
@@ -39,6 +63,35 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         **{"batch": 1024, "epochs": 200, "lr": 0.12, "decay": 1e-4, "warmup": 10, "number": 0.720},
         **{"optimizer": "sgd", "exclude": False, "queue_size": 65536, "temperature": 0.2},
         **{"hidden_dim": 4096, "out_dim": 256, "teacher_momentum": 0.99},
+    },
+    "moco-v1-imagenet": {
+        # He et al. 2020, section 3.3; Zhu et al. 2020, section 1
+        **{"batch": 256, "epochs": 200, "lr": 0.03, "decay": 1e-4, "warmup": 0, "number": 0.606},
+        **{"optimizer": "sgd", "exclude": False, "queue_size": 65536, "temperature": 0.07},
+        **{"hidden_dim": None, "out_dim": 128, "teacher_momentum": 0.999, "shuffling_bn": True},
+        **{"teacher_momentum_ascending": False, "predictor": "none", "symmetric_loss": False},
+    },
+    "byol-sgd-imagenet": {
+        # Huang et al. 2022, section 3.2 and table 2 (SGD): MoCo v2+'s
+        **{"batch": 1024, "epochs": 200, "lr": 0.12, "decay": 1e-4, "warmup": 10, "number": 0.721},
+        **{"optimizer": "sgd", "exclude": False, "hidden_dim": 4096, "out_dim": 256},
+        **{"teacher_momentum": 0.99},
+    },
+    "byol-asymmetric-imagenet": {
+        # Grill et al. 2020, appendix J
+        **{"batch": 4096, "epochs": 300, "lr": 4.8, "decay": 1e-6, "warmup": 10, "number": 0.725},
+        **{"optimizer": "lars", "exclude": True, "hidden_dim": 4096, "out_dim": 256},
+        **{"teacher_momentum": 0.99},
+    },
+    "byol-asymmetric-1000-epochs-imagenet": {
+        **{"batch": 4096, "epochs": 1000, "lr": 3.2, "decay": 1.5e-6, "warmup": 10, "number": 0.743},
+        **{"optimizer": "lars", "exclude": True, "hidden_dim": 4096, "out_dim": 256},
+        **{"teacher_momentum": 0.996},
+    },
+    "supervised-imagenet": {
+        # Goyal et al. 2017, section 5.1; Huang et al. 2022, table 6
+        **{"batch": 256, "epochs": 100, "lr": 0.1, "decay": 1e-4, "warmup": 10, "number": 0.771},
+        **{"optimizer": "sgd", "exclude": False},
     },
     "byol-imagenet": {
         # Grill et al. 2020, appendix J; Huang et al. 2022, table 2 (LARS)
@@ -83,9 +136,17 @@ def test_names_are_method_and_data(name: str) -> None:
     config = RECIPES[name]()
     assert config.recipe == name
     assert find_recipe(name) == config
-    if name != "quickstart":
-        method = METHOD_NAMES[config.experiment.method.kind]
-        assert re.fullmatch(rf"{method}{VARIANTS}-{config.machine.data}(-cpu)?", name)
+    if name == "quickstart":
+        return
+    method = METHOD_NAMES[config.experiment.method.kind]
+    found = re.fullmatch(rf"({method})(-.*)?-{config.machine.data}(-cpu)?", name)
+    assert found
+    variants = name.removeprefix(found[1]).partition(f"-{config.machine.data}")[0]
+    pattern = "|".join(VARIANTS)
+    assert re.fullmatch(f"(-({pattern}))*", variants)
+    for variant, says in VARIANTS.items():  # a name does not lie
+        for match in re.finditer(f"-{variant}(?=-|$)", variants):
+            assert says(config.experiment, *match.groups()), variant
 
 
 def test_quickstart_runs_on_the_built_in_data() -> None:
@@ -145,9 +206,15 @@ def test_augmentations_are_the_published_ones() -> None:
     assert (supervised.crop, supervised.padding, supervised.flip_p) == ("padded", 4, 0.5)
     assert colors(supervised) == (0, 0, 0, 0, 0, 0)
     used = {name: RECIPES[name]().experiment.views[0].spec for name in PUBLISHED}
+    imagenet = augmentations.SUPERVISED
     assert used == {
+        "moco-v1-imagenet": augmentations.MOCO_V1,
         "moco-v2-plus-imagenet": moco,
         "byol-imagenet": byol,
+        "byol-sgd-imagenet": byol,
+        "byol-asymmetric-imagenet": augmentations.BYOL_FIRST,
+        "byol-asymmetric-1000-epochs-imagenet": augmentations.BYOL_FIRST,
+        "supervised-imagenet": imagenet,
         "moco-v2-plus-cifar10": cifar,
         "byol-cifar10": cifar,
         "supervised-cifar10": supervised,
@@ -156,17 +223,41 @@ def test_augmentations_are_the_published_ones() -> None:
         "simo-k256-a65536-imagenet": moco,
         "simclr-imagenet": augmentations.SIMCLR,
     }
+    assert (imagenet.size, imagenet.crop, imagenet.scale, imagenet.flip_p) == (
+        *(224, "random_resized"),
+        *((0.08, 1), 0.5),
+    )
+    assert (colors(imagenet), imagenet.blur_p, imagenet.solarize_p) == ((0,) * 6, 0, 0)
     simclr = augmentations.SIMCLR
     assert colors(simclr) == (0.8, 0.8, 0.8, 0.8, 0.2, 0.2)
     assert (simclr.scale, simclr.blur_p, simclr.blur_sigma) == ((0.08, 1), 0.5, (0.1, 2.0))
     assert (simclr.solarize_p, simclr.flip_p, simclr.size) == (0, 0.5, 224)
 
 
+def test_asymmetric_augmentation_is_byols() -> None:
+    # Grill et al. 2020, table 6: columns T and T'
+    for name in ("byol-asymmetric-imagenet", "byol-asymmetric-1000-epochs-imagenet"):
+        groups = RECIPES[name]().experiment.views
+        first, second = (group.spec for group in groups)
+        assert [group.num_views for group in groups] == [1, 1]
+        assert (first.blur_p, first.solarize_p) == (1.0, 0.0)
+        assert (second.blur_p, second.solarize_p) == (0.1, 0.2)
+        for spec in (first, second):
+            assert (*colors(spec), spec.scale, spec.flip_p) == (0.8, 0.4, 0.4, 0.2, 0.1, 0.2, (0.08, 1), 0.5)
+
+
+def test_moco_v1_augmentation() -> None:
+    # its authors' code: RandomResizedCrop(scale .2 to 1), grey p .2, ColorJitter(.4, .4, .4, .4) always, flip
+    spec = augmentations.MOCO_V1
+    assert colors(spec) == (1, 0.4, 0.4, 0.4, 0.4, 0.2)
+    assert (spec.scale, spec.blur_p, spec.solarize_p, spec.flip_p) == ((0.2, 1), 0, 0, 0.5)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_docstrings_say_what_the_configs_hold(name: str) -> None:
     config = RECIPES[name]()
     experiment, optimizer = config.experiment, config.experiment.optimizer
-    text = " ".join((inspect.getdoc(RECIPES[name]) or "").split())
+    text = " ".join(documentation(name).split())
     assert "Result: " in text
     for batch in re.findall(r"batch (\d+)", text):
         assert int(batch) == experiment.batch_size
@@ -190,7 +281,8 @@ def test_docstrings_say_what_the_configs_hold(name: str) -> None:
 
 def small_method(method: MethodConfig) -> MethodConfig:
     if isinstance(method, MoCoConfig):
-        return replace(method, queue_size=64, hidden_dim=32, out_dim=16)
+        hidden_dim = None if method.hidden_dim is None else 32
+        return replace(method, queue_size=min(64, method.queue_size), hidden_dim=hidden_dim, out_dim=16)
     if isinstance(method, SimoConfig | SimclrConfig):
         return replace(method, num_negatives=2, hidden_dim=32, out_dim=16)
     return (
@@ -201,12 +293,25 @@ def small_method(method: MethodConfig) -> MethodConfig:
 
 
 def reduced(experiment: Experiment) -> Experiment:
-    """The same run with a narrow encoder, 32-pixel views and four images a step."""
-    groups = tuple(replace(group, spec=replace(group.spec, size=32)) for group in experiment.views)
-    backbone = replace(experiment.backbone, width=0.0625)
+    """The same run with a narrow encoder, 32-pixel views, four images a step and few epochs."""
     return replace(
-        experiment, batch_size=4, views=groups, backbone=backbone, method=small_method(experiment.method)
+        experiment,
+        epochs=20,
+        batch_size=4,
+        batch_norm_group=2 if experiment.batch_norm_group else None,
+        taxonomy="classes",
+        views=tuple(replace(group, spec=replace(group.spec, size=32)) for group in experiment.views),
+        backbone=replace(experiment.backbone, width=0.0625),
+        method=small_method(experiment.method),
     )
+
+
+def distinct() -> dict[str, Experiment]:
+    """The reduced runs by the name of the first recipe that has them: many recipes differ in sizes alone."""
+    runs: dict[Experiment, str] = {}
+    for name, recipe in RECIPES.items():
+        runs.setdefault(reduced(recipe().experiment), name)
+    return {name: experiment for experiment, name in runs.items()}
 
 
 def noise(experiment: Experiment, step: int) -> Batch:
@@ -225,9 +330,8 @@ def noise(experiment: Experiment, step: int) -> Batch:
     )
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_takes_two_steps(name: str) -> None:
-    experiment = reduced(RECIPES[name]().experiment)
+@pytest.mark.parametrize("experiment", distinct().values(), ids=distinct())
+def test_every_recipe_takes_two_steps(experiment: Experiment) -> None:
     total_steps = 20 * STEPS_PER_EPOCH
     method = build_method(
         experiment.method,
@@ -237,6 +341,8 @@ def test_every_recipe_takes_two_steps(name: str) -> None:
         num_classes=10,
         batch_size=experiment.batch_size,
     ).train()
+    if experiment.batch_norm_group:
+        group_batch_norms(method, experiment.batch_norm_group, experiment.batch_size)
     optimizer = build_optimizer(method, experiment.optimizer)
     before = [weight.detach().clone() for weight in method.encoder.parameters()]
     for step in (1, 2):  # at step 0 the rate of a warm-up is 0

@@ -47,6 +47,19 @@ def test_part_epochs_of_warm_up() -> None:
     assert learning_rate(2, config, 256, 10, 100) == pytest.approx(0.1 * 2 / 5)
 
 
+def test_steps_divide_by_ten_at_each_drop() -> None:
+    # MoCo v1: 0.03, a tenth from epoch 120 and a hundredth from epoch 160 of 200; 5 steps an epoch
+    config = OptimizerConfig(base_lr=0.03, warmup_epochs=0, schedule="steps", drops=(0.6, 0.8))
+    rates = [learning_rate(step, config, 256, 5, 1000) for step in range(1000)]
+    assert rates == pytest.approx([0.03] * 600 + [0.003] * 200 + [0.0003] * 200)
+
+
+def test_steps_after_a_warm_up() -> None:
+    config = OptimizerConfig(base_lr=0.1, warmup_epochs=2, schedule="steps", drops=(0.5,))
+    rates = [learning_rate(step, config, 512, 2, 10) for step in range(10)]
+    assert rates == pytest.approx([0, 0.05, 0.1, 0.15, 0.2, 0.02, 0.02, 0.02, 0.02, 0.02])
+
+
 @pytest.mark.parametrize(("step", "expected"), [(0, 0.99), (50, 0.995), (100, 1.0)])
 def test_ascending_teacher_momentum(step: int, expected: float) -> None:
     assert teacher_momentum(step, total_steps=100, base=0.99, ascending=True) == pytest.approx(

@@ -1,11 +1,13 @@
 import copy
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from batches import TINY, make_batch
+from figures_by_hand import embedding_figures_by_hand, query_gradient_norm
 from torch import Tensor, nn
 
 from fastssl.heads import projection_head
@@ -51,7 +53,12 @@ def negatives_of(config: SimclrConfig, images: int, seed: int, step: int) -> lis
         return [[j for j in range(2 * images) if j % images != i % images] for i in range(2 * images)]
     keys = (seed, step, stable_id("simclr/negatives"))
     drawn = negative_columns(
-        keys, views=2, images=images, count=config.num_negatives, device=torch.device("cpu")
+        keys,
+        views=2,
+        images=images,
+        count=config.num_negatives,
+        own=range(images),
+        device=torch.device("cpu"),
     )
     return drawn.tolist()
 
@@ -71,7 +78,9 @@ def test_loss_and_its_gradient_are_the_papers(config: SimclrConfig) -> None:
     (output,) = outputs
     assert output.shape == (16, 16)
     assert output.grad is not None
-    embeddings, negatives = output.detach().double().numpy(), negatives_of(config, 8, 4, step)
+    view_by_view = [*range(0, 16, 2), *range(1, 16, 2)]  # an image's two views leave the head together
+    embeddings, gradient = (rows[view_by_view].double().numpy() for rows in (output.detach(), output.grad))
+    negatives = negatives_of(config, 8, 4, step)
     alpha = config.eqco_alpha
     expected = loss_of(embeddings, negatives, 0.1, alpha)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
@@ -79,7 +88,7 @@ def test_loss_and_its_gradient_are_the_papers(config: SimclrConfig) -> None:
     for _ in range(5):
         direction = rng.normal(size=embeddings.shape)
         above, below = (loss_of(embeddings + h * direction, negatives, 0.1, alpha) for h in (1e-5, -1e-5))
-        slope = (output.grad.double().numpy() * direction).sum()
+        slope = (gradient * direction).sum()
         assert slope == pytest.approx((above - below) / 2e-5, rel=1e-4, abs=1e-5)
 
     z = embeddings / np.sqrt((embeddings**2).sum(1, keepdims=True))
@@ -90,7 +99,14 @@ def test_loss_and_its_gradient_are_the_papers(config: SimclrConfig) -> None:
     assert metrics["mi_bound"].item() == pytest.approx(bound, abs=1e-4)
     assert metrics["positive_similarity"].item() == pytest.approx(positives.mean(), abs=1e-5)
     assert metrics["accuracy"].item() == pytest.approx((positives > rivals).mean(), abs=1e-6)
-    assert metrics["feature_std"].item() == pytest.approx(z.std(0).mean() * 4, abs=1e-5)
+    for name, value in embedding_figures_by_hand(z[:8], z[8:]).items():
+        assert metrics[name].item() == pytest.approx(value, rel=1e-4), name
+    norms = [
+        query_gradient_norm(z[i], z[(i + 8) % 16], z[others], 0.1, alpha or len(others))
+        for i, others in enumerate(negatives)
+    ]
+    assert metrics["query_gradient_mean"].item() == pytest.approx(np.mean(norms), rel=1e-4)
+    assert metrics["query_gradient_variance"].item() == pytest.approx(np.var(norms), rel=1e-3, abs=1e-5)
     assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
 
 
@@ -110,6 +126,16 @@ def test_views_share_their_batch_norm_statistics() -> None:
     method(batch, 0)
     assert norm.num_batches_tracked == 1
     torch.testing.assert_close(norm.running_mean, 0.1 * hidden.mean(0), rtol=1e-4, atol=1e-6)
+
+
+def test_an_images_views_go_through_the_network_one_after_the_other() -> None:
+    method, batch, seen = simclr(), make_batch(0), []
+    method.student.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    method(batch, 0)
+    (images,) = seen
+    for view, expected in enumerate(batch.each_view()):
+        assert torch.equal(images[view::2], expected)
+    assert images.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_head_is_a_batch_norm_at_each_linear_layer_without_biases() -> None:
@@ -152,11 +178,12 @@ def test_a_run_goes_on_bit_equally_from_its_state(config: SimclrConfig) -> None:
     assert go(resumed, resumed_optimizer, range(3, 5)) == losses
 
 
-def test_negatives_change_with_the_step_and_the_seed() -> None:
+def test_negatives_change_with_the_loaders_step_and_the_seed() -> None:
+    """The loader counts the parts of a step, so that each draws its own."""
     batch = make_batch(0)
 
-    def loss(seed: int, step: int) -> float:
-        value, _ = simclr(SAMPLED, seed)(batch, step)
+    def loss(seed: int, loader_step: int) -> float:
+        value, _ = simclr(SAMPLED, seed)(replace(batch, step=loader_step), 0)
         return value.item()
 
     assert loss(0, 0) == loss(0, 0)

@@ -1,10 +1,12 @@
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from batches import TINY, make_batch
+from figures_by_hand import embedding_figures_by_hand, query_gradient_norm
 from torch import Tensor, nn
 
 from fastssl.methods.info_nce import negative_columns
@@ -73,7 +75,8 @@ def negatives_of(config: SimoConfig, images: int, seed: int, step: int) -> list[
     if config.num_negatives >= images - 1:
         return [[j for j in range(images) if j != i] for i in range(images)]
     keys, device = (seed, step, stable_id("simo/negatives")), torch.device("cpu")
-    drawn = negative_columns(keys, views=1, images=images, count=config.num_negatives, device=device)
+    count, own = config.num_negatives, range(images)
+    drawn = negative_columns(keys, views=1, images=images, count=count, own=own, device=device)
     return drawn.tolist()
 
 
@@ -118,7 +121,15 @@ def test_loss_and_its_gradient_are_equation_10s(config: SimoConfig) -> None:
     assert metrics["mi_bound"].item() == pytest.approx(bound, abs=1e-4)
     assert metrics["positive_similarity"].item() == pytest.approx(positives.mean(), abs=1e-5)
     assert metrics["accuracy"].item() == pytest.approx((positives > rivals).mean(), abs=1e-6)
-    assert metrics["feature_std"].item() == pytest.approx(unit(embeddings).std(0).mean() * 4, abs=1e-5)
+    q, k = unit(embeddings), unit(keys)
+    for name, value in embedding_figures_by_hand(q, k).items():
+        assert metrics[name].item() == pytest.approx(value, rel=1e-4), name
+    norms = [
+        query_gradient_norm(q[i], k[i], k[others], config.temperature, config.eqco_alpha or len(others))
+        for i, others in enumerate(negatives)
+    ]
+    assert metrics["query_gradient_mean"].item() == pytest.approx(np.mean(norms), rel=1e-4)
+    assert metrics["query_gradient_variance"].item() == pytest.approx(np.var(norms), rel=1e-3, abs=1e-5)
     assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
 
 
@@ -135,6 +146,22 @@ def test_gradients_reach_the_whole_student_and_no_teacher() -> None:
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in method.student.parameters())
     assert all(p.grad is None for p in method.teacher.parameters())
+
+
+def test_shuffling_gives_the_teacher_another_order_and_the_loss_the_old_one() -> None:
+    plain, shuffling = simo(), simo(replace(ALL, shuffling_bn=True))
+    seen: list[Tensor] = []
+    shuffling.teacher.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    orders = []
+    for loader_step in range(3):
+        batch = replace(make_batch(0), step=loader_step)
+        second = batch.each_view()[1]
+        # with norms over the whole batch, the order matters to nothing but rounding
+        assert shuffling(batch, 0)[0].item() == pytest.approx(plain(batch, 0)[0].item(), rel=1e-5)
+        matches = (seen[-1][:, None] == second[None]).flatten(2).all(2)
+        assert (matches.sum(0) == 1).all()
+        orders.append(tuple(matches.int().argmax(1).tolist()))
+    assert len({*orders, tuple(range(8))}) == 4  # each step its own, none as it was
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.999])
@@ -175,11 +202,12 @@ def test_a_run_goes_on_bit_equally_from_its_state(config: SimoConfig) -> None:
         assert torch.equal(value, other), name
 
 
-def test_negatives_change_with_the_step_and_the_seed() -> None:
+def test_negatives_change_with_the_loaders_step_and_the_seed() -> None:
+    """The loader counts the parts of a step, so that each draws its own."""
     batch = make_batch(0)
 
-    def loss(seed: int, step: int) -> float:
-        value, _ = simo(SAMPLED, seed)(batch, step)
+    def loss(seed: int, loader_step: int) -> float:
+        value, _ = simo(SAMPLED, seed)(replace(batch, step=loader_step), 0)
         return value.item()
 
     assert loss(0, 0) == loss(0, 0)

@@ -3,10 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from figures_by_hand import alignment_by_hand, uniformity_by_hand
 from torch import Tensor
 from torch.nn import functional
 
-from fastssl.methods.uniformity import alignment, uniformity
+from fastssl.diagnostics.uniformity import alignment, uniformity
 
 
 def unit_vectors(count: int, dim: int, seed: int = 0) -> Tensor:
@@ -14,21 +15,9 @@ def unit_vectors(count: int, dim: int, seed: int = 0) -> Tensor:
     return functional.normalize(torch.randn(count, dim, generator=generator, dtype=torch.float64), dim=1)
 
 
-def uniformity_by_hand(rows: np.ndarray) -> float:
-    """Wang and Isola, 2020, section 4.1, pair by pair, t = 2."""
-    potentials = [
-        math.exp(-2 * sum((a - b) ** 2 for a, b in zip(rows[i], rows[j], strict=True)))
-        for i in range(len(rows))
-        for j in range(i)
-    ]
-    return math.log(sum(potentials) / len(potentials))
-
-
 def test_alignment_is_the_mean_squared_distance_of_pairs() -> None:
     first, second = unit_vectors(9, 5), unit_vectors(9, 5, seed=1)
-    expected = np.mean(
-        [np.linalg.norm(a - b) ** 2 for a, b in zip(first.numpy(), second.numpy(), strict=True)]
-    )
+    expected = alignment_by_hand(first.numpy(), second.numpy())
     assert alignment(first.float(), second.float()).item() == pytest.approx(expected, rel=1e-6)
     assert alignment(first, first).item() == 0
     assert alignment(first, -first).item() == pytest.approx(4)

@@ -1,4 +1,4 @@
-"""The recipes of MSBReg's supplement: its tables 2 to 5. Collected in ``fastssl.recipes``.
+"""MSBReg and the BYOL that it is compared with, on ImageNet, ImageNet-100 and STL-10: its tables 2 to 5.
 
 Moon, Buracas, Park, Kim, Canny, "An embedding-dynamic approach to self-supervised learning" (2022): section
 1.1 (LARS, batch 512, rate = base x batch/256 x number of views with a base of 0.4 on ImageNet-100, 0.5 on

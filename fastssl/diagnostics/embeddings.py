@@ -1,0 +1,44 @@
+"""The figures that a method logs of its embeddings while it trains: on the device, without waiting for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fastssl.diagnostics.query_gradients import query_gradient_norms
+from fastssl.diagnostics.spread import effective_rank, feature_std
+from fastssl.diagnostics.uniformity import alignment, uniformity
+from fastssl.distributed import gather
+
+
+def embedding_diagnostics(
+    first: Tensor, second: Tensor, losses: Tensor | None = None, queries: Sequence[Tensor] = ()
+) -> dict[str, Tensor]:
+    """Figures of the global micro-batch, the same in every process: detached 0-dim tensors.
+
+    ``alignment`` of the pairs; ``uniformity``, ``feature_std`` and ``effective_rank`` of ``first``; with
+    ``losses``, ``query_gradient_mean`` and ``query_gradient_variance`` (over queries, of |dL/dq|), but for a
+    loss without a graph, as under ``no_grad``.
+
+    Args:
+        first: [B, D], this process's unit vectors of one view; of half precision they are taken to float32.
+        second: [B, D], what they are to meet: the teacher's or the student's of another view, row by row.
+        losses: see ``query_gradient_norms``.
+        queries: see ``query_gradient_norms``.
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        pairs = gather(torch.stack([first, second], 1))
+        one, other = pairs.to(torch.promote_types(pairs.dtype, torch.float32)).unbind(1)
+        figures = {
+            "alignment": alignment(one, other),
+            "uniformity": uniformity(one),
+            "feature_std": feature_std(one),
+            "effective_rank": effective_rank(one),
+        }
+        if losses is not None and losses.requires_grad:
+            norms = gather(query_gradient_norms(losses, queries))
+            figures["query_gradient_mean"] = norms.mean()
+            figures["query_gradient_variance"] = norms.var(correction=0)
+    return figures

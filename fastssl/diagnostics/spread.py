@@ -1,0 +1,33 @@
+"""How far the embeddings of a batch are spread: figures that fall to their least in a collapse."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def feature_std(vectors: Tensor) -> Tensor:
+    """How far unit vectors [N, D] are spread, 0-dim: 0 when all are one, at most 1.
+
+    The standard deviation of each dimension over the batch, averaged, times sqrt(D) (SimSiam, figure 2).
+    """
+    return vectors.detach().std(0, correction=0).mean() * vectors.shape[1] ** 0.5
+
+
+@torch.no_grad()
+def effective_rank(vectors: Tensor) -> Tensor:
+    """How many directions vectors [N, D] fill about evenly, 0-dim float32 (or float64), in [1, min(N, D)].
+
+    The participation ratio of the eigenvalues l_i of the second moment M = Z'Z / N about the origin::
+
+        (sum_i l_i)^2 / sum_i l_i^2 = (tr M)^2 / |M|_F^2
+
+    which for unit vectors is 1 / |M|_F^2. It is 1 if and only if all are one up to their signs and lengths,
+    and min(N, D) if and only if all singular values of Z are equal. The mean is not taken away, so that
+    vectors that are nearly alike count as one direction however their remainders are spread. No
+    decomposition is computed: ZZ', where that is the smaller, has the same trace and norm.
+    """
+    rows = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    count, dim = rows.shape
+    gram = rows.T @ rows if dim <= count else rows @ rows.T
+    return gram.diagonal().sum().square() / gram.square().sum()

@@ -1,0 +1,44 @@
+"""Named recipes: functions that return a whole config, and say what they reproduce. One file a family.
+
+Numbers come from the paper that ``paper`` names, or from the source in the docstring. "Not measured yet":
+nobody has run the recipe to its end with this code.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from functools import partial
+
+from fastssl.config import Config
+from fastssl.recipes import byol, eqco, moco, msbreg, small_images, supervised
+from fastssl.recipes.derive import Recipe
+from fastssl.recipes.small_images import quickstart
+from pipelines.errors import UserError
+
+__all__ = ["RECIPES", "documentation", "find_recipe", "quickstart"]
+
+RECIPES: dict[str, Recipe] = {
+    recipe().recipe: recipe
+    for family in (small_images, moco, byol, eqco, msbreg, supervised)
+    for recipe in family.RECIPES
+}
+
+
+def find_recipe(name: str) -> Config:
+    """The config of a named recipe.
+
+    Raises:
+        UserError: there is none; the message names the nearest, and where all are listed.
+    """
+    if name in RECIPES:
+        return RECIPES[name]()
+    near = difflib.get_close_matches(name, RECIPES, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise UserError(f"unknown recipe {name}{hint}: python -m fastssl.train --list shows all {len(RECIPES)}")
+
+
+def documentation(name: str) -> str:
+    """What a recipe's function says of it; rows of a table share their function."""
+    recipe = RECIPES[name]
+    return inspect.getdoc(recipe.func if isinstance(recipe, partial) else recipe) or ""

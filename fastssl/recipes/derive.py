@@ -1,0 +1,65 @@
+"""Recipes made from recipes: a row of a table differs from another in a few fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+from fastssl.config import Config, Paper
+
+Recipe = Callable[[], Config]
+_Fields = TypeVar("_Fields")
+
+
+def derived(
+    base: Recipe,
+    recipe: str,
+    place: str,
+    number: float | None,
+    changes: Mapping[str, Any],
+    title: str | None = None,
+) -> Config:
+    """Another row of a paper's table: a recipe with changes, which its module's tables and the test list.
+
+    Args:
+        base: the recipe that it starts from.
+        recipe: name of the new one.
+        place: its row of the paper.
+        number: linear top-1 there; None: the paper does not state it.
+        changes: fields of the experiment, ``optimizer.base_lr`` for instance, and their values.
+        title: of the paper, if it is not that of ``base``.
+
+    Result: not measured yet.
+    """
+    before = base()
+    assert before.paper is not None
+    paper = Paper(title=title or before.paper.title, place=place, metric="linear top-1", number=number)
+    return replace(before, recipe=recipe, paper=paper, experiment=with_changes(before.experiment, changes))
+
+
+def row(base: Recipe, variant: str, place: str, number: float | None, changes: Mapping[str, Any]) -> Recipe:
+    """``derived``, with a name that says the variant: ``byol-imagenet`` to ``byol-VARIANT-imagenet``."""
+    method, _, data = base().recipe.rpartition("-")
+    return partial(derived, base, f"{method}-{variant}-{data}", place, number, changes)
+
+
+def with_changes(value: _Fields, changes: Mapping[str, Any]) -> _Fields:
+    """A dataclass with other values in some fields, all at once; ``a.b`` is field b of field a.
+
+    Raises:
+        TypeError: there is no such field.
+        UserError: the new values do not fit together.
+    """
+    own: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for path, new in changes.items():
+        name, _, rest = path.partition(".")
+        if rest:
+            parts.setdefault(name, {})[rest] = new
+        else:
+            own[name] = new
+    for name, inner in parts.items():
+        own[name] = with_changes(getattr(value, name), inner)
+    return replace(value, **own)  # type: ignore[type-var]
