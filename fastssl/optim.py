@@ -76,3 +76,9 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.O
     # On a CPU the fused step is no faster, and wrong where a gradient's strides are not its parameter's.
     fused = all(p.is_cuda for group in groups for p in group["params"])
     return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """The rate of each of the groups of ``parameter_groups``, by the name to log it under."""
+    names = ("learning_rate", "learning_rate_norm_and_bias")
+    return {name: group["lr"] for name, group in zip(names, optimizer.param_groups, strict=False)}

@@ -26,13 +26,14 @@ from fastssl.batch_norm import average_statistics, group_batch_norms
 from fastssl.clock import rates
 from fastssl.command_line import parse
 from fastssl.config import Config
+from fastssl.diagnostics.collapse import collapse_warning
 from fastssl.distributed import any_of, from_chief, gather_objects, mean_of_all, with_averaged_gradients
 from fastssl.evaluate.features import AUTOCAST, Extraction
 from fastssl.interrupt import Interrupt
 from fastssl.log import RunLog, SilentLog
 from fastssl.methods import build_method
 from fastssl.monitor import open_monitor
-from fastssl.optim import build_optimizer
+from fastssl.optim import build_optimizer, learning_rates
 from fastssl.pictures import save_curves, save_views
 from fastssl.processes import Place, find_place, joined, one_after_the_other
 from fastssl.run_folder import LAST, claim, read_summary
@@ -225,6 +226,7 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
         saved_at = time.monotonic()
         window = (run.clock.images, run.clock.train_seconds, run.clock.wait_seconds)
         monitor_steps = round(machine.monitor_every * steps_per_epoch)
+        warned = False
         stopping, overdue = any_of(bool(interrupt.signal), False)
         while run.step < total_steps and not stopping:
             rate = learning_rate(
@@ -262,8 +264,14 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
                 now = (run.clock.images, run.clock.train_seconds, run.clock.wait_seconds)
                 images_per_s, data_wait = rates(*(b - a for a, b in zip(window, now, strict=True)))  # type: ignore[arg-type]
                 window = now
-                values |= {"learning_rate": rate, "images_per_s": images_per_s, "data_wait": data_wait}
-                log.metrics(run.step, run.epoch, values)
+                values |= learning_rates(run.optimizer) | method.schedules(run.step - 1)
+                log.metrics(
+                    run.step, run.epoch, values | {"images_per_s": images_per_s, "data_wait": data_wait}
+                )
+                warning = collapse_warning(values, run.step, total_steps)
+                if warning is not None and not warned:
+                    log.say(warning)
+                    warned = True
             monitor_due = monitor_steps and run.step % monitor_steps == 0
             if monitor is not None and (run.step == total_steps or monitor_due):
                 with run.clock.pause(), log.other_work():

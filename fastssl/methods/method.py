@@ -45,6 +45,10 @@ class Method(nn.Module, ABC):
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, 0-dim float32, and figures to log: detached 0-dim tensors on the batch's device."""
 
+    def schedules(self, step: int) -> dict[str, float]:
+        """What the method itself changes from step to step, to be logged; its values in ``step``."""
+        return {}
+
     def after_step(self, step: int) -> None:
         """Bring teacher and queue up to date, once the optimizer has moved the student in ``step``."""
 

@@ -100,6 +100,10 @@ class Simo(Method):
             }
         return loss, metrics | embedding_diagnostics(queries, keys, losses, [queries])
 
+    def schedules(self, step: int) -> dict[str, float]:
+        """The weight of the old teacher in its update: beta."""
+        return {"teacher_momentum": self.config.teacher_momentum}
+
     def after_step(self, step: int) -> None:
         """Move the teacher towards the student; with beta 0 it becomes the student."""
         update_teacher(self.teacher, self.student, self.config.teacher_momentum)

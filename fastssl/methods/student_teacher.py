@@ -78,12 +78,16 @@ class StudentTeacher(Method):
         """The teacher's unit vectors, float32 [B, D], of each view; no gradient flows through them."""
         return [unit(self.teacher(view)) for view in views]
 
-    def after_step(self, step: int) -> None:
-        """Move the teacher towards the student."""
+    def schedules(self, step: int) -> dict[str, float]:
+        """The weight of the old teacher in its update."""
         momentum = teacher_momentum(
             step, total_steps=self._total_steps, base=self._momentum, ascending=self._ascending
         )
-        update_teacher(self.teacher, self.student, momentum)
+        return {"teacher_momentum": momentum}
+
+    def after_step(self, step: int) -> None:
+        """Move the teacher towards the student."""
+        update_teacher(self.teacher, self.student, self.schedules(step)["teacher_momentum"])
 
 
 def feature_std(vectors: Tensor) -> Tensor:

@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 from runs import ROOT, SMALL, assert_same_run, command, losses, run, summary, wait_for_steps, write_images
 
-OPTIONS = (*SMALL, "--precision", "fp32", "--epochs", "8", "--log-every", "1", "--monitor-every", "0")
+OPTIONS: tuple[str, ...] = (
+    *SMALL,
+    "--precision",
+    "fp32",
+    "--epochs",
+    "8",
+    "--log-every",
+    "1",
+    "--monitor-every",
+    "0",
+)
 STEPS = 7 * 8
 
 
@@ -107,7 +117,15 @@ def test_a_signal_to_one_stops_all_and_other_numbers_go_on(
     data: Path, tmp_path: Path, groups: list[Group]
 ) -> None:
     """With weights that nearly stand still, so that losses tell batches, views and queue, not rounding."""
-    options = (*OPTIONS, "--optimizer.base-lr", "1e-7", "--data", data, "--checkpoint-minutes", "60")
+    options: tuple[str | Path, ...] = (
+        *OPTIONS,
+        "--optimizer.base-lr",
+        "1e-7",
+        "--data",
+        data,
+        "--checkpoint-minutes",
+        "60",
+    )
     done = run(*options, "--out", tmp_path / "one")
     assert done.returncode == 0, done.stderr
     out = tmp_path / "run"
@@ -150,7 +168,17 @@ def test_a_lost_process_ends_the_others_with_one_message(
 
 def test_a_silent_process_is_given_up(data: Path, tmp_path: Path, groups: list[Group]) -> None:
     out = tmp_path / "run"
-    options = (*OPTIONS, "--epochs", "100000", "--wait-minutes", "0.1", "--data", data, "--out", out)
+    options: tuple[str | Path, ...] = (
+        *OPTIONS,
+        "--epochs",
+        "100000",
+        "--wait-minutes",
+        "0.1",
+        "--data",
+        data,
+        "--out",
+        out,
+    )
     group = Group(2, *options)
     groups.append(group)
     wait_for_steps(group.processes[0], out, 3)
