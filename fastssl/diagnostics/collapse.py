@@ -1,7 +1,7 @@
 """When to say that a run has collapsed: that all images have come to have one embedding.
 
-Measured on the built-in scenes (2026-11-20): the recipe ``quickstart`` with backbone width 0.125, fp32, and in
-place of its method those below with heads of 256 and 64 and teacher momentum 0.9 (MoCo's 0.99), 1 to 2.5
+Measured on the built-in scenes (2026-11-20): the recipe ``quickstart`` with backbone width 0.125, fp32, and
+in place of its method those below with heads of 256 and 64 and teacher momentum 0.9 (MoCo's 0.99), 1 to 2.5
 epochs. The effective rank (in brackets ``feature_std``), means over 10 steps of the 156 or 390:
 
     SimCLR, SiMo, MSBReg      never below 5.9

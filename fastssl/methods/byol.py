@@ -6,13 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from fastssl.backbones import BackboneConfig
+from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.diagnostics.uniformity import uniformity
 from fastssl.distributed import gather_with_gradient
 from fastssl.methods.method import RunFacts, exactly, full_precision
-from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig, feature_std
+from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig
 from pipelines.batch import Batch
 from pipelines.errors import UserError
 
@@ -52,13 +54,13 @@ class BYOL(StudentTeacher):
         q1, q2 = self.queries(views)
         k1, k2 = self.keys(views)
         with full_precision(q1):
-            loss = squared_distance(q1, k2).mean() + squared_distance(q2, k1).mean()
-            metrics = {"feature_std": feature_std(q1)}
+            first, second = squared_distance(q1, k2), squared_distance(q2, k1)
+            loss = first.mean() + second.mean()
             if self.config.uniformity_weight:
                 spread = uniformity(gather_with_gradient(q1)) + uniformity(gather_with_gradient(q2))
                 loss = loss + self.config.uniformity_weight * spread
-                metrics["uniformity"] = spread.detach() / 2
-        return loss, {"loss": loss.detach(), **metrics}
+        figures = embedding_diagnostics(q1, k2, torch.cat([first, second]), [q1, q2])
+        return loss, {"loss": loss.detach(), **figures}
 
 
 def squared_distance(queries: Tensor, keys: Tensor) -> Tensor:

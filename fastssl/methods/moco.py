@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fastssl.backbones import BackboneConfig
+from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed import gather
 from fastssl.methods.info_nce import check_eqco, draw_keys, info_nce, mutual_information_bound
 from fastssl.methods.key_queue import KeyQueue
@@ -24,7 +25,6 @@ from fastssl.methods.student_teacher import (
     Predictor,
     StudentTeacher,
     StudentTeacherConfig,
-    feature_std,
     unit,
 )
 from fastssl.shuffling import forward_shuffled
@@ -88,8 +88,8 @@ class MoCo(StudentTeacher):
         alpha = self.config.eqco_alpha
         with full_precision(queries[0]):
             logits = [self._logits(q, k) for q, k in zip(queries, reversed(keys), strict=True)]
-            losses = [info_nce(*pair, alpha).mean() for pair in logits]
-            loss = torch.stack(losses).sum()
+            losses = [info_nce(*pair, alpha) for pair in logits]
+            loss = torch.stack([each.mean() for each in losses]).sum()
         self._pending.extend(gather(k) for k in self._enqueued(keys, step))  # of all processes
         with torch.no_grad():
             positives = torch.cat([positive for positive, _ in logits])
@@ -100,9 +100,8 @@ class MoCo(StudentTeacher):
                 "mi_bound": mutual_information_bound(mean_loss, self.config.queue_size, alpha),
                 "positive_similarity": positives.mean() * self.config.temperature,
                 "accuracy": (positives > rivals).float().mean(),  # share of queries that find their key
-                "feature_std": feature_std(queries[0]),
             }
-        return loss, metrics
+        return loss, metrics | embedding_diagnostics(queries[0], keys[-1], torch.cat(losses), queries)
 
     def after_step(self, step: int) -> None:
         """Update the teacher; enqueue the step's keys (here, as backward still reads the old queue)."""

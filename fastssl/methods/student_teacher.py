@@ -90,14 +90,6 @@ class StudentTeacher(Method):
         update_teacher(self.teacher, self.student, self.schedules(step)["teacher_momentum"])
 
 
-def feature_std(vectors: Tensor) -> Tensor:
-    """How far unit vectors [B, D] are spread, 0-dim: 0 when all are one, at most 1.
-
-    The standard deviation of each dimension over the batch, averaged, times sqrt(D) (SimSiam, figure 2).
-    """
-    return vectors.detach().std(0, correction=0).mean() * vectors.shape[1] ** 0.5
-
-
 def unit(embeddings: Tensor) -> Tensor:
     """Embeddings [B, D] at length 1, float32."""
     return functional.normalize(embeddings.float(), dim=1)

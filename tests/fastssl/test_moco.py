@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from batches import make_batch
+from figures_by_hand import embedding_figures_by_hand, query_gradient_norm
 from moco_by_hand import equation_1, moco, outputs, ring, run_and_watch_the_queue
 
 from fastssl.methods import MoCoConfig
@@ -34,7 +35,12 @@ def test_loss_is_the_symmetric_sum_with_the_queue_of_before() -> None:
         assert metrics["loss"].item() == loss.item()
         assert metrics["positive_similarity"].item() == pytest.approx(positives.mean(), abs=1e-5)
         assert metrics["accuracy"].item() == pytest.approx((positives > rivals).mean(), abs=1e-6)
-        assert metrics["feature_std"].item() == pytest.approx(q1.std(0).mean() * 4, abs=1e-5)
+        for name, value in embedding_figures_by_hand(q1, k2).items():
+            assert metrics[name].item() == pytest.approx(value, rel=1e-4), name
+        pairs = [*zip(q1, k2, strict=True), *zip(q2, k1, strict=True)]
+        norms = [query_gradient_norm(q, k, queue, 0.2, len(queue)) for q, k in pairs]
+        assert metrics["query_gradient_mean"].item() == pytest.approx(np.mean(norms), rel=1e-4)
+        assert metrics["query_gradient_variance"].item() == pytest.approx(np.var(norms), rel=1e-3, abs=1e-5)
         assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
         optimizer.zero_grad()
         loss.backward()
