@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -177,6 +178,7 @@ class Config:
         return Path(self.machine.out or f"runs/{self.recipe}")
 
 
+@cache
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     kinds = {kind.kind: kind for kind in get_args(MethodConfig)}

@@ -1,0 +1,1 @@
+"""One config or many to jobs, on this machine or on SLURM, and from there to one table and one report."""

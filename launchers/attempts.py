@@ -1,0 +1,113 @@
+"""The attempts of a job: a line when one begins, another when it ends, so that a lost node leaves a trace."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+# lost: no word of its end (the node or the whole job was killed)
+Outcome = Literal["running", "finished", "interrupted", "mistake", "crashed", "lost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One start of a job.
+
+    Attributes:
+        number: from 1, over all submissions.
+        job_id: of the submission it belongs to.
+        steps: of training done before it began.
+        outcome: "running" for the last one while nothing says that it ended.
+        status: exit status; negative for the signal that killed it.
+        error: the last line of what it printed, if it failed.
+    """
+
+    number: int
+    job_id: str
+    host: str
+    pid: int
+    steps: int
+    started: str
+    outcome: Outcome = "running"
+    status: int | None = None
+    error: str = ""
+    ended: str = ""
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def read_attempts(path: Path) -> list[Attempt]:
+    """All attempts, oldest first. One that was followed by another without an end is ``lost``."""
+    found: dict[int, dict[str, Any]] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue  # cut by a crash
+        found.setdefault(values["number"], {}).update(values)
+    attempts = [Attempt(**values) for values in found.values() if "started" in values]
+    return [
+        attempt
+        if attempt.outcome != "running" or attempt is attempts[-1]
+        else Attempt(**{**vars(attempt), "outcome": "lost"})
+        for attempt in attempts
+    ]
+
+
+def begin(path: Path, job_id: str, steps: int) -> int:
+    """Write down that an attempt begins; returns its number."""
+    number = len(read_attempts(path)) + 1
+    values = {"job_id": job_id, "host": socket.gethostname(), "pid": os.getpid(), "steps": steps}
+    _append(path, {"number": number, "started": now(), **values})
+    return number
+
+
+def end(path: Path, number: int, outcome: Outcome, status: int | None, error: str = "") -> None:
+    """Write down how an attempt ended."""
+    _append(
+        path, {"number": number, "ended": now(), "outcome": outcome, "status": status, "error": error[:1000]}
+    )
+
+
+def _append(path: Path, values: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(values) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def why_not_again(attempts: list[Attempt], job_id: str, steps: int, retries: int) -> str | None:
+    """Why a job must not be started again, or None if it may be.
+
+    Of one submission, ``retries`` crashes are started again, and losses as long as the run gets further: a
+    site that preempts without a signal leaves losses only, and they are no fault of the run.
+
+    Args:
+        attempts: that ended.
+        job_id: of the submission.
+        steps: of training done by now.
+        retries: how often a failed job is started again.
+    """
+    mine = [attempt for attempt in attempts if attempt.job_id == job_id]
+    if mine and mine[-1].outcome == "mistake":
+        return mine[-1].error
+    crashes = [attempt for attempt in mine if attempt.outcome == "crashed"]
+    if len(crashes) > retries:
+        return f"crashed {len(crashes)} times: {crashes[-1].error}"
+    idle = 0
+    for attempt in reversed(mine):
+        if attempt.outcome not in ("lost", "running") or attempt.steps != steps:
+            break
+        idle += 1
+    if idle > retries:
+        return f"lost {idle} times without getting further (the node failed, or ran out of memory)"
+    return None

@@ -1,0 +1,89 @@
+"""Fields of a config by short names: ``num_negatives=16`` for experiment.method.num_negatives."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import Any
+
+from fastssl.command_line import option_names
+from fastssl.config import Config, from_dict, to_dict
+from pipelines.errors import UserError
+
+
+def resolve(name: str, config: Config, option: str) -> str:
+    """The path of a field, such as ``optimizer.base_lr``, from its end.
+
+    Args:
+        name: the path, or as much of its end as no other field has.
+        config: of whose fields.
+        option: that the user gave, for messages.
+
+    Raises:
+        UserError: no field, or several, end so.
+    """
+    paths = [path.removeprefix("--").replace("-", "_") for path in option_names(config)]
+    wanted = name.replace("-", "_")
+    if wanted in paths:
+        return wanted
+    found = [path for path in paths if path.endswith(f".{wanted}")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"{option} {name} may mean {' or '.join(found)}: give more of it")
+    ends = {path.rpartition(".")[2]: path for path in paths}
+    near = difflib.get_close_matches(wanted, [*ends, *paths], n=1)
+    hint = f"did you mean {near[0]}?" if near else f"{config.recipe} has {', '.join(ends)}"
+    raise UserError(f"{option} {name}: {config.recipe} has no such field; {hint}")
+
+
+def parse_value(text: str) -> Any:
+    """A number, true, false, null or None, a list in brackets; whatever else is a string."""
+    named = {"True": True, "False": False, "None": None}
+    if text in named:
+        return named[text]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def split_values(text: str) -> list[Any]:
+    """``4,16,256``, or a list in brackets for values that hold commas: ``[[0.2, 1], [0.08, 1]]``."""
+    if text.startswith("["):
+        values = parse_value(text)
+        if isinstance(values, list):
+            return values
+    return [parse_value(part.strip()) for part in text.split(",")]
+
+
+def assign(config: Config, path: str, value: Any, option: str) -> Config:
+    """The config with another value of a field.
+
+    Raises:
+        UserError: the config refuses it; the message begins with ``option``.
+    """
+    values = to_dict(config)
+    *parents, last = path.split(".")
+    half = "experiment" if path.split(".")[0] in values["experiment"] else "machine"
+    place = values[half]
+    for part in parents:
+        place = place[int(part)] if isinstance(place, list | tuple) else place[part]
+    place[last] = value
+    try:
+        return from_dict(values, option)
+    except UserError as error:
+        reason = str(error).partition("is not a config of this fastssl: ")[2] or str(error)
+        raise UserError(f"{option}: {reason}") from None
+
+
+def split_setting(setting: str, option: str) -> tuple[str, str]:
+    """``name=value`` to its two sides.
+
+    Raises:
+        UserError: there is no name or no value.
+    """
+    name, equals, value = setting.partition("=")
+    if not name or not equals or not value:
+        raise UserError(f"{option} {setting}: give FIELD=VALUE, such as epochs=100")
+    return name.strip(), value

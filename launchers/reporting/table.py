@@ -1,0 +1,208 @@
+"""The tables of a report, as text: the study's own with the paper's numbers, runs that miss, throughput."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launchers.reporting.estimate import estimate, number
+from launchers.reporting.results import FAILED, Run, Sweep
+
+_NAMES = {"knn": "kNN", "top1": "top-1", "top5": "top-5", "mi": "MI"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text in rows and columns; columns in ``numbers`` (by place) are set flush right."""
+
+    head: list[str]
+    lines: list[list[str]]
+    numbers: frozenset[int]
+
+
+def rows(sweep: Sweep) -> dict[str, list[Run]]:
+    """The runs of each row of the study's table: its seeds."""
+    found: dict[str, list[Run]] = {}
+    for run in sweep.runs:
+        found.setdefault(run.row, []).append(run)
+    return found
+
+
+def study_table(sweep: Sweep) -> Table:
+    """A line a row: what is varied, each result's mean over seeds, the paper's number right of its own."""
+    results = shown_results(sweep)
+    published = _published_metrics(sweep)
+    columns: list[tuple[str, str]] = []  # title, and the result or "paper:METRIC"
+    for result in results:
+        columns.append((result_title(result), result))
+        columns += [("paper", f"paper:{metric}") for metric in published if paper_metric_is(metric, result)]
+    matched = {key for _, key in columns}
+    columns += [
+        (f"{metric}, paper", f"paper:{metric}") for metric in published if f"paper:{metric}" not in matched
+    ]
+    axes = [axis for axis in sweep.axes if not _told_by_rows(sweep, axis)]
+    head = ["row", *(axis.replace("_", " ") for axis in axes), *(title for title, _ in columns), "runs"]
+    lines = []
+    for label, runs in rows(sweep).items():
+        cells = [_result_cell(runs, key) for _, key in columns]
+        values = [text_of(runs[0].values.get(axis, "")) for axis in axes]
+        lines.append([label, *values, *cells, _finished(runs)])
+    return Table(head, lines, frozenset(range(1, len(head))))
+
+
+def shown_results(sweep: Sweep) -> list[str]:
+    """Results that the study's table has a column for: what papers report, then the planned protocols.
+
+    The kNN that every run measures while it trains stands in where no kNN evaluation was made; what a
+    protocol tells of its own training (train_loss) is left to the JSON files.
+    """
+    found = {result for run in sweep.runs for result in run.results if ".train_" not in result}
+    if any(result.startswith("knn.") for result in found):
+        found.discard("knn_top1")
+    planned = list(dict.fromkeys(protocol for run in sweep.runs for protocol in run.planned))
+    order = {protocol: place for place, protocol in enumerate(planned)}
+    published = _published_metrics(sweep)
+
+    def place(result: str) -> tuple[bool, int, list[tuple[int, int, str]]]:
+        compared = any(paper_metric_is(metric, result) for metric in published)
+        return not compared, order.get(result.partition(".")[0], len(order)), _natural(result)
+
+    return sorted(found, key=place)
+
+
+def result_title(result: str) -> str:
+    """A result's name for a reader: "knn.top1_k200" is "kNN top-1 k200"."""
+    words = re.split(r"[._ ]+", result)
+    return " ".join(_NAMES.get(word, word) for word in words)
+
+
+def text_of(value: Any) -> str:
+    """A value of an axis for a reader."""
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def named_value(run: Run, axis: str) -> str:
+    """A run's value of an axis: "num negatives 16"; a name speaks for itself."""
+    value = run.values.get(axis)
+    return value if isinstance(value, str) else f"{axis.replace('_', ' ')} {text_of(value)}"
+
+
+def paper_metric_is(metric: str, result: str) -> bool:
+    """Whether a paper's metric ("linear top-1") is one of our results ("linear.top1").
+
+    "kNN top-1" is the one with 200 neighbours, as in the papers.
+    """
+    words, ours = _words(metric), _words(result)
+    return words == ours or (words == ["knn", "top1"] and ours == ["knn", "top1", "k200"])
+
+
+def failures(sweep: Sweep) -> Table:
+    """Runs and evaluations that failed, with the last line of their error."""
+    lines = []
+    for run in sweep.runs:
+        if run.status in FAILED:
+            lines.append([run.name, run.row, _done(run), run.error or "no error was recorded"])
+        for evaluation, error in run.failed_evaluations.items():
+            lines.append([f"{run.name}, {evaluation}", run.row, _done(run), error])
+    return Table(["run", "row", "epochs", "error"], lines, frozenset({2}))
+
+
+def unfinished(sweep: Sweep) -> Table:
+    """Runs that are not through, and finished ones that lack an evaluation."""
+    lines = []
+    for run in sweep.runs:
+        old = [found.name for found in run.evaluations if run.outdated(found)]
+        notes = [f"{name} is of an earlier checkpoint and was left out" for name in old]
+        if run.status == "finished" and run.missing:
+            notes.append(f"no {' and no '.join(run.missing)} yet")
+        if run.status not in ("finished", *FAILED) or notes:
+            lines.append([run.name, run.row, run.status, _done(run), "; ".join(notes)])
+    return Table(["run", "row", "status", "epochs", "note"], lines, frozenset({3}))
+
+
+def throughput(sweep: Sweep) -> Table:
+    """How fast each row trained, and how long that took, over all seeds that have begun."""
+    lines = []
+    for label, runs in rows(sweep).items():
+        begun = [run.summary for run in runs if run.summary.get("images_per_s")]
+        if begun:
+            rates = estimate([summary["images_per_s"] for summary in begun])
+            waits = [summary["data_wait"] for summary in begun if "data_wait" in summary]
+            hours = sum(summary.get("train_seconds", 0) for summary in begun) / 3600
+            wait = f"{sum(waits) / len(waits):.0%}" if waits else ""
+            lines.append([label, str(rates), wait, f"{hours:.2f}", str(len(begun))])
+    head = ["row", "images a second", "waiting for data", "hours of training, all runs", "runs"]
+    return Table(head, lines, frozenset({1, 2, 3, 4}))
+
+
+def papers(sweep: Sweep) -> list[str]:
+    """Where the paper's numbers stand: "TITLE: TABLES", a line a paper."""
+    places: dict[str, dict[str, None]] = {}
+    for paper in _papers(sweep.runs):
+        table, _, _ = paper["place"].partition(",")  # the rest is the row
+        places.setdefault(paper["title"], {})[table] = None
+    return [f"{title}: {', '.join(of_title)}" for title, of_title in places.items()]
+
+
+def markdown(table: Table) -> str:
+    """The table in Markdown."""
+    rule = ["---:" if place in table.numbers else "---" for place in range(len(table.head))]
+    lines = [table.head, rule, *table.lines]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+
+
+def _published_metrics(sweep: Sweep) -> list[str]:
+    return list(dict.fromkeys(paper["metric"] for paper in _papers(sweep.runs)))
+
+
+def _papers(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
+    """What papers say of the runs, where they have a number."""
+    return [run.paper for run in runs if run.paper and run.paper.get("number") is not None]
+
+
+def _result_cell(runs: Sequence[Run], key: str) -> str:
+    """A mean over seeds, or the paper's number."""
+    _, is_paper, metric = key.rpartition("paper:")
+    if is_paper:
+        numbers = [paper["number"] for paper in _papers(runs) if paper["metric"] == metric]
+        return number(float(numbers[0])) if numbers else ""
+    values = [run.results[key] for run in runs if key in run.results]
+    return str(estimate(values)) if values else ""
+
+
+def _finished(runs: Sequence[Run]) -> str:
+    """ "3", or "2 of 3" while some are not finished."""
+    done = sum(run.status == "finished" for run in runs)
+    return str(done) if done == len(runs) else f"{done} of {len(runs)}"
+
+
+def _told_by_rows(sweep: Sweep, axis: str) -> bool:
+    """Whether every row's label says its value of the axis, if it has one."""
+    values = [(run.row, run.values.get(axis)) for run in sweep.runs]
+    return all(
+        value in (None, "") or re.search(rf"(?<![\w.]){re.escape(text_of(value))}(?![\w.])", row)
+        for row, value in values
+    )
+
+
+def _done(run: Run) -> str:
+    return f"{run.summary['epochs_done']:.1f}" if "epochs_done" in run.summary else ""
+
+
+def _words(name: str) -> list[str]:
+    return re.split(r"[._ ]+", name.lower().replace("-", ""))
+
+
+def _natural(key: str) -> list[tuple[int, int, str]]:
+    """So that k20 comes before k200 and k200 before k1000."""
+    return [
+        (1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", key) if part
+    ]

@@ -1,0 +1,44 @@
+"""Whether the ladder's ends hold for other backbones.
+
+Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant representation learning"
+(2022), supplement B.3, table 7: ResNet-18 and ResNet-101, 100 epochs of ImageNet, linear top-1. Expected, %:
+MoCo v2 51.9 and 65.0, MoCo v2+ 57.3 and 70.8, BYOL with SGD 57.8 and 71.7.
+
+Compute: 6 runs of 100 epochs, 128 M images each. Tiny: ResNet-9 at two widths.
+"""
+
+from __future__ import annotations
+
+from launchers.studies.build import recipe_run
+from launchers.study import Figure, Scale, Study
+
+_METHODS = {
+    "MoCo v2": ("moco-v2", "moco-v2"),
+    "MoCo v2+": ("moco-v2-plus", "moco-v2-plus-complex-augmentation"),
+    "BYOL-SGD": ("byol-sgd", "byol-sgd"),
+}
+_TINY_WIDTHS = {"resnet18": 0.125, "resnet101": 0.25}
+
+
+def study(scale: Scale) -> Study:
+    """The study at a scale."""
+    runs = tuple(
+        recipe_run(
+            scale,
+            f"{short}-{backbone}" if scale == "paper" else f"{short}-width-{width:g}",
+            f"{recipe}-{backbone}-100-epochs-imagenet",
+            {"backbone": backbone if scale == "paper" else f"resnet9 x{width:g}", "method": method},
+            {} if scale == "paper" else {"backbone.width": width},
+        )
+        for backbone, width in _TINY_WIDTHS.items()
+        for method, (short, recipe) in _METHODS.items()
+    )
+    return Study(
+        name="architectures",
+        title="MoCo v2, MoCo v2+ and BYOL with other backbones",
+        about=__doc__ or "",
+        axes=("backbone", "method"),
+        runs=runs,
+        figures=(Figure(title="Linear top-1", x="method", y="linear.top1", series="backbone"),),
+        scale=scale,
+    )

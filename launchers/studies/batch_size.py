@@ -1,0 +1,47 @@
+"""MoCo v2 at three batch sizes, its rate in proportion.
+
+Zhu, Huang, Li, Zhang, Sun, "EqCo: equivalent rules for self-supervised contrastive learning" (2020), table 1:
+N = 256, 512, 1024 queries a batch under the linear scaling rule, K 65536, 200 epochs of ImageNet. Expected
+linear top-1, %: 67.5, 67.5, 67.4.
+
+Compute: 3 runs of 200 epochs, 256 M images each.
+"""
+
+from __future__ import annotations
+
+from fastssl.config import Paper
+from fastssl.recipes.papers import EQCO
+from launchers.studies.build import recipe_run
+from launchers.study import Figure, Scale, Study
+
+_NUMBERS = {256: 0.675, 512: 0.675, 1024: 0.674}
+
+
+def study(scale: Scale) -> Study:
+    """The study at a scale; tiny: an eighth of each batch."""
+    runs = []
+    for paper_size, number in _NUMBERS.items():
+        size = paper_size if scale == "paper" else paper_size // 8
+        paper = Paper(title=EQCO, place=f"table 1, N {paper_size}", metric="linear top-1", number=number)
+        run = recipe_run(
+            scale,
+            f"n{size}",
+            "moco-v2-k65536-imagenet",
+            {"batch_size": size},
+            {"batch_size": size},
+            row=f"N {size}",
+            paper=paper,
+        )
+        runs.append(run)
+    return Study(
+        name="batch-size",
+        title="MoCo v2 over the batch size, under the linear scaling rule",
+        about=__doc__ or "",
+        axes=("batch_size",),
+        runs=tuple(runs),
+        figures=(
+            Figure(title="Linear top-1 over the batch", x="batch_size", y="linear.top1", log_x=True),
+            Figure(title="Images/s over the batch", x="batch_size", y="images_per_s", log_x=True),
+        ),
+        scale=scale,
+    )

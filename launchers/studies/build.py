@@ -1,0 +1,120 @@
+"""What studies are made of: runs from recipes, at the paper's scale or on the built-in scenes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from fastssl.config import Config, Machine, Paper
+from fastssl.methods.student_teacher import StudentTeacherConfig
+from fastssl.recipes import find_recipe
+from fastssl.recipes.derive import with_changes
+from launchers.study import Run, Scale, Value
+from pipelines.views import ViewGroup
+
+TINY_EPOCHS = 0.02  # of the paper's: 200 epochs become 4, a few minutes on two CPU cores
+TINY_BATCH = 64
+
+
+def recipe_run(
+    scale: Scale,
+    name: str,
+    recipe: str,
+    values: Mapping[str, Value],
+    changes: Mapping[str, Any] | None = None,
+    *,
+    row: str = "",
+    paper: Paper | None = None,
+    keep_every: int | None = None,
+    **more: Any,
+) -> Run:
+    """A run of a recipe with changes.
+
+    Args:
+        scale: "tiny" shrinks the recipe (``shrunk``) before the changes.
+        name: of the run.
+        recipe: which.
+        values: of the study's axes.
+        changes: fields of the experiment, ``method.queue_size`` for instance, and their values.
+        row: of the table; left out, the values.
+        paper: what it rebuilds; left out, what the recipe does, if nothing is changed.
+        keep_every: epochs between two checkpoints that are kept; None: as the recipe has it.
+        **more: fields of ``launchers.study.Run``.
+    """
+    config = find_recipe(recipe)
+    if scale == "tiny":
+        config = shrunk(config)
+    experiment, machine = with_changes(config.experiment, changes or {}), config.machine
+    if paper is None and experiment == config.experiment:
+        paper = config.paper
+    if keep_every is not None:
+        machine = dataclasses.replace(machine, keep_every=keep_every)
+    return Run(
+        name=name,
+        config=dataclasses.replace(config, experiment=experiment, machine=machine, paper=paper),
+        values=values,
+        row=row or ", ".join(f"{axis}={shown(value)}" for axis, value in values.items()),
+        paper=paper,
+        **more,
+    )
+
+
+def shown(value: Value) -> str:
+    """As rows of tables have it."""
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def shrunk(config: Config) -> Config:
+    """A recipe for the built-in scenes: its method and switches, with a narrow ResNet-9, minutes a run.
+
+    Sizes and rates are the quickstart recipe's, and its reasons hold: a short run needs a quick teacher, a
+    short queue and, where the heads have batch norms at all, one more on the projector's output. With LARS
+    the rate is 16 times the recipe's, so that a batch of 64 moves weights about as far as thousands do.
+    """
+    before = config.experiment
+    lars = before.optimizer.name == "lars"
+    experiment = dataclasses.replace(
+        before,
+        epochs=before.epochs * TINY_EPOCHS,
+        batch_size=TINY_BATCH,
+        batch_norm_group=before.batch_norm_group and TINY_BATCH // 4,
+        center_fraction=1.0,
+        views=tuple(_small_views(group) for group in before.views),
+        backbone=dataclasses.replace(
+            before.backbone, name="resnet9", width=0.25 * before.backbone.width, stem="cifar"
+        ),
+        method=_small_method(before.method),
+        optimizer=dataclasses.replace(
+            before.optimizer,
+            base_lr=16 * before.optimizer.base_lr if lars else 0.12,
+            weight_decay=before.optimizer.weight_decay if lars else 5e-4,
+            warmup_epochs=min(0.4, before.optimizer.warmup_epochs),
+        ),
+    )
+    return dataclasses.replace(
+        config, recipe=f"{config.recipe}-tiny", experiment=experiment, machine=Machine()
+    )
+
+
+def _small_views(group: ViewGroup) -> ViewGroup:
+    """32 pixels, and crops as mild as the quickstart's."""
+    spec = group.spec
+    scale = (max(0.25, spec.scale[0]), spec.scale[1])
+    return dataclasses.replace(group, spec=dataclasses.replace(spec, size=32, scale=scale))
+
+
+def _small_method(method: Any) -> Any:
+    changes: dict[str, Any] = {}
+    names = {field.name for field in dataclasses.fields(method)}
+    if getattr(method, "hidden_dim", None) is not None:
+        changes["hidden_dim"] = 512
+    if "out_dim" in names:
+        changes["out_dim"] = 128
+    if "queue_size" in names:
+        changes["queue_size"] = 256
+    if getattr(method, "teacher_momentum", 0) > 0:
+        changes["teacher_momentum"] = 0.9
+    if isinstance(method, StudentTeacherConfig) and method.head_norm == "batch":
+        changes["projector_out_norm"] = True
+    return dataclasses.replace(method, **changes)

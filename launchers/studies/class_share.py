@@ -1,0 +1,49 @@
+"""Pre-training on a share of the classes, with as many steps as on all.
+
+Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant representation learning"
+(2022), supplement B.2, figure 8: 10, 20, 50, 70 and 100 % of ImageNet's classes, all their images, supervised
+and self-supervised, linear top-1 on all classes. A plot, and it does not state the epochs: 100 here, those of
+table 6, whose numbers stand beside the runs on all classes. Expected: accuracy rises with the share, for
+supervised training most steeply.
+
+Compute: 15 runs of 100 epochs, 128 M images each.
+"""
+
+from __future__ import annotations
+
+from launchers.studies.build import recipe_run
+from launchers.study import Figure, Scale, Study
+
+SHARES = (0.1, 0.2, 0.5, 0.7, 1.0)
+METHODS = {
+    "supervised": ("supervised", "supervised-imagenet"),
+    "MoCo v2+": ("moco-v2-plus", "moco-v2-plus-complex-augmentation-100-epochs-imagenet"),
+    "BYOL": ("byol", "byol-sgd-100-epochs-imagenet"),
+}
+
+
+def study(scale: Scale) -> Study:
+    """The study at a scale; the scenes' ten classes have no tenth of which two are left: from 20 % on."""
+    runs = tuple(
+        recipe_run(
+            scale,
+            f"{name}-{share:g}",
+            recipe,
+            {"method": method, "class_share": share},
+            {"class_share": share},
+            row=f"{method}, {share:.0%} of the classes",
+        )
+        for method, (name, recipe) in METHODS.items()
+        for share in (SHARES if scale == "paper" else SHARES[1:])
+    )
+    return Study(
+        name="class-share",
+        title="Accuracy over the share of classes that pre-training sees",
+        about=__doc__ or "",
+        axes=("method", "class_share"),
+        runs=runs,
+        figures=(
+            Figure(title="Linear top-1 over the share", x="class_share", y="linear.top1", series="method"),
+        ),
+        scale=scale,
+    )

@@ -1,0 +1,73 @@
+"""Longer pre-training, and how a run's accuracy evolves: 100 to 500 epochs, and every 50 epochs of 300.
+
+Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant representation learning"
+(2022), supplement B.1: figure 6 (supervised, MoCo v2+ and BYOL at 100, 200, 300, 500 epochs) and figure 7
+(MoCo v2+ and BYOL at 300 epochs, a checkpoint every 50), both plots, ResNet-50 on ImageNet. MoCo v2+ with
+BYOL's augmentation and BYOL with SGD, as in table 4 and 6.
+
+Expected linear top-1, %, where tables have it: MoCo v2+ 69.1 (100 epochs), 72.4 (200); BYOL 69.4, 72.1;
+supervised 77.1 (100). It rises with every length. (Transfer saturates; those protocols join by their files.)
+
+Compute: 12 runs, 4.4 thousand epochs of 1.28 M images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastssl.recipes import find_recipe
+from launchers.studies.build import TINY_EPOCHS, recipe_run
+from launchers.study import Figure, Run, Scale, Study, Value
+
+_METHODS = {
+    "supervised": ("supervised-imagenet", {100: "supervised-imagenet"}),
+    "MoCo v2+": (
+        "moco-v2-plus-complex-augmentation-imagenet",
+        {
+            100: "moco-v2-plus-complex-augmentation-100-epochs-imagenet",
+            200: "moco-v2-plus-complex-augmentation-imagenet",
+        },
+    ),
+    "BYOL": (
+        "byol-sgd-imagenet",
+        {100: "byol-sgd-100-epochs-imagenet", 200: "byol-sgd-imagenet"},
+    ),
+}
+
+
+def study(scale: Scale) -> Study:
+    """The study at a scale; tiny: 2 to 10 epochs, a checkpoint each."""
+    return Study(
+        name="epochs",
+        title="Accuracy over the length of pre-training, and along it",
+        about=__doc__ or "",
+        axes=("method", "epochs"),
+        runs=tuple(_runs(scale)),
+        figures=(
+            Figure(title="Linear top-1 over the length", x="epochs", y="linear.top1", series="method"),
+            Figure(title="Linear top-1 of kept checkpoints", x="epoch", y="linear.top1", series="method"),
+            Figure(title="kNN top-1 during training", x="epoch", y="knn_top1", series="method"),
+        ),
+        scale=scale,
+    )
+
+
+def _runs(scale: Scale) -> Iterator[Run]:
+    for method, (recipe, tables) in _METHODS.items():
+        for paper_epochs in (100, 200, 300, 500):
+            epochs = paper_epochs if scale == "paper" else round(paper_epochs * TINY_EPOCHS)
+            every = 50 if scale == "paper" else 1
+            followed = paper_epochs == 300 and method != "supervised"  # figure 7
+            values: dict[str, Value] = {"method": method, "epochs": epochs}
+            known = find_recipe(tables[paper_epochs]).paper if paper_epochs in tables else None
+            yield recipe_run(
+                scale,
+                f"{method.lower().replace(' ', '-').replace('+', '-plus')}-e{epochs}",
+                recipe,
+                values,
+                {"epochs": float(epochs)},
+                row=f"{method}, {epochs} epochs",
+                paper=known,
+                keep_every=every if followed else None,
+                checkpoints=tuple(range(every, epochs, every)) if followed else (),
+            )

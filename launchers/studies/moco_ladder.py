@@ -1,0 +1,50 @@
+"""From MoCo v2 to MoCo v2+ in single steps, S-MoCo v2+ and BYOL, with SGD and with LARS.
+
+Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant representation learning"
+(2022): figure 2 and tables 1, 2 and 4, ResNet-50, 200 epochs of ImageNet. Measured here: linear top-1; their
+transfer columns join by their eval/*.json.
+
+Expected linear top-1, %: MoCo v2 67.2; + SyncBN, + predictor: only plotted; + momentum ascending 70.0 (72.0
+less the 2.0 that section 4.1 gives to the last step); + symmetric loss = MoCo v2+ 72.0; + complex
+augmentation 72.4; S-MoCo v2+ 71.2; BYOL with SGD 72.1, with LARS 72.4; MoCo v2+ with LARS 72.5.
+
+Compute: 10 runs of 200 epochs, 256 M images each; steps without a symmetric loss cost about two thirds.
+"""
+
+from __future__ import annotations
+
+from launchers.studies.build import recipe_run
+from launchers.study import Figure, Scale, Study
+
+_STEPS = (
+    ("moco-v2", "MoCo v2", "SGD", "moco-v2-imagenet"),
+    ("sync-bn", "+ SyncBN", "SGD", "moco-v2-sync-bn-imagenet"),
+    ("predictor", "+ Asymmetric Predictor", "SGD", "moco-v2-predictor-imagenet"),
+    ("momentum-ascending", "+ Momentum Ascending", "SGD", "moco-v2-momentum-ascending-imagenet"),
+    ("moco-v2-plus", "+ Symmetric Loss (MoCo v2+)", "SGD", "moco-v2-plus-imagenet"),
+    ("complex", "+ More Complex Augmentations", "SGD", "moco-v2-plus-complex-augmentation-imagenet"),
+    ("s-moco-v2-plus", "S-MoCo v2+", "SGD", "s-moco-v2-plus-imagenet"),
+    ("byol-sgd", "BYOL", "SGD", "byol-sgd-imagenet"),
+    ("byol-lars", "BYOL", "LARS", "byol-imagenet"),
+    ("moco-v2-plus-lars", "MoCo v2+", "LARS", "moco-v2-plus-lars-imagenet"),
+)
+
+
+def study(scale: Scale) -> Study:
+    """The study at a scale."""
+    runs = tuple(
+        recipe_run(scale, name, recipe, {"model": model, "optimizer": optimizer}, row=f"{model}, {optimizer}")
+        for name, model, optimizer, recipe in _STEPS
+    )
+    return Study(
+        name="moco-ladder",
+        title="From MoCo v2 to MoCo v2+ step by step, and BYOL",
+        about=__doc__ or "",
+        axes=("model", "optimizer"),
+        runs=runs,
+        figures=(
+            Figure(title="Linear top-1 along the ladder", x="model", y="linear.top1", series="optimizer"),
+            Figure(title="kNN top-1 during training", x="epoch", y="knn_top1", series="model"),
+        ),
+        scale=scale,
+    )

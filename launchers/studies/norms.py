@@ -1,0 +1,80 @@
+"""BYOL and MSBReg with batch norm and with layer norm in their heads.
+
+Moon, Buracas, Park, Kim, Canny, "An embedding-dynamic approach to self-supervised learning" (2022),
+supplement, table 4: ResNet-18 on STL-10, 320 epochs. Expected linear top-1, %: BYOL 89.5; MSBReg 91.4; with
+layer norm BYOL 10.6 (it collapses) at a batch of 256 and of 1024, with the Brownian loss alone 75.3, MSBReg
+80.7, 82.3 and 78.7 at lambda_b .0005, .005 and .05.
+
+Compute: 8 runs of 320 epochs, 34 M images each, of 2 or 4 views.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastssl.config import Paper
+from fastssl.recipes.msbreg import TITLE
+from launchers.studies.build import recipe_run
+from launchers.study import Figure, Scale, Study
+
+# name, method, norm, batch, lambda_b, recipe, changes, place, number
+_ROWS: tuple[tuple[str, str, str, int, float, str, dict[str, Any], float], ...] = (
+    ("byol-bn", "BYOL", "BN", 256, 0.0, "byol-stl10", {}, 0.895),
+    ("msbreg-bn", "MSBReg", "BN", 256, 0.05, "msbreg-stl10", {}, 0.914),
+    ("byol-ln", "BYOL", "LN", 256, 0.0, "byol-layer-norm-stl10", {}, 0.106),
+    ("byol-lb-ln", "BYOL + L_b", "LN", 256, 0.005, "byol-layer-norm-brownian-stl10", {}, 0.753),
+    ("byol-ln-1024", "BYOL", "LN", 1024, 0.0, "byol-layer-norm-stl10", {"batch_size": 1024}, 0.106),
+    (
+        "msbreg-ln-5e-4",
+        "MSBReg",
+        "LN",
+        256,
+        0.0005,
+        "msbreg-layer-norm-stl10",
+        {"method.lambda_b": 0.0005},
+        0.807,
+    ),
+    ("msbreg-ln-5e-3", "MSBReg", "LN", 256, 0.005, "msbreg-layer-norm-stl10", {}, 0.823),
+    (
+        "msbreg-ln-5e-2",
+        "MSBReg",
+        "LN",
+        256,
+        0.05,
+        "msbreg-layer-norm-stl10",
+        {"method.lambda_b": 0.05},
+        0.787,
+    ),
+)
+
+
+def study(scale: Scale) -> Study:
+    """The study at a scale; tiny: a batch of 1024 becomes 256, four times the others'."""
+    runs = []
+    for name, method, norm, batch, lambda_b, recipe, changes, number in _ROWS:
+        if scale == "tiny":
+            batch //= 4
+            changes = {key: batch if key == "batch_size" else value for key, value in changes.items()}
+        place = f"table 4, {method}, {norm}, batch {batch}, lambda_b {lambda_b:g}"
+        run = recipe_run(
+            scale,
+            name,
+            recipe,
+            {"method": method, "norm": norm, "batch_size": batch, "lambda_b": lambda_b},
+            changes,
+            row=f"{method}, {norm}, batch {batch}" + (f", lambda_b {lambda_b:g}" if lambda_b else ""),
+            paper=Paper(title=TITLE, place=place, metric="linear top-1", number=number),
+        )
+        runs.append(run)
+    return Study(
+        name="norms",
+        title="BYOL and MSBReg with batch norm and with layer norm",
+        about=__doc__ or "",
+        axes=("method", "norm", "batch_size", "lambda_b"),
+        runs=tuple(runs),
+        figures=(
+            Figure(title="Linear top-1 over lambda_b", x="lambda_b", y="linear.top1", series="norm"),
+            Figure(title="Spread of the features", x="epoch", y="feature_std", series="method"),
+        ),
+        scale=scale,
+    )

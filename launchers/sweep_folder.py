@@ -1,0 +1,56 @@
+"""Where the files of a sweep lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The paths of a sweep folder. A job is named RUN where it trains, RUN.EVALUATION where it measures."""
+
+    path: Path
+
+    @property
+    def plan(self) -> Path:
+        """What the sweep is: its study, its runs, the command."""
+        return self.path / "sweep.json"
+
+    @property
+    def code(self) -> Path:
+        """The snapshot of the packages that the jobs run."""
+        return self.path / "code"
+
+    @property
+    def jobs(self) -> Path:
+        """What was submitted, what became of it, and all logs."""
+        return self.path / "jobs"
+
+    def config(self, run: str) -> Path:
+        """The complete config of a run, as ``python -m fastssl.train`` takes it."""
+        return self.path / "configs" / f"{run}.json"
+
+    def run(self, run: str) -> Path:
+        """Its run folder."""
+        return self.path / "runs" / run
+
+    def evaluation(self, run: str, evaluation: str) -> Path:
+        """The result of an evaluation: ``linear``, or ``linear-epoch-0050`` of a kept checkpoint."""
+        return self.run(run) / "eval" / f"{evaluation}.json"
+
+    def record(self, job: str) -> Path:
+        """How a job was submitted last."""
+        return self.jobs / f"{job}.json"
+
+    def attempts(self, job: str) -> Path:
+        """How often it was started, and how each attempt ended."""
+        return self.jobs / f"{job}.attempts.jsonl"
+
+    def log(self, job: str, rank: int = 0) -> Path:
+        """What it printed, all attempts one after the other; each process of a job has its own."""
+        return self.jobs / (f"{job}.rank{rank}.log" if rank else f"{job}.log")
+
+    def rank_report(self, job: str, rank: int) -> Path:
+        """How a process other than the first ended; read by the first."""
+        return self.jobs / f"{job}.rank{rank}.json"

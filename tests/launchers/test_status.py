@@ -1,0 +1,194 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from stub_runs import ROOT
+
+from fastssl import checkpoint
+from launchers import attempts, status
+from launchers.plan import planned_jobs, read_plan
+from launchers.state import is_locked, job_states, write_driver
+from launchers.status import duration, progress, status_table
+from launchers.sweep_folder import SweepFolder
+from pipelines.errors import UserError
+
+RUNS = ("done", "going", "broken", "waiting", "absent", "stopped", "lost", "dropped")
+
+
+def submitted(folder: SweepFolder, job: str, cluster: str, job_id: str) -> None:
+    folder.record(job).write_text(json.dumps({"cluster": cluster, "job_id": job_id}))
+
+
+def ended(folder: SweepFolder, job: str, job_id: str, outcome: str = "", error: str = "") -> None:
+    """An attempt; without an outcome nothing says how it ended."""
+    number = attempts.begin(folder.attempts(job), job_id, 0)
+    if outcome:
+        attempts.end(folder.attempts(job), number, outcome, 1, error)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
+    """A sweep on SLURM with a run in every state; squeue and sacct are stand-ins."""
+    folder = SweepFolder(tmp_path / "sweep")
+    for path in (folder.jobs, folder.path / "configs", tmp_path / "bin"):
+        path.mkdir(parents=True)
+    runs = [{"name": name, "evaluations": ["knn", "linear"], "checkpoints": []} for name in RUNS]
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; open({str(tmp_path / 'again')!r}, 'w').write(str(sys.argv))",
+    ]
+    plan = {"study": "s", "runs": runs, "command": command, "folder": str(tmp_path)}
+    folder.plan.write_text(json.dumps(plan))
+    for name in RUNS:
+        folder.config(name).write_text(json.dumps({"config": {"experiment": {"batch_size": 10}}}))
+        folder.run(name).mkdir(parents=True)
+        if name != "absent":
+            submitted(folder, name, "slurm", f"8_{RUNS.index(name)}")
+    (folder.run("done") / "summary.json").write_text(
+        '{"status": "finished", "steps_done": 50, "total_steps": 50, "epochs_done": 5.0, "knn_top1": 0.61}'
+    )
+    (folder.run("done") / "eval").mkdir()
+    folder.evaluation("done", "knn").write_text("{}")
+    submitted(folder, "done.linear", "slurm", "9")
+    ended(folder, "done.linear", "9", "crashed", "RuntimeError: no memory")
+    (folder.run("going") / "summary.json").write_text(
+        '{"status": "running", "steps_done": 0, "total_steps": 500}'
+    )
+    rows = ({"step": 10, "epoch": 1.0, "knn_top1": 0.25}, {"step": 20, "epoch": 2.0, "images_per_s": 40.0})
+    text = "".join(json.dumps(row) + "\n" for row in rows) + '{"step": 30, "ep'
+    (folder.run("going") / "metrics.jsonl").write_text(text)
+    ended(folder, "going", "8_1", "interrupted")
+    ended(folder, "going", "8_1")
+    ended(folder, "broken", "8_2", "mistake", "error: no such folder or file: /data")
+    ended(folder, "stopped", "8_5", "interrupted")
+    ended(folder, "lost", "8_6")
+    scripts = {
+        "squeue": "printf '8_1|RUNNING|None\\n8_3|PENDING|Resources\\n'",
+        "sacct": "printf '8_2|FAILED\\n8_5|TIMEOUT\\n8_6|OUT_OF_MEMORY\\n8_7|CANCELLED\\n9|FAILED\\n'",
+        "scancel": f'echo "$@" > {tmp_path}/cancelled',
+    }
+    for name, script in scripts.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return folder
+
+
+def test_states(folder: SweepFolder) -> None:
+    states = job_states(folder, planned_jobs(folder, read_plan(folder)))
+    assert {name: (states[name].name, states[name].detail) for name in RUNS} == {
+        "done": ("finished", ""),
+        "going": ("running", ""),
+        "broken": ("failed", "error: no such folder or file: /data"),
+        "waiting": ("queued", "Resources"),
+        "absent": ("new", ""),
+        "stopped": ("interrupted", "TIMEOUT"),
+        "lost": ("lost", f"on {os.uname().nodename}: OUT_OF_MEMORY"),
+        "dropped": ("cancelled", "CANCELLED"),
+    }
+    assert states["going"].attempts == 2
+    assert states["done.knn"].name == "finished"
+    assert (states["done.linear"].name, states["done.linear"].detail) == ("failed", "RuntimeError: no memory")
+    assert states["broken.knn"].name == "new"
+
+
+def test_progress(folder: SweepFolder) -> None:
+    """480 steps of 10 images are left, at 40 images/s: 120 s."""
+    found = progress(folder, "going")
+    assert (found.epoch, found.share, found.images_per_s) == (2.0, 0.04, 40.0)
+    assert (found.seconds_left, found.knn_top1) == (120.0, 0.25)
+    assert progress(folder, "absent") == status.Progress()
+
+
+def test_the_table(folder: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status.main([str(folder.path)]) == 0
+    lines = {line.split()[0]: " ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
+    assert lines["s:"].startswith("s: 1 cancelled, 1 failed, 1 finished, 1 interrupted, 1 lost, 1 new,")
+    assert lines["done"] == "done finished 5.0 100% 0.610 1/2 linear failed: RuntimeError: no memory"
+    assert lines["going"] == "going running 2.0 4% 40 2m 0.250 0/2 2"
+    assert lines["broken"] == "broken failed 0/2 1 error: no such folder or file: /data"
+    assert lines["waiting"] == "waiting queued 0/2 Resources"
+    assert status_table(folder).row_count == len(RUNS)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(30, "30s"), (240, "4m"), (12_000, "3h 20m"), (183_600, "2d 3h")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_cancel(folder: SweepFolder, tmp_path: Path) -> None:
+    assert status.main([str(folder.path), "cancel", "going"]) == 0
+    assert (tmp_path / "cancelled").read_text().split() == ["8_1"]
+    assert status.main([str(folder.path), "cancel"]) == 0
+    assert (tmp_path / "cancelled").read_text().split() == ["8_1", "8_3"]
+    with pytest.raises(UserError, match="s has no run gone; it has done, going"):
+        status.main([str(folder.path), "cancel", "gone"])
+
+
+def test_retry_gives_the_command_again(folder: SweepFolder, tmp_path: Path) -> None:
+    assert status.main([str(folder.path), "retry", "broken", "lost"]) == 0
+    assert (tmp_path / "again").read_text() == str(
+        ["-c", "--out", str(folder.path), "--only", "broken", "lost"]
+    )
+    assert status.main([str(folder.path), "retry"]) == 0
+    assert (tmp_path / "again").read_text() == str(["-c", "--out", str(folder.path)])
+
+
+def test_cancel_on_this_machine_stops_the_driver(folder: SweepFolder) -> None:
+    for name in RUNS:
+        submitted(folder, name, "local", "local-1")
+    with subprocess.Popen(["sleep", "60"]) as driver:
+        write_driver(folder, "local-1", driver.pid)
+        with checkpoint.lock(folder.path):
+            with pytest.raises(UserError, match="stop the whole sweep there"):
+                status.main([str(folder.path), "cancel", "waiting"])
+            assert status.main([str(folder.path), "cancel"]) == 0
+        assert driver.wait(10) == -signal.SIGTERM
+
+
+def test_jobs_of_a_driver_on_this_machine(folder: SweepFolder) -> None:
+    for name in RUNS:
+        submitted(folder, name, "local", "8_1")  # the id that the fixture's attempts of "going" carry
+    write_driver(folder, "8_1", os.getpid())
+    jobs = planned_jobs(folder, read_plan(folder))
+    with checkpoint.lock(folder.path):
+        states = job_states(folder, jobs)
+        assert (states["going"].name, states["waiting"].name) == ("running", "queued")
+    states = job_states(folder, jobs)
+    assert (states["going"].name, states["waiting"].name) == ("lost", "cancelled")
+    with checkpoint.lock(folder.run("waiting")):  # somebody trains it by hand
+        assert job_states(folder, jobs)["waiting"].name == "running"
+
+
+def test_looking_at_a_lock_does_not_take_it(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
+    with checkpoint.lock(tmp_path):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+    assert not is_locked(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "is no sweep folder"), ("[]", "is damaged"), ("{", "cannot read")]
+)
+def test_no_sweep_folder(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "sweep.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        status.main([str(tmp_path)])
+
+
+def test_the_commands_end_with_2_at_a_mistake(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "launchers.status", str(tmp_path)]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("error: ")
+    assert answer.stderr.count("\n") == 1

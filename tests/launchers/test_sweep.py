@@ -1,0 +1,316 @@
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+from stub_runs import write_stub
+
+from fastssl import checkpoint
+from launchers import snapshot, sweep
+from launchers.attempts import read_attempts
+from launchers.job import read_summary
+from launchers.sweep_folder import SweepFolder
+from pipelines.errors import UserError
+
+GRID = ["--recipe", "quickstart", "--grid", "temperature=0.2,0.5"]
+
+
+@pytest.fixture
+def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run the stand-in, whose doings --data names."""
+
+    def take(folder: Path, fresh: bool) -> bool:
+        if not folder.exists():
+            write_stub(folder)
+        return True
+
+    monkeypatch.setattr(snapshot, "take", take)
+    monkeypatch.setattr(sweep, "_check_data", lambda *_: None)
+    monkeypatch.setattr(sweep, "_with_absolute_paths", lambda config: config)
+
+
+def run(folder: Path, *options: str) -> int:
+    return sweep.main([*GRID, "--out", str(folder), "--data", "good", *options])
+
+
+def attempts(folder: Path, job: str) -> int:
+    return len(read_attempts(SweepFolder(folder).attempts(job)))
+
+
+@pytest.mark.usefixtures("stubbed")
+def test_a_sweep_and_the_same_command_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+    assert run(folder.path) == 0
+    names = ["temperature-0.2-s0", "temperature-0.5-s0"]
+    plan = json.loads(folder.plan.read_text())
+    assert (plan["version"], plan["study"], plan["scale"], plan["cluster"]) == (
+        *(1, "quickstart-grid", "paper", "local"),
+    )
+    assert plan["axes"] == ["temperature", "seed"]
+    assert [planned["name"] for planned in plan["runs"]] == names
+    assert plan["runs"][1]["values"] == {"temperature": 0.5, "seed": 0}
+    assert plan["runs"][1]["evaluations"] == ["knn", "linear"]
+    for name in names:
+        assert folder.evaluation(name, "knn").exists()
+        assert folder.evaluation(name, "linear").exists()
+        record = json.loads(folder.record(f"{name}.linear").read_text())
+        assert (record["run"], record["kind"], record["cluster"]) == (name, "evaluate", "local")
+    capfd.readouterr()
+    assert run(folder.path) == 0  # all is there
+    assert "(2 finished)" in capfd.readouterr().err
+    assert [attempts(folder.path, name) for name in names] == [1, 1]
+    folder.evaluation(names[0], "knn").unlink()
+    shutil.rmtree(folder.run(names[1]))
+    assert run(folder.path) == 0  # what is missing is made, and no more
+    assert attempts(folder.path, names[0]) == 1
+    assert attempts(folder.path, f"{names[0]}.knn") == 2
+    assert attempts(folder.path, f"{names[0]}.linear") == 1
+    assert attempts(folder.path, names[1]) == 2
+
+
+@pytest.mark.usefixtures("stubbed")
+def test_runs_may_join_but_not_change(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    assert run(folder, "--only", "temperature-0.2-s0") == 0
+    assert not SweepFolder(folder).run("temperature-0.5-s0").exists()
+    assert run(folder, "--seeds", "2", "--only", "temperature-0.2-s1") == 0
+    assert attempts(folder, "temperature-0.2-s0") == 1
+    plan = (folder / "sweep.json").read_text()
+    for options, message in (
+        (["--seeds", "1"], "with the run temperature-0.2-s1, which this command lacks"),
+        (["--seeds", "2", "--set", "epochs=3"], r"another config: epochs \(7 became 3\)"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run(folder, *options)
+    with pytest.raises(UserError, match="holds the study quickstart-grid at scale paper"):
+        sweep.main(["tiny", "--out", str(folder)])
+    assert (folder / "sweep.json").read_text() == plan
+
+
+@pytest.mark.usefixtures("stubbed")
+def test_only_one_driver_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    with checkpoint.lock(tmp_path / "sweep"), pytest.raises(UserError, match="another process is working"):
+        run(tmp_path / "sweep")
+
+
+@pytest.mark.usefixtures("stubbed")
+def test_a_run_that_someone_trains_is_left_alone(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.run("temperature-0.2-s0").mkdir(parents=True)
+    shutil.move(folder.path / "runs", tmp_path / "runs")  # a sweep folder is empty at first
+    assert run(folder.path, "--only", "temperature-0.5-s0") == 0
+    folder.run("temperature-0.2-s0").mkdir()
+    with checkpoint.lock(folder.run("temperature-0.2-s0")):
+        assert run(folder.path) == 0
+    assert attempts(folder.path, "temperature-0.2-s0") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["tinny"], r"unknown study tinny \(did you mean tiny\?\)"),
+        ([], r"give a study \(tiny, .*or --recipe RECIPE"),
+        (["tiny", "--recipe", "quickstart"], r"give a study"),
+        (["tiny", "--grid", "epochs=1"], r"--grid belongs to --recipe"),
+        (["--recipe", "quickstrat"], r"unknown recipe quickstrat \(did you mean quickstart\?\)"),
+        (["tiny", "--partiton", "gpu"], r"unknown option --partiton: did you mean --partition\?"),
+        (["tiny", "--seeds", "0"], r"--seeds must be at least 1"),
+        (["tiny", "--time", "1h"], r"--time 1h is no time limit"),
+        (["tiny", "--time", "2"], r"leaves no time for the checkpoint"),
+        (["tiny", "--sbatch", "=x"], r"give sbatch's options as NAME=VALUE"),
+        (["tiny", "--nodes", "2"], r"take --cluster slurm"),
+        (["tiny", "--only", "k3"], r"--only k3: tiny has no such run; it has k4-s0"),
+        (["tiny", "--set", "epoch=1"], r"did you mean epochs\?"),
+        (["tiny", "--set", "epochs=-1"], r"^--set epochs=-1: epochs must be positive"),
+        (["moco-ladder"], r"no such folder or file: /.*/imagenet; say with --data where"),
+        (["tiny", "--data", "nowhere"], r"no such folder or file: /.*/nowhere"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message) as raised:
+        sweep.main(options)
+    assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_slurm_refuses_is_not_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "sbatch").write_text(
+        f"#!/bin/sh\necho $@ >> {tmp_path}/calls\necho 'sbatch: error: invalid partition: x' >&2\nexit 1\n"
+    )
+    (tools / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    command = ["tiny", "--cluster", "slurm", "--partition", "x", "--out", str(tmp_path / "sweep")]
+    with pytest.raises(UserError, match=r"^SLURM refuses: invalid partition: x$"):
+        sweep.main(command)
+    assert "--test-only" in (tmp_path / "calls").read_text()
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_strange_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UserError, match=r"not empty and no sweep folder \(it holds thesis\.tex\)"):
+        run(tmp_path)
+
+
+def test_a_dry_run_says_all_and_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--cluster", "slurm", "--partition", "gpu", "--gpus-per-node", "4", "--time", "8:00:00"]
+    assert run(tmp_path / "sweep", "--dry-run", *command, "--seeds", "3", "--max-parallel", "2") == 0
+    text = capsys.readouterr().out
+    assert "6 runs into" in text
+    assert "temperature-0.5-s2  7       64     unknown         knn linear" in text
+    assert "cost of 6 runs: unknown" in text
+    assert "#SBATCH --array=0-5%2" in text
+    assert "#SBATCH --dependency=afterok:JOB_OF_THE_RUN" in text
+    assert text.count("#SBATCH --partition=gpu") == 2
+    assert text.count("#SBATCH --time=480") == 2
+    assert "#SBATCH --gpus-per-node=4" in text
+    assert "#SBATCH --gpus-per-node=1" in text  # of an evaluation
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("stubbed")
+def test_the_cost_follows_from_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """7 epochs of the 10,000 scenes at 50 images/s are 0.389 hours, whatever the temperature."""
+    assert run(tmp_path / "one", "--only", "temperature-0.2-s0") == 0
+    folder = SweepFolder(tmp_path / "one").run("temperature-0.2-s0")
+    shutil.copy(SweepFolder(tmp_path / "one").config("temperature-0.2-s0"), folder / "config.json")
+    capsys.readouterr()
+    assert sweep.main([*GRID, "--out", str(tmp_path / "two"), "--dry-run", "--data", "scenes"]) == 0
+    text = capsys.readouterr().out
+    assert "temperature-0.5-s0  7       64     0.39" in text
+    assert "cost: 0.8 GPU-hours for 2 runs" in text
+    assert "unknown" not in text
+
+
+def test_scales_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for options, folder in (
+        (["batch-size"], "batch-size"),
+        (["batch-size", "--scale", "tiny"], "batch-size-tiny"),
+        (["tiny"], "tiny"),
+        ([*GRID], "quickstart-grid"),
+    ):
+        assert sweep.main([*options, "--dry-run"]) == 0
+        assert f" runs into {tmp_path}/sweeps/{folder}\n" in capsys.readouterr().out
+
+
+def test_the_snapshot_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run the code that was submitted, until a fresh copy is asked for."""
+    tree = tmp_path / "tree"
+    for package in ("pipelines", "fastssl", "launchers"):
+        (tree / package).mkdir(parents=True)
+        (tree / package / "__init__.py").write_text("version = 1\n")
+    (tree / "fastssl" / "__pycache__").mkdir()
+    monkeypatch.setattr(snapshot, "_ROOT", tree)
+    code = tmp_path / "sweep" / "code"
+    assert snapshot.take(code, fresh=False)
+    assert not (code / "fastssl" / "__pycache__").exists()
+    (tree / "fastssl" / "__init__.py").write_text("version = 2\n")
+    assert not snapshot.take(code, fresh=False)
+    assert (code / "fastssl" / "__init__.py").read_text() == "version = 1\n"
+    assert snapshot.take(code, fresh=True)
+    assert (code / "fastssl" / "__init__.py").read_text() == "version = 2\n"
+    (tree / "launchers" / "new.py").touch()
+    assert not snapshot.take(code, fresh=False)
+    assert sorted(path.name for path in code.parent.iterdir()) == ["code"]
+
+
+def test_what_a_command_leaves_for_later() -> None:
+    given = ["tiny", "--only", "a", "b", "--seeds", "2", "--fresh-code", "--set", "epochs=1"]
+    assert list(sweep._lasting(given)) == ["tiny", "--seeds", "2", "--set", "epochs=1"]
+
+
+# --- stopped and started ------------------------------------------------------------------------------------
+
+
+def interrupt_when(path: Path) -> threading.Thread:
+    """Ctrl-C as soon as a file holds something."""
+
+    def wait_and_send() -> None:
+        until = time.monotonic() + 120
+        while not (path.exists() and path.stat().st_size) and time.monotonic() < until:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=wait_and_send)
+    thread.start()
+    return thread
+
+
+@pytest.mark.usefixtures("stubbed")
+def test_a_stopped_sweep_goes_on_to_its_evaluations(tmp_path: Path) -> None:
+    folder, only = SweepFolder(tmp_path / "sweep"), ("--data", "good-100", "--only", "temperature-0.2-s0")
+    thread = interrupt_when(folder.run("temperature-0.2-s0") / "summary.json")
+    assert run(folder.path, *only) == 130
+    thread.join()
+    assert read_summary(folder.run("temperature-0.2-s0"))["status"] == "interrupted"
+    assert not folder.evaluation("temperature-0.2-s0", "knn").exists()
+    assert run(folder.path, *only) == 0
+    assert folder.evaluation("temperature-0.2-s0", "knn").exists()
+    assert attempts(folder.path, "temperature-0.2-s0") == 2
+
+
+@pytest.mark.usefixtures("stubbed")
+def test_a_driver_that_was_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Its attempt has no end: the run is lost, and not running."""
+    folder, name = SweepFolder(tmp_path / "sweep"), "temperature-0.2-s0"
+    assert run(folder.path, "--only", name) == 0
+    shutil.rmtree(folder.run(name))
+    lines = folder.attempts(name).read_text().splitlines()
+    folder.attempts(name).write_text(lines[0] + "\n")
+    assert run(folder.path, "--only", name) == 0
+    assert [attempt.outcome for attempt in read_attempts(folder.attempts(name))] == ["lost", "finished"]
+    assert folder.evaluation(name, "linear").exists()
+
+
+SHRUNK = [
+    *("batch_size=6", "backbone.width=0.0625", "views.0.spec.size=16", "queue_size=16", "hidden_dim=16"),
+    *("method.out_dim=8", "epochs=20", "log_every=1", "checkpoint_minutes=60"),
+]
+
+
+def test_a_real_run_is_stopped_and_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The whole path: snapshot, training of real images, Ctrl-C, the same command again, evaluations."""
+    for split, count in (("train", 4), ("test", 2)):
+        for color in range(3):
+            write_images(tmp_path / "colors" / split / f"color-{color}", count, color)
+    command = ["--recipe", "quickstart", "--grid", "temperature=0.2", "--data", str(tmp_path / "colors")]
+    command += ["--out", str(tmp_path / "sweep"), "--set", *SHRUNK]
+    folder = SweepFolder(tmp_path / "sweep").run("temperature-0.2-s0")
+    thread = interrupt_when(folder / "metrics.jsonl")
+    assert sweep.main(command) == 130
+    thread.join()
+    assert "the same command goes on" in capfd.readouterr().err
+    stopped_at = read_summary(folder)["steps_done"]
+    assert 0 < stopped_at < 40
+    assert sweep.main(command) == 0
+    summary = read_summary(folder)
+    assert (summary["status"], summary["steps_done"]) == ("finished", 40)
+    log = SweepFolder(tmp_path / "sweep").log("temperature-0.2-s0").read_text()
+    assert f"going on at step {stopped_at}" in log
+    assert json.loads((folder / "eval" / "knn.json").read_text())["step"] == 40
+    assert (folder / "eval" / "linear.json").exists()
+    assert "temperature-0.2-s0 finished: kNN top-1" in capfd.readouterr().err
+
+
+def write_images(folder: Path, count: int, color: int) -> None:
+    """JPEGs of one colour with noise."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        pixels = np.random.default_rng([color, number]).integers(0, 90, (20, 20, 3), np.uint8)
+        pixels[:, :, color] += 150
+        (folder / f"{number}.jpg").write_bytes(simplejpeg.encode_jpeg(pixels))
