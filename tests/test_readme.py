@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.report import markdown
 from benchmarks.result import read_result
 from fastssl.recipe_table import recipe_table
+from launchers.studies import STUDIES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -15,6 +16,12 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_recipes_are_those_of_the_code() -> None:
     assert recipe_table() in README
+
+
+def test_the_studies_are_those_of_the_code() -> None:
+    for name, study in STUDIES.items():
+        paper, tiny = study("paper"), study("tiny")
+        assert f"| `{name}` | {paper.title} | {len(paper.runs)} | {len(tiny.runs)} |" in README
 
 
 def test_the_figures_are_those_of_the_results() -> None:
@@ -38,7 +45,7 @@ def test_the_tree_names_every_file() -> None:
     listed = subprocess.run(
         ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
-    for room in ("pipelines", "fastssl", "benchmarks"):
+    for room in ("pipelines", "fastssl", "launchers", "benchmarks"):
         part = README.partition(f"\n{room}/ ")[2].partition("\n```")[0]
         files = [name.removeprefix(f"{room}/") for name in listed if name.startswith(f"{room}/")]
         missing = [name for name in files if not name.endswith("__init__.py") and f"    {name} " not in part]
