@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from fractions import Fraction
 from typing import Any
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from fastssl.distributed import any_of
+from fastssl.distributed import any_of, gather_objects
 from pipelines.errors import UserError
 
 _FAILURES = "fastssl/failures"  # counts the processes that failed
@@ -42,10 +45,6 @@ class Place:
     def is_chief(self) -> bool:
         """The one that writes the run folder and speaks."""
         return self.rank == 0
-
-    def share(self, cores: int) -> int:
-        """Of the machine's cores, those for this process."""
-        return max(1, cores // self.local_world_size)
 
 
 def find_place(environment: Mapping[str, str]) -> tuple[Place, dict[str, str]]:
@@ -188,3 +187,13 @@ def one_after_the_other(place: Place) -> Iterator[None]:
     yield
     if place.local_world_size > 1 and place.local_rank == 0:
         any_of(False)
+
+
+def own_cores() -> int:
+    """Cores for this process: one is shared by all processes of its machine that may run on it.
+
+    Under torchrun all may run on all cores; SLURM often deals them out.
+    """
+    mine = (socket.gethostname(), os.sched_getaffinity(0))
+    users = Counter(core for host, cores in gather_objects([mine]) if host == mine[0] for core in cores)
+    return max(1, int(sum(Fraction(1, users[core]) for core in mine[1])))

@@ -35,7 +35,7 @@ from fastssl.methods import build_method
 from fastssl.monitor import open_monitor
 from fastssl.optim import build_optimizer, learning_rates
 from fastssl.pictures import save_curves, save_views
-from fastssl.processes import Place, find_place, joined, one_after_the_other
+from fastssl.processes import Place, find_place, joined, one_after_the_other, own_cores
 from fastssl.run_folder import LAST, claim, read_summary
 from fastssl.run_state import RunState
 from fastssl.schedules import learning_rate
@@ -74,7 +74,7 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
         UserError: something the user can mend; what was saved before is intact.
     """
     experiment, machine, out = config.experiment, config.machine, config.out
-    cores = place.share(len(os.sched_getaffinity(0)))
+    cores = own_cores()
     torch.set_num_threads(machine.threads or cores)
     machine = replace(machine, workers=machine.workers or cores)
     device = choose_device(machine.device, place.local_rank)
@@ -315,9 +315,9 @@ def main(argv: list[str] | None = None) -> int:
         if place.is_chief:
             raise
         return 2  # one of the processes is enough to say so
-    machine = config.machine
     try:
-        with joined(place, more, minutes=machine.wait_minutes, device=choose_device(machine.device).type):
+        device = choose_device(config.machine.device, place.local_rank).type
+        with joined(place, more, minutes=config.machine.wait_minutes, device=device):
             return train(config, place)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

@@ -1,8 +1,11 @@
 """What torchrun's and SLURM's environments say of a process's place."""
 
+import os
+import socket
+
 import pytest
 
-from fastssl.processes import Place, find_place, first_host
+from fastssl.processes import Place, find_place, first_host, own_cores
 
 SLURM = {
     "SLURM_JOB_ID": "4711",
@@ -69,6 +72,22 @@ def test_first_host(nodes: str, first: str) -> None:
     assert first_host(nodes) == first
 
 
-def test_cores_are_shared_on_a_machine() -> None:
-    assert Place(local_world_size=8, world_size=16).share(96) == 12
-    assert Place(local_world_size=8, world_size=8).share(2) == 1
+@pytest.mark.parametrize(
+    ("cores_of_each", "mine"),
+    [
+        ([{0, 1, 2, 3}], 4),
+        ([{0, 1, 2, 3}, {0, 1, 2, 3}], 2),  # torchrun
+        ([{0, 1}, {2, 3}], 2),  # SLURM deals them out
+        ([{0, 1, 2}, {2, 3}], 2),  # two and a half
+        ([{0}, {0}, {0}], 1),
+    ],
+)
+def test_cores_are_shared_by_those_who_may_run_there(
+    cores_of_each: list[set[int]], mine: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other processes are played: their lists come from ``gather_objects``."""
+    host = socket.gethostname()
+    everyone = [(host, cores) for cores in cores_of_each] + [("elsewhere", {0, 1, 2, 3})]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores_of_each[0])
+    monkeypatch.setattr("fastssl.processes.gather_objects", lambda _: everyone)
+    assert own_cores() == mine

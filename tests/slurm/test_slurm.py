@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sweeps import LONG, PATIENCE, STEPS_PER_EPOCH, Sweep, name, run_command, wait_until, write_images
+from slurm_sweep import LONG, PATIENCE, STEPS_PER_EPOCH, Sweep, name, run_command, wait_until, write_images
 
 ALONE, TOGETHER, USER_SIGNAL, TERMINATED, KILLED, PREEMPTED, NODE_LOST, CANCELLED, DOOMED, TWO_NODES = map(
     name, range(10)
@@ -149,7 +149,8 @@ def test_a_lost_node(cluster: Path, undisturbed: Sweep) -> None:
     """No signal and no word: the run comes back from its last checkpoint, on another node."""
     sweep = undisturbed
     sweep.train(only=[NODE_LOST], settings=["checkpoint_minutes=0.01"])
-    sweep.wait_for_step(NODE_LOST, ENOUGH)
+    last = sweep.folder.run(NODE_LOST) / "checkpoints/last.pt"
+    wait_until(last.exists, PATIENCE, "there is a checkpoint")
     (attempt,) = sweep.attempts(NODE_LOST)
     daemons = dict(line.split()[:2] for line in (cluster / "run/pids").read_text().splitlines())
     os.kill(int(daemons[f"slurmd-{attempt.host}"]), signal.SIGKILL)  # and all that runs there
