@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastssl.recipes import quickstart
 from launchers.studies.build import recipe_run
 from launchers.study import Figure, Run, Scale, Study, Value
 
@@ -24,6 +25,7 @@ _TINY: dict[str, Any] = {
     "batch_size": 129,
     "optimizer.base_lr": 0.24,
     "method.temperature": 0.3,
+    "views": quickstart().experiment.views,  # SimCLR's own are too strong for 32 pixels and minutes
 }
 
 
