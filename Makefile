@@ -48,6 +48,7 @@ test-slow: $(VENV)/.installed-dev
 	$(RUN) pytest -m slow --durations 10
 
 test-slurm: $(VENV)/.installed-dev
+	tests/slurm/cluster.sh lacks || tests/slurm/cluster.sh install || true
 	$(RUN) pytest -m slurm --durations 10
 
 bench: $(VENV)/.installed
