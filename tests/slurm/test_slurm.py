@@ -15,9 +15,13 @@ import pytest
 import torch
 from slurm_sweep import LONG, PATIENCE, STEPS_PER_EPOCH, Sweep, name, run_command, wait_until, write_images
 
-ALONE, TOGETHER, USER_SIGNAL, TERMINATED, KILLED, PREEMPTED, NODE_LOST, CANCELLED, DOOMED, TWO_NODES = map(
-    name, range(10)
-)
+from launchers.job import read_summary
+
+pytestmark = pytest.mark.slurm
+pytest_plugins = ["slurm_cluster"]
+
+ALONE, TOGETHER, USER_SIGNAL, TERMINATED, KILLED, PREEMPTED = map(name, range(6))
+NODE_LOST, CANCELLED, DOOMED, TWO_NODES, UNHARMED = map(name, range(6, 11))
 ENDLESS = name(0, LONG)
 ENOUGH = 10  # steps after which a run is disturbed; mid-epoch is checked
 
@@ -107,7 +111,7 @@ def disturbed(undisturbed: Sweep) -> Sweep:
             if sweep.step(run) >= ENOUGH:
                 waiting.remove(run)
                 if run == KILLED:
-                    sweep.kill_processes(run)
+                    sweep.signal_processes(run, signal.SIGKILL)
                 else:
                     number = "USR2" if run == USER_SIGNAL else "TERM"
                     subprocess.run(["scancel", f"--signal={number}", sweep.job_id(run)], check=True)
@@ -149,8 +153,8 @@ def test_a_lost_node(cluster: Path, undisturbed: Sweep) -> None:
     """No signal and no word: the run comes back from its last checkpoint, on another node."""
     sweep = undisturbed
     sweep.train(only=[NODE_LOST], settings=["checkpoint_minutes=0.01"])
-    last = sweep.folder.run(NODE_LOST) / "checkpoints/last.pt"
-    wait_until(last.exists, PATIENCE, "there is a checkpoint")
+    folder = sweep.folder.run(NODE_LOST)
+    wait_until(lambda: read_summary(folder).get("steps_done"), PATIENCE, "there is a checkpoint")
     (attempt,) = sweep.attempts(NODE_LOST)
     daemons = dict(line.split()[:2] for line in (cluster / "run/pids").read_text().splitlines())
     os.kill(int(daemons[f"slurmd-{attempt.host}"]), signal.SIGKILL)  # and all that runs there
@@ -164,11 +168,12 @@ def test_a_lost_node(cluster: Path, undisturbed: Sweep) -> None:
 
 def test_a_run_that_always_crashes_is_left_and_the_others_are_not(undisturbed: Sweep) -> None:
     sweep = undisturbed
-    done = sweep.submit("--retries", "1", only=[DOOMED])
+    done = sweep.submit("--retries", "1", only=[DOOMED, UNHARMED])
     assert done.returncode == 0, done.stderr
+    run_command("scancel", *(sweep.job_id(f"{UNHARMED}.{protocol}") for protocol in ("knn", "linear")))
 
     def failed() -> bool:
-        sweep.kill_processes(DOOMED)
+        sweep.signal_processes(DOOMED, signal.SIGKILL)
         return sweep.state(DOOMED).name == "failed"
 
     wait_until(failed, PATIENCE, "a doomed run fails")
@@ -176,14 +181,19 @@ def test_a_run_that_always_crashes_is_left_and_the_others_are_not(undisturbed: S
     sweep.wait_for(DOOMED, "cancelled", evaluation="knn")  # dropped: they could never start
     status = run_command(sys.executable, "-m", "launchers.status", sweep.path)
     assert "SIGKILL" in status.stdout, status.stderr
+    sweep.wait_for(UNHARMED, "finished")
+    assert len(sweep.attempts(UNHARMED)) == 1
+    assert_same_run(sweep, UNHARMED)
 
 
 def test_a_cancelled_sweep_goes_on(undisturbed: Sweep) -> None:
     sweep = undisturbed
     sweep.train(only=[CANCELLED])
     sweep.wait_for_step(CANCELLED, ENOUGH)
+    sweep.signal_processes(CANCELLED, signal.SIGSTOP)  # or it may end before the command has begun
     done = run_command(sys.executable, "-m", "launchers.status", sweep.path, "cancel", CANCELLED)
     assert done.returncode == 0, done.stderr
+    sweep.signal_processes(CANCELLED, signal.SIGCONT)
     sweep.wait_for(CANCELLED, "cancelled", "interrupted")
     sweep.train(only=[CANCELLED])
     sweep.wait_for(CANCELLED, "finished")

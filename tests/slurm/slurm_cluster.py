@@ -1,4 +1,4 @@
-"""A real SLURM cluster for the tests of this folder, started once a session."""
+"""A real SLURM cluster for the tests of this folder, started once a session: a plug-in of pytest."""
 
 import os
 import shutil
@@ -11,12 +11,6 @@ import pytest
 
 SCRIPT = Path(__file__).parent / "cluster.sh"
 PORTS = 6  # that a cluster takes
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.slurm)
 
 
 def free_ports() -> int:

@@ -1,0 +1,160 @@
+"""A sweep on the test cluster: its commands as a user types them, and what its folder says meanwhile."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+import torch
+
+from launchers.attempts import Attempt, read_attempts
+from launchers.job import Job
+from launchers.state import JobState, job_states
+from launchers.sweep_folder import SweepFolder
+
+ROOT = Path(__file__).parent.parent.parent
+SHORT, LONG = 2, 2000  # epochs: some seconds, and longer than a test waits
+IMAGES = 400  # of each of 3 classes
+STEPS_PER_EPOCH = 150  # so many that a run is always disturbed within its first epoch
+PATIENCE = 600  # seconds that a test waits at most: other work may share the machine
+
+# Runs that differ in nothing but in a field that has no say in the result: any one is the others' measure.
+# One sweep serves all tests, so that its snapshot's kernels are compiled once.
+GRID = [
+    *("--recipe", "quickstart", "--grid", f"epochs={SHORT},{LONG}", "max_bad_images=0,1,2,3,4,5,6,7,8,9,10"),
+    *("--set", "batch_size=8", "views.0.spec.size=16", "backbone.width=0.0625", "queue_size=64"),
+    *("hidden_dim=32", "out_dim=16", "threads=1", "workers=2", "log_every=3", "monitor_every=0"),
+]
+
+
+def write_images(folder: Path, count: int = IMAGES, seed: int = 0) -> None:
+    """``count`` noisy JPEGs of 24 x 24 in each of 3 classes."""
+    generator = np.random.default_rng(seed)
+    for number, name in enumerate(("circle", "disc", "square")):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = generator.integers(0, 255, (24, 24, 3), dtype=np.uint8)
+            pixels[..., number] //= 2
+            (folder / name / f"{i:03d}.jpg").write_bytes(simplejpeg.encode_jpeg(pixels, quality=90))
+
+
+def name(number: int, epochs: int = SHORT) -> str:
+    return f"epochs-{epochs}-max-bad-images-{number}-s0"
+
+
+def run_command(*command: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def wait_until(what: Callable[[], object], seconds: float, why: str) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, f"waited {seconds} s until {why}"
+        time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One sweep folder and the data of its runs."""
+
+    path: Path
+    data: Path
+
+    @property
+    def folder(self) -> SweepFolder:
+        return SweepFolder(self.path)
+
+    def submit(
+        self, *options: str, only: Sequence[str], settings: Sequence[str] = ()
+    ) -> "subprocess.CompletedProcess[str]":
+        where: tuple[str | Path, ...] = (
+            "--data",
+            self.data,
+            "--out",
+            self.path,
+            "--cluster",
+            "slurm",
+            "--only",
+            *only,
+        )
+        return run_command(sys.executable, "-m", "launchers.sweep", *GRID, *settings, *where, *options)
+
+    def train(self, *options: str, only: Sequence[str], settings: Sequence[str] = ()) -> None:
+        """Submit runs, and take their evaluations out of the queue."""
+        done = self.submit(*options, only=only, settings=settings)
+        assert done.returncode == 0, done.stderr
+        evaluations = [f"{run}.{protocol}" for run in only for protocol in ("knn", "linear")]
+        run_command("scancel", *map(self.job_id, evaluations))
+
+    def job_id(self, job: str) -> str:
+        job_id: str = json.loads(self.folder.record(job).read_text())["job_id"]
+        return job_id
+
+    def state(self, run: str, evaluation: str = "") -> JobState:
+        job = Job(sweep=self.path, run=run, data="", evaluation=evaluation)
+        return job_states(self.folder, [job])[job.name]
+
+    def attempts(self, job: str) -> list[Attempt]:
+        return read_attempts(self.folder.attempts(job))
+
+    def losses(self, run: str) -> list[tuple[int, float]]:
+        path = self.folder.run(run) / "metrics.jsonl"
+        rows = [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
+        return [(row["step"], row["loss"]) for row in rows if "loss" in row]
+
+    def step(self, run: str) -> int:
+        return max((step for step, _ in self.losses(run)), default=0)
+
+    def weights(self, run: str) -> dict[str, torch.Tensor]:
+        last = self.folder.run(run) / "checkpoints/last.pt"
+        state: dict[str, torch.Tensor] = torch.load(last, weights_only=True)["method"]
+        return state
+
+    def wait_for_step(self, run: str, step: int, seconds: float = PATIENCE) -> None:
+        wait_until(
+            lambda: self.step(run) >= step,
+            seconds,
+            f"{run} reaches step {step}; its log: {self.folder.log(run)}",
+        )
+
+    def wait_for(self, run: str, *names: str, evaluation: str = "", seconds: float = PATIENCE) -> None:
+        """Until a job's state is one of ``names``; a finished job's end is written down by then."""
+        job = f"{run}.{evaluation}" if evaluation else run
+
+        def there() -> bool:
+            state = self.state(run, evaluation).name
+            return state in names and (state != "finished" or self.attempts(job)[-1].outcome == "finished")
+
+        wait_until(there, seconds, f"{job} becomes {' or '.join(names)}; its log: {self.folder.log(job)}")
+
+    def processes(self, run: str) -> list[int]:
+        """Ids of the training processes of a run."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"fastssl.train" in words and str(self.folder.config(run)).encode() in words:
+                found.append(int(path.parent.name))
+        return found
+
+    def signal_processes(self, run: str, number: signal.Signals) -> None:
+        for pid in self.processes(run):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
