@@ -16,7 +16,7 @@ from launchers.sweep_folder import SweepFolder
 from pipelines.errors import UserError
 
 _COUNTS = frozenset(
-    {"step", "train_images", "test_images", "seed", "version"}
+    {"step", "train_images", "test_images", "seed", "version", "batch_size", "epochs"}
 )  # of an evaluation, no results
 
 FAILED = ("failed", "lost")  # for good: nobody will try again by himself
