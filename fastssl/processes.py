@@ -94,8 +94,8 @@ def joined(place: Place, more: dict[str, str], *, minutes: float, device: str) -
         device: "cuda" joins over NCCL too.
 
     Raises:
-        UserError: the others cannot be met, or what went wrong inside; once for all processes.
-        SystemExit: another process has told already.
+        UserError: the others cannot be met, or what went wrong inside. A process that is not the first to
+            fail ends here and now, with a status and without a word.
     """
     if place.world_size == 1:
         yield

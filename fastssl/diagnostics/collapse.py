@@ -1,8 +1,9 @@
 """When to say that a run has collapsed: that all images have come to have one embedding.
 
-Measured on the built-in scenes (2026-11-20): the recipe ``quickstart`` with backbone width 0.125, fp32, and
-in place of its method those below with heads of 256 and 64 and teacher momentum 0.9 (MoCo's 0.99), 1 to 2.5
-epochs. The effective rank (in brackets ``feature_std``), means over 10 steps of the 156 or 390:
+Measured on the built-in scenes by hand (2026-11-20, no command repeats it; one seed): the recipe
+``quickstart`` with backbone width 0.125, fp32, and in place of its method those below with heads of 256 and
+64 and teacher momentum 0.9 (MoCo's 0.99), 1 to 2.5 epochs. The effective rank (in brackets ``feature_std``),
+means over 10 steps of the 156 or 390:
 
     SimCLR, SiMo, MSBReg      never below 5.9
     MoCo v2+                  least 1.58 (0.44) at step 30; 3.5 at step 100

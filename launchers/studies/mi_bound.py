@@ -18,8 +18,8 @@ from launchers.studies.build import recipe_run
 from launchers.study import Figure, Run, Scale, Study, Value
 
 # SimCLR, which learns in few steps. 129 images have 256 views of others: K = 256 takes all of them. At the
-# temperature 0.3; at 0.2 (SiMo, 190 steps) K = 4 with EqCo ended 22 % above K = 256: the rule holds for the
-# mean over draws, and the fewer the draws and the lower the temperature, the further a log is from that.
+# temperature 0.3: the rule holds for the mean over draws, and the fewer the draws and the lower the
+# temperature, the further a log is from that.
 _TINY: dict[str, Any] = {
     "epochs": 5.0,
     "batch_size": 129,
