@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import Case, measure
 from pipelines.errors import run_command
+from pipelines.options import OptionParser
 
 DECODERS = ("fastssl", "simplejpeg", "torchvision", "opencv", "dali", "pillow")
 
@@ -20,7 +20,7 @@ DECODERS = ("fastssl", "simplejpeg", "torchvision", "opencv", "dali", "pillow")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description=__doc__)
+    parser = OptionParser(prog="python -m benchmarks.decode", description=__doc__)
     parser.add_argument(
         "--data", required=True, help="folder of JPEGs, searched at all depths; or: generated"
     )

@@ -9,7 +9,6 @@ threads, so that threads fight for the GIL as they would on many cores. Aim: at 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import Case, Row, measure
 from pipelines.errors import UserError, run_command
+from pipelines.options import OptionParser
 
 _PRODUCTS = ("decode", "pixels", "crops", "views")
 _STUBBED_THREADS = 16
@@ -29,7 +29,7 @@ _STUBBED_THREADS = 16
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.limits", description=__doc__)
+    parser = OptionParser(prog="python -m benchmarks.limits", description=__doc__)
     parser.add_argument(
         "--data", required=True, help="folder of JPEGs, searched at all depths; or: generated"
     )

@@ -11,7 +11,6 @@ memory, beside which images a second count; ``--device cpu`` is a trial of the s
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import Case, Row, measure
 from pipelines.errors import UserError, run_command
+from pipelines.options import OptionParser
 
 _PRODUCTS = ("views", "crops", "pixels")  # fastssl's
 
@@ -30,7 +30,7 @@ _PRODUCTS = ("views", "crops", "pixels")  # fastssl's
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=__doc__)
+    parser = OptionParser(prog="python -m benchmarks.loader", description=__doc__)
     parser.add_argument(
         "--data", required=True, help="folder of JPEGs, searched at all depths; or: generated"
     )

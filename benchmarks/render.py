@@ -6,7 +6,6 @@ each of several rounds, and each figure is the median over the rounds.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from rich.table import Table
 
 from benchmarks.result import result_of, write_result
 from pipelines.errors import UserError, run_command
+from pipelines.options import OptionParser
 from pipelines.render.cpu import Workspace, render_constants, render_views
 from pipelines.render.finish import NumberFormat
 from pipelines.views import ViewSpec, draw
@@ -35,7 +35,7 @@ _NUMPY_TYPES = {"uint8": np.uint8, "float32": np.float32, "float16": np.float16,
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.render", description=__doc__)
+    parser = OptionParser(prog="python -m benchmarks.render", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of images, searched at all depths; else noise")
     parser.add_argument("--images", type=int, default=32, help="how many of them")
     parser.add_argument("--size", type=int, default=224, help="side of a view, pixels")

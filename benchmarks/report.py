@@ -6,7 +6,6 @@ files alone.
 
 from __future__ import annotations
 
-import argparse
 import io
 import re
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 from benchmarks.result import Result, read_result, write_result
 from pipelines.atomic import atomic_file
 from pipelines.errors import UserError, run_command
+from pipelines.options import OptionParser
 
 RESULTS = Path(__file__).parent / "results"
 _OWN_COLOR, _OTHER_COLOR = "#1f6fb4", "#b9b9b9"
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables and draw the chart."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
+    parser = OptionParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("json", type=Path, nargs="*", help="results; by default all in benchmarks/results")
     parser.add_argument("--chart", type=Path, default=RESULTS / "loader.png", help="file for the chart")
     arguments = parser.parse_args(argv)

@@ -6,7 +6,6 @@ have. The full augmentation of ``benchmarks.contenders.CHAIN``, two views an ima
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import Case, measure
 from pipelines.errors import UserError, run_command
+from pipelines.options import OptionParser
 
 _CONTENDERS = (("simplejpeg", "decode"), ("fastssl", "pixels"), ("fastssl", "crops"), ("fastssl", "views"))
 
@@ -24,7 +24,7 @@ _CONTENDERS = (("simplejpeg", "decode"), ("fastssl", "pixels"), ("fastssl", "cro
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.threads", description=__doc__)
+    parser = OptionParser(prog="python -m benchmarks.threads", description=__doc__)
     parser.add_argument(
         "--data", required=True, help="folder of JPEGs, searched at all depths; or: generated"
     )

@@ -13,7 +13,6 @@ its memory, measured in the same rounds. A batch should be larger than the GPU's
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import time
@@ -32,6 +31,7 @@ from benchmarks.result import result_of
 from benchmarks.rounds import ROUNDS
 from pipelines.decode import decode
 from pipelines.errors import UserError, run_command
+from pipelines.options import OptionParser
 from pipelines.progress import show_progress
 
 _CPU, _GPU = torch.device("cpu"), torch.device("cuda")
@@ -105,7 +105,7 @@ class Taken:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.views", description=__doc__)
+    parser = OptionParser(prog="python -m benchmarks.views", description=__doc__)
     parser.add_argument(
         "--data", default=GENERATED, help="folder of JPEGs, searched at all depths; or: generated"
     )

@@ -17,6 +17,7 @@ from fastssl.config import Config, read_config
 from fastssl.recipe_table import recipe_list
 from fastssl.recipes import find_recipe
 from pipelines.errors import UserError
+from pipelines.options import one_line_complaints
 
 DEFAULT_RECIPE = "quickstart"
 
@@ -25,9 +26,9 @@ def parse(argv: list[str]) -> Config:
     """The config that a command line names: a recipe (or the config.json of a run) and what it overrides.
 
     Raises:
-        UserError: unknown recipe or option (the message names the nearest), unreadable config, or a
-            value that a config refuses.
-        SystemExit: status 2 for a value of the wrong type, 0 for --help and --list.
+        UserError: unknown recipe or option (the message names the nearest), unreadable config, a value of
+            the wrong type, or one that a config refuses.
+        SystemExit: status 0, for --help and --list.
     """
     if "--list" in argv:
         _show(recipe_list(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
@@ -42,9 +43,10 @@ def parse(argv: list[str]) -> Config:
         "python -m fastssl.train --list shows the recipes."
     )
     prog = f"python -m fastssl.train {name}"
-    config, unknown = tyro.cli(
-        Config, prog=prog, description=description, default=base, args=rest, return_unknown_args=True
-    )
+    with one_line_complaints(prog):
+        config, unknown = tyro.cli(
+            Config, prog=prog, description=description, default=base, args=rest, return_unknown_args=True
+        )
     if unknown:
         raise UserError(_explain(unknown[0], base, prog))
     return config

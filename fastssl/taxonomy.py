@@ -41,6 +41,7 @@ from fastssl.wordnet import (
     read_synsets,
 )
 from pipelines.errors import UserError, run_command
+from pipelines.options import later, one_line_complaints
 from pipelines.sources import open_source
 
 ARTIFACT = "n00021939"
@@ -189,7 +190,10 @@ def show(
 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
-    tyro.cli(show, prog="python -m fastssl.taxonomy", args=sys.argv[1:] if argv is None else argv)
+    prog = "python -m fastssl.taxonomy"
+    with one_line_complaints(prog):
+        command = tyro.cli(later(show), prog=prog, args=sys.argv[1:] if argv is None else argv)
+    command()
     return 0
 
 

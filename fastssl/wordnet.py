@@ -18,6 +18,7 @@ import tyro
 
 from pipelines.atomic import atomic_file
 from pipelines.errors import UserError, run_command
+from pipelines.options import later, one_line_complaints
 
 WORDNET = Path("/usr/share/wordnet")  # where Debian's package wordnet-base puts its files
 TABLE = Path(__file__).parent / "data" / "imagenet_taxonomy.tsv"
@@ -150,7 +151,10 @@ def derive(folder: tyro.conf.Positional[Path] = WORDNET, /) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
-    tyro.cli(derive, prog="python -m fastssl.wordnet", args=sys.argv[1:] if argv is None else argv)
+    prog = "python -m fastssl.wordnet"
+    with one_line_complaints(prog):
+        command = tyro.cli(later(derive), prog=prog, args=sys.argv[1:] if argv is None else argv)
+    command()
     return 0
 
 

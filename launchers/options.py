@@ -16,6 +16,7 @@ from launchers.slurm import Resources, parse_minutes
 from launchers.studies import STUDIES
 from launchers.study import Scale
 from pipelines.errors import UserError
+from pipelines.options import one_line_complaints
 
 Cluster = Literal["local", "slurm", "debug"]
 
@@ -146,8 +147,9 @@ def parse(argv: Sequence[str]) -> Options:
     """The options of a command line.
 
     Raises:
-        UserError: an unknown option (the message names the nearest), or values that do not go together.
-        SystemExit: status 2 for a value of the wrong type, 0 for --help.
+        UserError: an unknown option (the message names the nearest), a value of the wrong type, or values
+            that do not go together.
+        SystemExit: status 0, for --help.
     """
     description = (
         "Run a study, or a grid over a recipe. The same command again goes on with what is missing.\n\n"
@@ -155,14 +157,16 @@ def parse(argv: Sequence[str]) -> Options:
         "       python -m launchers.sweep --recipe RECIPE --grid FIELD=VALUE,VALUE ... [options]\n\n"
         "Studies:\n" + "\n".join(_about(name) for name in STUDIES)
     )
-    options, unknown = tyro.cli(
-        Options,
-        prog="python -m launchers.sweep",
-        description=description,
-        args=list(argv),
-        return_unknown_args=True,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    prog = "python -m launchers.sweep"
+    with one_line_complaints(prog):
+        options, unknown = tyro.cli(
+            Options,
+            prog=prog,
+            description=description,
+            args=list(argv),
+            return_unknown_args=True,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
     if unknown:
         names = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Options)]
         near = difflib.get_close_matches(unknown[0].split("=")[0], names, n=1)

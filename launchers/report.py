@@ -6,7 +6,6 @@ time: every eval/*.json that a run has joins by itself.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from launchers.reporting.results import read_sweep
 from launchers.reporting.text import as_markdown, tell
 from pipelines.atomic import atomic_file
 from pipelines.errors import UserError, run_command
+from pipelines.options import OptionParser
 
 
 def report(folder: Path) -> tuple[Path, Path]:
@@ -36,7 +36,7 @@ def report(folder: Path) -> tuple[Path, Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m launchers.report", description=__doc__)
+    parser = OptionParser(prog="python -m launchers.report", description=__doc__)
     parser.add_argument("sweep", type=Path, help="a folder that launchers.sweep made")
     for path in report(parser.parse_args(argv).sweep):
         print(path)

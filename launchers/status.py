@@ -30,6 +30,7 @@ from launchers.plan import planned_jobs, planned_results, read_plan
 from launchers.state import ACTIVE, JobState, is_locked, job_states
 from launchers.sweep_folder import SweepFolder
 from pipelines.errors import UserError, run_command
+from pipelines.options import one_line_complaints
 
 _TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last lines
 _STYLES = {"finished": "green", "running": "cyan", "failed": "red", "lost": "red", "cancelled": "yellow"}
@@ -239,12 +240,14 @@ class Options:
 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
-    options = tyro.cli(
-        Options,
-        prog="python -m launchers.status",
-        args=sys.argv[1:] if argv is None else argv,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    prog = "python -m launchers.status"
+    with one_line_complaints(prog):
+        options = tyro.cli(
+            Options,
+            prog=prog,
+            args=sys.argv[1:] if argv is None else argv,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
     folder = SweepFolder(options.sweep.absolute())
     if options.action == "cancel":
         cancel(folder, options.runs)

@@ -30,6 +30,7 @@ from pipelines.decode import UndecodableImageError, decode
 from pipelines.errors import UserError, run_command
 from pipelines.keys import stable_id
 from pipelines.ledger import Ledger, digest
+from pipelines.options import one_line_complaints
 from pipelines.packed_image import Form, PackedImage, pack_image
 from pipelines.progress import show_progress, stream_in_threads
 from pipelines.sources import NoSplitError, Split, open_source
@@ -72,7 +73,9 @@ class Options:
 
 def main() -> int:
     """The command; its exit status."""
-    options = tyro.cli(Options, prog="python -m pipelines.pack")
+    prog = "python -m pipelines.pack"
+    with one_line_complaints(prog):
+        options = tyro.cli(Options, prog=prog)
     try:
         pack(options)
     except KeyboardInterrupt:

@@ -19,6 +19,7 @@ from fastssl.run_folder import load_encoder, read_summary, write_json
 from fastssl.train import choose_device
 from pipelines.bad_images import BadImages, default_limit
 from pipelines.errors import UserError, run_command
+from pipelines.options import later, one_line_complaints
 from pipelines.views import evaluation_spec
 
 Run = Annotated[Path, tyro.conf.Positional]
@@ -140,12 +141,15 @@ def linear(
 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
-    tyro.extras.subcommand_cli_from_dict(
-        {"knn": knn, "linear": linear},
-        prog="python -m fastssl.evaluate",
-        description="Measure a run's encoder; results go to eval/*.json of the run folder.",
-        args=sys.argv[1:] if argv is None else argv,
-    )
+    prog = "python -m fastssl.evaluate"
+    with one_line_complaints(prog):
+        evaluate = tyro.extras.subcommand_cli_from_dict(
+            {"knn": later(knn), "linear": later(linear)},
+            prog=prog,
+            description="Measure a run's encoder; results go to eval/*.json of the run folder.",
+            args=sys.argv[1:] if argv is None else argv,
+        )
+    evaluate()
     return 0
 
 
