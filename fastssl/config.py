@@ -27,7 +27,7 @@ from pipelines.errors import UserError
 from pipelines.plan import Order
 from pipelines.views import ViewGroup
 
-VERSION = 1  # of the JSON; raise it when a field changes its meaning
+VERSION = 2  # of the JSON; raise it when a field changes its name or meaning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Paper:
     title: str
     place: str  # table and row
     metric: str
-    number: float | None  # None: the paper has no such row
+    number: float | None  # None: the paper states none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Experiment:
     blocks_per_window: int = 128
     """Order blocks: pieces that are shuffled together; memory must hold two windows."""
     class_share: float = 1.0
-    """Of the classes, all their images; the number of steps stays that of all classes."""
+    """Of the classes, all their images; an epoch has as many steps as with all classes."""
     taxonomy: str = "classes"
     """Names the labels: `classes`, `artifact`, `depth-3`, ... or a mapping file (`fastssl.taxonomy`)."""
     batch_norm_group: int | None = None

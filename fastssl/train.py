@@ -1,7 +1,8 @@
 """Pre-train an encoder: python -m fastssl.train [RECIPE] [--data WHERE] [--out DIR] [--epochs N] [...]
 
 One straight line: data, weights, run folder, resume, steps, summary. A run is a function of its experiment;
-where it was stopped leaves no trace in its weights. On a GPU, nothing between two log lines waits for it.
+where it was stopped leaves no trace in its weights. On a GPU, nothing between two log lines waits for it
+(but LARS in fp16, where torch's scaler asks at each step whether to skip it).
 Under torchrun or srun each process trains on its share of every batch, and the chief does what is done once.
 """
 
@@ -84,21 +85,21 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
         source = open_source(machine.data, "train")
     if from_chief(source.index.fingerprint) != source.index.fingerprint:
         raise UserError(f"process {place.rank} finds other images in {machine.data} than process 0")
-    epoch_of_all = len(source.index) // experiment.batch_size
+    steps_per_epoch = len(source.index) // experiment.batch_size  # epochs count the images of all classes
     source = with_classes(source, experiment.class_share, experiment.taxonomy, experiment.seed)
     count = len(source.index)
-    steps_per_epoch = count // experiment.batch_size
-    if steps_per_epoch == 0:
+    steps_per_pass = count // experiment.batch_size
+    if steps_per_pass == 0:
         raise UserError(
             f"the batch of {experiment.batch_size} is larger than the data set {machine.data} of {count} "
             f"images: lower --batch-size to {count} or less"
         )
-    total_steps = max(1, round(experiment.epochs * epoch_of_all))  # the same whatever the class share
+    total_steps = max(1, round(experiment.epochs * steps_per_epoch))
     micro_steps = experiment.accumulation_steps
     plan = Plan(
         count=count,
         batch_size=experiment.batch_size // micro_steps,
-        batches_per_epoch=steps_per_epoch * micro_steps,
+        batches_per_epoch=steps_per_pass * micro_steps,
         seed=experiment.seed,
         order=experiment.order,
         block_size=experiment.block_size,

@@ -67,9 +67,11 @@ def test_one_class_and_no_classes_are_refused(data: Path, mapping: Path) -> None
         with_classes(heap, 0.5, "classes", 0)
 
 
-def test_the_number_of_steps_is_that_of_all_classes(data: Path, tmp_path: Path) -> None:
+def test_steps_and_their_rates_are_those_of_all_classes(data: Path, tmp_path: Path) -> None:
     arguments = ["quickstart", "--data", str(data), "--batch-size", "8", "--epochs", "2", "--workers", "1"]
-    arguments += ["--views.0.spec.size", "16", "--monitor-every", "0"]
+    arguments += ["--views.0.spec.size", "16", "--monitor-every", "0", "--log-every", "1"]
+    arguments += ["--optimizer.warmup-epochs", "1"]
+    rates = {}
     for share in ("1.0", "0.6"):
         out = tmp_path / share
         assert main([*arguments, "--class-share", share, "--out", str(out)]) == 0
@@ -78,3 +80,8 @@ def test_the_number_of_steps_is_that_of_all_classes(data: Path, tmp_path: Path) 
         assert json.loads((out / "config.json").read_text())["data"]["images"] == PER_CLASS * (
             5 if share == "1.0" else 3
         )
+        assert summary["epochs_done"] == 2
+        rows = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+        rates[share] = [row["learning_rate"] for row in rows if "learning_rate" in row]
+    assert rates["0.6"] == rates["1.0"]
+    assert len(rates["1.0"]) == 2 * (len(CLASSES) * PER_CLASS // 8)
