@@ -15,9 +15,10 @@ def mlp(
 ) -> nn.Sequential:
     """Linear, normalisation, ReLU, Linear: features [B, in_dim] to embeddings [B, out_dim].
 
-    Both linear layers have biases, as in the public code of Huang et al., 2022 (the first one's has no effect
-    before a batch norm). ``none`` is MoCo v2's head, ``batch`` BYOL's and MoCo v2+'s, ``layer`` that of
-    MSBReg's variant without batch norm. Without ``hidden_dim`` it is one linear layer alone, MoCo v1's head.
+    Both linear layers have biases (the first one's has no effect before a batch norm), as in the public code
+    of Huang et al., 2022, of all methods but S-MoCo v2+, whose last layers have none there. ``none`` is MoCo
+    v2's head, ``batch`` BYOL's and MoCo v2+'s, ``layer`` that of MSBReg's variant without batch norm. Without
+    ``hidden_dim`` it is one linear layer alone, MoCo v1's head.
     """
     if hidden_dim is None:
         return nn.Sequential(nn.Linear(in_dim, out_dim))

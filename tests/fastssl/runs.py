@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 CLASSES = ("circle", "disc", "square")
 SMALL = [
     *("quickstart", "--batch-size", "16", "--epochs", "25", "--views.0.spec.size", "16"),
-    *("--backbone.width", "0.0625", "--method.queue-size", "64", "--method.hidden-dim", "32"),
+    *("--backbone.width", "0.0625", "--method.num-negatives", "64", "--method.hidden-dim", "32"),
     *("--method.out-dim", "16", "--threads", "1", "--workers", "2", "--log-every", "3"),
     *("--monitor-every", "10", "--checkpoint-minutes", "0.002"),
 ]
@@ -56,7 +57,12 @@ def wait_for_steps(process: "subprocess.Popen[str]", out: Path, steps: int) -> N
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(out / "checkpoints/last.pt", weights_only=True)["method"]
+    state: dict[str, torch.Tensor] = last_checkpoint(out)["method"]
+    return state
+
+
+def last_checkpoint(out: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(out / "checkpoints/last.pt", weights_only=True)
     return state
 
 
@@ -75,3 +81,4 @@ def assert_same_run(left: Path, right: Path) -> None:
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert losses(left) == losses(right)
+    assert last_checkpoint(left)["scaler"] == last_checkpoint(right)["scaler"]

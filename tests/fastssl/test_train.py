@@ -147,13 +147,15 @@ def test_a_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path) -> No
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_gradient_accumulation_goes_on_exactly(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "setting", [["--accumulation-steps", "2"], ["--precision", "fp16"]], ids=["accumulation", "fp16"]
+)
+def test_accumulated_gradients_and_fp16_go_on_exactly(setting: list[str], data: Path, tmp_path: Path) -> None:
     options: list[str | Path] = [
         *SMALL,
         "--data",
         data,
-        "--accumulation-steps",
-        "2",
+        *setting,
         "--epochs",
         "8",
         "--checkpoint-minutes",
