@@ -47,7 +47,7 @@ class MoCoConfig(StudentTeacherConfig):
     symmetric_loss: bool = True  # both ways; otherwise the student sees view 1 only, and the teacher view 2
     shuffling_bn: bool = False  # the teacher sees images in another order, for norms in groups (v1, v2)
     temperature: float = 0.2  # tau, by which similarities are divided
-    queue_size: int = 65536  # K, negatives of each query; below a step's keys: K of them drawn at each step
+    num_negatives: int = 65536  # K, the queue's size; below a step's keys: K of them drawn at each step
     eqco_alpha: float | None = None  # the number of negatives that K stand for; None: K, the usual loss
     # keys that join the queue: those of a view drawn at each step (the authors' code), or all (their text);
     # without a symmetric loss there is but one view's
@@ -55,9 +55,9 @@ class MoCoConfig(StudentTeacherConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.queue_size < 1:
-            raise UserError(f"queue_size must be at least 1, not {self.queue_size}")
-        check_eqco(self.temperature, self.queue_size, self.eqco_alpha)
+        if self.num_negatives < 1:
+            raise UserError(f"num_negatives must be at least 1, not {self.num_negatives}")
+        check_eqco(self.temperature, self.num_negatives, self.eqco_alpha)
         if self.predictor not in ("none", "student", "both"):
             raise UserError(f"unknown predictor {self.predictor}: none, student or both")
         if self.enqueue not in ("random_view", "all"):
@@ -74,7 +74,7 @@ class MoCo(StudentTeacher):
     def __init__(self, config: MoCoConfig, backbone: BackboneConfig, run: RunFacts) -> None:
         super().__init__(config, backbone, run, config.predictor)
         self.config = config
-        self.queue = KeyQueue(config.queue_size, config.out_dim)
+        self.queue = KeyQueue(config.num_negatives, config.out_dim)
         self._seed = run.seed
         self._shuffling_seeds = [stable_id(f"moco/shuffling/{view}/{run.seed}") for view in range(2)]
         self._pending: list[Tensor] = []  # keys of the step under way; empty between steps
@@ -97,7 +97,7 @@ class MoCo(StudentTeacher):
             mean_loss = loss / len(losses)
             metrics = {
                 "loss": loss.detach(),
-                "mi_bound": mutual_information_bound(mean_loss, self.config.queue_size, alpha),
+                "mi_bound": mutual_information_bound(mean_loss, self.config.num_negatives, alpha),
                 "positive_similarity": positives.mean() * self.config.temperature,
                 "accuracy": (positives > rivals).float().mean(),  # share of queries that find their key
             }
@@ -124,7 +124,7 @@ class MoCo(StudentTeacher):
 
     def _kept(self, keys: Tensor, step: int) -> Tensor:
         """All keys of a step, or as many as the queue holds, drawn at random (Zhu et al., 2020, 2.3)."""
-        size = self.config.queue_size
+        size = self.config.num_negatives
         if len(keys) <= size:
             return keys
         draw = (self._seed, step, _KEPT_KEYS)

@@ -30,7 +30,7 @@ def _moco(version: str, place: str, number: float | None, negatives: int, alpha:
     Result: not measured yet.
     """
     name = f"moco-{version}-k{negatives}" + (f"-a{alpha}" if alpha else "")
-    queue = {"method.queue_size": negatives, "method.eqco_alpha": alpha}
+    queue = {"method.num_negatives": negatives, "method.eqco_alpha": alpha}
     if version == "v1":
         return derived(moco_v1_imagenet, f"{name}-imagenet", place, number, queue)
     own = {"batch_size": 256, "optimizer.warmup_epochs": 0}

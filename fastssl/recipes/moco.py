@@ -174,6 +174,8 @@ def moco_v2_plus_complex_augmentation_imagenet() -> Config:
 def s_moco_v2_plus_imagenet() -> Config:
     """S-MoCo v2+ on ImageNet: the predictor stands in the teacher's branch too (figure 1d).
 
+    The authors' code also leaves the bias of the heads' last layers out; here it stays, so that this step of
+    the ladder changes one thing.
     Result: not measured yet.
     """
     return derived(

@@ -15,7 +15,7 @@ from pipelines.views import ViewGroup
 # ten of them, and the queue is short, so that its keys are not much older. The batch norm on the projector's
 # output keeps the keys of all steps centred; without it such a teacher drifts, and the student with it.
 SHORT_RUN_MOCO = MoCoConfig(
-    queue_size=256, hidden_dim=512, out_dim=128, teacher_momentum=0.9, projector_out_norm=True
+    num_negatives=256, hidden_dim=512, out_dim=128, teacher_momentum=0.9, projector_out_norm=True
 )
 
 
@@ -93,7 +93,7 @@ def moco_v2_plus_cifar10() -> Config:
             center_fraction=1.0,
             views=(ViewGroup(spec=augmentations.SIMCLR_CIFAR10, num_views=2),),
             backbone=BackboneConfig(name="resnet18", stem="cifar"),
-            method=MoCoConfig(queue_size=8192, hidden_dim=1024),
+            method=MoCoConfig(num_negatives=8192, hidden_dim=1024),
             optimizer=OptimizerConfig(name="sgd", base_lr=0.06, weight_decay=5e-4, warmup_epochs=0),
         ),
         machine=Machine(data="cifar10"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastssl.config import Config, Machine, Paper
+from fastssl.methods import MoCoConfig
 from fastssl.methods.student_teacher import StudentTeacherConfig
 from fastssl.recipes import find_recipe
 from fastssl.recipes.derive import with_changes
@@ -36,7 +37,7 @@ def recipe_run(
         name: of the run.
         recipe: which.
         values: of the study's axes.
-        changes: fields of the experiment, ``method.queue_size`` for instance, and their values.
+        changes: fields of the experiment, ``method.num_negatives`` for instance, and their values.
         row: of the table; left out, the values.
         paper: what it rebuilds; left out, what the recipe does, if nothing is changed.
         keep_every: epochs between two checkpoints that are kept; None: as the recipe has it.
@@ -111,8 +112,8 @@ def _small_method(method: Any) -> Any:
         changes["hidden_dim"] = 512
     if "out_dim" in names:
         changes["out_dim"] = 128
-    if "queue_size" in names:
-        changes["queue_size"] = 256
+    if isinstance(method, MoCoConfig):
+        changes["num_negatives"] = 256
     if getattr(method, "teacher_momentum", 0) > 0:
         changes["teacher_momentum"] = 0.9
     if isinstance(method, StudentTeacherConfig) and method.head_norm == "batch":

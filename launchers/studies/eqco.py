@@ -22,17 +22,17 @@ from fastssl.recipes import RECIPES
 from launchers.studies.build import recipe_run
 from launchers.study import Figure, Run, Scale, Study, Value
 
-# method: recipe, field of K, alpha of EqCo, K without EqCo, K with EqCo
+# method: recipe, alpha of EqCo, K without EqCo, K with EqCo
 _QUEUES = (4, 16, 64, 256, 1024, 4096, 16384, 65536)
 _PAPER = {
-    "MoCo": ("moco-v1-imagenet", "queue_size", 65536, _QUEUES, _QUEUES[:-1]),
-    "MoCo v2": ("moco-v2-k65536-imagenet", "queue_size", 65536, (*_QUEUES, 262144), _QUEUES[:-1]),
-    "SimCLR": ("simclr-eqco-imagenet", "num_negatives", 256, (4, 16, 64, 256), (4, 16, 64)),
-    "SiMo": ("simo-k256-a256-imagenet", "num_negatives", 256, (4, 16, 64), (4, 16, 64, 256)),
+    "MoCo": ("moco-v1-imagenet", 65536, _QUEUES, _QUEUES[:-1]),
+    "MoCo v2": ("moco-v2-k65536-imagenet", 65536, (*_QUEUES, 262144), _QUEUES[:-1]),
+    "SimCLR": ("simclr-eqco-imagenet", 256, (4, 16, 64, 256), (4, 16, 64)),
+    "SiMo": ("simo-k256-a256-imagenet", 256, (4, 16, 64), (4, 16, 64, 256)),
 }
 _TINY = {
-    "MoCo v2": ("moco-v2-k65536-imagenet", "queue_size", 256, (4, 16, 64, 256), (4, 16, 64)),
-    "SiMo": ("simo-k256-a256-imagenet", "num_negatives", 63, (2, 4, 16, 63), (2, 4, 16)),
+    "MoCo v2": ("moco-v2-k65536-imagenet", 256, (4, 16, 64, 256), (4, 16, 64)),
+    "SiMo": ("simo-k256-a256-imagenet", 63, (2, 4, 16, 63), (2, 4, 16)),
 }
 # recipes of their own at the paper's scale, and the axes in which they differ from K 256, alpha 256
 _OTHERS: tuple[tuple[str, dict[str, Value]], ...] = (
@@ -75,10 +75,10 @@ def study(scale: Scale) -> Study:
 
 
 def _runs(scale: Scale) -> Iterator[Run]:
-    for method, (recipe, field, alpha, without, using) in (_PAPER if scale == "paper" else _TINY).items():
+    for method, (recipe, alpha, without, using) in (_PAPER if scale == "paper" else _TINY).items():
         for rule, negatives in ((None, without), (alpha, using)):
             for count in negatives:
-                yield _run(scale, method, recipe, field, count, rule)
+                yield _run(scale, method, recipe, count, rule)
     if scale == "paper":
         for recipe, differing in _OTHERS:
             usual: dict[str, Value] = {"num_negatives": 256, "eqco_alpha": 256, "epochs": 200, "variant": ""}
@@ -86,7 +86,7 @@ def _runs(scale: Scale) -> Iterator[Run]:
             yield recipe_run(scale, recipe.removesuffix("-imagenet"), recipe, values, row=_row(values))
 
 
-def _run(scale: Scale, method: str, recipe: str, field: str, count: int, alpha: int | None) -> Run:
+def _run(scale: Scale, method: str, recipe: str, count: int, alpha: int | None) -> Run:
     short = method.lower().replace(" ", "-")
     short = "moco-v1" if short == "moco" else short
     name = f"{short}-k{count}" + (f"-a{alpha}" if alpha else "")
@@ -97,7 +97,7 @@ def _run(scale: Scale, method: str, recipe: str, field: str, count: int, alpha: 
     own = f"{name}-imagenet"
     if scale == "paper" and own in RECIPES:
         return recipe_run(scale, name, own, values, row=_row(values))
-    changes: dict[str, Any] = {f"method.{field}": count, "method.eqco_alpha": alpha}
+    changes: dict[str, Any] = {"method.num_negatives": count, "method.eqco_alpha": alpha}
     return recipe_run(scale, name, recipe, values, changes, row=_row(values))
 
 

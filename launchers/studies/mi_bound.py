@@ -71,10 +71,8 @@ def _run(scale: Scale, size: int, alpha: int | None) -> Run:
     values: dict[str, Value] = {"num_negatives": size, "eqco_alpha": alpha}
     rule = f", EqCo with alpha {alpha}" if alpha else ""
     name, row = f"k{size}" + (f"-a{alpha}" if alpha else ""), f"K {size}{rule}"
-    if scale == "paper":
-        changes = {"method.queue_size": size, "method.eqco_alpha": alpha}
-        return recipe_run(
-            scale, name, "moco-v2-k65536-imagenet", values, changes, row=row, evaluations=("knn",)
-        )
-    changes = _TINY | {"method.num_negatives": size, "method.eqco_alpha": alpha}
-    return recipe_run(scale, name, "simclr-eqco-imagenet", values, changes, row=row, evaluations=("knn",))
+    changes = {"method.num_negatives": size, "method.eqco_alpha": alpha}
+    recipe = "moco-v2-k65536-imagenet" if scale == "paper" else "simclr-eqco-imagenet"
+    if scale == "tiny":
+        changes |= _TINY
+    return recipe_run(scale, name, recipe, values, changes, row=row, evaluations=("knn",))

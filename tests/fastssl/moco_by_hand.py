@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fastssl.methods import MoCoConfig
 from fastssl.methods.moco import MoCo
 
-CONFIG = MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16, temperature=0.2)
+CONFIG = MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, temperature=0.2)
 
 
 def moco(config: MoCoConfig = CONFIG, seed: int = 0, batch_size: int = 8) -> MoCo:

@@ -15,7 +15,7 @@ from pipelines.errors import run_command
 
 SMALL = [
     *("--epochs", "1", "--batch-size", "8", "--views.0.spec.size", "16", "--backbone.width", "0.0625"),
-    *("--method.queue-size", "16", "--method.hidden-dim", "16", "--threads", "1", "--workers", "1"),
+    *("--method.num-negatives", "16", "--method.hidden-dim", "16", "--threads", "1", "--workers", "1"),
 ]
 
 

@@ -145,7 +145,7 @@ def test_differing_fields_of_another_method_or_number_of_groups() -> None:
     byol = replace(experiment, method=BYOLConfig(**shared))  # type: ignore[arg-type]
     names = [line.split(" (")[0] for line in differing_fields(experiment, byol)]
     assert names[0] == "method.kind"
-    assert "method.queue_size" in names
+    assert "method.num_negatives" in names
     assert all(name.startswith("method.") for name in names)
     (group,) = experiment.views
     twice = replace(experiment, views=(replace(group, num_views=1),) * 2)

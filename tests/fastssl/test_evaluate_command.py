@@ -42,7 +42,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     experiment = replace(
         quickstart().experiment,
         backbone=BackboneConfig(name="resnet9", width=0.125),
-        method=MoCoConfig(queue_size=16, hidden_dim=8, out_dim=4),
+        method=MoCoConfig(num_negatives=16, hidden_dim=8, out_dim=4),
         views=(ViewGroup(spec=ViewSpec(size=16), num_views=2),),
         batch_size=4,
     )

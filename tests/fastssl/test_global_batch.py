@@ -44,9 +44,9 @@ RUNS: dict[str, tuple[MethodConfig, int]] = {
     "simo-sampled-shuffled": (config_of(SimoConfig, num_negatives=3, shuffling_bn=True), 2),
     "msbreg": (config_of(MsbregConfig, lambda_s=0.05), 4),
     "byol-uniformity": (config_of(BYOLConfig, uniformity_weight=0.5), 4),
-    "moco": (config_of(MoCoConfig, queue_size=40), 4),
-    "moco-shuffled": (config_of(MoCoConfig, queue_size=40, symmetric_loss=False, shuffling_bn=True), 2),
-    "moco-few": (config_of(MoCoConfig, queue_size=5, eqco_alpha=64.0, enqueue="all"), 4),
+    "moco": (config_of(MoCoConfig, num_negatives=40), 4),
+    "moco-shuffled": (config_of(MoCoConfig, num_negatives=40, symmetric_loss=False, shuffling_bn=True), 2),
+    "moco-few": (config_of(MoCoConfig, num_negatives=5, eqco_alpha=64.0, enqueue="all"), 4),
     "supervised": (SupervisedConfig(), IMAGES),
 }
 

@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
 ]
 METHODS: list[MethodConfig] = [
-    MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16),
+    MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16),
     BYOLConfig(hidden_dim=32, out_dim=16, uniformity_weight=0.5),
     MsbregConfig(hidden_dim=32, out_dim=16),
     SupervisedConfig(),

@@ -22,10 +22,10 @@ from fastssl.methods import (
 from fastssl.optim import OptimizerConfig, build_optimizer
 
 METHODS: dict[str, MethodConfig] = {
-    "moco": MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16),
-    "moco-centred": MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16, projector_out_norm=True),
+    "moco": MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16),
+    "moco-centred": MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, projector_out_norm=True),
     "byol": BYOLConfig(hidden_dim=32, out_dim=16),
-    "moco-few": MoCoConfig(queue_size=5, eqco_alpha=65536, hidden_dim=32, out_dim=16),
+    "moco-few": MoCoConfig(num_negatives=5, eqco_alpha=65536, hidden_dim=32, out_dim=16),
     "simo": SimoConfig(hidden_dim=32, out_dim=16, num_negatives=3),
     "simclr": SimclrConfig(hidden_dim=32, out_dim=16),
     "simclr-sampled": SimclrConfig(hidden_dim=32, out_dim=16, num_negatives=3, eqco_alpha=256),
@@ -188,7 +188,7 @@ def test_the_encoder_is_the_students(config: MethodConfig) -> None:
 def test_projector_out_norm_centres_the_embeddings_of_both_networks() -> None:
     views = make_batch(0, views=2).each_view()
     for centred in (False, True):
-        config = MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16, projector_out_norm=centred)
+        config = MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, projector_out_norm=centred)
         student, teacher = tiny_method(config).student, tiny_method(config).teacher
         assert isinstance(teacher, nn.Module)
         for network in (student[:2], teacher):

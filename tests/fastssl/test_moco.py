@@ -66,7 +66,7 @@ def test_queue_wraps_and_keeps_the_order_of_one_view_a_step() -> None:
 
 def test_enqueued_view_is_random_but_set_by_the_seed() -> None:
     def choices(seed: int) -> list[int]:
-        method = moco(MoCoConfig(queue_size=8, hidden_dim=32, out_dim=16), seed=seed)
+        method = moco(MoCoConfig(num_negatives=8, hidden_dim=32, out_dim=16), seed=seed)
         found = []
         for step in range(12):
             batch = make_batch(step)
@@ -84,7 +84,7 @@ def test_enqueued_view_is_random_but_set_by_the_seed() -> None:
 
 
 def test_enqueue_all_writes_both_views() -> None:
-    method = moco(MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16, enqueue="all"))
+    method = moco(MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, enqueue="all"))
     start = method.queue.keys.numpy().copy()
     seen = run_and_watch_the_queue(method, 4)
     expected = ring(start, [key for pair in seen for key in pair])
@@ -92,7 +92,7 @@ def test_enqueue_all_writes_both_views() -> None:
 
 
 def test_accumulated_parts_enqueue_together() -> None:
-    method = moco(MoCoConfig(queue_size=20, hidden_dim=32, out_dim=16, enqueue="all"), batch_size=8)
+    method = moco(MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, enqueue="all"), batch_size=8)
     start, writes = method.queue.keys.numpy().copy(), []
     for step in range(3):
         for part in range(2):
@@ -130,7 +130,7 @@ def test_bad_batches_and_values_are_refused() -> None:
 
 
 def test_short_queue_holds_random_keys_of_the_step_before() -> None:
-    method = moco(MoCoConfig(queue_size=3, hidden_dim=32, out_dim=16, enqueue="all", eqco_alpha=64))
+    method = moco(MoCoConfig(num_negatives=3, hidden_dim=32, out_dim=16, enqueue="all", eqco_alpha=64))
     chosen = set()
     for step in range(10):
         batch = make_batch(step)
@@ -152,7 +152,7 @@ def test_short_queue_holds_random_keys_of_the_step_before() -> None:
     "field",
     [
         {"temperature": 0},
-        {"queue_size": 0},
+        {"num_negatives": 0},
         {"eqco_alpha": 0},
         {"enqueue": "both"},
         {"predictor": "teacher"},

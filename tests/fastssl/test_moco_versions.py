@@ -15,7 +15,7 @@ from fastssl.methods import MoCoConfig
 from fastssl.methods.moco import MoCo
 
 VERSION_1 = MoCoConfig(
-    queue_size=20, hidden_dim=None, out_dim=16, head_norm="none", predictor="none", symmetric_loss=False
+    num_negatives=20, hidden_dim=None, out_dim=16, head_norm="none", predictor="none", symmetric_loss=False
 )
 
 
@@ -110,7 +110,7 @@ PAIRINGS = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))  # of four ima
 
 
 def shuffled(images_per_group: int, seed: int = 0) -> MoCo:
-    config = replace(CONFIG, queue_size=8, shuffling_bn=True, enqueue="all")
+    config = replace(CONFIG, num_negatives=8, shuffling_bn=True, enqueue="all")
     method = moco(config, seed=seed, batch_size=4)
     group_batch_norms(method, images_per_group, 4)
     return method

@@ -85,16 +85,16 @@ LARS = {
 }
 # Other rows: the recipe that one is compared with, itself, and all that changes.
 ROWS: list[tuple[str, str, set[str]]] = [
-    ("moco-v1", "moco-v1-k256", {"method.queue_size (65536 became 256)"}),
+    ("moco-v1", "moco-v1-k256", {"method.num_negatives (65536 became 256)"}),
     ("moco-v1-k256", "moco-v1-k256-a65536", {"method.eqco_alpha (None became 65536)"}),
     (
         "moco-v2",
         "moco-v2-k65536",
         {"batch_size (1024 became 256)", "optimizer.warmup_epochs (10 became 0)"},
     ),
-    ("moco-v2-k65536", "moco-v2-k1024", {"method.queue_size (65536 became 1024)"}),
+    ("moco-v2-k65536", "moco-v2-k1024", {"method.num_negatives (65536 became 1024)"}),
     ("moco-v2-k256", "moco-v2-k256-a65536", {"method.eqco_alpha (None became 65536)"}),
-    ("moco-v2-k256-a65536", "moco-v2-k16-a65536", {"method.queue_size (256 became 16)"}),
+    ("moco-v2-k256-a65536", "moco-v2-k16-a65536", {"method.num_negatives (256 became 16)"}),
     ("simo-k256-a256", "simo-k256-a256-100-epochs", {"epochs (200 became 100)"}),
     (
         "simo-k256-a256-100-epochs",
@@ -145,8 +145,9 @@ def test_a_row_changes_what_its_table_says(old: str, new: str, expected: set[str
 
 def test_byol_sgd_has_the_settings_of_moco_v2_plus() -> None:
     names = {line.split(" ")[0] for line in changes("moco-v2-plus-complex-augmentation", "byol-sgd")}
-    own = ("kind", "predictor", "symmetric_loss", "shuffling_bn", "temperature", "queue_size", "eqco_alpha")
-    assert names == {f"method.{field}" for field in (*own, "enqueue", "uniformity_weight")}
+    mocos = {"predictor", "symmetric_loss", "shuffling_bn", "temperature"}
+    mocos |= {"num_negatives", "eqco_alpha", "enqueue"}
+    assert names == {f"method.{field}" for field in {"kind", *mocos, "uniformity_weight"}}
 
 
 @pytest.mark.parametrize("name", NUMBERS)

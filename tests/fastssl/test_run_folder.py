@@ -24,7 +24,7 @@ def small_config(**fields: Any) -> Config:
     experiment = replace(
         quickstart().experiment,
         backbone=BackboneConfig(name="resnet9", width=0.0625),
-        method=MoCoConfig(queue_size=16, hidden_dim=8, out_dim=4),
+        method=MoCoConfig(num_negatives=16, hidden_dim=8, out_dim=4),
         batch_size=4,
     )
     return replace(quickstart(), experiment=replace(experiment, **fields))
@@ -145,7 +145,9 @@ def noise(views: int) -> Batch:
     )
 
 
-@pytest.mark.parametrize("method", [MoCoConfig(queue_size=16, hidden_dim=8, out_dim=4), SupervisedConfig()])
+@pytest.mark.parametrize(
+    "method", [MoCoConfig(num_negatives=16, hidden_dim=8, out_dim=4), SupervisedConfig()]
+)
 def test_an_encoder_loads_from_a_folder_and_from_a_file(
     tmp_path: Path, method: MoCoConfig | SupervisedConfig
 ) -> None:
