@@ -27,6 +27,7 @@ from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig
 from pipelines.batch import Batch
 from pipelines.errors import UserError
 from pipelines.keys import absorb, stable_id, to_uniform
+from pipelines.products import to_device
 
 _DIRECTION = stable_id("msbreg/brownian-direction")
 
@@ -79,7 +80,7 @@ class Msbreg(StudentTeacher):
         with full_precision(queries):
             centroid = centroid_loss(queries, keys, config.centroid)
             singular_value = singular_value_loss(_of_all_processes(queries))
-            brownian = brownian_loss(queries, _to_device(drawn, queries.device))
+            brownian = brownian_loss(queries, to_device(drawn, queries.device))
             loss = centroid + config.lambda_s * singular_value + config.lambda_b * brownian
         return loss, {
             "loss": loss.detach(),
@@ -194,9 +195,3 @@ def brownian_directions(seed: int, step: int, first_row: int, rows: int, dim: in
 def _of_all_processes(embeddings: Tensor) -> Tensor:
     """[K, B, D] to [K, W B, D], with gradients."""
     return gather_with_gradient(embeddings.transpose(0, 1)).transpose(0, 1)
-
-
-def _to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """A copy on the device, without waiting for it."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
