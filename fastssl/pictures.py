@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
 from fastssl.checkpoint import write_atomically
@@ -54,6 +52,9 @@ def save_views(path: Path, batch: Batch, groups: tuple[ViewGroup, ...]) -> None:
 
 def save_curves(path: Path, metrics: Path, title: str, baselines: dict[str, float]) -> None:
     """Draw loss, learning rate and kNN of a metrics.jsonl over epochs; ``baselines`` are level lines."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second at the start of every command
+    from matplotlib.figure import Figure
+
     rows = read_metrics(metrics)
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     FigureCanvasAgg(figure)

@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -309,3 +311,12 @@ def test_a_part_without_a_hidden_layer_can_be_asked_for() -> None:
     assert parse(["moco-v1-imagenet"]).experiment.method.hidden_dim is None  # type: ignore[union-attr]
     config = parse(["moco-v2-imagenet", "--method.hidden-dim", "None"])
     assert config.experiment.method.hidden_dim is None  # type: ignore[union-attr]
+
+
+def test_a_command_starts_without_what_only_a_run_needs() -> None:
+    heavy = {"torchvision", "torch._dynamo", "matplotlib", "nvidia.dali", "triton"}
+    program = (
+        f"import sys, fastssl.train, launchers.sweep, launchers.status; print({heavy} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

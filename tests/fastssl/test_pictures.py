@@ -9,7 +9,6 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fastssl import pictures
 from fastssl.pictures import save_curves, save_views
 from pipelines.batch import Batch
 from pipelines.views import ViewGroup, ViewSpec
@@ -96,7 +95,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
             drawn.append(self)
             super().savefig(*args, **options)
 
-    monkeypatch.setattr(pictures, "Figure", Recorded)
+    monkeypatch.setattr("matplotlib.figure.Figure", Recorded)
     return drawn
 
 
