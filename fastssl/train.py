@@ -117,7 +117,6 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
         seed=experiment.seed,
         total_steps=total_steps,
         num_classes=len(source.index.class_names) if source.index.labels is not None else None,
-        batch_size=experiment.batch_size,
     )
     method = method.to(device).to(memory_format=torch.channels_last).train()
     group_batch_norms(method, experiment.batch_norm_group or plan.batch_size, plan.batch_size)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastssl.command_line import option_names
@@ -57,24 +59,49 @@ def split_values(text: str) -> list[Any]:
     return [parse_value(part.strip()) for part in text.split(",")]
 
 
-def assign(config: Config, path: str, value: Any, option: str) -> Config:
-    """The config with another value of a field.
+@dataclass(frozen=True)
+class Change:
+    """A field's new value, and the option that asks for it, for messages."""
+
+    path: str
+    value: Any
+    option: str
+
+
+def assign(config: Config, changes: Sequence[Change]) -> Config:
+    """The config with other values in some fields, all at once: they may only fit together.
 
     Raises:
-        UserError: the config refuses it; the message begins with ``option``.
+        UserError: the config refuses them. The message begins with the option without which the others
+            would do, or with all of them.
     """
-    values = to_dict(config)
-    *parents, last = path.split(".")
-    half = "experiment" if path.split(".")[0] in values["experiment"] else "machine"
-    place = values[half]
-    for part in parents:
-        place = place[int(part)] if isinstance(place, list | tuple) else place[part]
-    place[last] = value
     try:
-        return from_dict(values, option)
+        return _assigned(config, changes)
     except UserError as error:
         reason = str(error).partition("is not a config of this fastssl: ")[2] or str(error)
-        raise UserError(f"{option}: {reason}") from None
+    guilty = [change for change in changes if _fits(config, [other for other in changes if other != change])]
+    options = ", ".join(change.option for change in (guilty[:1] or changes))
+    raise UserError(f"{options}: {reason}")
+
+
+def _assigned(config: Config, changes: Sequence[Change]) -> Config:
+    values = to_dict(config)
+    for change in changes:
+        *parents, last = change.path.split(".")
+        half = "experiment" if change.path.split(".")[0] in values["experiment"] else "machine"
+        place = values[half]
+        for part in parents:
+            place = place[int(part)] if isinstance(place, list | tuple) else place[part]
+        place[last] = change.value
+    return from_dict(values, "it")
+
+
+def _fits(config: Config, changes: Sequence[Change]) -> bool:
+    try:
+        _assigned(config, changes)
+    except UserError:
+        return False
+    return True
 
 
 def split_setting(setting: str, option: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastssl.config import Config
 from fastssl.recipes import find_recipe
-from launchers.fields import assign, parse_value, resolve, split_setting, split_values
+from launchers.fields import Change, assign, parse_value, resolve, split_setting, split_values
 from launchers.study import Figure, Run, Study
 from pipelines.errors import UserError
 
@@ -48,9 +48,11 @@ def grid_study(recipe: str, grid: Sequence[str]) -> Study:
 
 
 def _run(base: Config, axes: dict[str, tuple[str, list[Any]]], values: Sequence[Any]) -> Run:
-    config = base
-    for (axis, (path, _)), value in zip(axes.items(), values, strict=True):
-        config = assign(config, path, value, f"--grid {axis}={shown(value)}")
+    changes = [
+        Change(path, value, f"--grid {axis}={shown(value)}")
+        for (axis, (path, _)), value in zip(axes.items(), values, strict=True)
+    ]
+    config = assign(base, changes)
     named = [(axis, shown(value)) for axis, value in zip(axes, values, strict=True)]
     return Run(
         name=file_name("-".join(f"{axis}-{value}" for axis, value in named)) or base.recipe,
@@ -105,12 +107,13 @@ def applied(study: Study, settings: Sequence[str], data: str) -> Study:
     """
     runs = []
     for run in study.runs:
-        config = run.config
+        changes = []
         for setting in settings:
             name, text = split_setting(setting, "--set")
-            config = assign(config, resolve(name, config, "--set"), parse_value(text), f"--set {setting}")
+            changes.append(Change(resolve(name, run.config, "--set"), parse_value(text), f"--set {setting}"))
         if data:
-            config = assign(config, "data", data, f"--data {data}")
+            changes.append(Change("data", data, f"--data {data}"))
+        config = assign(run.config, changes)
         same = config.experiment == run.config.experiment
         runs.append(dataclasses.replace(run, config=config, paper=run.paper if same else None))
     return dataclasses.replace(study, runs=tuple(runs))

@@ -47,7 +47,6 @@ def build_method(
     seed: int,
     total_steps: int,
     num_classes: int | None,
-    batch_size: int,
 ) -> Method:
     """A method on the CPU, its weights and random buffers drawn from ``seed`` alone.
 
@@ -57,12 +56,11 @@ def build_method(
         seed: of the run.
         total_steps: of the whole run.
         num_classes: of the data; None where it has no classes.
-        batch_size: images in a whole step, over all ranks and accumulated parts.
 
     Raises:
-        UserError: if the method does not fit the data or the batch.
+        UserError: if the method does not fit the data.
     """
-    run = RunFacts(seed=seed, total_steps=total_steps, batch_size=batch_size, num_classes=num_classes)
+    run = RunFacts(seed=seed, total_steps=total_steps, num_classes=num_classes)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return _METHODS[type(config)](config, backbone, run)

@@ -20,7 +20,6 @@ class RunFacts:
 
     seed: int
     total_steps: int
-    batch_size: int  # of a whole step, over all ranks and accumulated parts
     num_classes: int | None  # None: the data has no classes
 
 

@@ -45,6 +45,20 @@ class SimclrConfig:
             raise UserError(f"hidden_dim and out_dim must be positive, not {self.hidden_dim}, {self.out_dim}")
         check_eqco(self.temperature, self.num_negatives, self.eqco_alpha)
 
+    def negatives_among(self, images: int) -> int:
+        """K of each query of a batch of so many images.
+
+        Raises:
+            UserError: there are fewer.
+        """
+        others, wanted = 2 * images - 2, self.num_negatives
+        if wanted is not None and wanted > others:
+            raise UserError(
+                f"simclr: num_negatives {wanted} but {images} images have {others} views of others: "
+                "lower num_negatives, or raise the batch or lower the accumulation steps"
+            )
+        return others if wanted is None else wanted
+
 
 class Simclr(Method):
     """Loss: the mean of InfoNCE over all 2N views, each a query whose key is its image's other view.
@@ -59,7 +73,6 @@ class Simclr(Method):
         super().__init__()
         self.config = config
         self._seed = run.seed
-        self._num_negatives(run.batch_size)  # refused now and not at the first step
         encoder = build_backbone(backbone)
         projector = projection_head(encoder.feature_dim, config.hidden_dim, config.out_dim)
         self.student = nn.Sequential(OrderedDict(encoder=encoder, projector=projector))
@@ -68,7 +81,7 @@ class Simclr(Method):
         """The mean over the batch's views; see ``Method.forward``."""
         views = exactly(batch, self.config.num_views, "simclr")
         images, first = len(batch) * world_size(), first_row(len(batch))
-        num_negatives = self._num_negatives(images)
+        num_negatives = self.config.negatives_among(images)
         outputs = functional.normalize(self.student(_interleaved(views)).float(), dim=1)
         embeddings = outputs.unflatten(0, (len(batch), self.config.num_views))
         own, keys = (_view_by_view(rows) for rows in (embeddings, gather_with_gradient(embeddings)))
@@ -95,15 +108,6 @@ class Simclr(Method):
                 "accuracy": (positive > negatives.amax(1)).float().mean(),
             }
         return loss, metrics | embedding_diagnostics(own[: len(batch)], own[len(batch) :], losses, [vectors])
-
-    def _num_negatives(self, images: int) -> int:
-        others, wanted = 2 * images - 2, self.config.num_negatives
-        if wanted is not None and wanted > others:
-            raise UserError(
-                f"simclr: num_negatives {wanted} but {images} images have {others} views of others: "
-                "lower num_negatives, or raise the batch or lower the accumulation steps"
-            )
-        return others if wanted is None else wanted
 
 
 def _interleaved(views: tuple[Tensor, ...]) -> Tensor:

@@ -51,6 +51,19 @@ class SimoConfig:
             raise UserError(f"teacher_momentum must lie in [0, 1], not {self.teacher_momentum}")
         check_eqco(self.temperature, self.num_negatives, self.eqco_alpha)
 
+    def negatives_among(self, images: int) -> int:
+        """K of each query of a batch of so many images: all of them stand for the N - 1 others.
+
+        Raises:
+            UserError: there are fewer.
+        """
+        if self.num_negatives > images:
+            raise UserError(
+                f"simo: num_negatives {self.num_negatives} but the batch holds {images} images: "
+                "lower num_negatives, or raise the batch or lower the accumulation steps"
+            )
+        return min(self.num_negatives, images - 1)
+
 
 class Simo(Method):
     """Loss: the mean of InfoNCE over the student's first views; keys are the teacher's second views.
@@ -65,7 +78,6 @@ class Simo(Method):
         self.config = config
         self._seed = run.seed
         self._shuffling_seed = stable_id(f"simo/shuffling/{run.seed}")
-        self._num_negatives(run.batch_size)  # refused now and not at the first step
         encoder = build_backbone(backbone)
         projector = projection_head(encoder.feature_dim, config.hidden_dim, config.out_dim)
         self.student = nn.Sequential(OrderedDict(encoder=encoder, projector=projector))
@@ -75,7 +87,7 @@ class Simo(Method):
         """The mean over the batch's images; see ``Method.forward``."""
         first, second = exactly(batch, self.config.num_views, "simo")
         images, own = len(batch) * world_size(), first_row(len(batch))
-        num_negatives = self._num_negatives(images)
+        num_negatives = self.config.negatives_among(images)
         queries = functional.normalize(self.student(first).float(), dim=1)
         keys = self._keys(second, batch.step)
         columns = negative_columns(
@@ -115,12 +127,3 @@ class Simo(Method):
         else:
             outputs = self.teacher(view)
         return functional.normalize(outputs.float(), dim=1)
-
-    def _num_negatives(self, images: int) -> int:
-        wanted = self.config.num_negatives
-        if wanted > images:
-            raise UserError(
-                f"simo: num_negatives {wanted} but the batch holds {images} images: "
-                "lower num_negatives, or raise the batch or lower the accumulation steps"
-            )
-        return min(wanted, images - 1)

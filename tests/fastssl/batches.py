@@ -27,7 +27,7 @@ def make_batch(step: int, size: int = 8, views: int = 2, labelled: bool = True) 
     )
 
 
-def tiny_method(config: MethodConfig, *, seed: int = 0, batch_size: int = 8, total_steps: int = 20) -> Method:
+def tiny_method(config: MethodConfig, *, seed: int = 0, total_steps: int = 20) -> Method:
     """A method on a narrow ResNet-9, channels-last, in train mode."""
     method = build_method(
         config,
@@ -35,6 +35,5 @@ def tiny_method(config: MethodConfig, *, seed: int = 0, batch_size: int = 8, tot
         seed=seed,
         total_steps=total_steps,
         num_classes=NUM_CLASSES,
-        batch_size=batch_size,
     )
     return method.to(memory_format=torch.channels_last).train()

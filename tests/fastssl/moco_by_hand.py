@@ -14,8 +14,8 @@ from fastssl.methods.moco import MoCo
 CONFIG = MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, temperature=0.2)
 
 
-def moco(config: MoCoConfig = CONFIG, seed: int = 0, batch_size: int = 8) -> MoCo:
-    method = tiny_method(config, seed=seed, batch_size=batch_size)
+def moco(config: MoCoConfig = CONFIG, seed: int = 0) -> MoCo:
+    method = tiny_method(config, seed=seed)
     assert isinstance(method, MoCo)
     return method
 

@@ -16,7 +16,7 @@ from fastssl.config import (
     read_config,
     to_dict,
 )
-from fastssl.methods import BYOLConfig, SupervisedConfig
+from fastssl.methods import BYOLConfig, SimclrConfig, SimoConfig, SupervisedConfig
 from fastssl.optim import OptimizerConfig
 from fastssl.recipes import RECIPES, quickstart
 from pipelines.errors import UserError
@@ -171,6 +171,11 @@ def experiment_with(**fields: Any) -> Experiment:
         ({"accumulation_steps": 0}, "accumulation steps"),
         ({"batch_size": 10, "accumulation_steps": 3}, "accumulation steps"),
         ({"center_fraction": 0.0}, "center fraction"),
+        ({"batch_size": 8, "method": SimoConfig(num_negatives=9)}, "batch holds 8 images"),
+        (
+            {"batch_size": 16, "accumulation_steps": 2, "method": SimclrConfig(num_negatives=15)},
+            "8 images have 14 views",
+        ),
         ({"views": ()}, "num_views 2 in all, not 0"),
         ({"method": SupervisedConfig()}, "num_views 1 in all, not 2"),
     ],

@@ -74,7 +74,7 @@ def train(method: Method, steps: int) -> dict[str, float]:
 
 def test_byol_without_a_predictor_is_seen_to_collapse_and_byol_is_not() -> None:
     config = BYOLConfig(hidden_dim=64, out_dim=32, teacher_momentum=0.5)
-    byol, collapsing = (tiny_method(config, batch_size=16, total_steps=100) for _ in range(2))
+    byol, collapsing = (tiny_method(config, total_steps=100) for _ in range(2))
     collapsing.student.predictor = nn.Identity()
     assert collapse_warning(train(byol, 100), 100, 100) is None
     assert collapse_warning(train(collapsing, 100), 100, 100) is not None

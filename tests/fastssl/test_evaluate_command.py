@@ -27,7 +27,6 @@ def save_checkpoint(run: Path, config: Config, name: str, step: int) -> None:
         seed=0,
         total_steps=10,
         num_classes=3,
-        batch_size=4,
     )
     state = {"config": to_dict(config), "step": step, "method": method.state_dict()}
     checkpoint.save(run / "checkpoints" / name, state)

@@ -76,7 +76,7 @@ def train(config: MethodConfig, images_per_group: int) -> Records:
 
     The networks are float64, so that no rounding puts a value on another side of a ReLU or a maximum.
     """
-    method = tiny_method(config, batch_size=PARTS * IMAGES)
+    method = tiny_method(config)
     for network in method.children():
         if isinstance(network, nn.Sequential):
             network.double()

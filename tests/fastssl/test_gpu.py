@@ -50,7 +50,7 @@ def on_gpu(batch: Batch) -> Batch:
 @pytest.mark.parametrize("name", ["sgd", "lars"])
 def test_no_step_waits_for_the_device(kind: str, name: str) -> None:
     config = METHODS[kind]
-    method = build_method(config, TINY, seed=0, total_steps=10, num_classes=10, batch_size=8)
+    method = build_method(config, TINY, seed=0, total_steps=10, num_classes=10)
     method = method.cuda().to(memory_format=torch.channels_last).train()
     group_batch_norms(method, 4 if kind == "moco-shuffled" else 8, 8)
     optimizer = build_optimizer(method, OptimizerConfig(name=name, base_lr=0.1))  # type: ignore[arg-type]

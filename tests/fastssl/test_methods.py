@@ -180,7 +180,7 @@ def test_weights_follow_from_the_seed_alone(config: MethodConfig) -> None:
 
 @every_method
 def test_the_encoder_is_the_students(config: MethodConfig) -> None:
-    method = build_method(config, TINY, seed=0, total_steps=1, num_classes=3, batch_size=4)
+    method = build_method(config, TINY, seed=0, total_steps=1, num_classes=3)
     assert method.encoder is method.student[0]
     assert method.encoder(torch.randn(2, 3, 32, 32)).shape == (2, method.encoder.feature_dim)
 

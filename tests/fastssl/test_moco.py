@@ -92,7 +92,7 @@ def test_enqueue_all_writes_both_views() -> None:
 
 
 def test_accumulated_parts_enqueue_together() -> None:
-    method = moco(MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, enqueue="all"), batch_size=8)
+    method = moco(MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, enqueue="all"))
     start, writes = method.queue.keys.numpy().copy(), []
     for step in range(3):
         for part in range(2):

@@ -111,7 +111,7 @@ PAIRINGS = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))  # of four ima
 
 def shuffled(images_per_group: int, seed: int = 0) -> MoCo:
     config = replace(CONFIG, num_negatives=8, shuffling_bn=True, enqueue="all")
-    method = moco(config, seed=seed, batch_size=4)
+    method = moco(config, seed=seed)
     group_batch_norms(method, images_per_group, 4)
     return method
 

@@ -28,7 +28,7 @@ CONFIG = MsbregConfig(hidden_dim=32, out_dim=16, lambda_s=0.01, lambda_b=0.5)
 
 
 def msbreg(config: MsbregConfig = CONFIG, seed: int = 0) -> Msbreg:
-    run = RunFacts(seed=seed, total_steps=20, batch_size=8, num_classes=NUM_CLASSES)
+    run = RunFacts(seed=seed, total_steps=20, num_classes=NUM_CLASSES)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         method = Msbreg(config, TINY, run)

@@ -347,7 +347,6 @@ def test_every_recipe_takes_two_steps(experiment: Experiment) -> None:
         seed=experiment.seed,
         total_steps=total_steps,
         num_classes=10,
-        batch_size=experiment.batch_size,
     ).train()
     if experiment.batch_norm_group:
         group_batch_norms(method, experiment.batch_norm_group, experiment.batch_size)

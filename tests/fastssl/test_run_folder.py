@@ -126,7 +126,6 @@ def save_run(folder: Path, config: Config, name: str = "last.pt", step: int = 5)
         seed=step,
         total_steps=10,
         num_classes=3,
-        batch_size=4,
     )
     method.train()(noise(config.experiment.method.num_views), 0)  # moves the batch-norm statistics
     state = {"config": to_dict(config), "step": step, "method": method.state_dict()}

@@ -30,7 +30,7 @@ def test_bad_batches_and_values_are_refused() -> None:
     with pytest.raises(UserError, match="num_views 1"):
         method(make_batch(0, views=2), 0)
     with pytest.raises(UserError, match="classes"):
-        build_method(SupervisedConfig(), TINY, seed=0, total_steps=1, num_classes=None, batch_size=8)
+        build_method(SupervisedConfig(), TINY, seed=0, total_steps=1, num_classes=None)
     for value in (-0.1, 1.0):
         with pytest.raises(UserError, match="label_smoothing"):
             SupervisedConfig(label_smoothing=value)

@@ -4,7 +4,7 @@ import pytest
 
 from fastssl.methods import SimoConfig
 from fastssl.recipes import find_recipe
-from launchers.fields import assign, parse_value, resolve, split_values
+from launchers.fields import Change, assign, parse_value, resolve, split_values
 from launchers.grid import applied, grid_study
 from launchers.study import to_plan, with_seeds
 from pipelines.errors import UserError
@@ -62,8 +62,17 @@ def test_names_of_fields() -> None:
     assert resolve("base-lr", config, "--grid") == "optimizer.base_lr"
     assert resolve("spec.blur_p", config, "--grid") == "views.0.spec.blur_p"
     assert resolve("epochs", config, "--grid") == "epochs"  # though warmup_epochs ends so too
-    assert assign(config, "views.0.spec.blur_p", 0.1, "x").experiment.views[0].spec.blur_p == 0.1
-    assert assign(config, "workers", 3, "x").machine.workers == 3
+    changed = assign(config, [Change("views.0.spec.blur_p", 0.1, "x"), Change("workers", 3, "y")])
+    assert changed.experiment.views[0].spec.blur_p == 0.1
+    assert changed.machine.workers == 3
+
+
+def test_values_that_only_fit_together() -> None:
+    settings = ["num_negatives=999", "batch_size=1024"]
+    by_grid = grid_study(RECIPE, settings).runs[0].config.experiment
+    by_set = applied(grid_study(RECIPE, []), settings, "").runs[0].config.experiment
+    assert by_grid == by_set
+    assert by_grid.batch_size == 1024
 
 
 def test_values() -> None:
@@ -86,6 +95,10 @@ def test_values() -> None:
         (["epochs=1", "epochs=2"], r"--grid names epochs twice"),
         (["seed=1,2"], r"--seeds N"),
         (["precision=fp8"], r"^--grid precision=fp8: "),
+        (["num_negatives=999"], r"^--grid num_negatives=999: simo: .* the batch holds 256 images: lower"),
+        (["epochs=5", "num_negatives=999"], r"^--grid num_negatives=999: simo: "),
+        (["num_negatives=999", "batch_size=1024", "precision=fp8"], r"^--grid precision=fp8: "),
+        (["num_negatives=0", "epochs=0"], r"^--grid num_negatives=0, --grid epochs=0: "),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(grid: list[str], message: str) -> None:
