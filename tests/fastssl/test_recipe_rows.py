@@ -138,6 +138,14 @@ def test_lars_changes_the_preset_alone(name: str) -> None:
     assert changes(name, f"{name}-lars") == LARS
 
 
+def test_lars_changes_the_schedule_of_v1_too() -> None:
+    schedule = ("warmup_epochs (0 ", "schedule (steps ", "drops.0 (0.6 ", "drops.1 (0.8 ")
+    of_v2 = {line for line in LADDER["moco-v2"] if line.removeprefix("optimizer.").startswith(schedule)}
+    batch = {"batch_size (256 became 4096)"}
+    assert len(of_v2) == len(schedule)
+    assert changes("moco-v1", "moco-v1-lars") == LARS - {"batch_size (1024 became 4096)"} | batch | of_v2
+
+
 @pytest.mark.parametrize(("old", "new", "expected"), ROWS)
 def test_a_row_changes_what_its_table_says(old: str, new: str, expected: set[str]) -> None:
     assert changes(old, new) == expected
