@@ -57,11 +57,11 @@ class OptionParser(argparse.ArgumentParser):
 
 def _first_paragraph(box: str) -> str:
     """The words of a box between its title and the first line across it."""
-    lines = _COLOUR.sub("", box).strip().splitlines()[1:]
-    words = []
-    for line in lines:
+    words: list[str] = []
+    for line in _COLOUR.sub("", box).strip().splitlines():
         text = line.strip(_FRAME)
         if not text and "─" in line:
             break
-        words += text.split()
+        if not line.startswith("╭"):
+            words += text.split()
     return " ".join(words).rstrip(".:")
