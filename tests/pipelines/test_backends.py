@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
+from loader_checks import GROUPS, assert_follows_the_keys, assert_same, copied, numbers_of
 from memory_source import MemorySource, pixels_of
 
 from pipelines.backends import BACKENDS, Loading, ProductName, choose_pipeline, open_loader
@@ -23,27 +24,11 @@ from pipelines.errors import UserError
 from pipelines.order import permute
 from pipelines.pack import Options, pack
 from pipelines.plan import Plan, evaluation_plan
-from pipelines.render import reference
 from pipelines.resident import DecodedSource, decode_all
-from pipelines.sources import Source
 from pipelines.sources.beton import open_beton
 from pipelines.sources.beton_format import read_table
-from pipelines.views import ViewGroup, ViewSpec, draw
 
 COUNT, BATCH = 14, 6
-SPEC = ViewSpec(
-    size=24,
-    scale=(0.3, 1.0),
-    jitter_p=0.8,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.1,
-    grey_p=0.2,
-    blur_p=0.5,
-    solarize_p=0.3,
-)
-GROUPS = (ViewGroup(spec=SPEC, num_views=2), ViewGroup(spec=replace(SPEC, size=16, blur_p=0.0)))
 TRAINING = Plan(count=COUNT, batch_size=BATCH, batches_per_epoch=2, seed=3)
 DEVICES = [
     torch.device("cpu"),
@@ -102,24 +87,7 @@ def batches(name: str, what: Loading) -> Iterator[Batch]:
     """In memory of their own, on the CPU."""
     with closing(open_loader(name, what)) as loader:
         for batch in loader:
-            yield replace(batch, views=tuple(views.to("cpu", copy=True) for views in batch.views))
-
-
-def assert_same(left: Batch, right: Batch) -> None:
-    assert (left.step, left.epoch) == (right.step, right.epoch)
-    assert torch.equal(left.sample_ids.cpu(), right.sample_ids.cpu())
-    assert left.labels is not None
-    assert right.labels is not None
-    assert torch.equal(left.labels.cpu(), right.labels.cpu())
-    for ours, theirs in zip(left.parameters, right.parameters, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    for ours_views, theirs_views in zip(left.views, right.views, strict=True):
-        assert torch.equal(ours_views, theirs_views)
-
-
-def numbers_of(source: Source, batch: Batch) -> list[int]:
-    number = {int(sample_id): i for i, sample_id in enumerate(source.index.sample_ids)}
-    return [number[int(sample_id)] for sample_id in batch.sample_ids]
+            yield copied(batch)
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -134,34 +102,7 @@ def test_every_backend_follows_the_keys_and_the_reference(
     steps = []
     for batch in batches(name, loading(source, device)):
         steps.append((batch.step, batch.epoch))
-        order = permute(3, batch.epoch, COUNT, np.arange(COUNT))
-        numbers = numbers_of(source, batch)
-        assert numbers == order[batch.step % 2 * BATCH :][:BATCH].tolist()
-        assert source.index.labels is not None
-        assert batch.labels is not None
-        assert batch.labels.tolist() == source.index.labels[numbers].tolist()
-        for group, keys, views, table in zip(
-            GROUPS, ([0, 1], [2]), batch.views, batch.parameters, strict=True
-        ):
-            expected = draw(
-                group.spec,
-                seed=3,
-                epoch=batch.epoch,
-                samples=source.index.sample_ids[numbers],
-                heights=source.index.heights[numbers],
-                widths=source.index.widths[numbers],
-                views=keys,
-            )
-            np.testing.assert_array_equal(table, expected)
-            assert views.shape == (group.num_views * BATCH, 3, group.spec.size, group.spec.size)
-            assert views.is_contiguous(memory_format=torch.channels_last)
-            std = torch.tensor(group.spec.std).view(3, 1, 1)
-            for k, of_view in enumerate(views.split(BATCH)):
-                for b, number in enumerate(numbers):
-                    exact = reference.render(decoded[number], table[k, b], group.spec)
-                    difference = ((of_view[b] - exact) * std).abs() * 255
-                    assert difference.max() <= largest
-                    assert difference.mean() <= mean
+        assert_follows_the_keys(batch, source, decoded.__getitem__, TRAINING, largest=largest, mean=mean)
     assert steps == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)]
 
 

@@ -16,6 +16,21 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
+from loader_checks import (
+    BATCH,
+    BLOCKS,
+    COUNT,
+    CPU,
+    GPU,
+    GROUPS,
+    SPEC,
+    TRAINING,
+    assert_same,
+    assert_same_samples,
+    copied,
+    load_threaded,
+    numbers_of,
+)
 from memory_source import MemorySource, photograph, pixels_of
 from PIL import Image
 from sklearn.datasets import load_sample_images
@@ -28,34 +43,11 @@ from pipelines.dali import DaliLoader, Renderer, suits_dali
 from pipelines.dali_graph import decoding_pipeline, flat_images
 from pipelines.decode import UndecodableImageError, decode
 from pipelines.errors import UserError
-from pipelines.loader import ThreadedLoader
 from pipelines.plan import Plan, evaluation_plan
-from pipelines.products import Views
 from pipelines.render import reference
 from pipelines.views import VIEW_PARAMETERS, ViewGroup, ViewSpec
 
 ROOT = Path(__file__).parent.parent.parent
-COUNT, BATCH = 22, 8  # two whole batches an epoch, six samples left over
-SPEC = ViewSpec(
-    size=24,
-    scale=(0.3, 1.0),
-    jitter_p=0.8,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.1,
-    grey_p=0.2,
-    blur_p=0.5,
-    solarize_p=0.2,
-    cutout=0.3,
-)
-GROUPS = (
-    ViewGroup(spec=SPEC, num_views=2),
-    ViewGroup(spec=replace(SPEC, size=16, blur_p=0.0, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))),
-)
-TRAINING = Plan(count=COUNT, batch_size=BATCH, batches_per_epoch=COUNT // BATCH, seed=3)
-BLOCKS = replace(TRAINING, order="blocks", block_size=3, blocks_per_window=2)
-CPU, GPU = torch.device("cpu"), torch.device("cuda")
 DEVICES = [pytest.param(CPU, id="cpu"), pytest.param(GPU, id="gpu", marks=pytest.mark.gpu)]
 RENDERERS: list[Renderer] = ["fused", "dali"]
 
@@ -84,53 +76,9 @@ def open_dali(source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any)
     return DaliLoader(source, plan=plan, stop_step=stop, **(defaults | options))
 
 
-def open_threaded(source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any) -> ThreadedLoader:
-    defaults: dict[str, Any] = {
-        **{"groups": GROUPS, "start_step": 0, "workers": 2, "bad_images": BadImages(None, COUNT)},
-        "product": Views(),
-    }
-    return ThreadedLoader(source, plan=plan, stop_step=stop, **(defaults | options))
-
-
-def copied(batch: Batch) -> Batch:
-    """In memory of its own, on the CPU."""
-    return replace(
-        batch,
-        views=tuple(views.to("cpu", copy=True) for views in batch.views),
-        sample_ids=batch.sample_ids.to("cpu", copy=True),
-        labels=None if batch.labels is None else batch.labels.to("cpu", copy=True),
-    )
-
-
 def load(source: Any, plan: Plan = TRAINING, **options: Any) -> list[Batch]:
     with open_dali(source, plan, **options) as loader:
         return [copied(batch) for batch in loader]
-
-
-def load_threaded(source: Any, plan: Plan = TRAINING, **options: Any) -> list[Batch]:
-    with open_threaded(source, plan, **options) as loader:
-        return [copied(batch) for batch in loader]
-
-
-def assert_same_samples(left: Batch, right: Batch) -> None:
-    assert (left.step, left.epoch) == (right.step, right.epoch)
-    assert torch.equal(left.sample_ids, right.sample_ids)
-    assert left.labels is not None
-    assert right.labels is not None
-    assert torch.equal(left.labels, right.labels)
-    for ours, theirs in zip(left.parameters, right.parameters, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-def assert_same(left: Batch, right: Batch) -> None:
-    assert_same_samples(left, right)
-    for ours, theirs in zip(left.views, right.views, strict=True):
-        assert torch.equal(ours, theirs)
-
-
-def numbers_of(source: MemorySource, batch: Batch) -> list[int]:
-    number = {int(sample_id): i for i, sample_id in enumerate(source.index.sample_ids)}
-    return [number[int(sample_id)] for sample_id in batch.sample_ids]
 
 
 def decoded_by_dali(files: list[bytes], device: torch.device) -> list[np.ndarray]:

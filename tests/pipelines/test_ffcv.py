@@ -24,6 +24,21 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
+from loader_checks import (
+    BATCH,
+    BLOCKS,
+    COUNT,
+    CPU,
+    GPU,
+    GROUPS,
+    SPEC,
+    TRAINING,
+    assert_follows_the_keys,
+    assert_same,
+    copied,
+    load_threaded,
+    numbers_of,
+)
 from memory_source import MemorySource, photograph
 from numba import types
 from sklearn.datasets import load_sample_images
@@ -34,39 +49,15 @@ from pipelines.decode import UndecodableImageError, decode
 from pipelines.errors import UserError
 from pipelines.ffcv import FfcvLoader, ffcv_missing
 from pipelines.ffcv_decoder import jpeg_size
-from pipelines.loader import ThreadedLoader
-from pipelines.order import permute
 from pipelines.pack import Options, pack
 from pipelines.plan import Plan, evaluation_plan
 from pipelines.products import Views
-from pipelines.render import reference
 from pipelines.render.finish import NumberFormat
 from pipelines.sources.beton import BetonSource, open_beton
 from pipelines.sources.beton_format import BetonRow, read_table, write_beton
-from pipelines.views import ViewGroup, ViewSpec, draw
+from pipelines.views import ViewGroup
 
 ROOT = Path(__file__).parent.parent.parent
-COUNT, BATCH = 22, 8  # two whole batches an epoch, six samples left over
-SPEC = ViewSpec(
-    size=24,
-    scale=(0.3, 1.0),
-    jitter_p=0.8,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.1,
-    grey_p=0.2,
-    blur_p=0.5,
-    solarize_p=0.3,
-    cutout=0.3,
-)
-GROUPS = (
-    ViewGroup(spec=SPEC, num_views=2),
-    ViewGroup(spec=replace(SPEC, size=17, blur_p=0.0, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))),
-)
-TRAINING = Plan(count=COUNT, batch_size=BATCH, batches_per_epoch=COUNT // BATCH, seed=3)
-BLOCKS = replace(TRAINING, order="blocks", block_size=3, blocks_per_window=2)
-CPU, GPU = torch.device("cpu"), torch.device("cuda")
 FILES = ["ffcv-jpg", "ffcv-raw", "ffcv-proportion", "pack-jpg", "pack-raw", "pack-mixed"]
 
 needs_ffcv = pytest.mark.skipif(
@@ -154,50 +145,9 @@ def open_ffcv(source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any)
     return FfcvLoader(source, plan=plan, stop_step=stop, **(defaults | options))
 
 
-def open_threaded(source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any) -> ThreadedLoader:
-    defaults: dict[str, Any] = {
-        **{"groups": GROUPS, "start_step": 0, "workers": 2, "bad_images": BadImages(None, COUNT)},
-        "product": Views(),
-    }
-    return ThreadedLoader(source, plan=plan, stop_step=stop, **(defaults | options))
-
-
-def copied(batch: Batch) -> Batch:
-    """In memory of its own, on the CPU."""
-    return replace(
-        batch,
-        views=tuple(views.to("cpu", copy=True) for views in batch.views),
-        sample_ids=batch.sample_ids.to("cpu", copy=True),
-        labels=None if batch.labels is None else batch.labels.to("cpu", copy=True),
-    )
-
-
 def load(source: Any, plan: Plan = TRAINING, **options: Any) -> list[Batch]:
     with open_ffcv(source, plan, **options) as loader:
         return [copied(batch) for batch in loader]
-
-
-def load_threaded(source: Any, plan: Plan = TRAINING, **options: Any) -> list[Batch]:
-    with open_threaded(source, plan, **options) as loader:
-        return [copied(batch) for batch in loader]
-
-
-def assert_same(left: Batch, right: Batch) -> None:
-    assert (left.step, left.epoch) == (right.step, right.epoch)
-    assert torch.equal(left.sample_ids, right.sample_ids)
-    assert left.labels is not None
-    assert right.labels is not None
-    assert torch.equal(left.labels, right.labels)
-    for ours, theirs in zip(left.parameters, right.parameters, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    for ours_views, theirs_views in zip(left.views, right.views, strict=True):
-        assert ours_views.dtype == theirs_views.dtype
-        assert torch.equal(ours_views, theirs_views)
-
-
-def numbers_of(source: BetonSource, batch: Batch) -> list[int]:
-    number = {int(sample_id): i for i, sample_id in enumerate(source.index.sample_ids)}
-    return [number[int(sample_id)] for sample_id in batch.sample_ids]
 
 
 class DecodedByFfcv:
@@ -296,33 +246,7 @@ def test_it_follows_the_keys_and_the_reference(folder: Path, name: str) -> None:
     for batch, same in zip(batches, load_threaded(pixels), strict=True):
         assert_same(batch, same)
     for batch in (batches[0], batches[3]):
-        order = permute(3, batch.epoch, COUNT, np.arange(COUNT))
-        numbers = order[batch.step % 2 * BATCH :][:BATCH].tolist()
-        assert numbers_of(source, batch) == numbers
-        assert batch.labels is not None
-        assert batch.labels.tolist() == source.index.labels[numbers].tolist()
-        for group, keys, views, table in zip(
-            GROUPS, ([0, 1], [2]), batch.views, batch.parameters, strict=True
-        ):
-            expected = draw(
-                group.spec,
-                seed=3,
-                epoch=batch.epoch,
-                samples=source.index.sample_ids[numbers],
-                heights=source.index.heights[numbers],
-                widths=source.index.widths[numbers],
-                views=keys,
-            )
-            np.testing.assert_array_equal(table, expected)
-            assert views.shape == (group.num_views * BATCH, 3, group.spec.size, group.spec.size)
-            assert views.is_contiguous(memory_format=torch.channels_last)
-            std = torch.tensor(group.spec.std).view(3, 1, 1)
-            for k, of_view in enumerate(views.split(BATCH)):
-                for b, number in enumerate(numbers):
-                    exact = reference.render(pixels.read(number), table[k, b], group.spec)
-                    difference = ((of_view[b] - exact) * std).abs() * 255
-                    assert difference.max() <= 4
-                    assert difference.mean() <= 1
+        assert_follows_the_keys(batch, source, pixels.read)
 
 
 @needs_ffcv

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from loader_checks import BATCH, BLOCKS, COUNT, SPEC, TRAINING, assert_same, copied, numbers_of
+from loader_checks import GROUPS as TWO_GROUPS
 from memory_source import MemorySource, photograph, pixels_of
 
 from pipelines.bad_images import BadImages
@@ -19,26 +21,7 @@ from pipelines.products import Views
 from pipelines.render import reference
 from pipelines.views import ViewGroup, ViewSpec, draw
 
-COUNT, BATCH = 22, 8  # two whole batches an epoch, six samples left over
-SPEC = ViewSpec(
-    size=24,
-    scale=(0.3, 1.0),
-    jitter_p=0.8,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.1,
-    grey_p=0.2,
-    blur_p=0.5,
-)
-GROUPS = (
-    ViewGroup(spec=SPEC, num_views=2),
-    ViewGroup(
-        spec=replace(SPEC, size=16, blur_p=0.0, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)), num_views=3
-    ),
-)
-TRAINING = Plan(count=COUNT, batch_size=BATCH, batches_per_epoch=COUNT // BATCH, seed=3)
-BLOCKS = replace(TRAINING, order="blocks", block_size=3, blocks_per_window=2)
+GROUPS = (TWO_GROUPS[0], replace(TWO_GROUPS[1], num_views=3))
 
 
 @pytest.fixture(scope="module")
@@ -57,31 +40,9 @@ def open_loader(
     return ThreadedLoader(source, plan=plan, stop_step=stop, **(defaults | options))
 
 
-def copied(batch: Batch) -> Batch:
-    """The batch in memory of its own: a loader takes its buffers back."""
-    return replace(batch, views=tuple(view.clone() for view in batch.views))
-
-
 def load(source: MemorySource, plan: Plan = TRAINING, **options: Any) -> list[Batch]:
     with open_loader(source, plan, **options) as loader:
         return [copied(batch) for batch in loader]
-
-
-def assert_same(left: Batch, right: Batch) -> None:
-    assert (left.step, left.epoch) == (right.step, right.epoch)
-    assert len(left.views) == len(right.views)
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(left.views, right.views, strict=True))
-    assert torch.equal(left.sample_ids, right.sample_ids)
-    assert left.labels is not None
-    assert right.labels is not None
-    assert torch.equal(left.labels, right.labels)
-    for ours, theirs in zip(left.parameters, right.parameters, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-def numbers_of(source: MemorySource, batch: Batch) -> list[int]:
-    number = {int(sample_id): i for i, sample_id in enumerate(source.index.sample_ids)}
-    return [number[int(sample_id)] for sample_id in batch.sample_ids]
 
 
 # --- what is loaded -----------------------------------------------------------------------------------------
@@ -139,7 +100,7 @@ def test_views_are_those_of_the_reference(source: MemorySource) -> None:
                 for i, number in enumerate(numbers):
                     assert_views_are(of_view[i], pixels_of(source.files[number]), table[k, i], group.spec)
         singles = batch.each_view()
-        assert [view.shape[2] for view in singles] == [24, 24, 16, 16, 16]
+        assert [view.shape[2] for view in singles] == [24, 24, 17, 17, 17]
         assert torch.equal(singles[1], batch.views[0][BATCH:])
 
 
