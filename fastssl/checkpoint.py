@@ -11,14 +11,8 @@ from typing import Any
 
 import torch
 
-from pipelines.atomic import atomic_file
+from pipelines.atomic import write_atomically
 from pipelines.errors import UserError
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a whole file or leave the old one. Raises OSError, when the disk is full for instance."""
-    with atomic_file(path) as file:
-        file.write(content)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

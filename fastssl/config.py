@@ -20,7 +20,7 @@ from cattrs.errors import BaseValidationError
 from cattrs.v import format_exception
 
 from fastssl.backbones import BackboneConfig
-from fastssl.methods import MethodConfig, SimclrConfig, SimoConfig
+from fastssl.methods import MethodConfig, SimCLRConfig, SiMoConfig
 from fastssl.optim import OptimizerConfig
 from pipelines.backends import Pipeline, ProductName
 from pipelines.errors import UserError
@@ -94,7 +94,7 @@ class Experiment:
             raise UserError(f"class share must lie in (0, 1], not {self.class_share}")
         if not 0 < self.center_fraction <= 1:
             raise UserError(f"center fraction must lie in (0, 1], not {self.center_fraction}")
-        if isinstance(self.method, SimclrConfig | SimoConfig):
+        if isinstance(self.method, SimCLRConfig | SiMoConfig):
             self.method.negatives_among(self.batch_size // self.accumulation_steps)
         self._check_batch_norm_group()
         num_views = sum(group.num_views for group in self.views)

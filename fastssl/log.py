@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from fastssl.checkpoint import write_atomically
+from pipelines.atomic import write_atomically
 
 
 class MetricMeans:

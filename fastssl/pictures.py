@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fastssl.checkpoint import write_atomically
 from fastssl.log import read_metrics
+from pipelines.atomic import write_atomically
 from pipelines.batch import Batch
 from pipelines.views import ViewGroup
 

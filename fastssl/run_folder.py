@@ -12,18 +12,13 @@ from torch import nn
 
 from fastssl import checkpoint
 from fastssl.backbones import build_backbone
-from fastssl.checkpoint import write_atomically
 from fastssl.config import Config, differing_fields, from_dict, read_config, to_dict
 from fastssl.versions import git_commit, versions
+from pipelines.atomic import write_json
 from pipelines.errors import UserError
 
 LAST = "checkpoints/last.pt"
 _PACKAGES = ("torch", "torchvision", "numpy", "numba", "simplejpeg", "pillow")
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a JSON file atomically."""
-    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

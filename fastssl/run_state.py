@@ -13,7 +13,7 @@ from fastssl.clock import Clock, rates
 from fastssl.config import Config, to_dict
 from fastssl.log import MetricMeans
 from fastssl.methods import Method
-from fastssl.run_folder import write_json
+from pipelines.atomic import write_json
 from pipelines.bad_images import BadImages
 from pipelines.errors import UserError
 

@@ -35,7 +35,6 @@ class Job:
         evaluation: "" trains; else the name of the result: ``linear``, ``linear-epoch-0050`` (a kept
             checkpoint).
         stage: folder on the node to which the data is copied first; "" leaves it where it is.
-        options: further options of the command.
         retries: how often a job that crashed or was lost is started again.
     """
 
@@ -44,7 +43,6 @@ class Job:
     data: str
     evaluation: str = ""
     stage: str = ""
-    options: tuple[str, ...] = ()
     retries: int = 2
 
     @property
@@ -67,10 +65,10 @@ class Job:
         run = self.folder.run(self.run)
         if not self.evaluation:
             config = str(self.folder.config(self.run))
-            return "fastssl.train", [config, "--out", str(run), *data, *self.options]
+            return "fastssl.train", [config, "--out", str(run), *data]
         protocol, checkpoint = split_evaluation(self.evaluation)
         where = run / "checkpoints" / f"{checkpoint}.pt" if checkpoint else run
-        return "fastssl.evaluate", [protocol, str(where), *data, *self.options]
+        return "fastssl.evaluate", [protocol, str(where), *data]
 
     def command(self) -> list[str]:
         """The command line; see ``arguments``."""

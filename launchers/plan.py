@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from launchers.job import Job
 from launchers.sweep_folder import SweepFolder
-from pipelines.atomic import atomic_file
 from pipelines.errors import UserError
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    with atomic_file(path) as file:
-        file.write((json.dumps(values, indent=2) + "\n").encode())
 
 
 def read_plan(folder: SweepFolder) -> dict[str, Any]:

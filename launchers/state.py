@@ -11,8 +11,8 @@ from typing import Any, Literal
 from launchers import slurm
 from launchers.attempts import now, read_attempts
 from launchers.job import Job
-from launchers.plan import write_json
 from launchers.sweep_folder import SweepFolder
+from pipelines.atomic import write_json
 
 # interrupted: stopped after a checkpoint; lost: it ended without a word; new: not submitted
 Name = Literal["new", "queued", "running", "finished", "interrupted", "failed", "cancelled", "lost"]
@@ -38,8 +38,7 @@ class JobState:
 
 def write_record(folder: SweepFolder, job: Job, cluster: str, job_id: str) -> None:
     """Write down how a job was submitted."""
-    kind = "evaluate" if job.evaluation else "train"
-    values = {"run": job.run, "kind": kind, "evaluation": job.evaluation, "cluster": cluster}
+    values = {"run": job.run, "evaluation": job.evaluation, "cluster": cluster}
     write_json(folder.record(job.name), {**values, "job_id": job_id, "submitted": now()})
 
 

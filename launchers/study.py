@@ -119,5 +119,4 @@ def _run_to_plan(run: Run) -> dict[str, Any]:
         "paper": None if run.paper is None else dataclasses.asdict(run.paper),
         "evaluations": list(run.evaluations),
         "checkpoints": list(run.checkpoints),
-        "needs": None,
     }

@@ -20,11 +20,12 @@ from launchers.grid import applied, grid_study
 from launchers.job import Job
 from launchers.local import run_debug, run_local
 from launchers.options import Options, evaluation_resources, parse
-from launchers.plan import read_plan, write_json
+from launchers.plan import read_plan
 from launchers.state import ACTIVE, JobState, job_states, write_record
 from launchers.studies import STUDIES
 from launchers.study import Run, Study, to_plan, with_seeds
 from launchers.sweep_folder import SweepFolder
+from pipelines.atomic import write_json
 from pipelines.errors import UserError, run_command
 
 VERSION = 1  # of sweep.json
@@ -73,7 +74,10 @@ def sweep(options: Options, command: Sequence[str]) -> int:
     _check_data(runs, options)
     if options.cluster == "slurm":
         slurm.check(folder, study.name, resources, len(runs))
-    folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {folder.path}: {error.strerror}; choose another --out") from None
     with checkpoint.lock(folder.path):
         jobs = [job for run in runs for job in _jobs(folder, run, options)]
         states = job_states(folder, jobs, by_driver=True)
@@ -121,6 +125,9 @@ def _jobs(folder: SweepFolder, run: Run, options: Options) -> Iterator[Job]:
 
 def _check_folder(folder: SweepFolder, study: Study) -> None:
     """A folder belongs to one study; runs may join it (more seeds), none may change or go."""
+    standing = next(path for path in (folder.path, *folder.path.parents) if path.exists())
+    if not standing.is_dir():
+        raise UserError(f"{standing} is no folder: choose another --out")
     if not folder.plan.exists():
         others = (
             [entry.name for entry in folder.path.iterdir() if entry.name != "lock"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @contextmanager
@@ -35,3 +36,14 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         os.fsync(folder)  # the rename itself
     finally:
         os.close(folder)
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write a whole file or leave the old one. Raises OSError, when the disk is full for instance."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())

@@ -32,7 +32,8 @@ class Batch:
     Ready on the current stream, valid until the next ``next()`` of its loader: buffers may be recycled.
 
     Attributes:
-        step: number of the global step since the start of the run.
+        step: number of the global batch since the start of the run; with accumulated gradients several make
+            one step of the optimizer.
         epoch: from 0.
         views: for each view group one tensor [K_g * B, 3, S_g, S_g], channels-last, the B samples of
             its first view first. Finished, but of the loader's product ``Crops``: uint8, to be finished by

@@ -211,11 +211,6 @@ def _permute_slots(
 # --- batches ------------------------------------------------------------------------------------------------
 
 
-def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Full global batches in an epoch; the last partial one is dropped in training."""
-    return count // batch_size
-
-
 def batch_positions(step_in_epoch: int, batch_size: int, rank: int, world_size: int) -> np.ndarray:
     """The positions (int64 [batch_size / world_size]) of one rank's share of a global batch.
 

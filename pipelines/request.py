@@ -18,7 +18,8 @@ class Request:
     """One rank's share of a global batch, before anything is decoded.
 
     Attributes:
-        step: number of the global step since the start of the run.
+        step: number of the global batch since the start of the run; with accumulated gradients several make
+            one step of the optimizer.
         epoch: from 0.
         positions: places in the epoch's order, int64 [B].
         numbers: samples of the source, int64 [B].

@@ -1,18 +1,17 @@
 """When to say that a run has collapsed: that all images have come to have one embedding.
 
-Measured on the built-in scenes by hand (2026-11-20, no command repeats it; one seed): the recipe
-``quickstart`` with backbone width 0.125, fp32, and in place of its method those below with heads of 256 and
-64 and teacher momentum 0.9 (MoCo's 0.99), 1 to 2.5 epochs. The effective rank (in brackets ``feature_std``),
-means over 10 steps of the 156 or 390:
+Least effective rank (and ``feature_std``) of runs on the built-in scenes, means over 20 steps, one seed,
+2026-11-20, from the metrics.jsonl of these commands:
 
-    SimCLR, SiMo, MSBReg      never below 5.9
-    MoCo v2+                  least 1.58 (0.44) at step 30; 3.5 at step 100
-    BYOL                      least 1.09 (0.19) at step 30; 1.6 at step 100, 2.2 at step 200
-    BYOL, predictor Identity  1.023 (0.10) at step 40, 1.004 (0.045) at step 100, 1.002 at step 200
-    BYOL, head_norm layer     1.001 (0.021) at step 20, 1.000 (0.002) from step 60 on
+                                        before step 100   from there on
+    SimCLR (1)                          5.19 (0.995)      5.31 (0.995)
+    MoCo v2+, 4 and 256 negatives (2)   1.91 (0.52)       2.28 (0.60)
+    BYOL (3)                            1.66 (0.46)       2.65 (0.82)
+    BYOL, layer norm in its heads (3)   1.000 (0.002)     1.000 (0.002)
 
-Before training, on a batch of 128 scenes, ResNet-9 (width 0.25), 18 and 50 are at 1.3 to 40 under the heads
-of MoCo v1, v2 and v2+, of SiMo and of BYOL with layer norms.
+    (1) python -m launchers.sweep mi-bound --scale tiny    (2) python -m launchers.sweep tiny
+    (3) python -m launchers.sweep norms --scale tiny --only byol-bn-s0 byol-ln-s0 \
+            --set epochs=1 optimizer.name=sgd optimizer.base_lr=0.3 optimizer.weight_decay=5e-4
 """
 
 from __future__ import annotations

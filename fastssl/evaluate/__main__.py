@@ -15,8 +15,9 @@ from fastssl.evaluate.data import LabelledData, labelled_data
 from fastssl.evaluate.features import Extraction, encoder_features
 from fastssl.evaluate.knn import NEIGHBOURS, TEMPERATURE, knn_top1
 from fastssl.evaluate.linear import SETTINGS, linear_top1
-from fastssl.run_folder import load_encoder, read_summary, write_json
+from fastssl.run_folder import load_encoder, read_summary
 from fastssl.train import choose_device
+from pipelines.atomic import write_json
 from pipelines.bad_images import BadImages, default_limit
 from pipelines.errors import UserError, run_command
 from pipelines.options import later, one_line_complaints
@@ -27,6 +28,8 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 def _extraction(config: Config, data: LabelledData, device: Device, workers: int) -> Extraction:
+    if workers < 0:
+        raise UserError(f"--workers must not be negative, not {workers}")
     experiment, limit = config.experiment, config.machine.max_bad_images
     if limit is None:
         limit = default_limit(len(data.bank.index) + len(data.queries.index))

@@ -11,31 +11,31 @@ from fastssl.backbones import BackboneConfig
 from fastssl.methods.byol import BYOL, BYOLConfig
 from fastssl.methods.method import Method, RunFacts
 from fastssl.methods.moco import MoCo, MoCoConfig
-from fastssl.methods.msbreg import Msbreg, MsbregConfig
-from fastssl.methods.simclr import Simclr, SimclrConfig
-from fastssl.methods.simo import Simo, SimoConfig
+from fastssl.methods.msbreg import MSBReg, MSBRegConfig
+from fastssl.methods.simclr import SimCLR, SimCLRConfig
+from fastssl.methods.simo import SiMo, SiMoConfig
 from fastssl.methods.supervised import Supervised, SupervisedConfig
 
 __all__ = [
     "BYOLConfig",
+    "MSBRegConfig",
     "Method",
     "MethodConfig",
     "MoCoConfig",
-    "MsbregConfig",
-    "SimclrConfig",
-    "SimoConfig",
+    "SiMoConfig",
+    "SimCLRConfig",
     "SupervisedConfig",
     "build_method",
 ]
 
-MethodConfig = MoCoConfig | BYOLConfig | MsbregConfig | SimoConfig | SimclrConfig | SupervisedConfig
+MethodConfig = MoCoConfig | BYOLConfig | MSBRegConfig | SiMoConfig | SimCLRConfig | SupervisedConfig
 
 _METHODS: dict[type[MethodConfig], Callable[[Any, BackboneConfig, RunFacts], Method]] = {
     MoCoConfig: MoCo,
     BYOLConfig: BYOL,
-    MsbregConfig: Msbreg,
-    SimoConfig: Simo,
-    SimclrConfig: Simclr,
+    MSBRegConfig: MSBReg,
+    SiMoConfig: SiMo,
+    SimCLRConfig: SimCLR,
     SupervisedConfig: Supervised,
 }
 

@@ -67,14 +67,14 @@ def check_eqco(temperature: float, num_negatives: int | None, alpha: float | Non
 
 
 def negative_columns(
-    keys: tuple[int, ...], *, views: int, images: int, count: int, own: range, device: torch.device
+    draw: tuple[int, ...], *, views: int, images: int, count: int, own: range, device: torch.device
 ) -> Tensor:
     """Which keys of a global batch are the negatives of this process's queries: none of a query's own image.
 
     Queries and keys are both numbered view x images + image; a query's draw follows from that number.
 
     Args:
-        keys: 64-bit integers that name the draw, such as seed, step of the loader and purpose.
+        draw: 64-bit integers that name it, such as seed, step of the loader and purpose.
         views: V, of each image.
         images: N of the global batch, at least 2.
         count: K, at most V (N - 1). All of them are taken in order, fewer are drawn for each query anew:
@@ -90,27 +90,27 @@ def negative_columns(
         chosen = torch.arange(others, device=device)[None]
     else:
         rows = np.concatenate([view * images + np.array(own) for view in range(views)])
-        chosen = to_device(draw_subsets(np.array(keys), rows, others, count), device)
+        chosen = to_device(draw_subsets(np.array(draw), rows, others, count), device)
     image = chosen % (images - 1)  # among the others of its view
     own_image = torch.arange(own.start, own.stop, device=device).repeat(views)[:, None]
     return chosen // (images - 1) * images + image + (image >= own_image)
 
 
-def draw_keys(keys: tuple[int, ...], *, candidates: int, count: int, device: torch.device) -> Tensor:
-    """``count`` distinct numbers below ``candidates``, int64 [count], drawn as ``keys`` name it."""
-    return to_device(draw_subsets(np.array(keys), np.zeros(1, np.int64), candidates, count)[0], device)
+def draw_keys(draw: tuple[int, ...], *, candidates: int, count: int, device: torch.device) -> Tensor:
+    """``count`` distinct numbers below ``candidates``, int64 [count], as ``draw`` names them."""
+    return to_device(draw_subsets(np.array(draw), np.zeros(1, np.int64), candidates, count)[0], device)
 
 
 @njit(cache=True)
-def draw_subsets(keys: np.ndarray, rows: np.ndarray, candidates: int, size: int) -> np.ndarray:
+def draw_subsets(draw: np.ndarray, rows: np.ndarray, candidates: int, size: int) -> np.ndarray:
     """For each row ``size`` distinct numbers below ``candidates`` (Floyd's algorithm), int64 [R, size].
 
-    A row's numbers depend on ``keys`` and its own number in ``rows`` (int64 vectors), not on other rows.
+    A row's numbers depend on ``draw`` and its own number in ``rows`` (int64 vectors), not on other rows.
     Every subset is equally likely; the order within it is not random.
     """
     out = np.empty((len(rows), size), np.int64)
     taken_by = np.full(candidates, -1)
-    stream = hash_keys(keys)
+    stream = hash_keys(draw)
     for i, row in enumerate(rows):
         state = absorb(stream, row)
         for column in range(size):

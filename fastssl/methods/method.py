@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fastssl.backbones import Backbone
 from pipelines.batch import Batch
@@ -67,3 +68,8 @@ def exactly(batch: Batch, num_views: int, method: str) -> tuple[Tensor, ...]:
 def full_precision(tensor: Tensor) -> torch.autocast:
     """A context without autocast on the tensor's device."""
     return torch.autocast(tensor.device.type, enabled=False)
+
+
+def unit(embeddings: Tensor) -> Tensor:
+    """Embeddings [B, D] at length 1, float32."""
+    return functional.normalize(embeddings.float(), dim=1)

@@ -20,13 +20,8 @@ from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed import gather
 from fastssl.methods.info_nce import check_eqco, draw_keys, info_nce, mutual_information_bound
 from fastssl.methods.key_queue import KeyQueue
-from fastssl.methods.method import RunFacts, exactly, full_precision
-from fastssl.methods.student_teacher import (
-    Predictor,
-    StudentTeacher,
-    StudentTeacherConfig,
-    unit,
-)
+from fastssl.methods.method import RunFacts, exactly, full_precision, unit
+from fastssl.methods.student_teacher import Predictor, StudentTeacher, StudentTeacherConfig
 from fastssl.shuffling import forward_shuffled
 from pipelines.batch import Batch
 from pipelines.errors import UserError
@@ -55,8 +50,6 @@ class MoCoConfig(StudentTeacherConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_negatives < 1:
-            raise UserError(f"num_negatives must be at least 1, not {self.num_negatives}")
         check_eqco(self.temperature, self.num_negatives, self.eqco_alpha)
         if self.predictor not in ("none", "student", "both"):
             raise UserError(f"unknown predictor {self.predictor}: none, student or both")

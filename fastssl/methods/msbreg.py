@@ -35,7 +35,7 @@ CentroidForm = Literal["leave_one_out", "centroids"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MsbregConfig(StudentTeacherConfig):
+class MSBRegConfig(StudentTeacherConfig):
     """MSBReg. The default weights are the best of table 5 at 4 and at 8 views (ResNet-18, ImageNet-100)."""
 
     kind: Literal["msbreg"] = "msbreg"
@@ -55,14 +55,14 @@ class MsbregConfig(StudentTeacherConfig):
                 raise UserError(f"{name} must be finite and not negative, not {getattr(self, name)}")
 
 
-class Msbreg(StudentTeacher):
+class MSBReg(StudentTeacher):
     """Loss: centroid + lambda_s * singular value + lambda_b * Brownian.
 
     With 2 views, ``leave_one_out`` and both weights 0 it is BYOL's (row K = 2, 0, 0 of table 5); with only
     lambda_b above 0, the "BYOL + L_b" of table 4.
     """
 
-    def __init__(self, config: MsbregConfig, backbone: BackboneConfig, run: RunFacts) -> None:
+    def __init__(self, config: MSBRegConfig, backbone: BackboneConfig, run: RunFacts) -> None:
         super().__init__(config, backbone, run)
         self.config = config
         self._seed = run.seed

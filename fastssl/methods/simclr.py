@@ -12,14 +12,13 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fastssl.backbones import BackboneConfig, build_backbone
 from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed import first_row, gather_with_gradient, world_size
 from fastssl.heads import projection_head
 from fastssl.methods.info_nce import check_eqco, info_nce, mutual_information_bound, negative_columns
-from fastssl.methods.method import Method, RunFacts, exactly, full_precision
+from fastssl.methods.method import Method, RunFacts, exactly, full_precision, unit
 from pipelines.batch import Batch
 from pipelines.errors import UserError
 from pipelines.keys import stable_id
@@ -28,7 +27,7 @@ _NEGATIVES = stable_id("simclr/negatives")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimclrConfig:
+class SimCLRConfig:
     """SimCLR. The defaults are those of Chen et al., 2020, on ImageNet."""
 
     num_views: ClassVar[int] = 2
@@ -60,7 +59,7 @@ class SimclrConfig:
         return others if wanted is None else wanted
 
 
-class Simclr(Method):
+class SimCLR(Method):
     """Loss: the mean of InfoNCE over all 2N views, each a query whose key is its image's other view.
 
     The mean is the paper's; its authors' code sums the means over the two views, twice as much. Both views
@@ -69,7 +68,7 @@ class Simclr(Method):
     processes each asks its own images' queries, among the views of all.
     """
 
-    def __init__(self, config: SimclrConfig, backbone: BackboneConfig, run: RunFacts) -> None:
+    def __init__(self, config: SimCLRConfig, backbone: BackboneConfig, run: RunFacts) -> None:
         super().__init__()
         self.config = config
         self._seed = run.seed
@@ -82,7 +81,7 @@ class Simclr(Method):
         views = exactly(batch, self.config.num_views, "simclr")
         images, first = len(batch) * world_size(), first_row(len(batch))
         num_negatives = self.config.negatives_among(images)
-        outputs = functional.normalize(self.student(_interleaved(views)).float(), dim=1)
+        outputs = unit(self.student(_interleaved(views)))
         embeddings = outputs.unflatten(0, (len(batch), self.config.num_views))
         own, keys = (_view_by_view(rows) for rows in (embeddings, gather_with_gradient(embeddings)))
         columns = negative_columns(

@@ -12,14 +12,13 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fastssl.backbones import BackboneConfig, build_backbone
 from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed import first_row, gather, world_size
 from fastssl.heads import projection_head
 from fastssl.methods.info_nce import check_eqco, info_nce, mutual_information_bound, negative_columns
-from fastssl.methods.method import Method, RunFacts, exactly, full_precision
+from fastssl.methods.method import Method, RunFacts, exactly, full_precision, unit
 from fastssl.shuffling import forward_shuffled
 from fastssl.teacher import make_teacher, update_teacher
 from pipelines.batch import Batch
@@ -30,7 +29,7 @@ _NEGATIVES = stable_id("simo/negatives")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimoConfig:
+class SiMoConfig:
     """SiMo. The defaults are the paper's on ImageNet, batch 256; its backbone has zero_init_residual."""
 
     num_views: ClassVar[int] = 2
@@ -65,7 +64,7 @@ class SimoConfig:
         return min(self.num_negatives, images - 1)
 
 
-class Simo(Method):
+class SiMo(Method):
     """Loss: the mean of InfoNCE over the student's first views; keys are the teacher's second views.
 
     Each query draws its own negatives, where the authors' code draws one set of offsets for all queries: by
@@ -73,7 +72,7 @@ class Simo(Method):
     queries, among the keys of all.
     """
 
-    def __init__(self, config: SimoConfig, backbone: BackboneConfig, run: RunFacts) -> None:
+    def __init__(self, config: SiMoConfig, backbone: BackboneConfig, run: RunFacts) -> None:
         super().__init__()
         self.config = config
         self._seed = run.seed
@@ -88,7 +87,7 @@ class Simo(Method):
         first, second = exactly(batch, self.config.num_views, "simo")
         images, own = len(batch) * world_size(), first_row(len(batch))
         num_negatives = self.config.negatives_among(images)
-        queries = functional.normalize(self.student(first).float(), dim=1)
+        queries = unit(self.student(first))
         keys = self._keys(second, batch.step)
         columns = negative_columns(
             (self._seed, batch.step, _NEGATIVES),
@@ -126,4 +125,4 @@ class Simo(Method):
             outputs = forward_shuffled(self.teacher, view, (self._shuffling_seed, loader_step))
         else:
             outputs = self.teacher(view)
-        return functional.normalize(outputs.float(), dim=1)
+        return unit(outputs)

@@ -8,11 +8,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fastssl.backbones import BackboneConfig, build_backbone
 from fastssl.heads import mlp
-from fastssl.methods.method import Method, RunFacts
+from fastssl.methods.method import Method, RunFacts, unit
 from fastssl.schedules import teacher_momentum
 from fastssl.teacher import make_teacher, update_teacher
 from pipelines.errors import UserError
@@ -88,8 +87,3 @@ class StudentTeacher(Method):
     def after_step(self, step: int) -> None:
         """Move the teacher towards the student."""
         update_teacher(self.teacher, self.student, self.schedules(step)["teacher_momentum"])
-
-
-def unit(embeddings: Tensor) -> Tensor:
-    """Embeddings [B, D] at length 1, float32."""
-    return functional.normalize(embeddings.float(), dim=1)

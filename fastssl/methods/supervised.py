@@ -23,11 +23,6 @@ class SupervisedConfig:
     num_views: ClassVar[int] = 1
 
     kind: Literal["supervised"] = "supervised"
-    label_smoothing: float = 0.0  # share of the target spread over all classes (Szegedy et al., 2016)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(f"label_smoothing must lie in [0, 1), not {self.label_smoothing}")
 
 
 class Supervised(Method):
@@ -49,8 +44,7 @@ class Supervised(Method):
             raise UserError("supervised training needs labels: give data with one folder for each class")
         logits = self.student(view).float()
         with full_precision(logits):
-            smoothing = self.config.label_smoothing
-            loss = functional.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
+            loss = functional.cross_entropy(logits, batch.labels)
         with torch.no_grad():
             accuracy = (logits.argmax(1) == batch.labels).float().mean()
         return loss, {"loss": loss.detach(), "accuracy": accuracy}

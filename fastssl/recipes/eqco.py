@@ -13,7 +13,7 @@ from typing import Any
 from fastssl import augmentations
 from fastssl.backbones import BackboneConfig
 from fastssl.config import Config, Experiment, Machine, Paper
-from fastssl.methods import SimclrConfig, SimoConfig
+from fastssl.methods import SimCLRConfig, SiMoConfig
 from fastssl.optim import OptimizerConfig
 from fastssl.recipes.derive import Recipe, derived, row
 from fastssl.recipes.moco import moco_v1_imagenet, moco_v2_imagenet
@@ -73,7 +73,7 @@ def _simo(negatives: int, alpha: int, place: str, number: float) -> Config:
             batch_size=256,
             views=(ViewGroup(spec=augmentations.MOCO_V2, num_views=2),),
             backbone=BackboneConfig(name="resnet50", zero_init_residual=True),
-            method=SimoConfig(num_negatives=negatives, eqco_alpha=alpha),
+            method=SiMoConfig(num_negatives=negatives, eqco_alpha=alpha),
             optimizer=OptimizerConfig(name="sgd", base_lr=0.03, weight_decay=1e-4, warmup_epochs=10),
         ),
         machine=Machine(data="imagenet", keep_every=50),
@@ -131,7 +131,7 @@ def simclr_imagenet() -> Config:
             batch_size=8192,
             views=(ViewGroup(spec=augmentations.SIMCLR, num_views=2),),
             backbone=BackboneConfig(name="resnet50"),
-            method=SimclrConfig(),
+            method=SimCLRConfig(),
             optimizer=OptimizerConfig(
                 name="lars", base_lr=0.3, weight_decay=1e-6, warmup_epochs=10, exclude_norm_and_bias=True
             ),
@@ -158,7 +158,7 @@ def simclr_eqco_imagenet() -> Config:
             batch_size=256,
             views=(ViewGroup(spec=augmentations.SIMCLR, num_views=2),),
             backbone=BackboneConfig(name="resnet50"),
-            method=SimclrConfig(num_negatives=16, eqco_alpha=256),
+            method=SimCLRConfig(num_negatives=16, eqco_alpha=256),
             optimizer=OptimizerConfig(
                 name="sgd", base_lr=0.3, weight_decay=1e-6, warmup_epochs=10, exclude_norm_and_bias=True
             ),

@@ -14,7 +14,7 @@ from dataclasses import replace
 from fastssl import augmentations
 from fastssl.backbones import BackboneConfig
 from fastssl.config import Config, Experiment, Machine, Paper
-from fastssl.methods import BYOLConfig, MsbregConfig
+from fastssl.methods import BYOLConfig, MSBRegConfig
 from fastssl.optim import OptimizerConfig
 from pipelines.views import ViewGroup
 
@@ -31,7 +31,7 @@ def _lars(base_lr: float, num_views: int) -> OptimizerConfig:
     )
 
 
-def _imagenet100(recipe: str, place: str, number: float, method: BYOLConfig | MsbregConfig) -> Config:
+def _imagenet100(recipe: str, place: str, number: float, method: BYOLConfig | MSBRegConfig) -> Config:
     return Config(
         recipe=recipe,
         paper=Paper(title=TITLE, place=place, metric="linear top-1", number=number),
@@ -47,7 +47,7 @@ def _imagenet100(recipe: str, place: str, number: float, method: BYOLConfig | Ms
     )
 
 
-def _stl10(recipe: str, place: str, number: float, method: BYOLConfig | MsbregConfig) -> Config:
+def _stl10(recipe: str, place: str, number: float, method: BYOLConfig | MSBRegConfig) -> Config:
     return Config(
         recipe=recipe,
         paper=Paper(title=TITLE, place=place, metric="linear top-1", number=number),
@@ -69,7 +69,7 @@ def msbreg_imagenet100() -> Config:
     Batch 512, lr 3.2 x batch/256 (0.4 a view), 300 epochs, lambda_s 0.004, lambda_b 0.5.
     Result: not measured yet.
     """
-    method = MsbregConfig(num_views=8, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.5)
+    method = MSBRegConfig(num_views=8, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.5)
     return _imagenet100("msbreg-imagenet100", "table 5, K 8, lambda_s .004, lambda_b .5", 0.816, method)
 
 
@@ -79,7 +79,7 @@ def msbreg_4_views_imagenet100() -> Config:
     Batch 512, lr 1.6 x batch/256 (0.4 a view), 300 epochs, lambda_s 0.004, lambda_b 0.5.
     Result: not measured yet.
     """
-    method = MsbregConfig(num_views=4, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.5)
+    method = MSBRegConfig(num_views=4, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.5)
     place = "table 5, K 4, lambda_s .004, lambda_b .5"
     return _imagenet100("msbreg-4-views-imagenet100", place, 0.804, method)
 
@@ -90,7 +90,7 @@ def msbreg_2_views_imagenet100() -> Config:
     Batch 512, lr 0.8 x batch/256 (0.4 a view), 300 epochs, lambda_s 0.004, lambda_b 0.25.
     Result: not measured yet.
     """
-    method = MsbregConfig(num_views=2, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.25)
+    method = MSBRegConfig(num_views=2, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.25)
     place = "table 5, K 2, lambda_s .004, lambda_b .25"
     return _imagenet100("msbreg-2-views-imagenet100", place, 0.728, method)
 
@@ -123,7 +123,7 @@ def msbreg_stl10() -> Config:
     nor lambda_s: 4 (as tables 2 and 3) and 0.004 (the best of table 5).
     Result: not measured yet.
     """
-    method = MsbregConfig(num_views=4, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.05)
+    method = MSBRegConfig(num_views=4, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.05)
     return _stl10("msbreg-stl10", "table 4, Ours, BN", 0.914, method)
 
 
@@ -134,7 +134,7 @@ def msbreg_layer_norm_stl10() -> Config:
     msbreg-stl10.
     Result: not measured yet.
     """
-    method = MsbregConfig(
+    method = MSBRegConfig(
         num_views=4, hidden_dim=512, out_dim=128, head_norm="layer", lambda_s=0.004, lambda_b=0.005
     )
     return _stl10("msbreg-layer-norm-stl10", "table 4, Ours, LN, lambda_b 5e-3", 0.823, method)
@@ -163,7 +163,7 @@ def byol_layer_norm_brownian_stl10() -> Config:
     Batch 256, lr 1 x batch/256, 320 epochs, lambda_b 0.005.
     Result: not measured yet.
     """
-    method = MsbregConfig(
+    method = MSBRegConfig(
         num_views=2, hidden_dim=512, out_dim=128, head_norm="layer", lambda_s=0, lambda_b=0.005
     )
     return _stl10("byol-layer-norm-brownian-stl10", "table 4, BYOL + L_b, LN, lambda_b 5e-3", 0.753, method)
@@ -177,7 +177,7 @@ def msbreg_imagenet() -> Config:
     accuracy.
     Result: not measured yet.
     """
-    method = MsbregConfig(num_views=4, hidden_dim=2048, out_dim=256, lambda_s=0.004, lambda_b=0.5)
+    method = MSBRegConfig(num_views=4, hidden_dim=2048, out_dim=256, lambda_s=0.004, lambda_b=0.5)
     return Config(
         recipe="msbreg-imagenet",
         paper=Paper(title=TITLE, place="sections 1.1 and 1.2, ImageNet", metric="linear top-1", number=None),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastssl.config import Config, Machine, Paper
-from fastssl.methods import MoCoConfig, SimoConfig
+from fastssl.methods import MoCoConfig, SiMoConfig
 from fastssl.methods.student_teacher import StudentTeacherConfig
 from fastssl.recipes import find_recipe
 from fastssl.recipes.derive import with_changes
@@ -114,7 +114,7 @@ def _small_method(method: Any) -> Any:
         changes["out_dim"] = 128
     if isinstance(method, MoCoConfig):
         changes["num_negatives"] = 256
-    if isinstance(method, SimoConfig):
+    if isinstance(method, SiMoConfig):
         changes["num_negatives"] = min(method.num_negatives, TINY_BATCH)
     if getattr(method, "teacher_momentum", 0) > 0:
         changes["teacher_momentum"] = 0.9

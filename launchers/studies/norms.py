@@ -17,7 +17,7 @@ from fastssl.recipes.msbreg import TITLE
 from launchers.studies.build import recipe_run
 from launchers.study import Figure, Scale, Study
 
-# name, method, norm, batch, lambda_b, recipe, changes, place, number
+# name, method, norm, batch, lambda_b, recipe, changes, number
 _ROWS: tuple[tuple[str, str, str, int, float, str, dict[str, Any], float], ...] = (
     ("byol-bn", "BYOL", "BN", 256, 0.0, "byol-stl10", {}, 0.895),
     ("msbreg-bn", "MSBReg", "BN", 256, 0.05, "msbreg-stl10", {}, 0.914),
@@ -52,10 +52,10 @@ def study(scale: Scale) -> Study:
     """The study at a scale; tiny: a batch of 1024 becomes 256, four times the others'."""
     runs = []
     for name, method, norm, batch, lambda_b, recipe, changes, number in _ROWS:
+        place = f"table 4, {method}, {norm}, batch {batch}, lambda_b {lambda_b:g}"
         if scale == "tiny":
             batch //= 4
             changes = {key: batch if key == "batch_size" else value for key, value in changes.items()}
-        place = f"table 4, {method}, {norm}, batch {batch}, lambda_b {lambda_b:g}"
         run = recipe_run(
             scale,
             name,

@@ -16,7 +16,7 @@ from fastssl.config import (
     read_config,
     to_dict,
 )
-from fastssl.methods import BYOLConfig, SimclrConfig, SimoConfig, SupervisedConfig
+from fastssl.methods import BYOLConfig, SimCLRConfig, SiMoConfig, SupervisedConfig
 from fastssl.optim import OptimizerConfig
 from fastssl.recipes import RECIPES, quickstart
 from pipelines.errors import UserError
@@ -57,9 +57,7 @@ def test_overrides_reload_from_json_as_they_were() -> None:
     config = altered()
     assert config.experiment != quickstart().experiment
     assert through_json(config) == config
-    supervised = replace(
-        config.experiment, method=SupervisedConfig(label_smoothing=0.1), views=config.experiment.views[1:]
-    )
+    supervised = replace(config.experiment, method=SupervisedConfig(), views=config.experiment.views[1:])
     assert through_json(replace(config, experiment=supervised)).experiment.method == supervised.method
 
 
@@ -171,9 +169,9 @@ def experiment_with(**fields: Any) -> Experiment:
         ({"accumulation_steps": 0}, "accumulation steps"),
         ({"batch_size": 10, "accumulation_steps": 3}, "accumulation steps"),
         ({"center_fraction": 0.0}, "center fraction"),
-        ({"batch_size": 8, "method": SimoConfig(num_negatives=9)}, "batch holds 8 images"),
+        ({"batch_size": 8, "method": SiMoConfig(num_negatives=9)}, "batch holds 8 images"),
         (
-            {"batch_size": 16, "accumulation_steps": 2, "method": SimclrConfig(num_negatives=15)},
+            {"batch_size": 16, "accumulation_steps": 2, "method": SimCLRConfig(num_negatives=15)},
             "8 images have 14 views",
         ),
         ({"views": ()}, "num_views 2 in all, not 0"),

@@ -15,7 +15,8 @@ from fastssl.config import Config, Machine, to_dict
 from fastssl.evaluate.__main__ import main
 from fastssl.methods import MoCoConfig, build_method
 from fastssl.recipes import quickstart
-from fastssl.run_folder import claim, write_json
+from fastssl.run_folder import claim
+from pipelines.atomic import write_json
 from pipelines.errors import run_command
 from pipelines.views import ViewGroup, ViewSpec
 
@@ -122,6 +123,7 @@ def test_linear_by_another_setting(run: Path, capsys: pytest.CaptureFixture[str]
     ("words", "reason"),
     [
         (lambda run: ["linear", str(run), "--epochs", "-1"], "--epochs"),
+        (lambda run: ["knn", str(run), "--workers", "-1"], "--workers must not be negative, not -1"),
         (lambda run: ["knn", str(run), "--data", str(run / "absent")], "no such folder"),
         (lambda run: ["knn", str(run.parent / "data" / "train" / "red")], "train the run first"),
         (lambda run: ["knn", str(run), "--dtaa", "x"], "--data"),

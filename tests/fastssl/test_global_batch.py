@@ -20,9 +20,9 @@ from fastssl.methods import (
     BYOLConfig,
     MethodConfig,
     MoCoConfig,
-    MsbregConfig,
-    SimclrConfig,
-    SimoConfig,
+    MSBRegConfig,
+    SimCLRConfig,
+    SiMoConfig,
     SupervisedConfig,
 )
 from pipelines.batch import Batch
@@ -38,11 +38,11 @@ def config_of(kind: type[Any], **fields: Any) -> Any:
 
 # method, images that share batch-norm statistics: those of all processes, or some of one
 RUNS: dict[str, tuple[MethodConfig, int]] = {
-    "simclr": (config_of(SimclrConfig), IMAGES),
-    "simclr-sampled": (config_of(SimclrConfig, num_negatives=3, eqco_alpha=256), 4),
-    "simo": (config_of(SimoConfig, num_negatives=8), 4),
-    "simo-sampled-shuffled": (config_of(SimoConfig, num_negatives=3, shuffling_bn=True), 2),
-    "msbreg": (config_of(MsbregConfig, lambda_s=0.05), 4),
+    "simclr": (config_of(SimCLRConfig), IMAGES),
+    "simclr-sampled": (config_of(SimCLRConfig, num_negatives=3, eqco_alpha=256), 4),
+    "simo": (config_of(SiMoConfig, num_negatives=8), 4),
+    "simo-sampled-shuffled": (config_of(SiMoConfig, num_negatives=3, shuffling_bn=True), 2),
+    "msbreg": (config_of(MSBRegConfig, lambda_s=0.05), 4),
     "byol-uniformity": (config_of(BYOLConfig, uniformity_weight=0.5), 4),
     "moco": (config_of(MoCoConfig, num_negatives=40), 4),
     "moco-shuffled": (config_of(MoCoConfig, num_negatives=40, symmetric_loss=False, shuffling_bn=True), 2),

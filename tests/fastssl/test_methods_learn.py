@@ -15,9 +15,9 @@ from fastssl.config import Experiment
 from fastssl.methods import (
     BYOLConfig,
     MethodConfig,
-    MsbregConfig,
-    SimclrConfig,
-    SimoConfig,
+    MSBRegConfig,
+    SimCLRConfig,
+    SiMoConfig,
     SupervisedConfig,
 )
 from fastssl.recipes import quickstart
@@ -31,15 +31,15 @@ CLEARLY = 0.05  # kNN top-1 above the untrained encoder's: five standard errors
 # method, epochs, rate at 256 images; settings of minutes: a quick teacher, narrow heads
 FAMILIES: dict[str, tuple[MethodConfig, float, float]] = {
     "moco": (quickstart().experiment.method, 7, 0.12),
-    "simclr": (SimclrConfig(hidden_dim=512), 3, 0.12),
+    "simclr": (SimCLRConfig(hidden_dim=512), 3, 0.12),
     "simo": (
-        SimoConfig(hidden_dim=512, num_negatives=63, eqco_alpha=None, teacher_momentum=0.9),
+        SiMoConfig(hidden_dim=512, num_negatives=63, eqco_alpha=None, teacher_momentum=0.9),
         6,
         0.12,
     ),
     "byol": (BYOLConfig(hidden_dim=512, out_dim=128, teacher_momentum=0.9), 10, 0.3),
     "msbreg": (
-        MsbregConfig(hidden_dim=512, out_dim=128, teacher_momentum=0.9, projector_out_norm=True),
+        MSBRegConfig(hidden_dim=512, out_dim=128, teacher_momentum=0.9, projector_out_norm=True),
         5,
         0.12,
     ),
@@ -73,7 +73,7 @@ def test_eqco_makes_few_negatives_bound_as_many_do(tmp_path: Path) -> None:
     """Figure 1 of Zhu et al. (2020) in miniature: the bound at the end, over the last 80 steps."""
     bounds = {}
     for count, alpha in ((256, 256.0), (4, 256.0), (4, None)):
-        method = SimclrConfig(hidden_dim=512, num_negatives=count, eqco_alpha=alpha, temperature=0.3)
+        method = SimCLRConfig(hidden_dim=512, num_negatives=count, eqco_alpha=alpha, temperature=0.3)
         experiment = with_changes(with_method(method, 5, 0.24), {"batch_size": 129})
         _, rows = run(experiment, tmp_path / f"{count}-{alpha}")
         bounds[count, alpha] = np.mean([row["mi_bound"] for row in rows[-5:-1]])

@@ -13,8 +13,8 @@ from torch.nn import functional
 from fastssl.methods import BYOLConfig
 from fastssl.methods.method import RunFacts
 from fastssl.methods.msbreg import (
-    Msbreg,
-    MsbregConfig,
+    MSBReg,
+    MSBRegConfig,
     brownian_directions,
     brownian_loss,
     centroid_loss,
@@ -24,14 +24,14 @@ from pipelines.batch import Batch
 from pipelines.errors import UserError
 from pipelines.keys import stable_id, uniforms
 
-CONFIG = MsbregConfig(hidden_dim=32, out_dim=16, lambda_s=0.01, lambda_b=0.5)
+CONFIG = MSBRegConfig(hidden_dim=32, out_dim=16, lambda_s=0.01, lambda_b=0.5)
 
 
-def msbreg(config: MsbregConfig = CONFIG, seed: int = 0) -> Msbreg:
+def msbreg(config: MSBRegConfig = CONFIG, seed: int = 0) -> MSBReg:
     run = RunFacts(seed=seed, total_steps=20, num_classes=NUM_CLASSES)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        method = Msbreg(config, TINY, run)
+        method = MSBReg(config, TINY, run)
     return method.to(memory_format=torch.channels_last).train()
 
 
@@ -300,4 +300,4 @@ def test_bad_batches_and_values_are_refused() -> None:
         ({"teacher_momentum": 2.0}, "teacher_momentum"),
     ):
         with pytest.raises(UserError, match=message):
-            MsbregConfig(**bad)
+            MSBRegConfig(**bad)

@@ -14,9 +14,9 @@ from fastssl.methods import (
     BYOLConfig,
     MethodConfig,
     MoCoConfig,
-    MsbregConfig,
-    SimclrConfig,
-    SimoConfig,
+    MSBRegConfig,
+    SimCLRConfig,
+    SiMoConfig,
     build_method,
 )
 from fastssl.optim import build_optimizer
@@ -291,11 +291,11 @@ def small_method(method: MethodConfig) -> MethodConfig:
     if isinstance(method, MoCoConfig):
         hidden_dim = None if method.hidden_dim is None else 32
         return replace(method, num_negatives=min(64, method.num_negatives), hidden_dim=hidden_dim, out_dim=16)
-    if isinstance(method, SimoConfig | SimclrConfig):
+    if isinstance(method, SiMoConfig | SimCLRConfig):
         return replace(method, num_negatives=2, hidden_dim=32, out_dim=16)
     return (
         replace(method, hidden_dim=32, out_dim=16)
-        if isinstance(method, BYOLConfig | MsbregConfig)
+        if isinstance(method, BYOLConfig | MSBRegConfig)
         else method
     )
 

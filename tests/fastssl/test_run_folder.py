@@ -12,7 +12,8 @@ from fastssl.backbones import BackboneConfig
 from fastssl.config import Config, Machine, read_config, to_dict
 from fastssl.methods import MoCoConfig, SupervisedConfig, build_method
 from fastssl.recipes import quickstart
-from fastssl.run_folder import claim, load_encoder, read_summary, write_json
+from fastssl.run_folder import claim, load_encoder, read_summary
+from pipelines.atomic import write_json
 from pipelines.batch import Batch
 from pipelines.errors import UserError
 from pipelines.views import ViewGroup, ViewSpec

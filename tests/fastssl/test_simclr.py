@@ -13,25 +13,25 @@ from torch import Tensor, nn
 from fastssl.heads import projection_head
 from fastssl.methods.info_nce import negative_columns
 from fastssl.methods.method import RunFacts
-from fastssl.methods.simclr import Simclr, SimclrConfig
+from fastssl.methods.simclr import SimCLR, SimCLRConfig
 from pipelines.errors import UserError
 from pipelines.keys import stable_id
 
-PLAIN = SimclrConfig(hidden_dim=32, out_dim=16)
-SAMPLED = SimclrConfig(hidden_dim=32, out_dim=16, num_negatives=3, eqco_alpha=14)
+PLAIN = SimCLRConfig(hidden_dim=32, out_dim=16)
+SAMPLED = SimCLRConfig(hidden_dim=32, out_dim=16, num_negatives=3, eqco_alpha=14)
 CONFIGS = {
     "plain": PLAIN,
-    "margin": SimclrConfig(hidden_dim=32, out_dim=16, eqco_alpha=256),
+    "margin": SimCLRConfig(hidden_dim=32, out_dim=16, eqco_alpha=256),
     "sampled": SAMPLED,
-    "sampled-plain": SimclrConfig(hidden_dim=32, out_dim=16, num_negatives=3),
+    "sampled-plain": SimCLRConfig(hidden_dim=32, out_dim=16, num_negatives=3),
 }
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
-def simclr(config: SimclrConfig = PLAIN, seed: int = 0) -> Simclr:
+def simclr(config: SimCLRConfig = PLAIN, seed: int = 0) -> SimCLR:
     torch.manual_seed(0)
     run = RunFacts(seed=seed, total_steps=20, num_classes=None)
-    return Simclr(config, TINY, run).to(memory_format=torch.channels_last).train()
+    return SimCLR(config, TINY, run).to(memory_format=torch.channels_last).train()
 
 
 def loss_of(embeddings: np.ndarray, negatives: list[list[int]], tau: float, alpha: float | None) -> float:
@@ -47,7 +47,7 @@ def loss_of(embeddings: np.ndarray, negatives: list[list[int]], tau: float, alph
     return total / len(z)
 
 
-def negatives_of(config: SimclrConfig, images: int, seed: int, step: int) -> list[list[int]]:
+def negatives_of(config: SimCLRConfig, images: int, seed: int, step: int) -> list[list[int]]:
     """The keys of other images that each query is told from."""
     if config.num_negatives is None:
         return [[j for j in range(2 * images) if j % images != i % images] for i in range(2 * images)]
@@ -64,7 +64,7 @@ def negatives_of(config: SimclrConfig, images: int, seed: int, step: int) -> lis
 
 
 @every_config
-def test_loss_and_its_gradient_are_the_papers(config: SimclrConfig) -> None:
+def test_loss_and_its_gradient_are_the_papers(config: SimCLRConfig) -> None:
     method, step, rng = simclr(config, seed=4), 3, np.random.default_rng(0)
     outputs: list[Tensor] = []
 
@@ -113,7 +113,7 @@ def test_loss_and_its_gradient_are_the_papers(config: SimclrConfig) -> None:
 def test_all_negatives_named_are_all_negatives() -> None:
     batch = make_batch(0)
     plain, _ = simclr()(batch, 0)
-    named, _ = simclr(SimclrConfig(hidden_dim=32, out_dim=16, num_negatives=14, eqco_alpha=14))(batch, 0)
+    named, _ = simclr(SimCLRConfig(hidden_dim=32, out_dim=16, num_negatives=14, eqco_alpha=14))(batch, 0)
     assert named.item() == pytest.approx(plain.item(), rel=1e-6)
 
 
@@ -148,8 +148,8 @@ def test_head_is_a_batch_norm_at_each_linear_layer_without_biases() -> None:
 
 
 @every_config
-def test_a_run_goes_on_bit_equally_from_its_state(config: SimclrConfig) -> None:
-    def go(method: Simclr, optimizer: torch.optim.Optimizer, steps: range) -> list[float]:
+def test_a_run_goes_on_bit_equally_from_its_state(config: SimCLRConfig) -> None:
+    def go(method: SimCLR, optimizer: torch.optim.Optimizer, steps: range) -> list[float]:
         losses = []
         for step in steps:
             loss, _ = method(make_batch(step), step)
@@ -192,7 +192,7 @@ def test_negatives_change_with_the_loaders_step_and_the_seed() -> None:
 
 @pytest.mark.parametrize("alpha", [None, 65536.0])
 def test_half_precision_networks_give_finite_float32_losses(alpha: float | None) -> None:
-    method = simclr(SimclrConfig(hidden_dim=32, out_dim=16, temperature=0.01, eqco_alpha=alpha))
+    method = simclr(SimCLRConfig(hidden_dim=32, out_dim=16, temperature=0.01, eqco_alpha=alpha))
     with torch.autocast("cpu", torch.float16):
         loss, metrics = method(make_batch(0), 0)
     assert loss.dtype == torch.float32
@@ -204,7 +204,7 @@ def test_half_precision_networks_give_finite_float32_losses(alpha: float | None)
 def test_bad_batches_and_values_are_refused() -> None:
     with pytest.raises(UserError, match="num_views 2"):
         simclr()(make_batch(0, views=3), 0)
-    too_many = simclr(SimclrConfig(hidden_dim=32, out_dim=16, num_negatives=15))
+    too_many = simclr(SimCLRConfig(hidden_dim=32, out_dim=16, num_negatives=15))
     with pytest.raises(UserError, match=r"^simclr: num_negatives 15 but 8 images have 14 [^\n]+$"):
         too_many(make_batch(0), 0)
 
@@ -215,4 +215,4 @@ def test_bad_batches_and_values_are_refused() -> None:
 )
 def test_bad_config_values_are_refused(field: dict[str, object]) -> None:
     with pytest.raises(UserError, match=r"^[^\n]+$"):
-        SimclrConfig(**field)  # type: ignore[arg-type]
+        SimCLRConfig(**field)  # type: ignore[arg-type]

@@ -11,28 +11,28 @@ from torch import Tensor, nn
 
 from fastssl.methods.info_nce import negative_columns
 from fastssl.methods.method import RunFacts
-from fastssl.methods.simo import Simo, SimoConfig
+from fastssl.methods.simo import SiMo, SiMoConfig
 from pipelines.errors import UserError
 from pipelines.keys import stable_id
 
-ALL = SimoConfig(hidden_dim=32, out_dim=16, num_negatives=8, teacher_momentum=0.9)
-SAMPLED = SimoConfig(hidden_dim=32, out_dim=16, num_negatives=3, teacher_momentum=0.9)
+ALL = SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=8, teacher_momentum=0.9)
+SAMPLED = SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=3, teacher_momentum=0.9)
 CONFIGS = {
     "all": ALL,
     "sampled": SAMPLED,
-    "plain": SimoConfig(hidden_dim=32, out_dim=16, num_negatives=7, eqco_alpha=None),
-    "no-momentum": SimoConfig(hidden_dim=32, out_dim=16, num_negatives=3, teacher_momentum=0),
+    "plain": SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=7, eqco_alpha=None),
+    "no-momentum": SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=3, teacher_momentum=0),
 }
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
-def simo(config: SimoConfig = ALL, seed: int = 0) -> Simo:
+def simo(config: SiMoConfig = ALL, seed: int = 0) -> SiMo:
     torch.manual_seed(0)
     run = RunFacts(seed=seed, total_steps=20, num_classes=None)
-    return Simo(config, TINY, run).to(memory_format=torch.channels_last).train()
+    return SiMo(config, TINY, run).to(memory_format=torch.channels_last).train()
 
 
-def go(method: Simo, optimizer: torch.optim.Optimizer, steps: range) -> list[float]:
+def go(method: SiMo, optimizer: torch.optim.Optimizer, steps: range) -> list[float]:
     """Train on fresh batches; returns the losses."""
     losses = []
     for step in steps:
@@ -45,7 +45,7 @@ def go(method: Simo, optimizer: torch.optim.Optimizer, steps: range) -> list[flo
     return losses
 
 
-def sgd(method: Simo) -> torch.optim.Optimizer:
+def sgd(method: SiMo) -> torch.optim.Optimizer:
     return torch.optim.SGD(method.student.parameters(), lr=0.05, momentum=0.9)
 
 
@@ -58,7 +58,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def loss_of(
-    embeddings: np.ndarray, keys: np.ndarray, negatives: list[list[int]], config: SimoConfig
+    embeddings: np.ndarray, keys: np.ndarray, negatives: list[list[int]], config: SiMoConfig
 ) -> float:
     """Equation 10's mean over the student's embeddings [N, D] as they leave the head; keys alike."""
     q, k, tau, total = unit(embeddings), unit(keys), config.temperature, 0.0
@@ -70,7 +70,7 @@ def loss_of(
     return total / len(q)
 
 
-def negatives_of(config: SimoConfig, images: int, seed: int, step: int) -> list[list[int]]:
+def negatives_of(config: SiMoConfig, images: int, seed: int, step: int) -> list[list[int]]:
     """The other images whose keys each query is told from."""
     if config.num_negatives >= images - 1:
         return [[j for j in range(images) if j != i] for i in range(images)]
@@ -81,7 +81,7 @@ def negatives_of(config: SimoConfig, images: int, seed: int, step: int) -> list[
 
 
 @every_config
-def test_loss_and_its_gradient_are_equation_10s(config: SimoConfig) -> None:
+def test_loss_and_its_gradient_are_equation_10s(config: SiMoConfig) -> None:
     method, step, rng = simo(config, seed=4), 3, np.random.default_rng(0)
     for p in method.teacher.parameters():  # away from the student's
         p.add_(0.02 * torch.randn_like(p))
@@ -135,7 +135,7 @@ def test_loss_and_its_gradient_are_equation_10s(config: SimoConfig) -> None:
 
 def test_the_whole_batch_stands_for_its_other_images() -> None:
     """Table 2's K = 256 at a batch of 256: the other 255, and alpha / 255."""
-    batch, fewer = make_batch(0), SimoConfig(hidden_dim=32, out_dim=16, num_negatives=7)
+    batch, fewer = make_batch(0), SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=7)
     assert simo(ALL)(batch, 0)[0].item() == simo(fewer)(batch, 0)[0].item()
 
 
@@ -166,7 +166,7 @@ def test_shuffling_gives_the_teacher_another_order_and_the_loss_the_old_one() ->
 
 @pytest.mark.parametrize("beta", [0.0, 0.999])
 def test_teacher_moves_by_its_average_alone(beta: float) -> None:
-    method = simo(SimoConfig(hidden_dim=32, out_dim=16, num_negatives=3, teacher_momentum=beta))
+    method = simo(SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=3, teacher_momentum=beta))
     student_before, teacher_before = copies(method.student), copies(method.teacher)
     assert all(torch.equal(a, b) for a, b in zip(student_before, teacher_before, strict=True))
     loss, _ = method(make_batch(0), 0)
@@ -182,7 +182,7 @@ def test_teacher_moves_by_its_average_alone(beta: float) -> None:
 
 
 @every_config
-def test_a_run_goes_on_bit_equally_from_its_state(config: SimoConfig) -> None:
+def test_a_run_goes_on_bit_equally_from_its_state(config: SiMoConfig) -> None:
     method = simo(config)
     optimizer = sgd(method)
     go(method, optimizer, range(3))
@@ -216,7 +216,7 @@ def test_negatives_change_with_the_loaders_step_and_the_seed() -> None:
 
 @pytest.mark.parametrize("alpha", [None, 65536.0])
 def test_half_precision_networks_give_finite_float32_losses(alpha: float | None) -> None:
-    config = SimoConfig(hidden_dim=32, out_dim=16, temperature=0.01, num_negatives=3, eqco_alpha=alpha)
+    config = SiMoConfig(hidden_dim=32, out_dim=16, temperature=0.01, num_negatives=3, eqco_alpha=alpha)
     method = simo(config)
     with torch.autocast("cpu", torch.float16):
         loss, metrics = method(make_batch(0), 0)
@@ -229,7 +229,7 @@ def test_half_precision_networks_give_finite_float32_losses(alpha: float | None)
 def test_bad_batches_and_values_are_refused() -> None:
     with pytest.raises(UserError, match="num_views 2"):
         simo()(make_batch(0, views=3), 0)
-    too_many = simo(SimoConfig(hidden_dim=32, out_dim=16, num_negatives=9))
+    too_many = simo(SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=9))
     with pytest.raises(UserError, match=r"^simo: num_negatives 9 but the batch holds 8 images: [^\n]+$"):
         too_many(make_batch(0), 0)
 
@@ -247,4 +247,4 @@ def test_bad_batches_and_values_are_refused() -> None:
 )
 def test_bad_config_values_are_refused(field: dict[str, object]) -> None:
     with pytest.raises(UserError, match=r"^[^\n]+$"):
-        SimoConfig(**field)  # type: ignore[arg-type]
+        SiMoConfig(**field)  # type: ignore[arg-type]

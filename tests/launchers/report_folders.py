@@ -42,7 +42,6 @@ def planned(
         "row": f"K={negatives}, alpha={alpha}",
         "paper": None if number is None else {**PAPER, "number": number},
         "evaluations": list(evaluations),
-        "needs": None,
     }
 
 

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from fastssl.methods import SimoConfig
+from fastssl.methods import SiMoConfig
 from fastssl.recipes import find_recipe
 from launchers.fields import Change, assign, parse_value, resolve, split_values
 from launchers.grid import applied, grid_study
@@ -21,7 +21,7 @@ def test_every_combination_is_a_run() -> None:
     assert first.row == "num_negatives=4, eqco_alpha=256, epochs=100"
     assert first.values == {"num_negatives": 4, "eqco_alpha": 256, "epochs": 100}
     base = find_recipe(RECIPE).experiment
-    assert isinstance(base.method, SimoConfig)
+    assert isinstance(base.method, SiMoConfig)
     method = dataclasses.replace(base.method, num_negatives=4, eqco_alpha=256)
     assert first.config.experiment == dataclasses.replace(base, epochs=100, method=method)
     last = study.runs[-1].config.experiment

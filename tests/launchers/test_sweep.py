@@ -60,7 +60,7 @@ def test_a_sweep_and_the_same_command_again(tmp_path: Path, capfd: pytest.Captur
         assert folder.evaluation(name, "knn").exists()
         assert folder.evaluation(name, "linear").exists()
         record = json.loads(folder.record(f"{name}.linear").read_text())
-        assert (record["run"], record["kind"], record["cluster"]) == (name, "evaluate", "local")
+        assert (record["run"], record["evaluation"], record["cluster"]) == (name, "linear", "local")
     capfd.readouterr()
     assert run(folder.path) == 0  # all is there
     assert "(2 finished)" in capfd.readouterr().err
@@ -162,6 +162,9 @@ def test_a_strange_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match=r"not empty and no sweep folder \(it holds thesis\.tex\)"):
         run(tmp_path)
+    for folder in (tmp_path / "thesis.tex", tmp_path / "thesis.tex" / "sweep"):
+        with pytest.raises(UserError, match=r"thesis\.tex is no folder: choose another --out"):
+            run(folder, "--dry-run")
 
 
 def test_a_dry_run_says_all_and_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
