@@ -43,11 +43,13 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {path}: train the run first") from None
-    except Exception as error:  # torch raises whatever its unpickler meets
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is not a checkpoint of this fastssl: {reason}") from None
+    except Exception:  # torch raises whatever its unpickler meets
+        state = None
     if not isinstance(state, dict):
-        raise UserError(f"{path} is not a checkpoint of this fastssl: it holds a {type(state).__name__}")
+        raise UserError(
+            f"{path} is not a checkpoint of this fastssl, or damaged: put one in its place, or start anew in "
+            f"another folder"
+        )
     return state
 
 

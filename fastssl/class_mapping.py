@@ -20,9 +20,11 @@ def read_mapping(path: Path) -> dict[str, str]:
         UserError: it cannot be read, a line has no group, or a class has two lines.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # with or without a mark of bytes' order
+    except OSError as error:
         raise UserError(f"cannot read the mapping file {path}: {error}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"the mapping file {path} is no UTF-8 text: save it as such") from None
     groups: dict[str, str] = {}
     first_lines: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):

@@ -90,6 +90,8 @@ class Experiment:
                 f"batch normalisation needs at least 2 images a micro-batch, "
                 f"not batch size {self.batch_size} in {self.accumulation_steps}"
             )
+        if not 0 <= self.seed < 1 << 63:
+            raise UserError(f"seed must lie between 0 and 2^63 - 1, not {self.seed}")
         if not 0 < self.class_share <= 1:
             raise UserError(f"class share must lie in (0, 1], not {self.class_share}")
         if not 0 < self.center_fraction <= 1:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
-from typing import Any
+from typing import Any, NoReturn
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore
@@ -94,8 +96,8 @@ def joined(place: Place, more: dict[str, str], *, minutes: float, device: str) -
         device: "cuda" joins over NCCL too.
 
     Raises:
-        UserError: the others cannot be met, or what went wrong inside. A process that is not the first to
-            fail ends here and now, with a status and without a word.
+        UserError: the others cannot be met. What goes wrong inside ends the process here and now, with one
+            message of whoever fails first; status 2 for a mistake, 1 for a bug and for the others.
     """
     if place.world_size == 1:
         yield
@@ -121,37 +123,37 @@ def joined(place: Place, more: dict[str, str], *, minutes: float, device: str) -
         yield
     except Exception as error:
         _leave(error, place, store)
-        raise
     finally:
         over.set()
     dist.destroy_process_group()
 
 
-def _leave(error: Exception, place: Place, store: Any) -> None:
-    """Return if the error is this process's to tell; otherwise end, silently if another one has told."""
-    first = _is_first(place, store)
-    lost = _is_of_others(error)
-    if (first and not lost) or not (lost or isinstance(error, UserError)):
-        return  # a bug's traceback helps, whoever was first
-    if first:
-        print(
+def _leave(error: Exception, place: Place, store: Any) -> NoReturn:
+    """End this process; say why, unless another one has said it. A bug's traceback always helps."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, once another one has ended: first the words
+    first, lost = _is_first(place, store), _is_of_others(error)
+    if lost:
+        words = (
             f"error: process {place.rank} of {place.world_size} lost another one, which ended or kept silent "
-            f"({_line(error)}): start the same command again, it goes on from the last checkpoint",
-            file=sys.stderr,
-            flush=True,
+            f"({_line(error)}): start the same command again, it goes on from the last checkpoint"
         )
-    os._exit(_LOST if lost else 2)  # what is left of the group could hang
+    elif isinstance(error, UserError):
+        words = f"error: {error}"
+    else:
+        first, words = True, "".join(traceback.format_exception(error)).rstrip()
+    if first:
+        print(words, file=sys.stderr, flush=True)
+    if place.is_chief:
+        time.sleep(4 * _WATCH_SECONDS)  # it keeps the store: until the others have seen it
+    os._exit(2 if isinstance(error, UserError) else 1)  # what is left of the group could hang
 
 
 def _is_first(place: Place, store: Any) -> bool:
     """Whether this process is the first to fail. The others are told."""
     try:
-        first = store.add(_FAILURES, 1) == 1
+        return bool(store.add(_FAILURES, 1) == 1)
     except RuntimeError:  # the chief kept the store and was killed: one process on each machine speaks
         return place.local_rank == (1 if place.rank == place.local_rank else 0)
-    if place.is_chief:
-        time.sleep(4 * _WATCH_SECONDS)  # until the others have seen it
-    return first
 
 
 def _watch(store: Any, over: threading.Event, grace: float) -> None:

@@ -54,8 +54,8 @@ def claim(folder: Path, config: Config, data: dict[str, Any]) -> None:
         if before != data:
             then, now = before.get("images"), data["images"]
             raise UserError(
-                f"{folder} holds a run on other images ({then} then, {now} now, or changed files): "
-                f"choose another --out, or put the images back"
+                f"{folder} holds a run on other images ({then} then, {now} now), or on changed files or "
+                f"groups: choose another --out, or put them back"
             )
         return
     others = [entry.name for entry in folder.iterdir() if entry.name != "lock"]

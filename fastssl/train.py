@@ -90,9 +90,10 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
     count = len(source.index)
     steps_per_pass = count // experiment.batch_size
     if steps_per_pass == 0:
+        of_share = f" (class share {experiment.class_share})" if experiment.class_share < 1 else ""
         raise UserError(
             f"the batch of {experiment.batch_size} is larger than the data set {machine.data} of {count} "
-            f"images: lower --batch-size to {count} or less"
+            f"images{of_share}: lower --batch-size to {count} or less"
         )
     total_steps = max(1, round(experiment.epochs * steps_per_epoch))
     micro_steps = experiment.accumulation_steps
@@ -302,6 +303,8 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
             log.say(f"stopped at step {run.step} of {total_steps}; the same command goes on from there")
             return interrupt.exit_status if interrupt.signal else 128 + signal.SIGTERM  # another one's signal
         found = f", kNN top-1 {run.knn['knn_top1']:.3f}" if run.knn["knn_top1"] is not None else ""
+        if len(run.bad_images):
+            log.say(f"warning: {len(run.bad_images)} images could not be decoded: {out / 'bad_images.txt'}")
         log.say(f"finished: {total_steps} steps{found}. {out / 'views.png'} {out / 'curves.png'}")
     return 0
 
@@ -314,18 +317,19 @@ def main(argv: list[str] | None = None) -> int:
     except UserError:
         if place.is_chief:
             raise
-        return 2  # one of the processes is enough to say so
-    try:
-        device = choose_device(config.machine.device, place.local_rank).type
-        with joined(place, more, minutes=config.machine.wait_minutes, device=device):
+        time.sleep(5)  # torchrun ends all as soon as one has ended: first the chief says so
+        return 2
+    device = choose_device(config.machine.device, place.local_rank).type
+    with joined(place, more, minutes=config.machine.wait_minutes, device=device):
+        try:
             return train(config, place)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(
-            f"the disk is full ({error.filename or 'run folder'}); checkpoints written before are intact: "
-            f"free some space and run the same command again"
-        ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"the disk is full ({error.filename or 'run folder'}); checkpoints written before are "
+                f"intact: free some space and run the same command again"
+            ) from None
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ def assign(config: Config, changes: Sequence[Change]) -> Config:
         return _assigned(config, changes)
     except UserError as error:
         reason = str(error).partition("is not a config of this fastssl: ")[2] or str(error)
+        reason = reason.partition(" @ $")[0]  # the option says where
     guilty = [change for change in changes if _fits(config, [other for other in changes if other != change])]
     options = ", ".join(change.option for change in (guilty[:1] or changes))
     raise UserError(f"{options}: {reason}")

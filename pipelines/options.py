@@ -6,7 +6,9 @@ import argparse
 import contextlib
 import functools
 import io
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -27,6 +29,9 @@ def one_line_complaints(prog: str) -> Iterator[None]:
     try:
         with contextlib.redirect_stderr(said):
             yield
+    except BrokenPipeError:  # --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
     except SystemExit as ended:
         if ended.code != 2:
             raise

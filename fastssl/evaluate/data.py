@@ -41,7 +41,8 @@ def labelled_data(where: str, largest_bank: int | None = None) -> LabelledData:
         largest_bank: keep at most so many bank images, chosen by a keyed permutation.
 
     Raises:
-        UserError: the source has no classes, or its test images others than its training images.
+        UserError: the source has no classes, too few images, or its test images others than its training
+            images.
     """
     train = open_source(where, "train")
     if train.index.labels is None:
@@ -57,6 +58,8 @@ def labelled_data(where: str, largest_bank: int | None = None) -> LabelledData:
         queries_are = f"held-out {HELD_OUT_SHARE:.0%} of the images, seen in pre-training"
     if not len(train.index) or not len(test.index):
         raise UserError(f"{where} has too few images to hold some out: {len(train.index) + len(test.index)}")
+    if not len(np.intersect1d(train.index.labels, test.index.labels)):  # type: ignore[arg-type]
+        raise UserError(f"{where} has too few images a class to hold some out: give more, or a test split")
     if largest_bank is not None and len(train.index) > largest_bank:
         chosen = permute(stable_id("bank"), 0, len(train.index), np.arange(largest_bank))
         train = Subset(train, np.sort(chosen))

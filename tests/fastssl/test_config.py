@@ -169,6 +169,8 @@ def experiment_with(**fields: Any) -> Experiment:
         ({"accumulation_steps": 0}, "accumulation steps"),
         ({"batch_size": 10, "accumulation_steps": 3}, "accumulation steps"),
         ({"center_fraction": 0.0}, "center fraction"),
+        ({"seed": -1}, "seed must lie between"),
+        ({"seed": 10**22}, "seed must lie between"),
         ({"batch_size": 8, "method": SiMoConfig(num_negatives=9)}, "batch holds 8 images"),
         (
             {"batch_size": 16, "accumulation_steps": 2, "method": SimCLRConfig(num_negatives=15)},

@@ -181,3 +181,12 @@ def test_too_few_images_to_hold_some_out(tmp_path: Path) -> None:
 
 def test_a_missing_folder(tmp_path: Path) -> None:
     assert "absent" in one_line_about(tmp_path / "absent")
+
+
+def test_one_image_a_class_leaves_nothing_to_be_near_to(tmp_path: Path) -> None:
+    write_colors(tmp_path / "red", 40, names=("red",))
+    for number, image in enumerate((tmp_path / "red").rglob("*.jpg")):
+        alone = tmp_path / "data" / f"class {number}" / image.name
+        alone.parent.mkdir(parents=True)
+        image.rename(alone)
+    assert "too few images a class" in one_line_about(tmp_path / "data")

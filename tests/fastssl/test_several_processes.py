@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -223,22 +224,43 @@ def test_undecodable_images_of_all_processes_are_listed(data: Path, tmp_path: Pa
     assert sorted(names) == sorted(map(str, bad))
 
 
-def test_torchrun(data: Path, tmp_path: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "fastssl.train"]
-    options = [
-        *OPTIONS,
-        "--data",
-        data,
-        "--out",
-        tmp_path / "run",
-        "--epochs",
-        "1",
-        "--batch-norm-group",
-        "8",
-    ]
-    done = subprocess.run(
-        [*torchrun, *map(str, options)], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+
+
+def torchrun(*words: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*TORCHRUN, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
+
+
+def test_torchrun(data: Path, tmp_path: Path) -> None:
+    options = (*OPTIONS, "--epochs", "1", "--batch-norm-group", "8")
+    done = torchrun("-m", "fastssl.train", *options, "--data", data, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 7
+
+
+def test_a_mistake_that_one_process_meets_is_told_under_torchrun(data: Path, tmp_path: Path) -> None:
+    """torchrun sends SIGTERM to all as soon as one of them has ended."""
+    (tmp_path / "thesis.tex").touch()
+    done = torchrun("-m", "fastssl.train", *OPTIONS, "--data", data, "--out", tmp_path)
+    assert f"error: {tmp_path} is not empty and not a run folder" in done.stderr
+    late = f"[ $RANK = 0 ] && sleep 1.5; exec {sys.executable} -m fastssl.train --epoch 3"
+    done = torchrun("--no-python", "bash", "-c", late)
+    assert "error: unknown option --epoch: did you mean --epochs?" in done.stderr
+
+
+def test_a_process_that_is_lost_under_torchrun_is_told(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    training = command(*OPTIONS, "--epochs", "100000", "--data", data, "--out", out)
+    program = f"echo $BASHPID > {tmp_path}/$RANK; exec {shlex.join(map(str, training))}"
+    words = [*TORCHRUN, "--no-python", "bash", "-c", program]
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_for_steps(process, out, 3)
+            os.kill(int((tmp_path / "1").read_text()), signal.SIGKILL)
+            errors = process.communicate(timeout=60)[1]
+        finally:
+            process.terminate()
+    assert "error: process 0 of 2 lost another one" in errors

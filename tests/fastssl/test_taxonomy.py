@@ -221,7 +221,7 @@ def test_a_mapping_file_that_does_not_fit(tmp_path: Path, text: str, message: st
 
 def test_a_mapping_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "mine.tsv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="cannot read the mapping file"):
+    with pytest.raises(UserError, match="is no UTF-8 text: save it as such"):
         group_classes(["cat"], str(tmp_path / "mine.tsv"))
 
 
