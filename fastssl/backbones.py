@@ -14,21 +14,21 @@ from torch import Tensor, nn
 
 from pipelines.errors import UserError
 
-Name = Literal["resnet9", "resnet18", "resnet50", "resnet101"]
+BackboneName = Literal["resnet9", "resnet18", "resnet50", "resnet101"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
     """Which encoder."""
 
-    name: Name = "resnet50"
+    name: BackboneName = "resnet50"
     width: float = 1.0  # multiplies the channels of every layer, the stem's and the features' too
     stem: Literal["imagenet", "cifar"] = "imagenet"  # cifar: 3x3, stride 1, no pooling; resnet9: always so
     zero_init_residual: bool = False  # residual branches start at zero (Goyal et al., 2017)
 
     def __post_init__(self) -> None:
-        if self.name not in get_args(Name):
-            raise UserError(f"unknown backbone {self.name}: one of {', '.join(get_args(Name))}")
+        if self.name not in get_args(BackboneName):
+            raise UserError(f"unknown backbone {self.name}: one of {', '.join(get_args(BackboneName))}")
         if self.stem not in ("imagenet", "cifar"):
             raise UserError(f"unknown backbone stem {self.stem}: imagenet or cifar")
         if not 1 <= self.width * 64 < math.inf:
@@ -55,6 +55,7 @@ class Backbone(nn.Module, ABC):
 
 def build_backbone(config: BackboneConfig) -> Backbone:
     """A backbone with fresh weights from torch's global generator."""
-    from fastssl.resnets import ResNet9, WideResNet  # torchvision: 3 s, which --list and mistakes do not need
+    # here, as torchvision is slow to import, and --list and mistakes need none of it
+    from fastssl.resnets import ResNet9, TorchvisionResNet
 
-    return ResNet9(config) if config.name == "resnet9" else WideResNet(config)
+    return ResNet9(config) if config.name == "resnet9" else TorchvisionResNet(config)

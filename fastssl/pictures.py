@@ -52,7 +52,8 @@ def save_views(path: Path, batch: Batch, groups: tuple[ViewGroup, ...]) -> None:
 
 def save_curves(path: Path, metrics: Path, title: str, baselines: dict[str, float]) -> None:
     """Draw loss, learning rate and kNN of a metrics.jsonl over epochs; ``baselines`` are level lines."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second at the start of every command
+    # here, as matplotlib is slow to import, and most commands draw nothing
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = read_metrics(metrics)

@@ -145,7 +145,9 @@ def _leave(error: Exception, place: Place, store: Any) -> NoReturn:
         print(words, file=sys.stderr, flush=True)
     if place.is_chief:
         time.sleep(4 * _WATCH_SECONDS)  # it keeps the store: until the others have seen it
-    os._exit(2 if isinstance(error, UserError) else 1)  # what is left of the group could hang
+    os._exit(
+        2 if isinstance(error, UserError) else _LOST if lost else 1
+    )  # what is left of the group could hang
 
 
 def _is_first(place: Place, store: Any) -> bool:

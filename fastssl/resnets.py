@@ -28,7 +28,7 @@ def _initialise(module: nn.Module, zero_init_residual: bool) -> None:
             nn.init.zeros_(part.bn3.weight)
 
 
-class WideResNet(Backbone, ResNet):
+class TorchvisionResNet(Backbone, ResNet):
     """torchvision's ResNet without its classifier, every layer ``width`` times as wide."""
 
     conv1: nn.Conv2d

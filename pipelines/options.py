@@ -28,7 +28,10 @@ def one_line_complaints(prog: str) -> Iterator[None]:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            yield
+            try:
+                yield
+            finally:
+                sys.stdout.flush()
     except BrokenPipeError:  # --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

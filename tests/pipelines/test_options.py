@@ -62,6 +62,17 @@ def test_help_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert "how often." in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["fastssl.train --help", "launchers.status --help"])
+def test_help_into_a_closed_pipe_is_silent(command: str) -> None:
+    words = [sys.executable, "-m", *command.split()]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()  # as head does after its lines
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
 def test_colours_of_a_terminal_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
