@@ -11,8 +11,8 @@ from benchmarks.images import image_folder
 from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import Case, measure
-from pipelines.errors import run_command
-from pipelines.options import OptionParser
+from pipelines.command.errors import run_command
+from pipelines.command.options import OptionParser
 
 DECODERS = ("fastssl", "simplejpeg", "torchvision", "opencv", "dali", "pillow")
 

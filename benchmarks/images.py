@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.errors import UserError
-from pipelines.sources.header import UndecodableImageError, is_jpeg, jpeg_header
+from pipelines.command.errors import UserError
+from pipelines.decode.header import UndecodableImageError, is_jpeg, jpeg_header
 
 GENERATED = "generated"
 _HEIGHT, _WIDTH = 375, 500  # ImageNet's median

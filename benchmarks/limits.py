@@ -19,8 +19,8 @@ from benchmarks.images import image_folder
 from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import Case, Row, measure
-from pipelines.errors import UserError, run_command
-from pipelines.options import OptionParser
+from pipelines.command.errors import UserError, run_command
+from pipelines.command.options import OptionParser
 
 _PRODUCTS = ("decode", "pixels", "crops", "views")
 _STUBBED_THREADS = 16

@@ -21,8 +21,8 @@ from benchmarks.images import image_folder
 from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import Case, Row, measure
-from pipelines.errors import UserError, run_command
-from pipelines.options import OptionParser
+from pipelines.command.errors import UserError, run_command
+from pipelines.command.options import OptionParser
 
 _PRODUCTS = ("views", "crops", "pixels")  # fastssl's
 
@@ -79,7 +79,7 @@ def cases(views: int, against: Sequence[str], threads: int, device: str | None) 
     ]
     if device is None:
         return on_cpu
-    from pipelines.backends import BACKENDS  # with torch, slow to import
+    from pipelines.backends.choose import BACKENDS  # with torch, slow to import
 
     return on_cpu + [
         Case(contender="backend", product=name, views=views, threads=threads, device=device)

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.result import result_of, write_result
-from pipelines.errors import UserError, run_command
-from pipelines.options import OptionParser
+from pipelines.command.errors import UserError, run_command
+from pipelines.command.options import OptionParser
 from pipelines.render.cpu import Workspace, render_constants, render_views
 from pipelines.render.finish import NumberFormat
 from pipelines.views import ViewSpec, draw

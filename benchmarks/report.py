@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.result import Result, read_result, write_result
-from pipelines.atomic import atomic_file
-from pipelines.errors import UserError, run_command
-from pipelines.options import OptionParser
+from pipelines.command.errors import UserError, run_command
+from pipelines.command.options import OptionParser
+from pipelines.files.atomic import atomic_file
 
 RESULTS = Path(__file__).parent / "results"
 _OWN_COLOR, _OTHER_COLOR = "#1f6fb4", "#b9b9b9"

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from fastssl.versions import git_commit, versions
-from pipelines.atomic import atomic_file
-from pipelines.errors import UserError
+from fastssl.run.versions import git_commit, versions
+from pipelines.command.errors import UserError
+from pipelines.files.atomic import atomic_file
 
 _PACKAGES = (
     *("torch", "torchvision", "triton", "numpy", "numba", "simplejpeg", "pillow", "kornia"),

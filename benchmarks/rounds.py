@@ -16,8 +16,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from benchmarks.worker import Round
-from pipelines.errors import UserError
-from pipelines.progress import show_progress
+from pipelines.command.errors import UserError
+from pipelines.command.progress import show_progress
 
 ROUNDS = 5  # that count, after one that warms up
 _PATIENCE_S = 10  # with a process that should end

@@ -29,10 +29,10 @@ from benchmarks.images import GENERATED, image_folder
 from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import ROUNDS
-from pipelines.decode import decode
-from pipelines.errors import UserError, run_command
-from pipelines.options import OptionParser
-from pipelines.progress import show_progress
+from pipelines.command.errors import UserError, run_command
+from pipelines.command.options import OptionParser
+from pipelines.command.progress import show_progress
+from pipelines.decode.decode import decode
 
 _CPU, _GPU = torch.device("cpu"), torch.device("cuda")
 _LEAST_S = 0.25  # of a turn

@@ -14,10 +14,10 @@ from typing import Any
 import tyro
 
 from fastssl.config import Config, read_config
-from fastssl.recipe_table import recipe_list
 from fastssl.recipes import find_recipe
-from pipelines.errors import UserError
-from pipelines.options import one_line_complaints
+from fastssl.recipes.table import recipe_list
+from pipelines.command.errors import UserError
+from pipelines.command.options import one_line_complaints
 
 DEFAULT_RECIPE = "quickstart"
 

@@ -19,12 +19,12 @@ import tyro
 from cattrs.errors import BaseValidationError
 from cattrs.v import format_exception
 
-from fastssl.backbones import BackboneConfig
 from fastssl.methods import MethodConfig, SimCLRConfig, SiMoConfig
-from fastssl.optim import OptimizerConfig
-from pipelines.backends import Pipeline, ProductName
-from pipelines.errors import UserError
-from pipelines.plan import Order
+from fastssl.models.backbone import BackboneConfig
+from fastssl.optim.build import OptimizerConfig
+from pipelines.backends.choose import Pipeline, ProductName
+from pipelines.command.errors import UserError
+from pipelines.plan.plan import Order
 from pipelines.views import ViewGroup
 
 VERSION = 2  # of the JSON; raise it when a field changes its name or meaning
@@ -65,9 +65,9 @@ class Experiment:
     class_share: float = 1.0
     """Of the classes, all their images; an epoch has as many steps as with all classes."""
     taxonomy: str = "classes"
-    """Names the labels: `classes`, `artifact`, `depth-3`, ... or a mapping file (`fastssl.taxonomy`)."""
+    """Names the labels: `classes`, `artifact`, `depth-3`, ... or a mapping file."""
     batch_norm_group: int | None = None
-    """Images that share batch-norm statistics (`fastssl.batch_norm`); None: all of a micro-batch."""
+    """Images that share batch-norm statistics (`fastssl.models.batch_norm`); None: all of a micro-batch."""
     views: tuple[ViewGroup, ...]
     """How the views of an image are made, group by group."""
     backbone: BackboneConfig
@@ -132,7 +132,7 @@ class Machine:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU if there is one."""
     pipeline: Pipeline = "auto"
-    """Who decodes and renders (`pipelines.backends`); auto chooses and says why."""
+    """Who decodes and renders (`pipelines.backends.choose`); auto chooses and says why."""
     product: ProductName = "auto"
     """Pipeline cpu: what its threads make. views: finished; crops, pixels: finished on the GPU."""
     workers: int = 0

@@ -21,51 +21,43 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from fastssl import checkpoint
-from fastssl.backbones import build_backbone
-from fastssl.batch_norm import average_statistics, group_batch_norms
-from fastssl.clock import rates
+from fastssl.classes.training_classes import with_classes
 from fastssl.command_line import parse
 from fastssl.config import Config
 from fastssl.diagnostics.collapse import collapse_warning
-from fastssl.distributed import any_of, from_chief, gather_objects, mean_of_all, with_averaged_gradients
+from fastssl.distributed.collectives import (
+    any_of,
+    from_chief,
+    gather_objects,
+    mean_of_all,
+    with_averaged_gradients,
+)
+from fastssl.distributed.device import choose_device
+from fastssl.distributed.processes import Place, find_place, joined, one_after_the_other, own_cores
 from fastssl.evaluate.features import AUTOCAST, Extraction
-from fastssl.interrupt import Interrupt
-from fastssl.log import RunLog, SilentLog
+from fastssl.evaluate.monitor import open_monitor
 from fastssl.methods import build_method
-from fastssl.monitor import open_monitor
-from fastssl.optim import build_optimizer, learning_rates
-from fastssl.pictures import save_curves, save_views
-from fastssl.processes import Place, find_place, joined, one_after_the_other, own_cores
-from fastssl.run_folder import LAST, claim, read_summary
-from fastssl.run_state import RunState
-from fastssl.schedules import learning_rate
-from fastssl.training_classes import with_classes
-from pipelines.backends import Loading, choose_pipeline, open_loader
-from pipelines.bad_images import BadImages, default_limit
-from pipelines.errors import UserError, run_command
-from pipelines.plan import Plan
+from fastssl.models.backbone import build_backbone
+from fastssl.models.batch_norm import average_statistics, group_batch_norms
+from fastssl.optim.build import build_optimizer, learning_rates
+from fastssl.optim.schedules import learning_rate
+from fastssl.run import checkpoint
+from fastssl.run.clock import rates
+from fastssl.run.folder import LAST, claim, read_summary
+from fastssl.run.interrupt import Interrupt
+from fastssl.run.log import RunLog, SilentLog
+from fastssl.run.pictures import save_curves, save_views
+from fastssl.run.state import RunState
+from pipelines.backends.choose import Loading, choose_pipeline, open_loader
+from pipelines.command.errors import UserError, run_command
+from pipelines.decode.bad_images import BadImages, default_limit
+from pipelines.plan.plan import Plan
 from pipelines.render.finish import NumberFormat
 from pipelines.sources import open_source
 from pipelines.views import evaluation_spec
 
 # Views are written as the network takes them in under autocast: half the bytes, and the same result.
 _NUMBER_FORMATS: dict[str, NumberFormat] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-
-
-def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda`` to a device; of several GPUs that of the process's local rank.
-
-    Raises:
-        UserError: a GPU is asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU here; use --device cpu, or mend the driver")
-    if name == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    device = torch.device("cuda", local_rank % torch.cuda.device_count())
-    torch.cuda.set_device(device)
-    return device
 
 
 def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen)

@@ -12,11 +12,11 @@ from typing import Literal
 
 import tyro
 
-from launchers.slurm import Resources, parse_minutes
+from launchers.clusters.slurm import Resources, parse_minutes
 from launchers.studies import STUDIES
-from launchers.study import Scale
-from pipelines.errors import UserError
-from pipelines.options import one_line_complaints
+from launchers.sweeps.study import Scale
+from pipelines.command.errors import UserError
+from pipelines.command.options import one_line_complaints
 
 Cluster = Literal["local", "slurm", "debug"]
 

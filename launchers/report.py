@@ -12,9 +12,9 @@ from pathlib import Path
 from launchers.reporting.page import page
 from launchers.reporting.results import read_sweep
 from launchers.reporting.text import as_markdown, tell
-from pipelines.atomic import atomic_file
-from pipelines.errors import UserError, run_command
-from pipelines.options import OptionParser
+from pipelines.command.errors import UserError, run_command
+from pipelines.command.options import OptionParser
+from pipelines.files.atomic import atomic_file
 
 
 def report(folder: Path) -> tuple[Path, Path]:

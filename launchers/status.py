@@ -24,13 +24,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from launchers import slurm
-from launchers.job import Job, read_summary
-from launchers.plan import planned_jobs, planned_results, read_plan
-from launchers.state import ACTIVE, JobState, is_locked, job_states
-from launchers.sweep_folder import SweepFolder
-from pipelines.errors import UserError, run_command
-from pipelines.options import one_line_complaints
+from launchers.clusters import slurm
+from launchers.clusters.state import ACTIVE, JobState, is_locked, job_states
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import Job, read_summary
+from launchers.sweeps.plan import planned_jobs, planned_results, read_plan
+from pipelines.command.errors import UserError, run_command
+from pipelines.command.options import one_line_complaints
 
 _TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last lines
 _STYLES = {"finished": "green", "running": "cyan", "failed": "red", "lost": "red", "cancelled": "yellow"}

@@ -11,22 +11,23 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from fastssl import checkpoint
 from fastssl.config import Config, differing_fields, read_config, to_dict
-from fastssl.versions import git_commit
-from launchers import cost, slurm, snapshot
-from launchers.attempts import now
-from launchers.grid import applied, grid_study
-from launchers.job import Job
-from launchers.local import run_debug, run_local
+from fastssl.run import checkpoint
+from fastssl.run.versions import git_commit
+from launchers.clusters import slurm, snapshot
+from launchers.clusters.local import run_debug, run_local
+from launchers.clusters.state import ACTIVE, JobState, job_states, write_record
 from launchers.options import Options, evaluation_resources, parse
-from launchers.plan import read_plan
-from launchers.state import ACTIVE, JobState, job_states, write_record
 from launchers.studies import STUDIES
-from launchers.study import Run, Study, to_plan, with_seeds
-from launchers.sweep_folder import SweepFolder
-from pipelines.atomic import write_json
-from pipelines.errors import UserError, run_command
+from launchers.sweeps import cost
+from launchers.sweeps.attempts import now
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.grid import applied, grid_study
+from launchers.sweeps.job import Job
+from launchers.sweeps.plan import read_plan
+from launchers.sweeps.study import Run, Study, to_plan, with_seeds
+from pipelines.command.errors import UserError, run_command
+from pipelines.files.atomic import write_json
 
 VERSION = 1  # of sweep.json
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from pipelines.cache_folder import cache_folder
+from pipelines.files.cache_folder import cache_folder
 
 
 def _sources_digest() -> str:

@@ -25,17 +25,17 @@ import numpy as np
 import tyro
 from tyro.conf import Positional, arg
 
-from pipelines.bad_images import default_limit
-from pipelines.decode import UndecodableImageError, decode
-from pipelines.errors import UserError, run_command
+from pipelines.command.errors import UserError, run_command
+from pipelines.command.options import one_line_complaints
+from pipelines.command.progress import show_progress, stream_in_threads
+from pipelines.decode.bad_images import default_limit
+from pipelines.decode.decode import UndecodableImageError, decode
 from pipelines.keys import stable_id
-from pipelines.ledger import Ledger, digest
-from pipelines.options import one_line_complaints
-from pipelines.packed_image import Form, PackedImage, pack_image
-from pipelines.progress import show_progress, stream_in_threads
+from pipelines.packing.ledger import Ledger, digest
+from pipelines.packing.packed_image import Form, PackedImage, pack_image
 from pipelines.sources import NoSplitError, Split, open_source
-from pipelines.sources.beton import BetonSource, open_beton
-from pipelines.sources.beton_format import BetonRow, write_beton
+from pipelines.sources.beton.beton import BetonSource, open_beton
+from pipelines.sources.beton.format import BetonRow, write_beton
 from pipelines.sources.folder import FolderSource
 from pipelines.sources.identity import printable
 from pipelines.sources.shards import ShardSource, key_of, open_shards, write_shard

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numba import njit
 
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 from pipelines.keys import absorb, to_integer, to_uniform
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

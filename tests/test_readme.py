@@ -1,16 +1,14 @@
-"""The README says nothing that is not so: its table, its tree, its commands and its pictures."""
+"""The README says nothing that is not so: its table, its houses, its commands and its pictures."""
 
 import importlib.util
 import re
-import subprocess
-from pathlib import Path
 
 from benchmarks.report import markdown
 from benchmarks.result import read_result
-from fastssl.recipe_table import recipe_table
+from fastssl.recipes.table import recipe_table
 from launchers.studies import STUDIES
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
@@ -41,15 +39,18 @@ def test_every_make_target_exists() -> None:
     assert set(re.findall(r"`?make ([a-z][\w-]*)", README)) - {"targets"} <= targets
 
 
-def test_the_tree_names_every_file() -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
-    for room in ("pipelines", "fastssl", "launchers", "benchmarks"):
-        part = README.partition(f"\n{room}/ ")[2].partition("\n```")[0]
-        files = [name.removeprefix(f"{room}/") for name in listed if name.startswith(f"{room}/")]
-        missing = [name for name in files if not name.endswith("__init__.py") and f"    {name} " not in part]
-        assert not missing
+def test_the_houses_and_their_rooms_are_those_of_the_code() -> None:
+    tree = README.partition("## How it is built")[2].partition("```")[2].partition("```")[0]
+    told: dict[str, set[str]] = {}
+    for line in tree.strip().splitlines():
+        if line.startswith(" "):
+            told[house] |= set(line.split())  # noqa: F821
+        else:
+            house = line.partition("/")[0]
+            told[house] = set()
+    folders = {house: {path.parent.name for path in (ROOT / house).glob("*/__init__.py")} for house in told}
+    assert told == {house: names if told[house] else set() for house, names in folders.items()}
+    assert list(told) == ["pipelines", "fastssl", "launchers", "benchmarks"]
 
 
 def test_pictures_are_there_and_small() -> None:

@@ -14,12 +14,12 @@ from importlib import import_module
 import torch
 
 from benchmarks.contenders import Batch, Pass, Work
-from pipelines.backends import BACKENDS, Loading, open_loader
-from pipelines.bad_images import BadImages
+from pipelines.backends.choose import BACKENDS, Loading, open_loader
+from pipelines.decode.bad_images import BadImages
 from pipelines.pack import Options, pack
-from pipelines.plan import evaluation_plan
+from pipelines.plan.plan import evaluation_plan
 from pipelines.sources import Source
-from pipelines.sources.beton import open_beton
+from pipelines.sources.beton.beton import open_beton
 from pipelines.sources.folder import open_folder
 from pipelines.views import ViewGroup
 

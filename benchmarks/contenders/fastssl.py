@@ -8,11 +8,11 @@ import numpy as np
 
 import pipelines.batch
 from benchmarks.contenders import Batch, Pass, Work, decode_each
-from pipelines.bad_images import BadImages
-from pipelines.decode import decode
-from pipelines.loader import ThreadedLoader
-from pipelines.plan import evaluation_plan
-from pipelines.products import Crops, Pixels, Product, Views
+from pipelines.backends.products import Crops, Pixels, Product, Views
+from pipelines.backends.threads import ThreadedLoader
+from pipelines.decode.bad_images import BadImages
+from pipelines.decode.decode import decode
+from pipelines.plan.plan import evaluation_plan
 from pipelines.sources import Source
 from pipelines.sources.folder import open_folder
 from pipelines.views import ViewGroup

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.contenders import Pass, Work
 from benchmarks.contenders.fastssl import passes
-from pipelines.products import Views
+from pipelines.backends.products import Views
 from pipelines.sources import Index
 
 _COUNT = 1 << 13

@@ -10,7 +10,7 @@ from torch import Tensor
 from fastssl.diagnostics.query_gradients import query_gradient_norms
 from fastssl.diagnostics.spread import effective_rank, feature_std
 from fastssl.diagnostics.uniformity import alignment, uniformity
-from fastssl.distributed import gather
+from fastssl.distributed.collectives import gather
 
 
 def embedding_diagnostics(

@@ -11,16 +11,16 @@ import torch
 import tyro
 
 from fastssl.config import Config
+from fastssl.distributed.device import choose_device
 from fastssl.evaluate.data import LabelledData, labelled_data
 from fastssl.evaluate.features import Extraction, encoder_features
 from fastssl.evaluate.knn import NEIGHBOURS, TEMPERATURE, knn_top1
 from fastssl.evaluate.linear import SETTINGS, linear_top1
-from fastssl.run_folder import load_encoder, read_summary
-from fastssl.train import choose_device
-from pipelines.atomic import write_json
-from pipelines.bad_images import BadImages, default_limit
-from pipelines.errors import UserError, run_command
-from pipelines.options import later, one_line_complaints
+from fastssl.run.folder import load_encoder, read_summary
+from pipelines.command.errors import UserError, run_command
+from pipelines.command.options import later, one_line_complaints
+from pipelines.decode.bad_images import BadImages, default_limit
+from pipelines.files.atomic import write_json
 from pipelines.views import evaluation_spec
 
 Run = Annotated[Path, tyro.conf.Positional]

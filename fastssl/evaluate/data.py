@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 from pipelines.keys import stable_id
-from pipelines.order import permute
+from pipelines.plan.order import permute
 from pipelines.sources import Index, NoSplitError, Source, open_source
 from pipelines.sources.subset import Subset, hold_out
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from pipelines.bad_images import BadImages
-from pipelines.loader import ThreadedLoader
-from pipelines.plan import Plan, evaluation_plan
-from pipelines.products import Views
-from pipelines.progress import show_progress
+from pipelines.backends.products import Views
+from pipelines.backends.threads import ThreadedLoader
+from pipelines.command.progress import show_progress
+from pipelines.decode.bad_images import BadImages
+from pipelines.plan.plan import Plan, evaluation_plan
 from pipelines.sources import Source
 from pipelines.views import ViewGroup, ViewSpec
 

@@ -19,11 +19,11 @@ from torch.nn import functional
 
 from fastssl.evaluate.data import LabelledData
 from fastssl.evaluate.features import AUTOCAST, Extraction, encoder_features
-from pipelines.loader import ThreadedLoader
-from pipelines.order import permute
-from pipelines.plan import Plan
-from pipelines.products import Views
-from pipelines.progress import show_progress
+from pipelines.backends.products import Views
+from pipelines.backends.threads import ThreadedLoader
+from pipelines.command.progress import show_progress
+from pipelines.plan.order import permute
+from pipelines.plan.plan import Plan
 from pipelines.views import ViewGroup
 
 _CACHED_BELOW = 64  # pixels: small images are evaluated on cached features of the image and its mirror image

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from fastssl.backbones import BackboneConfig
 from fastssl.methods.byol import BYOL, BYOLConfig
 from fastssl.methods.method import Method, RunFacts
 from fastssl.methods.moco import MoCo, MoCoConfig
@@ -15,6 +14,7 @@ from fastssl.methods.msbreg import MSBReg, MSBRegConfig
 from fastssl.methods.simclr import SimCLR, SimCLRConfig
 from fastssl.methods.simo import SiMo, SiMoConfig
 from fastssl.methods.supervised import Supervised, SupervisedConfig
+from fastssl.models.backbone import BackboneConfig
 
 __all__ = [
     "BYOLConfig",

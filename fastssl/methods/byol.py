@@ -9,14 +9,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from fastssl.backbones import BackboneConfig
 from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.diagnostics.uniformity import uniformity
-from fastssl.distributed import gather_with_gradient
+from fastssl.distributed.collectives import gather_with_gradient
 from fastssl.methods.method import RunFacts, exactly, full_precision
 from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig
+from fastssl.models.backbone import BackboneConfig
 from pipelines.batch import Batch
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

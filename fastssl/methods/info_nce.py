@@ -13,9 +13,9 @@ from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.errors import UserError
+from pipelines.backends.products import to_device
+from pipelines.command.errors import UserError
 from pipelines.keys import absorb, hash_keys, to_integer
-from pipelines.products import to_device
 
 
 def info_nce(positive: Tensor, negatives: Tensor, alpha: float | None = None) -> Tensor:
@@ -79,7 +79,7 @@ def negative_columns(
         images: N of the global batch, at least 2.
         count: K, at most V (N - 1). All of them are taken in order, fewer are drawn for each query anew:
             K distinct ones, every subset equally likely.
-        own: the images whose queries are asked for, such as ``fastssl.distributed``'s share of the batch.
+        own: the images whose queries are asked for, such as a rank's share of the batch.
         device: of the result. Nothing is read back from it.
 
     Returns:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastssl.backbones import Backbone
+from fastssl.models.backbone import Backbone
 from pipelines.batch import Batch
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastssl.backbones import BackboneConfig
 from fastssl.diagnostics.embeddings import embedding_diagnostics
-from fastssl.distributed import gather
+from fastssl.distributed.collectives import gather
 from fastssl.methods.info_nce import check_eqco, draw_keys, info_nce, mutual_information_bound
-from fastssl.methods.key_queue import KeyQueue
 from fastssl.methods.method import RunFacts, exactly, full_precision, unit
 from fastssl.methods.student_teacher import Predictor, StudentTeacher, StudentTeacherConfig
-from fastssl.shuffling import forward_shuffled
+from fastssl.models.backbone import BackboneConfig
+from fastssl.models.key_queue import KeyQueue
+from fastssl.models.shuffling import forward_shuffled
 from pipelines.batch import Batch
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 from pipelines.keys import stable_id, uniforms
 
 _ENQUEUED_VIEW = stable_id("moco/enqueued-view")

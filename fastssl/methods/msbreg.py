@@ -19,15 +19,15 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from fastssl.backbones import BackboneConfig
 from fastssl.diagnostics.embeddings import embedding_diagnostics
-from fastssl.distributed import first_row, gather_with_gradient, world_size
+from fastssl.distributed.collectives import first_row, gather_with_gradient, world_size
 from fastssl.methods.method import RunFacts, exactly, full_precision
 from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig
+from fastssl.models.backbone import BackboneConfig
+from pipelines.backends.products import to_device
 from pipelines.batch import Batch
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 from pipelines.keys import absorb, stable_id, to_uniform
-from pipelines.products import to_device
 
 _DIRECTION = stable_id("msbreg/brownian-direction")
 

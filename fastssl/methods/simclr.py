@@ -13,14 +13,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fastssl.backbones import BackboneConfig, build_backbone
 from fastssl.diagnostics.embeddings import embedding_diagnostics
-from fastssl.distributed import first_row, gather_with_gradient, world_size
-from fastssl.heads import projection_head
+from fastssl.distributed.collectives import first_row, gather_with_gradient, world_size
 from fastssl.methods.info_nce import check_eqco, info_nce, mutual_information_bound, negative_columns
 from fastssl.methods.method import Method, RunFacts, exactly, full_precision, unit
+from fastssl.models.backbone import BackboneConfig, build_backbone
+from fastssl.models.heads import projection_head
 from pipelines.batch import Batch
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 from pipelines.keys import stable_id
 
 _NEGATIVES = stable_id("simclr/negatives")

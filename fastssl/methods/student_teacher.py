@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fastssl.backbones import BackboneConfig, build_backbone
-from fastssl.heads import mlp
 from fastssl.methods.method import Method, RunFacts, unit
-from fastssl.schedules import teacher_momentum
-from fastssl.teacher import make_teacher, update_teacher
-from pipelines.errors import UserError
+from fastssl.models.backbone import BackboneConfig, build_backbone
+from fastssl.models.heads import mlp
+from fastssl.models.teacher import make_teacher, update_teacher
+from fastssl.optim.schedules import teacher_momentum
+from pipelines.command.errors import UserError
 
 Predictor = Literal["none", "student", "both"]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastssl.backbones import BackboneConfig, build_backbone
 from fastssl.methods.method import Method, RunFacts, exactly, full_precision
+from fastssl.models.backbone import BackboneConfig, build_backbone
 from pipelines.batch import Batch
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

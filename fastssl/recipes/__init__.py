@@ -14,7 +14,7 @@ from fastssl.config import Config
 from fastssl.recipes import byol, eqco, moco, msbreg, small_images, supervised
 from fastssl.recipes.derive import Recipe
 from fastssl.recipes.small_images import quickstart
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 
 __all__ = ["RECIPES", "documentation", "find_recipe", "quickstart"]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from fastssl import augmentations
-from fastssl.backbones import BackboneConfig
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import BYOLConfig
-from fastssl.optim import OptimizerConfig
+from fastssl.models.backbone import BackboneConfig
+from fastssl.optim.build import OptimizerConfig
+from fastssl.recipes import augmentations
 from fastssl.recipes.derive import row
 from fastssl.recipes.papers import REVISITED
 from pipelines.views import ViewGroup

@@ -10,11 +10,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from fastssl import augmentations
-from fastssl.backbones import BackboneConfig
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import SimCLRConfig, SiMoConfig
-from fastssl.optim import OptimizerConfig
+from fastssl.models.backbone import BackboneConfig
+from fastssl.optim.build import OptimizerConfig
+from fastssl.recipes import augmentations
 from fastssl.recipes.derive import Recipe, derived, row
 from fastssl.recipes.moco import moco_v1_imagenet, moco_v2_imagenet
 from fastssl.recipes.papers import EQCO

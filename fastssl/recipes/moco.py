@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastssl import augmentations
-from fastssl.backbones import BackboneConfig
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import MoCoConfig
-from fastssl.optim import OptimizerConfig
+from fastssl.models.backbone import BackboneConfig
+from fastssl.optim.build import OptimizerConfig
+from fastssl.recipes import augmentations
 from fastssl.recipes.derive import Recipe, derived, row
 from fastssl.recipes.papers import EQCO, REVISITED
 from pipelines.views import ViewGroup

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fastssl import augmentations
-from fastssl.backbones import BackboneConfig
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import BYOLConfig, MSBRegConfig
-from fastssl.optim import OptimizerConfig
+from fastssl.models.backbone import BackboneConfig
+from fastssl.optim.build import OptimizerConfig
+from fastssl.recipes import augmentations
 from pipelines.views import ViewGroup
 
 TITLE = "An embedding-dynamic approach to self-supervised learning (2022), supplement"

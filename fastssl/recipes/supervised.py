@@ -7,11 +7,11 @@ supplement: B.1 (100 to 500 epochs; figure 6 is a plot), B.2 and table 6 (taxono
 
 from __future__ import annotations
 
-from fastssl import augmentations
-from fastssl.backbones import BackboneConfig
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import SupervisedConfig
-from fastssl.optim import OptimizerConfig
+from fastssl.models.backbone import BackboneConfig
+from fastssl.optim.build import OptimizerConfig
+from fastssl.recipes import augmentations
 from fastssl.recipes.derive import row
 from fastssl.recipes.papers import REVISITED
 from pipelines.views import ViewGroup
@@ -42,8 +42,8 @@ def supervised_imagenet() -> Config:
     )
 
 
-# The paper's 79 are 83 here (`python -m fastssl.taxonomy depth-6` says by which rule). Its 127 groups follow
-# from no cut: supervised-imagenet --taxonomy FILE, a mapping file, to be compared with 53.3 %.
+# The paper's 79 are 83 here (`python -m fastssl.classes.taxonomy depth-6` says by which rule). Its 127
+# groups follow from no cut: supervised-imagenet --taxonomy FILE, a mapping file, to be compared with 53.3 %.
 _TAXONOMIES = (
     ("artifact", "table 6, Supervised-2 (artifact or not)", 0.092),
     ("depth-1", "table 6, Supervised-2 (imbalanced)", 0.007),

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fastssl.log import read_metrics
-from launchers.plan import planned_jobs, planned_results, read_plan
-from launchers.state import JobState, job_states
-from launchers.sweep_folder import SweepFolder
-from pipelines.errors import UserError
+from fastssl.run.log import read_metrics
+from launchers.clusters.state import JobState, job_states
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.plan import planned_jobs, planned_results, read_plan
+from pipelines.command.errors import UserError
 
 _COUNTS = frozenset(
     {"step", "train_images", "test_images", "seed", "version", "batch_size", "epochs"}

@@ -19,7 +19,7 @@ from launchers.studies import (
     tiny,
     uniformity,
 )
-from launchers.study import Scale, Study
+from launchers.sweeps.study import Scale, Study
 
 STUDIES: dict[str, Callable[[Scale], Study]] = {
     "tiny": tiny.study,

@@ -10,7 +10,7 @@ Compute: 6 runs of 100 epochs, 128 M images each. Tiny: ResNet-9 at two widths.
 from __future__ import annotations
 
 from launchers.studies.build import recipe_run
-from launchers.study import Figure, Scale, Study
+from launchers.sweeps.study import Figure, Scale, Study
 
 _METHODS = {
     "MoCo v2": ("moco-v2", "moco-v2"),

@@ -17,7 +17,7 @@ from typing import Any
 
 from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run, shrunk
-from launchers.study import Figure, Run, Scale, Study
+from launchers.sweeps.study import Figure, Run, Scale, Study
 
 _METHODS = {
     "MoCo v2+": ("moco-v2-plus", "moco-v2-plus-complex-augmentation-imagenet"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from fastssl.config import Paper
 from fastssl.recipes.papers import EQCO
 from launchers.studies.build import recipe_run
-from launchers.study import Figure, Scale, Study
+from launchers.sweeps.study import Figure, Scale, Study
 
 _NUMBERS = {256: 0.675, 512: 0.675, 1024: 0.674}
 

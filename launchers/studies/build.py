@@ -11,7 +11,7 @@ from fastssl.methods import MoCoConfig, SiMoConfig
 from fastssl.methods.student_teacher import StudentTeacherConfig
 from fastssl.recipes import find_recipe
 from fastssl.recipes.derive import with_changes
-from launchers.study import Run, Scale, Value
+from launchers.sweeps.study import Run, Scale, Value
 from pipelines.views import ViewGroup
 
 TINY_EPOCHS = 0.02  # of the paper's: 200 epochs become 4, a few minutes on two CPU cores
@@ -41,7 +41,7 @@ def recipe_run(
         row: of the table; left out, the values.
         paper: what it rebuilds; left out, what the recipe does, if nothing is changed.
         keep_every: epochs between two checkpoints that are kept; None: as the recipe has it.
-        **more: fields of ``launchers.study.Run``.
+        **more: fields of ``launchers.sweeps.study.Run``.
     """
     config = find_recipe(recipe)
     if scale == "tiny":

@@ -12,7 +12,7 @@ Compute: 15 runs of 100 epochs, 128 M images each.
 from __future__ import annotations
 
 from launchers.studies.build import recipe_run
-from launchers.study import Figure, Scale, Study
+from launchers.sweeps.study import Figure, Scale, Study
 
 SHARES = (0.1, 0.2, 0.5, 0.7, 1.0)
 METHODS = {

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from fastssl.recipes import find_recipe
 from launchers.studies.build import TINY_EPOCHS, recipe_run
-from launchers.study import Figure, Run, Scale, Study, Value
+from launchers.sweeps.study import Figure, Run, Scale, Study, Value
 
 _METHODS = {
     "supervised": ("supervised-imagenet", {100: "supervised-imagenet"}),

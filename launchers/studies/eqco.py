@@ -20,7 +20,7 @@ from typing import Any
 
 from fastssl.recipes import RECIPES
 from launchers.studies.build import recipe_run
-from launchers.study import Figure, Run, Scale, Study, Value
+from launchers.sweeps.study import Figure, Run, Scale, Study, Value
 
 # method: recipe, alpha of EqCo, K without EqCo, K with EqCo
 _QUEUES = (4, 16, 64, 256, 1024, 4096, 16384, 65536)

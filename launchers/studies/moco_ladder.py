@@ -14,7 +14,7 @@ Compute: 10 runs of 200 epochs, 256 M images each; steps without a symmetric los
 from __future__ import annotations
 
 from launchers.studies.build import recipe_run
-from launchers.study import Figure, Scale, Study
+from launchers.sweeps.study import Figure, Scale, Study
 
 _STEPS = (
     ("moco-v2", "MoCo v2", "SGD", "moco-v2-imagenet"),

@@ -16,7 +16,7 @@ from __future__ import annotations
 from fastssl.config import Paper
 from fastssl.recipes.msbreg import TITLE
 from launchers.studies.build import recipe_run
-from launchers.study import Figure, Run, Scale, Study, Value
+from launchers.sweeps.study import Figure, Run, Scale, Study, Value
 
 # linear top-1, %: by K and lambda_s, over lambda_b
 _LAMBDA_B = (0.0, 0.25, 0.5, 1.0, 2.0)

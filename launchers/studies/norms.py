@@ -15,7 +15,7 @@ from typing import Any
 from fastssl.config import Paper
 from fastssl.recipes.msbreg import TITLE
 from launchers.studies.build import recipe_run
-from launchers.study import Figure, Scale, Study
+from launchers.sweeps.study import Figure, Scale, Study
 
 # name, method, norm, batch, lambda_b, recipe, changes, number
 _ROWS: tuple[tuple[str, str, str, int, float, str, dict[str, Any], float], ...] = (

@@ -5,8 +5,8 @@ Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant r
 %: supervised with 2 balanced groups (artifact or not) 9.2, 2 imbalanced 0.7, 10: 10.6, 79: 45.4, 127: 53.3,
 1000: 77.1; MoCo v2+ 69.1, S-MoCo v2+ 69.3, BYOL 69.4.
 
-79 groups of the paper are 83 here (`python -m fastssl.taxonomy depth-6` says by which rule). 127 follow from
-no rule: the run joins where the working folder holds `imagenet-127.tsv`, a mapping file.
+79 groups of the paper are 83 here (`python -m fastssl.classes.taxonomy depth-6` says by which rule). 127
+follow from no rule: the run joins where the working folder holds `imagenet-127.tsv`, a mapping file.
 
 Compute: 8 runs of 100 epochs, 128 M images each. Tiny: groups of the scenes' solids made up for it.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from fastssl.config import Paper
 from fastssl.recipes.papers import REVISITED
 from launchers.studies.build import recipe_run
-from launchers.study import Figure, Run, Scale, Study
+from launchers.sweeps.study import Figure, Run, Scale, Study
 
 _HERE = Path(__file__).resolve().parent
 _FILE_127 = Path("imagenet-127.tsv")

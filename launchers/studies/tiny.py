@@ -9,7 +9,7 @@ beside other work). It rebuilds no number.
 from __future__ import annotations
 
 from launchers.studies.build import recipe_run
-from launchers.study import Figure, Run, Scale, Study
+from launchers.sweeps.study import Figure, Run, Scale, Study
 
 _MANY = 256
 _RUNS = ((4, None), (4, _MANY), (_MANY, None))

@@ -11,7 +11,7 @@ Compute: 4 runs of 300 epochs, 38 M images each, of 2 or 4 views.
 from __future__ import annotations
 
 from launchers.studies.build import recipe_run
-from launchers.study import Figure, Scale, Study
+from launchers.sweeps.study import Figure, Scale, Study
 
 _ROWS = (
     ("byol", "BYOL", "byol-imagenet100"),

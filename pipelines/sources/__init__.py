@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.cache_folder import cache_folder
-from pipelines.errors import UserError
-from pipelines.sources.beton import open_beton
+from pipelines.command.errors import UserError
+from pipelines.files.cache_folder import cache_folder
+from pipelines.sources.beton.beton import open_beton
 from pipelines.sources.folder import holds_images, open_folder
 from pipelines.sources.shards import open_shards
 from pipelines.sources.source import Index, Source
@@ -34,7 +34,7 @@ def open_source(where: str, split: Split) -> Source:
     cache = cache_folder()
     name, _, variant = where.partition(":")
     if name == "scenes":
-        from pipelines.sources.scenes import open_scenes  # its kernels take a while to load
+        from pipelines.sources.scenes.scenes import open_scenes  # its kernels take a while to load
 
         return open_scenes(split, cache, variant)
     path = Path(where).expanduser()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.atomic import atomic_file
+from pipelines.files.atomic import atomic_file
 
 
 def cache_file(cache: Path, kind: str, path: Path) -> Path:

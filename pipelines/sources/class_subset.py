@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 from pipelines.keys import hash_keys, stable_id
 from pipelines.sources.relabelled import Relabelled
 from pipelines.sources.source import Source

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
+from pipelines.command.progress import map_in_threads
+from pipelines.decode.header import IMAGE_EXTENSIONS, UndecodableImageError, image_size_of_file
 from pipelines.keys import stable_id
-from pipelines.progress import map_in_threads
 from pipelines.sources.cache import cache_file, load_arrays, save_arrays
-from pipelines.sources.header import IMAGE_EXTENSIONS, UndecodableImageError, image_size_of_file
 from pipelines.sources.identity import fingerprint, printable, sample_ids
 from pipelines.sources.source import Index
 from pipelines.sources.splits import TEST_NAMES, NoSplitError, Split

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 from pipelines.sources.splits import TEST_NAMES, NoSplitError, Split
 
 

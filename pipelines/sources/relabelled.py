@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.errors import UserError
-from pipelines.read_ahead import ReadsAhead
-from pipelines.sources.source import Source
+from pipelines.command.errors import UserError
+from pipelines.sources.source import ReadsAhead, Source
 
 
 class Relabelled:

@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
+from pipelines.decode.header import IMAGE_EXTENSIONS, UndecodableImageError, image_size_at
 from pipelines.sources.cache import cache_file, load_arrays, pack_strings, save_arrays, unpack_strings
-from pipelines.sources.header import IMAGE_EXTENSIONS, UndecodableImageError, image_size_at
 from pipelines.sources.identity import printable
 
 NO_LABEL = -1

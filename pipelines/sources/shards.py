@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.atomic import atomic_file
-from pipelines.errors import UserError
-from pipelines.progress import map_in_threads
+from pipelines.command.errors import UserError
+from pipelines.command.progress import map_in_threads
+from pipelines.files.atomic import atomic_file
 from pipelines.sources.identity import fingerprint, printable, sample_ids
 from pipelines.sources.mapped import MappedSamples
 from pipelines.sources.patterns import expand, files_of_split

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -51,4 +51,17 @@ class Source(Protocol):
 
     def describe(self, number: int) -> str:
         """Where the sample lies, for messages: a path, or ``shard.tar:member``."""
+        ...
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A source whose samples lie one after the other in large files."""
+
+    def read_ahead(self, first: int, end: int) -> None:
+        """Bring the samples from ``first`` to before ``end`` into memory.
+
+        Raises:
+            OSError: where the bytes cannot be read.
+        """
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 
 Split = Literal["train", "test"]
 

@@ -20,10 +20,9 @@ from benchmarks.contenders import Batch, Work
 from benchmarks.images import generated_jpeg
 from benchmarks.rounds import Case, Row
 from benchmarks.worker import core_seconds_of, measure
-from pipelines.backends import BACKENDS
-from pipelines.errors import UserError
-
-ROOT = Path(__file__).parent.parent.parent
+from pipelines.backends.choose import BACKENDS
+from pipelines.command.errors import UserError
+from tests.helpers import ROOT
 
 
 @pytest.fixture(scope="module")

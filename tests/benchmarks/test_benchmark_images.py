@@ -6,7 +6,7 @@ import simplejpeg
 from PIL import Image
 
 from benchmarks.images import generated_jpeg, image_folder
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 
 
 def save(path: Path, mode: str = "RGB", orientation: int = 1) -> None:

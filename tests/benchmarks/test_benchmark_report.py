@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks import report
 from benchmarks.result import Result, read_result, result_of, write_result
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 
 
 def row(contender: str, product: str, views: int, cost: float, **more: Any) -> dict[str, Any]:

@@ -26,13 +26,13 @@ from benchmarks.contenders.own_renderers import tables
 from benchmarks.images import generated_jpeg
 from benchmarks.result import Result
 from benchmarks.views import Taken, Turn, bytes_per_view, row_of
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 from pipelines.render import reference
 from pipelines.views import VIEW_PARAMETERS, ViewSpec, draw
+from tests.helpers import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that may be installed: DALI, kornia
 
-ROOT = Path(__file__).parent.parent.parent
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 SIDE, SIZE, COUNT, VIEWS = 96, 48, 3, 2
 PLAIN = ViewSpec(size=SIZE, scale=(1.0, 1.0), ratio=(1.0, 1.0), blur_sigma=(2.0, 2.0), flip_p=0.0)

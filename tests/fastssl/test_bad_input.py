@@ -11,7 +11,7 @@ from fastssl import train
 from fastssl.config import to_dict
 from fastssl.evaluate import __main__ as evaluate
 from fastssl.recipes import quickstart
-from pipelines.errors import run_command
+from pipelines.command.errors import run_command
 
 SMALL = [
     *("--epochs", "1", "--batch-size", "8", "--views.0.spec.size", "16", "--backbone.width", "0.0625"),

@@ -12,7 +12,7 @@ import pytest
 from fastssl.command_line import option_names, parse
 from fastssl.config import Config, to_dict
 from fastssl.recipes import RECIPES
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -17,9 +17,9 @@ from fastssl.config import (
     to_dict,
 )
 from fastssl.methods import BYOLConfig, SimCLRConfig, SiMoConfig, SupervisedConfig
-from fastssl.optim import OptimizerConfig
+from fastssl.optim.build import OptimizerConfig
 from fastssl.recipes import RECIPES, quickstart
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
 from pipelines.views import ViewGroup, ViewSpec
 
 

@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from batches import TINY, make_batch
 
-from fastssl.batch_norm import group_batch_norms
 from fastssl.methods import (
     BYOLConfig,
     MethodConfig,
@@ -17,8 +15,10 @@ from fastssl.methods import (
     SupervisedConfig,
     build_method,
 )
-from fastssl.optim import OptimizerConfig, build_optimizer
+from fastssl.models.batch_norm import group_batch_norms
+from fastssl.optim.build import OptimizerConfig, build_optimizer
 from pipelines.batch import Batch
+from tests.helpers.batches import TINY, make_batch
 
 pytestmark = [
     pytest.mark.gpu,

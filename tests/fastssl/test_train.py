@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import SMALL, assert_same_run, losses, run, start, summary, wait_for_steps, write_images
+
+from tests.helpers.runs import (
+    SMALL,
+    assert_same_run,
+    losses,
+    run,
+    start,
+    summary,
+    wait_for_steps,
+    write_images,
+)
 
 
 @pytest.fixture(scope="module")

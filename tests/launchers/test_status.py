@@ -6,15 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from stub_runs import ROOT
 
-from fastssl import checkpoint
-from launchers import attempts, status
-from launchers.plan import planned_jobs, read_plan
-from launchers.state import is_locked, job_states, write_driver
+from fastssl.run import checkpoint
+from launchers import status
+from launchers.clusters.state import is_locked, job_states, write_driver
 from launchers.status import duration, progress, status_table
-from launchers.sweep_folder import SweepFolder
-from pipelines.errors import UserError
+from launchers.sweeps import attempts
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.plan import planned_jobs, read_plan
+from pipelines.command.errors import UserError
+from tests.helpers import ROOT
 
 RUNS = ("done", "going", "broken", "waiting", "absent", "stopped", "lost", "dropped")
 

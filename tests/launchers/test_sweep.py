@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
-from stub_runs import write_stub
 
-from fastssl import checkpoint
-from launchers import snapshot, sweep
-from launchers.attempts import read_attempts
-from launchers.job import read_summary
-from launchers.sweep_folder import SweepFolder
-from pipelines.errors import UserError
+from fastssl.run import checkpoint
+from launchers import sweep
+from launchers.clusters import snapshot
+from launchers.sweeps.attempts import read_attempts
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import read_summary
+from pipelines.command.errors import UserError
+from tests.helpers.stub_runs import write_stub
 
 GRID = ["--recipe", "quickstart", "--grid", "temperature=0.2,0.5"]
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from pipelines import keys
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 MODULUS = 1 << 64
 
 

@@ -19,14 +19,13 @@ import pytest
 import simplejpeg
 from PIL import Image, ImageOps
 
-from pipelines.decode import decode
-from pipelines.errors import UserError
+from pipelines.command.errors import UserError
+from pipelines.decode.decode import decode
 from pipelines.keys import stable_id
 from pipelines.pack import Options, pack
 from pipelines.sources import NoSplitError, Source, open_source
-from pipelines.sources.beton import BetonSource, open_beton
-
-ROOT = Path(__file__).parents[2]
+from pipelines.sources.beton.beton import BetonSource, open_beton
+from tests.helpers import ROOT
 
 
 def photo(height: int, width: int, seed: int = 0) -> Image.Image:
@@ -493,7 +492,7 @@ def test_a_full_disk(name: str, data: Path, out: Path, monkeypatch: pytest.Monke
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("pipelines.atomic.os.fsync", full)
+    monkeypatch.setattr("pipelines.files.atomic.os.fsync", full)
     with pytest.raises(UserError, match=r"No space left on device.*nothing was kept") as caught:
         run(data, out / name, split="train")
     assert "\n" not in str(caught.value)

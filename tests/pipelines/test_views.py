@@ -17,8 +17,8 @@ from scipy import stats
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as TF
 
-from pipelines.errors import UserError
-from pipelines.order import batch_positions, permute
+from pipelines.command.errors import UserError
+from pipelines.plan.order import batch_positions, permute
 from pipelines.views import (
     IMAGENET_STD,
     NO_SOLARIZE,

@@ -15,12 +15,12 @@ import numpy as np
 import simplejpeg
 import torch
 
-from launchers.attempts import Attempt, read_attempts
-from launchers.job import Job
-from launchers.state import JobState, job_states
-from launchers.sweep_folder import SweepFolder
+from launchers.clusters.state import JobState, job_states
+from launchers.sweeps.attempts import Attempt, read_attempts
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import Job
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 SHORT, LONG = 2, 2000  # epochs: some seconds, and longer than a test waits
 IMAGES = 400  # of each of 3 classes
 STEPS_PER_EPOCH = 150  # so many that a run is always disturbed within its first epoch

@@ -13,9 +13,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from slurm_sweep import LONG, PATIENCE, STEPS_PER_EPOCH, Sweep, name, run_command, wait_until, write_images
 
-from launchers.job import read_summary
+from launchers.sweeps.job import read_summary
+from tests.slurm.slurm_sweep import (
+    LONG,
+    PATIENCE,
+    STEPS_PER_EPOCH,
+    Sweep,
+    name,
+    run_command,
+    wait_until,
+    write_images,
+)
 
 pytestmark = pytest.mark.slurm
 pytest_plugins = ["slurm_cluster"]

@@ -1,0 +1,1 @@
+"""Class taxonomies, mappings and subsets."""

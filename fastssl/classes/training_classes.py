@@ -1,0 +1,37 @@
+"""Which classes a run sees, and under which names: class subsampling and taxonomies."""
+
+from __future__ import annotations
+
+from fastssl.classes.taxonomy import group_classes
+from pipelines.command.errors import UserError
+from pipelines.sources import Source
+from pipelines.sources.class_subset import choose_classes, class_subset
+from pipelines.sources.relabelled import Relabelled
+
+
+def with_classes(source: Source, class_share: float, taxonomy: str, seed: int) -> Source:
+    """A source with a share of its classes, labelled by the groups of a taxonomy (Huang et al., 2022, 4.3).
+
+    Args:
+        source: of the training images; handed back as it is where nothing changes.
+        class_share: in (0, 1], of the classes, all their images.
+        taxonomy: see ``fastssl.classes.taxonomy.group_classes``; "classes": the classes themselves.
+        seed: of the choice.
+
+    Raises:
+        UserError: the source has no classes, the share or the taxonomy do not fit them, or one group is left.
+    """
+    if class_share == 1 and taxonomy == "classes":
+        return source
+    names = source.index.class_names
+    if source.index.labels is None:
+        raise UserError("the data has no classes to choose from or to group: give one folder for each class")
+    classes = choose_classes(names, class_share, seed)
+    groups, group_names = group_classes(names, taxonomy)  # of all classes: a mapping file names them all
+    chosen = Relabelled(class_subset(source, classes), groups[classes], group_names)
+    if len(chosen.index.class_names) < 2:
+        raise UserError(
+            f"class share {class_share} and taxonomy {taxonomy} leave one class, "
+            f"{chosen.index.class_names[0]}: choose a larger share or a finer taxonomy"
+        )
+    return chosen

@@ -1,0 +1,1 @@
+"""Several processes: how they start, meet and exchange tensors."""

@@ -1,0 +1,203 @@
+"""A process's place among those that train together: from the environment to a process group.
+
+``torchrun --nproc-per-node N -m fastssl.train ...`` on one machine, ``srun python -m fastssl.train ...`` with
+one task a GPU on a cluster. Whatever goes wrong in one process ends them all, with one message.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from fractions import Fraction
+from typing import Any, NoReturn
+
+import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+from fastssl.distributed.collectives import any_of, gather_objects
+from pipelines.command.errors import UserError
+
+_FAILURES = "fastssl/failures"  # counts the processes that failed
+_WATCH_SECONDS = 0.5
+_LOST = 1  # exit status of a process that another one left alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a process stands. ``local``: among those on its machine."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+
+    @property
+    def is_chief(self) -> bool:
+        """The one that writes the run folder and speaks."""
+        return self.rank == 0
+
+
+def find_place(environment: Mapping[str, str]) -> tuple[Place, dict[str, str]]:
+    """What the environment says: the place, and the variables that torch's rendezvous needs in addition.
+
+    torchrun's variables come first. SLURM's count inside a step of several tasks only: a batch script and an
+    interactive shell have some of them too, and are one process.
+    """
+    if "TORCHELASTIC_RUN_ID" in environment or {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= environment.keys():
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        rank, size, local_rank, local_size = (int(environment.get(name, 0)) for name in names)
+        place = Place(rank=rank, world_size=size, local_rank=local_rank, local_world_size=max(1, local_size))
+        return place, {}
+    size = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
+    if size == 1:
+        return Place(), {}
+    tasks_a_node = int(re.match(r"\d+", environment["SLURM_STEP_TASKS_PER_NODE"])[0])  # type: ignore[index]
+    place = Place(
+        rank=int(environment["SLURM_PROCID"]),
+        world_size=size,
+        local_rank=int(environment["SLURM_LOCALID"]),
+        local_world_size=tasks_a_node,
+    )
+    step = int(environment["SLURM_JOB_ID"]) * 16 + int(environment["SLURM_STEP_ID"])
+    return place, {
+        "RANK": str(place.rank),
+        "WORLD_SIZE": str(size),
+        "MASTER_ADDR": environment.get("MASTER_ADDR") or first_host(environment["SLURM_STEP_NODELIST"]),
+        "MASTER_PORT": environment.get("MASTER_PORT") or str(20000 + step % 20000),
+    }
+
+
+def first_host(nodes: str) -> str:
+    """The first of SLURM's compact list: ``gpu[03-05,9],login1`` starts with gpu03."""
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes)
+    return re.sub(r"\[([^\],-]*)[^\]]*\]", r"\1", first[0] if first else nodes)
+
+
+@contextmanager
+def joined(place: Place, more: dict[str, str], *, minutes: float, device: str) -> Iterator[None]:
+    """The process group of all, inside.
+
+    Args:
+        place: of this process.
+        more: variables of ``find_place``.
+        minutes: that a process waits for the others.
+        device: "cuda" joins over NCCL too.
+
+    Raises:
+        UserError: the others cannot be met. What goes wrong inside ends the process here and now, with one
+            message of whoever fails first; status 2 for a mistake, 1 for a bug and for the others.
+    """
+    if place.world_size == 1:
+        yield
+        return
+    os.environ.update(more)
+    try:
+        store, _, _ = next(rendezvous("env://", timeout=timedelta(minutes=minutes)))
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo",
+            store=PrefixStore("fastssl", store),
+            rank=place.rank,
+            world_size=place.world_size,
+            timeout=timedelta(minutes=minutes),
+        )
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise UserError(
+            f"process {place.rank} of {place.world_size} cannot meet the others at {where}: {_line(error)}"
+        ) from None
+    over = threading.Event()
+    threading.Thread(target=_watch, args=(store, over, 5 if place.is_chief else 1), daemon=True).start()
+    try:
+        yield
+    except Exception as error:
+        _leave(error, place, store)
+    finally:
+        over.set()
+    dist.destroy_process_group()
+
+
+def _leave(error: Exception, place: Place, store: Any) -> NoReturn:
+    """End this process; say why, unless another one has said it. A bug's traceback always helps."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, once another one has ended: first the words
+    first, lost = _is_first(place, store), _is_of_others(error)
+    if lost:
+        words = (
+            f"error: process {place.rank} of {place.world_size} lost another one, which ended or kept silent "
+            f"({_line(error)}): start the same command again, it goes on from the last checkpoint"
+        )
+    elif isinstance(error, UserError):
+        words = f"error: {error}"
+    else:
+        first, words = True, "".join(traceback.format_exception(error)).rstrip()
+    if first:
+        print(words, file=sys.stderr, flush=True)
+    if place.is_chief:
+        time.sleep(4 * _WATCH_SECONDS)  # it keeps the store: until the others have seen it
+    os._exit(
+        2 if isinstance(error, UserError) else _LOST if lost else 1
+    )  # what is left of the group could hang
+
+
+def _is_first(place: Place, store: Any) -> bool:
+    """Whether this process is the first to fail. The others are told."""
+    try:
+        return bool(store.add(_FAILURES, 1) == 1)
+    except RuntimeError:  # the chief kept the store and was killed: one process on each machine speaks
+        return place.local_rank == (1 if place.rank == place.local_rank else 0)
+
+
+def _watch(store: Any, over: threading.Event, grace: float) -> None:
+    """End this process when another one has failed: it may wait for ever in a collective."""
+    while not over.wait(_WATCH_SECONDS):
+        try:
+            failed = store.check([_FAILURES])
+        except RuntimeError:
+            return  # the chief is gone, as its connections tell
+        if failed and not over.wait(grace):  # time to end by itself
+            os._exit(_LOST)
+
+
+def _is_of_others(error: Exception) -> bool:
+    """Whether a collective failed because of another process."""
+    if isinstance(error, dist.DistError):
+        return True
+    return (
+        isinstance(error, RuntimeError) and re.search(r"gloo|NCCL|onnection|imed out", str(error)) is not None
+    )
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def one_after_the_other(place: Place) -> Iterator[None]:
+    """The first process of each machine goes through before its others, which find its caches made."""
+    if place.local_world_size > 1 and place.local_rank > 0:
+        any_of(False)
+    yield
+    if place.local_world_size > 1 and place.local_rank == 0:
+        any_of(False)
+
+
+def own_cores() -> int:
+    """Cores for this process: one is shared by all processes of its machine that may run on it.
+
+    Under torchrun all may run on all cores; SLURM often deals them out.
+    """
+    mine = (socket.gethostname(), os.sched_getaffinity(0))
+    users = Counter(core for host, cores in gather_objects([mine]) if host == mine[0] for core in cores)
+    return max(1, int(sum(Fraction(1, users[core]) for core in mine[1])))

@@ -1,0 +1,160 @@
+"""Which images share batch-norm statistics: groups of the global batch, however many processes hold it.
+
+A group is a number of images in a row of the global batch. With all images in one group this is
+synchronised batch norm; with groups of 32 it is what a machine with 32 images a GPU does by itself, on any
+number of devices. Results depend on the groups alone, so that a run may go on with more or fewer processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fastssl.distributed.collectives import gather_with_gradient, rank, world_size
+from pipelines.command.errors import UserError
+
+
+def group_batch_norms(module: nn.Module, images_per_group: int, images: int) -> nn.Module:
+    """The module with its batch norms made to work in groups; parameters and buffers are the same ones.
+
+    Args:
+        module: on its device already.
+        images_per_group: images that share statistics.
+        images: of the global batch that goes through the network at once.
+
+    Raises:
+        UserError: the groups do not fit the batch or the processes' shares of it.
+    """
+    share = images // world_size()
+    if images % images_per_group or (share % images_per_group and images_per_group % share):
+        raise UserError(
+            f"batch norms in groups of {images_per_group} images do not fit {images} images in "
+            f"{world_size()} processes: a group must be a whole part, or a multiple, of a process's {share}"
+        )
+    if images_per_group > share:
+        return _replace(module, _synchronised(images_per_group // share))
+    groups = share // images_per_group
+    return _replace(module, lambda norm: _BatchNormInGroups(norm, groups)) if groups > 1 else module
+
+
+def average_statistics(module: nn.Module) -> None:
+    """Give all processes the mean of their running statistics; nothing is sent where they share them anyway.
+
+    After every step, so that the buffers never depend on when a checkpoint was written.
+    """
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    if world_size() == 1 or not norms or all(_spans_all_processes(norm) for norm in norms):
+        return
+    buffers = [
+        buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None
+    ]
+    flat = torch.cat(buffers)
+    dist.all_reduce(flat)
+    flat /= world_size()
+    torch._foreach_copy_(buffers, list(flat.split([len(buffer) for buffer in buffers])))
+
+
+class _BatchNormInGroups(_BatchNorm):
+    """Batch norm over each of ``groups`` equal parts of the rows by itself; [N, C, ...]."""
+
+    def __init__(self, norm: _BatchNorm, groups: int) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum)
+        _take_over(self, norm)
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As torch's, which see; the running statistics follow the mean over the groups."""
+        if not self.training:
+            return functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        means = torch.zeros(self.groups, self.num_features, device=x.device, dtype=self.weight.dtype)
+        variances = torch.zeros_like(means)
+        parts = [
+            functional.batch_norm(part, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
+            for part, mean, variance in zip(x.chunk(self.groups), means, variances, strict=True)
+        ]
+        _follow(self, means.mean(0), variances.mean(0))
+        return torch.cat(parts)
+
+
+class _SynchronisedBatchNorm(_BatchNorm):
+    """Batch norm over the rows of several processes, in plain torch: for CPUs, where torch's own refuses."""
+
+    def __init__(self, norm: _BatchNorm, group: dist.ProcessGroup | None) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum)
+        _take_over(self, norm)
+        self.process_group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As torch's, over all processes' rows [N, C, ...], equally many in each."""
+        if not self.training:
+            return functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
+        pixels = [0, *range(2, x.ndim)]
+        variance, mean = torch.var_mean(values, pixels, correction=0)
+        statistics = gather_with_gradient(torch.stack([mean, variance])[None], self.process_group)
+        means, variances = statistics.unbind(1)
+        mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)
+        count = len(statistics) * values.numel() / values.shape[1]
+        _follow(self, mean.detach(), variance.detach() * (count / (count - 1)))
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        shape = (1, -1, *(1,) * (x.ndim - 2))
+        return ((values - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+
+def _synchronised(processes: int) -> Callable[[_BatchNorm], nn.Module]:
+    """What makes a batch norm share its statistics among each ``processes`` neighbours."""
+    group: dist.ProcessGroup | None = None
+    for first in range(0, world_size(), processes) if processes < world_size() else ():
+        members = range(first, first + processes)
+        made = dist.new_group(list(members))  # each process has to call for each group
+        if rank() in members:
+            assert isinstance(made, dist.ProcessGroup)
+            group = made
+
+    def convert(norm: _BatchNorm) -> nn.Module:
+        if norm.weight.is_cuda:
+            return nn.SyncBatchNorm.convert_sync_batchnorm(norm, group)
+        return _SynchronisedBatchNorm(norm, group)
+
+    return convert
+
+
+def _replace(module: nn.Module, convert: Callable[[_BatchNorm], nn.Module]) -> nn.Module:
+    for name, part in module.named_children():
+        replaced = convert(part) if isinstance(part, _BatchNorm) else _replace(part, convert)
+        setattr(module, name, replaced)
+    return module
+
+
+def _take_over(new: _BatchNorm, old: _BatchNorm) -> None:
+    """Parameters, buffers and mode of another batch norm."""
+    new.weight, new.bias = old.weight, old.bias
+    new.running_mean, new.running_var = old.running_mean, old.running_var
+    new.num_batches_tracked, new.training = old.num_batches_tracked, old.training
+
+
+@torch.no_grad()
+def _follow(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Move the running statistics towards those of a batch, [C] each."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    assert norm.momentum is not None
+    norm.num_batches_tracked.add_(1)
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(variance, norm.momentum)
+
+
+def _spans_all_processes(norm: _BatchNorm) -> bool:
+    if not isinstance(norm, _SynchronisedBatchNorm | nn.SyncBatchNorm):
+        return False
+    return norm.process_group is None or dist.get_world_size(norm.process_group) == world_size()

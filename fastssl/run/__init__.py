@@ -1,0 +1,1 @@
+"""A run's folder, state, checkpoints, log and pictures."""

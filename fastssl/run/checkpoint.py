@@ -1,0 +1,70 @@
+"""Checkpoints that are never half-written, and the lock of a run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.command.errors import UserError
+from pipelines.files.atomic import write_atomically
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint atomically.
+
+    Raises:
+        UserError: it cannot be written; the previous checkpoint stands.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    try:
+        write_atomically(path, buffer.getbuffer())
+    except OSError as error:
+        kept = "the previous checkpoint is intact" if path.exists() else "there is no earlier checkpoint"
+        raise UserError(
+            f"cannot write the checkpoint {path}: {error.strerror} ({kept}): "
+            f"free some space and run the same command again"
+        ) from None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        UserError: it is missing or not a checkpoint.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"there is no checkpoint {path}: train the run first") from None
+    except Exception:  # torch raises whatever its unpickler meets
+        state = None
+    if not isinstance(state, dict):
+        raise UserError(
+            f"{path} is not a checkpoint of this fastssl, or damaged: put one in its place, or start anew in "
+            f"another folder"
+        )
+    return state
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold a run folder for this process. The lock is an flock: it goes when the process does.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with (folder / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is working in {folder}: wait for it, stop it, or choose another --out"
+            ) from None
+        yield

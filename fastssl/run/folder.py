@@ -1,0 +1,97 @@
+"""The files of a run folder: who may write there, what a run was, and its weights."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fastssl.config import Config, differing_fields, from_dict, read_config, to_dict
+from fastssl.models.backbone import build_backbone
+from fastssl.run import checkpoint
+from fastssl.run.versions import git_commit, versions
+from pipelines.command.errors import UserError
+from pipelines.files.atomic import write_json
+
+LAST = "checkpoints/last.pt"
+_PACKAGES = ("torch", "torchvision", "numpy", "numba", "simplejpeg", "pillow")
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json, or {} where there is none yet."""
+    try:
+        return json.loads((folder / "summary.json").read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{folder / 'summary.json'} is damaged ({error}): delete it and run again") from None
+
+
+def claim(folder: Path, config: Config, data: dict[str, Any]) -> None:
+    """Make a folder the run folder of a config, or check that it is.
+
+    ``data`` says what the images are (fingerprint, count); a resumed run must see the same.
+
+    Raises:
+        UserError: the folder holds another run, or something else.
+    """
+    path = folder / "config.json"
+    ours = (".*.part", "checkpoints/.*.part") if path.exists() else (".config.json.*.part",)
+    for stray in [stray for pattern in ours for stray in folder.glob(pattern)]:
+        stray.unlink()  # of a process that was killed while it wrote
+    if path.exists():
+        fields = differing_fields(read_config(path).experiment, config.experiment)
+        if fields:
+            raise UserError(
+                f"{folder} holds a run with another config: {', '.join(fields)}. "
+                f"Choose another --out, or give the same options"
+            )
+        before = json.loads(path.read_text()).get("data", {})
+        if before != data:
+            then, now = before.get("images"), data["images"]
+            raise UserError(
+                f"{folder} holds a run on other images ({then} then, {now} now), or on changed files or "
+                f"groups: choose another --out, or put them back"
+            )
+        return
+    others = [entry.name for entry in folder.iterdir() if entry.name != "lock"]
+    if others:
+        raise UserError(
+            f"{folder} is not empty and not a run folder (it holds {others[0]}): choose another --out"
+        )
+    about = {
+        "config": to_dict(config),
+        "data": data,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": [sys.executable, *sys.orig_argv[1:]],
+        "git_commit": git_commit(),
+        "versions": versions(_PACKAGES),
+    }
+    write_json(path, about)
+
+
+def load_encoder(where: Path) -> tuple[Config, nn.Module, int]:
+    """The encoder of a run folder (its last checkpoint) or of one checkpoint file.
+
+    Returns:
+        the config, the encoder in evaluation mode on the CPU, and the number of steps it was trained for.
+
+    Raises:
+        UserError: there is no such run or checkpoint.
+    """
+    if not where.exists():
+        raise UserError(f"{where} does not exist: give a run folder or one of its checkpoints")
+    path = where / LAST if where.is_dir() else where
+    state = checkpoint.load(path)
+    if not {"config", "method", "step"} <= state.keys():
+        raise UserError(f"{path} is not a checkpoint of this fastssl")
+    config = from_dict(state["config"], str(path))
+    encoder = build_backbone(config.experiment.backbone)
+    prefix = "student.encoder."
+    weights = {name: value for name, value in state["method"].items() if name.startswith(prefix)}
+    encoder.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items()})
+    return config, encoder.eval(), state["step"]

@@ -1,0 +1,153 @@
+"""What a run says while it goes: metrics.jsonl, TensorBoard, and one live line on the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from pipelines.files.atomic import write_atomically
+
+
+class MetricMeans:
+    """Means of metrics that stay on the device until they are read."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._count = 0
+
+    def add(self, metrics: dict[str, torch.Tensor]) -> None:
+        """Take in the 0-dim tensors of one step."""
+        for name, value in metrics.items():
+            value = value.detach().float()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._count += 1
+
+    def read(self) -> dict[str, float]:
+        """The means since the last call. Waits for the device."""
+        names, count = list(self._sums), self._count
+        values = torch.stack([self._sums[name] for name in names]).tolist()
+        self._sums, self._count = {}, 0
+        return {name: value / count for name, value in zip(names, values, strict=True)}
+
+    def state_dict(self) -> dict[str, object]:
+        """What a checkpoint keeps."""
+        return {"sums": dict(self._sums), "count": self._count}
+
+    def load_state_dict(self, state: dict[str, object], device: torch.device) -> None:
+        """Go on from a checkpoint."""
+        sums, count = state["sums"], state["count"]
+        assert isinstance(sums, dict)
+        assert isinstance(count, int)
+        self._sums, self._count = {name: value.to(device) for name, value in sums.items()}, count
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The lines of a metrics.jsonl; a last line that was cut by a crash is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+class RunLog:
+    """The log of one run, opened at the step to come.
+
+    Lines of ``metrics.jsonl`` beyond ``first_step`` are of a stretch that is about to be done again: they are
+    cut, so that every step is logged once.
+    """
+
+    def __init__(self, folder: Path, first_step: int, total_steps: int) -> None:
+        path = folder / "metrics.jsonl"
+        kept = [row for row in read_metrics(path) if row["step"] <= first_step]
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        self._file = path.open("a")
+        self._board = SummaryWriter(str(folder / "tb"), purge_step=first_step + 1)
+        self._progress: Progress | None = None
+        self._total_steps = total_steps
+        self._console = Console(stderr=True)
+        if self._console.is_terminal:
+            columns = (
+                TextColumn("step"),
+                BarColumn(),
+                TextColumn("{task.description}"),
+                TimeRemainingColumn(),
+            )
+            self._progress = Progress(*columns, console=self._console, transient=True)
+            self._task = self._progress.add_task("", total=total_steps, completed=first_step)
+            self._progress.start()
+
+    def metrics(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        """Log the values of one step (counted from 1)."""
+        self._file.write(json.dumps({"step": step, "epoch": round(epoch, 4), **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+        parts = [f"{step}/{self._total_steps}", f"epoch {epoch:.1f}"]
+        parts += [f"{name} {values[name]:.3f}" for name in ("loss", "knn_top1") if name in values]
+        if "images_per_s" in values:
+            parts.append(f"{values['images_per_s']:.0f} img/s, data wait {values['data_wait']:.0%}")
+        if self._progress is not None:
+            self._progress.update(self._task, completed=step, description="  ".join(parts))
+        else:
+            self.say("  ".join(parts))
+
+    def say(self, text: str) -> None:
+        """One line for the person who watches."""
+        if self._progress is not None:
+            self._console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def other_work(self) -> Iterator[None]:
+        """Take the live line away while something else shows its own progress."""
+        if self._progress is not None:
+            self._progress.stop()
+        yield
+        if self._progress is not None:
+            self._progress.start()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        self._file.close()
+        self._board.close()
+
+
+class SilentLog:
+    """The log of a process that is not the chief: nothing."""
+
+    def metrics(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def other_work(self) -> nullcontext[None]:
+        """Nothing."""
+        return nullcontext()
+
+    def __enter__(self) -> SilentLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass

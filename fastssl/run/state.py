@@ -1,0 +1,92 @@
+"""What a training run carries from step to step: saved whole, and brought back as it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastssl.config import Config, to_dict
+from fastssl.methods import Method
+from fastssl.run import checkpoint
+from fastssl.run.clock import Clock, rates
+from fastssl.run.log import MetricMeans
+from pipelines.command.errors import UserError
+from pipelines.decode.bad_images import BadImages
+from pipelines.files.atomic import write_json
+
+
+@dataclass
+class RunState:
+    """The moving parts of a run. It is the same in every process that trains it."""
+
+    config: Config
+    method: Method
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    bad_images: BadImages
+    steps_per_epoch: int
+    total_steps: int
+    step: int = 0  # done
+    means: MetricMeans = field(default_factory=MetricMeans)
+    clock: Clock = field(default_factory=Clock)
+    knn: dict[str, float | None] = field(
+        default_factory=lambda: {"knn_top1": None, "knn_top1_untrained": None, "knn_top1_pixels": None}
+    )
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done."""
+        return self.step / self.steps_per_epoch
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from what ``save`` wrote."""
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.means.load_state_dict(state["means"], device)
+        self.clock.load_state_dict(state["clock"])
+        self.step, self.knn = state["step"], state["knn"]
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            UserError: the weights are not finite, or the file cannot be written; the one before stands.
+        """
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.method.parameters()):
+            raise UserError(
+                f"the weights are not finite at step {self.step}: lower --optimizer.base-lr and start anew"
+            )
+        state = {
+            "config": to_dict(self.config),
+            "step": self.step,
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "means": self.means.state_dict(),
+            "clock": self.clock.state_dict(),
+            "knn": self.knn,
+        }
+        checkpoint.save(path, state)
+
+    def summarise(self, status: str, **more: Any) -> None:
+        """Write summary.json."""
+        clock = self.clock
+        images_per_s, data_wait = rates(clock.images, clock.train_seconds, clock.wait_seconds)
+        values = {
+            "status": status,
+            "recipe": self.config.recipe,
+            "epochs_done": self.epoch,
+            "steps_done": self.step,
+            "total_steps": self.total_steps,
+            "images_per_s": round(images_per_s, 1),
+            "data_wait": round(data_wait, 4),
+            "train_seconds": round(clock.train_seconds, 1),
+            "bad_images": len(self.bad_images),
+            **self.knn,
+            **more,
+        }
+        write_json(self.config.out / "summary.json", values)

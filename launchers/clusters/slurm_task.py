@@ -1,0 +1,249 @@
+"""A job on SLURM: what runs on the nodes, forwards signals, and puts itself back into the queue.
+
+One task a GPU; each starts its own process of the training, and these find each other. The first task alone
+keeps the record and decides. Another one whose process fails leaves a report for it, and returns.
+
+SLURM's ways, and what is done about them:
+
+    USR2 before the time limit, or at preemption    the process is stopped and waited for, the job requeued
+    TERM alone: preemption without USR2             the same, if SLURM still calls the job running; cancelled
+                                                    and timed-out jobs are not, and end
+    USR2 for every process of the job               training would die of it: it is blocked there (`Child`)
+    requeueing kills its own `scontrol`             TERM is ignored from then on, and so by its children
+    a process that crashes                          the job is requeued, a bounded number of times
+    node lost, job killed                           SLURM requeues, or the batch script does (`slurm`); the
+                                                    next attempt sees that the last one has no end, and counts
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+from submitit.core.utils import DelayedSubmission
+
+from launchers.clusters.child import Child
+from launchers.sweeps import attempts
+from launchers.sweeps.attempts import Outcome
+from launchers.sweeps.job import Job
+from pipelines.command.errors import UserError
+from pipelines.files.atomic import atomic_file
+
+_REPORTS = 5.0  # seconds between two looks for reports of the other tasks
+_OTHERS = 15.0  # seconds that the first task waits for the others' reports, when its own process failed
+
+
+class JobFailedError(Exception):
+    """The job failed for good. The message is the last line of the process."""
+
+
+class SlurmTask:
+    """What submitit runs in each task, and requeues.
+
+    Args:
+        job: what to run.
+        grace: seconds that a stopped process is given to write its checkpoint.
+    """
+
+    def __init__(self, job: Job, grace: float) -> None:
+        self.job = job
+        self.grace = grace
+        self._child: Child | None = None
+        self._attempt = 0
+        self._stopping = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"job": self.job, "grace": self.grace}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["job"], state["grace"])  # type: ignore[misc]
+
+    # ---- in the job ---------------------------------------------------------------------------------------
+
+    def __call__(self) -> str:
+        """Run the job. Returns how this task ended.
+
+        Raises:
+            JobFailedError: it failed, and shall not be tried again.
+            SystemExit: it was interrupted or requeued.
+        """
+        self._forward_signals()
+        if _rank():
+            return self._follow()
+        reason = self.job.why_not_again(job_id())
+        if reason:
+            raise JobFailedError(reason)
+        self._attempt = attempts.begin(self._record, job_id(), self.job.steps_done())
+        try:
+            self._start()
+        except UserError as wrong:
+            attempts.end(self._record, self._attempt, "mistake", None, str(wrong))
+            raise JobFailedError(str(wrong)) from None
+        outcome, status, error = self._watch()
+        self._write_end(outcome, status, error)
+        if outcome == "interrupted":
+            self._leave_or_requeue()
+        if outcome == "crashed":
+            reason = self.job.why_not_again(job_id())
+            if reason is None:
+                requeue(f"crashed: {error}")
+        if outcome != "finished":
+            raise JobFailedError(error)
+        return outcome
+
+    def checkpoint(self) -> DelayedSubmission:
+        """Called by submitit at USR2, in the first task: stop the process; submitit requeues the job then."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # inherited by submitit's `scontrol requeue`
+        if self._child is None:  # the data is still being copied
+            self._write_end("interrupted", 0, "")
+        else:
+            self._child.stop()
+            if self._child.wait(self.grace):
+                self._write_end(self._child.outcome(), self._child.status(), "")
+        return DelayedSubmission(SlurmTask(self.job, self.grace))
+
+    @property
+    def _record(self) -> Any:
+        return self.job.folder.attempts(self.job.name)
+
+    def _start(self) -> None:
+        folder = self.job.folder
+        command = self.job.command()
+        log = folder.log(self.job.name, _rank())
+        self._child = Child(command, folder.code, log, own_session=False)
+        if self._stopping:  # the signal came while the data was copied
+            self._child.stop()
+
+    def _write_end(self, outcome: Outcome, status: int, error: str) -> None:
+        if self._attempt:
+            attempts.end(self._record, self._attempt, outcome, status, error)
+            self._attempt = 0
+
+    def _watch(self) -> tuple[Outcome, int, str]:
+        """The end of the training as the first task sees it: outcome, exit status, last line."""
+        assert self._child is not None
+        while not self._child.wait(_REPORTS):
+            failed = [report for report in self._reports() if report["outcome"] in ("mistake", "crashed")]
+            if failed and not self._child.wait(_OTHERS):
+                self._child.kill()
+        outcome, status, error = self._child.outcome(), self._child.status(), ""
+        if outcome in ("mistake", "crashed"):
+            error = self._child.error()
+        if outcome not in ("finished", "interrupted") or self._reports():
+            return self._worst(outcome, status, error)
+        return outcome, status, error
+
+    def _worst(self, outcome: Outcome, status: int, error: str) -> tuple[Outcome, int, str]:
+        """The end that counts, of all tasks: a user's mistake is told by one process, the others lose it."""
+        until = time.monotonic() + (_OTHERS if outcome == "crashed" else 0)
+        while len(self._reports()) < _tasks() - 1 and time.monotonic() < until:
+            time.sleep(0.2)
+        ends: list[tuple[Outcome, int, str]] = [(outcome, status, error)]
+        for report in self._reports():
+            told = f"process {report['rank']}: {report['error']}"
+            ends.append((report["outcome"], int(report["status"]), told))
+        order = ("mistake", "crashed")
+        return min(ends, key=lambda end: order.index(end[0]) if end[0] in order else len(order))
+
+    def _reports(self) -> list[dict[str, Any]]:
+        """What the other tasks of this attempt left."""
+        found = []
+        for rank in range(1, _tasks()):
+            try:
+                report = json.loads(self.job.folder.rank_report(self.job.name, rank).read_text())
+            except (OSError, ValueError):
+                continue
+            if report["attempt"] == _attempt_id():
+                found.append(report)
+        return found
+
+    def _follow(self) -> str:
+        """A task other than the first: run the process, and report how it ended."""
+        try:
+            self._start()
+        except UserError as wrong:
+            self._report("mistake", 2, str(wrong))
+            return "mistake"
+        assert self._child is not None
+        self._child.wait(float("inf"))
+        outcome = self._child.outcome()
+        error = self._child.error() if outcome in ("mistake", "crashed") else ""
+        self._report(outcome, self._child.status(), error)
+        return outcome
+
+    def _report(self, outcome: Outcome, status: int, error: str) -> None:
+        values = {"attempt": _attempt_id(), "rank": _rank(), "outcome": outcome, "status": status}
+        with atomic_file(self.job.folder.rank_report(self.job.name, _rank())) as file:
+            file.write(json.dumps({**values, "error": error}).encode())
+
+    # ---- signals ------------------------------------------------------------------------------------------
+
+    def _forward_signals(self) -> None:
+        """TERM and USR2 stop the process; USR2 then goes to submitit, which requeues."""
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, self._stop_and(signal.getsignal(number)))
+
+    def _stop_and(self, then: Any) -> Callable[[int, FrameType | None], None]:
+        def handler(number: int, frame: FrameType | None) -> None:
+            self._stopping = True
+            if self._child is not None:
+                self._child.stop()
+            if callable(then):
+                then(number, frame)
+
+        return handler
+
+    def _leave_or_requeue(self) -> NoReturn:
+        """After a clean stop without USR2: preempted jobs go back into the queue, cancelled ones end."""
+        if slurm_state() == "RUNNING":
+            requeue("interrupted")
+        sys.exit(128 + signal.SIGTERM)
+
+
+def job_id() -> str:
+    """Of the job this process runs in: 12, or 12_3 of an array."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
+def slurm_state() -> str:
+    """What SLURM calls this job just now: RUNNING, CANCELLED, TIMEOUT, ...; "" if it does not answer."""
+    command = ["scontrol", "--oneliner", "show", "job", job_id()]
+    for _ in range(5):  # a busy controller
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        fields = dict(field.split("=", 1) for field in answer.stdout.split() if "=" in field)
+        if "JobState" in fields:
+            return fields["JobState"]
+        time.sleep(2)
+    return ""
+
+
+def requeue(why: str) -> NoReturn:
+    """Put this job back into the queue, and end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # SLURM ends the job's processes, `scontrol` among them
+    print(f"requeueing {job_id()}: {why}", file=sys.stderr, flush=True)
+    command = ["scontrol", "requeue", job_id()]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    if answer.returncode:
+        raise JobFailedError(f"{why}; it could not be requeued: {answer.stderr.strip()}")
+    sys.exit(255)
+
+
+def _rank() -> int:
+    return int(os.environ.get("SLURM_PROCID", 0))
+
+
+def _tasks() -> int:
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+
+
+def _attempt_id() -> list[str]:
+    """Of this start of the job: the same in all tasks, another one after a requeue."""
+    return [job_id(), os.environ.get("SLURM_RESTART_COUNT", "0")]

@@ -1,0 +1,59 @@
+"""What a sweep will cost: GPU-hours, from the images a second that runs of the same kind reached here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fastssl.config import Config, Experiment, read_config
+from launchers.sweeps.job import read_summary
+from pipelines.command.errors import UserError
+
+# training images of the data sets that recipes name
+_IMAGES = {
+    "imagenet": 1_281_167,
+    "imagenet100": 126_689,
+    "cifar10": 50_000,
+    "stl10": 105_000,  # unlabelled and train
+    "scenes": 10_000,
+}
+
+
+def images_of(config: Config) -> int | None:
+    """Training images of a run's data set, if that is known by the name of its data or of its recipe."""
+    data = config.machine.data
+    for name in (data.partition(":")[0], Path(data).name, *config.recipe.split("-")):
+        if name in _IMAGES:
+            return _IMAGES[name]
+    return None
+
+
+def kind(experiment: Experiment) -> str:
+    """What decides how fast a run is: runs of one kind cost alike."""
+    method, backbone = experiment.method, experiment.backbone
+    sizes = [(group.num_views, group.spec.size) for group in experiment.views]
+    return (
+        f"{method.kind} {dataclasses.asdict(backbone)} {sizes} {experiment.batch_size} {experiment.precision}"
+    )
+
+
+def measured(folders: Iterable[Path]) -> dict[str, float]:
+    """Images a second of each kind of run, from run folders; the last one read counts."""
+    found = {}
+    for folder in folders:
+        rate = read_summary(folder).get("images_per_s")
+        try:
+            if rate:
+                found[kind(read_config(folder / "config.json").experiment)] = float(rate)
+        except UserError:
+            continue  # of an older version
+    return found
+
+
+def run_hours(config: Config, rates: Mapping[str, float]) -> float | None:
+    """Hours of a run; None where its speed or the size of its data is unknown."""
+    rate, images = rates.get(kind(config.experiment)), images_of(config)
+    if not rate or images is None:
+        return None
+    return config.experiment.epochs * images / rate / 3600

@@ -1,0 +1,117 @@
+"""Fields of a config by short names: ``num_negatives=16`` for experiment.method.num_negatives."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastssl.command_line import option_names
+from fastssl.config import Config, from_dict, to_dict
+from pipelines.command.errors import UserError
+
+
+def resolve(name: str, config: Config, option: str) -> str:
+    """The path of a field, such as ``optimizer.base_lr``, from its end.
+
+    Args:
+        name: the path, or as much of its end as no other field has.
+        config: of whose fields.
+        option: that the user gave, for messages.
+
+    Raises:
+        UserError: no field, or several, end so.
+    """
+    paths = [path.removeprefix("--").replace("-", "_") for path in option_names(config)]
+    wanted = name.replace("-", "_")
+    if wanted in paths:
+        return wanted
+    found = [path for path in paths if path.endswith(f".{wanted}")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"{option} {name} may mean {' or '.join(found)}: give more of it")
+    ends = {path.rpartition(".")[2]: path for path in paths}
+    near = difflib.get_close_matches(wanted, [*ends, *paths], n=1)
+    hint = f"did you mean {near[0]}?" if near else f"{config.recipe} has {', '.join(ends)}"
+    raise UserError(f"{option} {name}: {config.recipe} has no such field; {hint}")
+
+
+def parse_value(text: str) -> Any:
+    """A number, true, false, null or None, a list in brackets; whatever else is a string."""
+    named = {"True": True, "False": False, "None": None}
+    if text in named:
+        return named[text]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def split_values(text: str) -> list[Any]:
+    """``4,16,256``, or a list in brackets for values that hold commas: ``[[0.2, 1], [0.08, 1]]``."""
+    if text.startswith("["):
+        values = parse_value(text)
+        if isinstance(values, list):
+            return values
+    return [parse_value(part.strip()) for part in text.split(",")]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A field's new value, and the option that asks for it, for messages."""
+
+    path: str
+    value: Any
+    option: str
+
+
+def assign(config: Config, changes: Sequence[Change]) -> Config:
+    """The config with other values in some fields, all at once: they may only fit together.
+
+    Raises:
+        UserError: the config refuses them. The message begins with the option without which the others
+            would do, or with all of them.
+    """
+    try:
+        return _assigned(config, changes)
+    except UserError as error:
+        reason = str(error).partition("is not a config of this fastssl: ")[2] or str(error)
+        reason = reason.partition(" @ $")[0]  # the option says where
+    guilty = [change for change in changes if _fits(config, [other for other in changes if other != change])]
+    options = ", ".join(change.option for change in (guilty[:1] or changes))
+    raise UserError(f"{options}: {reason}")
+
+
+def _assigned(config: Config, changes: Sequence[Change]) -> Config:
+    values = to_dict(config)
+    for change in changes:
+        *parents, last = change.path.split(".")
+        half = "experiment" if change.path.split(".")[0] in values["experiment"] else "machine"
+        place = values[half]
+        for part in parents:
+            place = place[int(part)] if isinstance(place, list | tuple) else place[part]
+        place[last] = change.value
+    return from_dict(values, "it")
+
+
+def _fits(config: Config, changes: Sequence[Change]) -> bool:
+    try:
+        _assigned(config, changes)
+    except UserError:
+        return False
+    return True
+
+
+def split_setting(setting: str, option: str) -> tuple[str, str]:
+    """``name=value`` to its two sides.
+
+    Raises:
+        UserError: there is no name or no value.
+    """
+    name, equals, value = setting.partition("=")
+    if not name or not equals or not value:
+        raise UserError(f"{option} {setting}: give FIELD=VALUE, such as epochs=100")
+    return name.strip(), value

@@ -1,0 +1,106 @@
+"""What a job does, the same on every cluster: one command for one run, from the sweep's own code.
+
+A job trains a run, or measures a trained one. The command runs in the snapshot's folder, so that
+``import fastssl`` is what was submitted. It survives because training goes on where its run folder stands;
+this file decides what becomes of a job whose process ended:
+
+    exit 0                            finished
+    exit 2, a user's mistake          failed, not tried again
+    exit 143 or 130, a clean stop     interrupted: requeued by a cluster, or by the next command
+    anything else                     crashed: tried again, ``retries`` times
+    no word (node lost, job killed)   lost: tried again as long as the run gets further
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launchers.sweeps.attempts import read_attempts, why_not_again
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.stage import staged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run's training, or one of its evaluations.
+
+    Attributes:
+        sweep: the sweep folder, absolute.
+        run: name of the run.
+        data: as --data of the training.
+        evaluation: "" trains; else the name of the result: ``linear``, ``linear-epoch-0050`` (a kept
+            checkpoint).
+        stage: folder on the node to which the data is copied first; "" leaves it where it is.
+        retries: how often a job that crashed or was lost is started again.
+    """
+
+    sweep: Path
+    run: str
+    data: str
+    evaluation: str = ""
+    stage: str = ""
+    retries: int = 2
+
+    @property
+    def name(self) -> str:
+        """RUN, or RUN.EVALUATION."""
+        return f"{self.run}.{self.evaluation}" if self.evaluation else self.run
+
+    @property
+    def folder(self) -> SweepFolder:
+        """Of its sweep."""
+        return SweepFolder(self.sweep)
+
+    def arguments(self) -> tuple[str, list[str]]:
+        """The module to run, and its arguments. Copies the data to the node first, where that is asked for.
+
+        Raises:
+            UserError: the data cannot be staged.
+        """
+        data = ["--data", staged(self.data, self.stage)]
+        run = self.folder.run(self.run)
+        if not self.evaluation:
+            config = str(self.folder.config(self.run))
+            return "fastssl.train", [config, "--out", str(run), *data]
+        protocol, checkpoint = split_evaluation(self.evaluation)
+        where = run / "checkpoints" / f"{checkpoint}.pt" if checkpoint else run
+        return "fastssl.evaluate", [protocol, str(where), *data]
+
+    def command(self) -> list[str]:
+        """The command line; see ``arguments``."""
+        module, arguments = self.arguments()
+        return [sys.executable, "-m", module, *arguments]
+
+    def is_done(self) -> bool:
+        """Whether its result is there."""
+        if self.evaluation:
+            return self.folder.evaluation(self.run, self.evaluation).exists()
+        return read_summary(self.folder.run(self.run)).get("status") == "finished"
+
+    def steps_done(self) -> int:
+        """Steps of training in the run's last checkpoint."""
+        return int(read_summary(self.folder.run(self.run)).get("steps_done", 0))
+
+    def why_not_again(self, job_id: str) -> str | None:
+        """See ``launchers.sweeps.attempts.why_not_again``."""
+        attempts = read_attempts(self.folder.attempts(self.name))
+        return why_not_again(attempts, job_id, self.steps_done(), self.retries)
+
+
+def split_evaluation(evaluation: str) -> tuple[str, str]:
+    """``linear-epoch-0050`` to the protocol and the checkpoint; ``linear`` to the protocol and ""."""
+    protocol, dash, epoch = evaluation.partition("-epoch-")
+    return protocol, f"epoch-{epoch}" if dash else ""
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """summary.json of a run folder; {} where there is none that can be read, as in a run's first minute."""
+    try:
+        values = json.loads((run / "summary.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

@@ -1,0 +1,50 @@
+"""sweep.json: what a sweep consists of, as its own commands and the report read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import Job
+from pipelines.command.errors import UserError
+
+
+def read_plan(folder: SweepFolder) -> dict[str, Any]:
+    """sweep.json.
+
+    Raises:
+        UserError: the folder is no sweep's, or the file is damaged.
+    """
+    try:
+        plan = json.loads(folder.plan.read_text())
+        if isinstance(plan, dict) and isinstance(plan.get("runs"), list):
+            return plan
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder.path} is no sweep folder (no sweep.json): give one of launchers.sweep"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {folder.plan}: {error}") from None
+    raise UserError(f"{folder.plan} is damaged: run the launchers.sweep command again")
+
+
+def result_names(evaluations: Sequence[str], checkpoints: Sequence[int]) -> list[str]:
+    """Names of a run's results: of its last weights, then of the kept checkpoints (``linear-epoch-0050``)."""
+    kept = [f"{name}-epoch-{epoch:04d}" for epoch in checkpoints for name in evaluations]
+    return [*evaluations, *kept]
+
+
+def planned_results(run: Mapping[str, Any]) -> list[str]:
+    """``result_names`` of a run of sweep.json."""
+    return result_names(run.get("evaluations", ()), run.get("checkpoints", ()))
+
+
+def planned_jobs(folder: SweepFolder, plan: Mapping[str, Any]) -> list[Job]:
+    """The jobs of a plan, for asking about them: each run's training, then its evaluations."""
+    return [
+        Job(sweep=folder.path, run=run["name"], data="", evaluation=evaluation)
+        for run in plan["runs"]
+        for evaluation in ("", *planned_results(run))
+    ]

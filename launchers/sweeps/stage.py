@@ -1,0 +1,67 @@
+"""Data copied to a node's own disk or memory, once a node, however many jobs run there."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from pipelines.command.errors import UserError
+
+
+def staged(data: str, stage: str) -> str:
+    """Copy data into a folder of this node, unless it is there already.
+
+    The copy of DATA is STAGE/DIGEST/NAME, DIGEST of the place it comes from; a file beside it says that it is
+    whole. Jobs that start together wait for the one that copies. Nothing is deleted: a job's own $TMPDIR goes
+    with the job, /dev/shm with the node.
+
+    Args:
+        data: as --data of the training.
+        stage: the folder, $VARIABLES of the node's environment in it; "" copies nothing.
+
+    Returns:
+        what to give as --data instead.
+
+    Raises:
+        UserError: the folder cannot be written, or there is no data.
+    """
+    if not stage or not _is_on_disk(data):
+        return data
+    where = os.path.expandvars(stage)
+    if "$" in where:
+        raise UserError(f"--stage {stage}: this node does not set that variable; give another folder")
+    source = Path(data).expanduser().absolute()
+    target = Path(where) / hashlib.blake2b(str(source).encode(), digest_size=6).hexdigest()
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with (target / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (target / "complete").exists():
+                print(f"copying {source} to {target}", file=sys.stderr, flush=True)
+                _copy(source, target)
+                (target / "complete").touch()
+    except OSError as error:
+        raise UserError(f"cannot copy {data} to {target}: {error.strerror or error}; see --stage") from None
+    return str(target / source.name)
+
+
+def _is_on_disk(data: str) -> bool:
+    """The built-in scenes are made on the node itself."""
+    return data.partition(":")[0] != "scenes"
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A folder, a file, or the files of a pattern."""
+    if source.is_dir():
+        shutil.copytree(source, target / source.name, dirs_exist_ok=True)
+        return
+    if set(str(source.parent)) & set("*?{["):
+        raise UserError(f"--stage copies files of one folder: {source} names several; give one folder")
+    from pipelines.sources.patterns import expand  # loads numba: only where it is needed
+
+    for path in expand(str(source), source.suffix):
+        shutil.copy2(path, target / path.name)

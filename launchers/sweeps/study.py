@@ -1,0 +1,122 @@
+"""A study: the runs that rebuild a table or a figure, and how they are to be shown."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastssl.config import Config, Paper
+from launchers.sweeps.plan import result_names
+
+Scale = Literal["paper", "tiny"]
+Value = str | float | int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of a study.
+
+    Attributes:
+        name: of its folder.
+        config: complete.
+        values: of the study's axes.
+        row: of the table; the same for all seeds.
+        paper: the number that it rebuilds.
+        evaluations: protocols that measure its last weights.
+        checkpoints: epochs whose kept checkpoints the same protocols measure too.
+    """
+
+    name: str
+    config: Config
+    values: Mapping[str, Value]
+    row: str
+    paper: Paper | None = None
+    evaluations: tuple[str, ...] = ("knn", "linear")
+    checkpoints: tuple[int, ...] = ()
+
+    @property
+    def results(self) -> list[str]:
+        """Names of all its results: ``knn``, ``linear``, ``linear-epoch-0050``."""
+        return result_names(self.evaluations, self.checkpoints)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A plot of the report.
+
+    Attributes:
+        x: an axis, or "epoch" or "step".
+        y: a metric of metrics.jsonl (over an axis: its last value), or a result such as "linear.top1".
+        series: the axis that tells the lines apart.
+    """
+
+    title: str
+    x: str
+    y: str
+    series: str | None = None
+    log_x: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Runs that belong together.
+
+    Attributes:
+        name: of the command and the folder.
+        title: one line.
+        about: what it rebuilds, the expected numbers, the compute.
+        axes: what is varied: the columns of its table.
+    """
+
+    name: str
+    title: str
+    about: str
+    axes: tuple[str, ...]
+    runs: tuple[Run, ...]
+    figures: tuple[Figure, ...] = ()
+    scale: Scale = "paper"
+
+
+def with_seeds(study: Study, seeds: int) -> Study:
+    """Each run with the seeds 0, 1, ..., seeds - 1."""
+    return dataclasses.replace(
+        study,
+        axes=(*study.axes, "seed"),
+        runs=tuple(_seeded(run, seed) for run in study.runs for seed in range(seeds)),
+    )
+
+
+def _seeded(run: Run, seed: int) -> Run:
+    experiment = dataclasses.replace(run.config.experiment, seed=seed)
+    return dataclasses.replace(
+        run,
+        name=f"{run.name}-s{seed}",
+        config=dataclasses.replace(run.config, experiment=experiment),
+        values={**run.values, "seed": seed},
+    )
+
+
+def to_plan(study: Study) -> dict[str, Any]:
+    """What sweep.json says of a study."""
+    return {
+        "study": study.name,
+        "scale": study.scale,
+        "title": study.title,
+        "about": study.about,
+        "axes": list(study.axes),
+        "figures": [dataclasses.asdict(figure) for figure in study.figures],
+        "runs": [_run_to_plan(run) for run in study.runs],
+    }
+
+
+def _run_to_plan(run: Run) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "values": dict(run.values),
+        "row": run.row,
+        "paper": None if run.paper is None else dataclasses.asdict(run.paper),
+        "evaluations": list(run.evaluations),
+        "checkpoints": list(run.checkpoints),
+    }

@@ -1,0 +1,1 @@
+"""Batches of views: who decodes and renders them."""

@@ -1,0 +1,107 @@
+"""What a step asks of a backend: its samples in the keyed order, and the drawn parameters of their views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.command.errors import UserError
+from pipelines.plan.plan import Plan
+from pipelines.sources import Index
+from pipelines.views import ViewGroup, draw
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One rank's share of a global batch, before anything is decoded.
+
+    Attributes:
+        step: number of the global batch since the start of the run; with accumulated gradients several make
+            one step of the optimizer.
+        epoch: from 0.
+        positions: places in the epoch's order, int64 [B].
+        numbers: samples of the source, int64 [B].
+        parameters: for each view group VIEW_PARAMETERS [K_g, B]; ``Requests.substitute`` changes columns.
+    """
+
+    step: int
+    epoch: int
+    positions: np.ndarray
+    numbers: np.ndarray
+    parameters: tuple[np.ndarray, ...]
+
+
+class Requests:
+    """The requests of a run, any step of them.
+
+    Args:
+        index: of the source.
+        groups: the views of a sample, numbered across the groups.
+        plan: which samples form which batch.
+    """
+
+    def __init__(self, index: Index, groups: tuple[ViewGroup, ...], plan: Plan) -> None:
+        if not groups:
+            raise UserError("a run needs at least one view: set --views.0.num-views to 1 or more")
+        self._index, self._groups, self._plan = index, groups, plan
+        firsts = np.cumsum([0, *(group.num_views for group in groups)]).tolist()
+        self._views = tuple(
+            range(first, first + group.num_views) for first, group in zip(firsts, groups, strict=False)
+        )
+
+    def of_step(self, step: int) -> Request:
+        """What a step asks for."""
+        epoch = step // self._plan.batches_per_epoch
+        positions = self._plan.positions(step)
+        numbers = self._plan.samples(epoch, positions)
+        # an unreadable header has size 0: such a sample is drawn again with its substitute's size
+        heights = np.maximum(self._index.heights[numbers], 1)
+        widths = np.maximum(self._index.widths[numbers], 1)
+        return Request(step, epoch, positions, numbers, self._draw(epoch, numbers, heights, widths))
+
+    def substitute(
+        self, request: Request, b: int, decode: Callable[[int], np.ndarray | None]
+    ) -> tuple[int, np.ndarray]:
+        """The next sample of the order that decodes, drawn with the keys of sample b, which does not.
+
+        Args:
+            request: its parameters of sample b are replaced.
+            b: place in the batch.
+            decode: from a sample's number to its pixels, uint8 [H, W, 3], or None.
+
+        Returns:
+            The substitute's number and pixels.
+
+        Raises:
+            UserError: there is none.
+        """
+        for ahead in range(1, self._plan.count):
+            position = (int(request.positions[b]) + ahead) % self._plan.count
+            number = int(self._plan.samples(request.epoch, np.array([position]))[0])
+            image = decode(number)
+            if image is None:
+                continue
+            height, width = (np.array([side], np.int32) for side in image.shape[:2])
+            drawn = self._draw(request.epoch, request.numbers[b : b + 1], height, width)
+            for table, column in zip(request.parameters, drawn, strict=True):
+                table[:, b : b + 1] = column
+            return number, image
+        raise UserError(f"none of the {self._plan.count} images can be decoded")
+
+    def _draw(
+        self, epoch: int, numbers: np.ndarray, heights: np.ndarray, widths: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        return tuple(
+            draw(
+                group.spec,
+                seed=self._plan.seed,
+                epoch=epoch,
+                samples=self._index.sample_ids[numbers],
+                heights=heights,
+                widths=widths,
+                views=views,
+            )
+            for group, views in zip(self._groups, self._views, strict=True)
+        )

@@ -1,0 +1,75 @@
+"""The words of a command line to options; what does not fit is one line, as every other mistake is."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from pipelines.command.errors import UserError
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FRAME = "─│╭╮╰╯ "
+
+
+@contextlib.contextmanager
+def one_line_complaints(prog: str) -> Iterator[None]:
+    """Inside, what tyro prints in a box of many lines before it exits with status 2 becomes a ``UserError``.
+
+    Only parse inside, do not run the command: its own words on stderr would be held back. ``later`` helps
+    where tyro calls a function.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            try:
+                yield
+            finally:
+                sys.stdout.flush()
+    except BrokenPipeError:  # --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except SystemExit as ended:
+        if ended.code != 2:
+            raise
+        raise UserError(f"{_first_paragraph(said.getvalue())}: {prog} --help tells more") from None
+
+
+def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """A function of the same signature and docstring that returns the call instead of making it."""
+
+    @functools.wraps(function)
+    def bind(*args: Any, **options: Any) -> Callable[[], None]:
+        return functools.partial(function, *args, **options)
+
+    return bind
+
+
+class OptionParser(argparse.ArgumentParser):
+    """argparse, whose complaints are one line.
+
+    Raises:
+        UserError: from ``parse_args``, for words that do not fit.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        """argparse's way to complain."""
+        raise UserError(f"{message}: {self.prog} --help tells more")
+
+
+def _first_paragraph(box: str) -> str:
+    """The words of a box between its title and the first line across it."""
+    words: list[str] = []
+    for line in _COLOUR.sub("", box).strip().splitlines():
+        text = line.strip(_FRAME)
+        if not text and "─" in line:
+            break
+        if not line.startswith("╭"):
+            words += text.split()
+    return " ".join(words).rstrip(".:")

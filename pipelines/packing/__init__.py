@@ -1,0 +1,1 @@
+"""Packed copies of a data set: its images, and their checksums."""

@@ -1,0 +1,84 @@
+"""What was written of a data set, and whether it reads so: the verification of ``pipelines.pack``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+
+from pipelines.command.errors import UserError
+from pipelines.command.progress import show_progress, stream_in_threads
+from pipelines.decode.decode import decode
+from pipelines.packing.packed_image import PackedImage
+from pipelines.sources import Source
+
+
+class Ledger:
+    """What is to be found of each of the N samples of a source in what is made of it."""
+
+    def __init__(self, source: Source) -> None:
+        count = len(source.index)
+        self._source = source
+        self._stored = np.zeros(count, bool)
+        self._digests = np.zeros(count, np.uint64)
+        self._heights, self._widths = np.zeros(count, np.int32), np.zeros(count, np.int32)
+        self._changes: Counter[str] = Counter()
+
+    def enter(self, number: int, packed: PackedImage, digest: int) -> None:
+        """Note that a sample is about to be written, and the digest of its data."""
+        self._stored[number] = True
+        self._digests[number] = digest
+        self._heights[number], self._widths[number] = packed.height, packed.width
+        self._changes[packed.change] += 1
+
+    def summary(self) -> str:
+        """One line for the user."""
+        changes = ", ".join(f"{count} {change}" for change, count in self._changes.most_common())
+        stored = int(self._stored.sum())
+        left_out = len(self._stored) - stored
+        return f"{stored} images verified ({changes}), {left_out} undecodable left out"
+
+    def verify(self, written: Source, workers: int) -> None:
+        """Read everything as training will, decode it, and compare it with the source and the notes.
+
+        Raises:
+            UserError: something differs.
+            OSError: something cannot be read.
+        """
+        numbers = np.flatnonzero(self._stored)
+        self._verify_index(written, numbers)
+
+        def verify_image(place: int) -> None:
+            number, data = int(numbers[place]), written.read(place)
+            size = (self._heights[number], self._widths[number])
+            if digest(data) != self._digests[number] or decode(data).shape[:2] != size:
+                raise UserError(
+                    f"{self._source.describe(number)} reads differently from what was written: check the "
+                    "disk; nothing was kept"
+                )
+
+        places = range(len(numbers))
+        for _ in show_progress(stream_in_threads(verify_image, places, workers), len(places), "Verifying"):
+            pass
+
+    def _verify_index(self, written: Source, numbers: np.ndarray) -> None:
+        before, after = self._source.index, written.index
+        same = (
+            np.array_equal(after.sample_ids, before.sample_ids[numbers])
+            and np.array_equal(after.heights, self._heights[numbers])
+            and np.array_equal(after.widths, self._widths[numbers])
+            and (before.labels is None) == (after.labels is None)
+        )
+        if same and before.labels is not None and after.labels is not None:
+            same = np.array_equal(after.labels, before.labels[numbers]) and all(
+                after.class_names[label] == before.class_names[label] for label in np.unique(after.labels)
+            )
+        if not same:
+            raise UserError("ids, sizes, labels or names of classes read differently; nothing was kept")
+
+
+def digest(data: bytes | memoryview | np.ndarray) -> int:
+    """64 bits of BLAKE2b of encoded bytes or pixels."""
+    flat = data.reshape(-1).data if isinstance(data, np.ndarray) else data
+    return int.from_bytes(hashlib.blake2b(flat, digest_size=8).digest(), "little")

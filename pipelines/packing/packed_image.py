@@ -1,0 +1,133 @@
+"""The form in which a packed data set stores an image: as it was, wherever that is possible.
+
+Shards hold any encoded image, so that bytes are kept; pixels become PNG. A ``.beton`` holds pixels, and those
+JPEGs that FFCV decodes right: upright ones of one or three components. What is neither (PNG, CMYK,
+EXIF-rotated, ...) is stored as pixels, which loses nothing, and so is a JPEG that is larger than its pixels.
+A ``raw_share`` asks for another mix: a keyed share as pixels, all else as JPEG.
+
+What is resized is set upright and written as JPEG of 4:2:0, at ``quality``.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from pipelines.decode.header import Encoded, is_jpeg, jpeg_header, open_with_pillow
+from pipelines.keys import uniforms
+
+_RAW_STREAM = 1  # key of the draw of the raw share: another one than that of held-out samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How the images of a data set are to be stored.
+
+    Attributes:
+        container: what they are stored in.
+        max_side: pixels; images with a longer side are scaled down to it (Lanczos).
+        quality: 1 to 100, of JPEGs that are encoded here.
+        raw_share: of a .beton, the share of samples stored as pixels; None: only what is best kept so.
+    """
+
+    container: Literal["shards", "beton"]
+    max_side: int | None = None
+    quality: int = 90
+    raw_share: float | None = None
+
+
+class PackedImage(NamedTuple):
+    """An image as it is to be stored.
+
+    Attributes:
+        data: the encoded image, or pixels, uint8 [H, W, 3].
+        extension: of the format, without the dot; "" for pixels.
+        height: pixels of the upright image.
+        width: likewise.
+        change: what became of it.
+    """
+
+    data: Encoded | np.ndarray
+    extension: str
+    height: int
+    width: int
+    change: Literal["kept", "resized", "re-encoded", "stored raw"]
+
+
+def pack_image(data: Encoded | np.ndarray, pixels: np.ndarray, sample_id: int, form: Form) -> PackedImage:
+    """Bring an image into the form of a packed data set.
+
+    Args:
+        data: as its source gives it.
+        pixels: ``decode(data)``, uint8 [H, W, 3].
+        sample_id: key of the draw for the raw share.
+        form: what is wanted.
+    """
+    resized = form.max_side is not None and max(pixels.shape[:2]) > form.max_side
+    if form.max_side is not None and resized:
+        pixels = _scale_down(pixels, form.max_side)
+    height, width, _ = pixels.shape
+    kept = None if resized else data
+    stored: Encoded | np.ndarray
+    if form.container == "shards":
+        stored, extension = _for_shards(kept, pixels, form.quality)
+    else:
+        stored, extension = _for_beton(kept, pixels, sample_id, form)
+    if resized:
+        return PackedImage(stored, extension, height, width, "resized")
+    if stored is data:
+        return PackedImage(stored, extension, height, width, "kept")
+    return PackedImage(stored, extension, height, width, "re-encoded" if extension else "stored raw")
+
+
+def _for_shards(kept: Encoded | np.ndarray | None, pixels: np.ndarray, quality: int) -> tuple[Encoded, str]:
+    if kept is None:
+        return _encode(pixels, quality), "jpg"
+    if isinstance(kept, np.ndarray):
+        file = io.BytesIO()
+        Image.fromarray(kept).save(file, "PNG")
+        return file.getvalue(), "png"
+    if is_jpeg(kept):
+        return kept, "jpg"
+    with open_with_pillow(kept) as image:
+        return kept, str(image.format).lower()  # png, webp, bmp
+
+
+def _for_beton(
+    kept: Encoded | np.ndarray | None, pixels: np.ndarray, sample_id: int, form: Form
+) -> tuple[Encoded | np.ndarray, str]:
+    jpeg: Encoded | None = None
+    if kept is not None and not isinstance(kept, np.ndarray) and _suits_ffcv(kept):
+        jpeg = kept
+    if form.raw_share is None:
+        raw = kept is not None and jpeg is None
+    else:
+        raw = uniforms(np.array([sample_id, _RAW_STREAM]), 1)[0] < form.raw_share
+    if not raw:
+        jpeg = jpeg or _encode(pixels, form.quality)
+        if len(jpeg) <= pixels.nbytes:
+            return jpeg, "jpg"
+    return pixels, ""
+
+
+def _suits_ffcv(data: Encoded) -> bool:
+    if not is_jpeg(data):
+        return False
+    header = jpeg_header(data)
+    return header.components in (1, 3) and header.orientation == 1
+
+
+def _encode(pixels: np.ndarray, quality: int) -> bytes:
+    return bytes(simplejpeg.encode_jpeg(pixels, quality=quality, colorsubsampling="420", fastdct=False))
+
+
+def _scale_down(pixels: np.ndarray, max_side: int) -> np.ndarray:
+    height, width, _ = pixels.shape
+    scale = max_side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))

@@ -1,0 +1,84 @@
+"""Which samples form which batch: the keyed order of a training run, or every sample once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pipelines.command.errors import UserError
+from pipelines.plan.order import BlockOrder, batch_positions, permute
+
+Order = Literal["random", "blocks"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which samples form which batch.
+
+    Attributes:
+        count: samples in the source.
+        batch_size: of the global batch, over all ranks.
+        batches_per_epoch: global batches in an epoch.
+        seed: of the order and of the views.
+        shuffle: a keyed order; False: the order of the source (evaluation).
+        order: "random": every sample anywhere, for memory and solid-state disks. "blocks": read in large
+            sequential pieces and shuffled within a window, for slow storage (``order.BlockOrder``).
+        block_size: samples read in one run.
+        blocks_per_window: blocks shuffled together. Memory must hold two windows: with the defaults and
+            images of 110 KB, twice 1.8 GB.
+        rank, world_size: this process takes its contiguous share of each global batch.
+    """
+
+    count: int
+    batch_size: int
+    batches_per_epoch: int
+    seed: int = 0
+    shuffle: bool = True
+    order: Order = "random"
+    block_size: int = 128
+    blocks_per_window: int = 128
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.world_size:
+            raise UserError(
+                f"batch size {self.batch_size} cannot be shared equally by {self.world_size} processes: "
+                f"choose a multiple of {self.world_size}"
+            )
+        if min(self.block_size, self.blocks_per_window) < 1:
+            raise UserError(
+                f"blocks of {self.block_size} samples, {self.blocks_per_window} in a window: both must be 1 "
+                "or more"
+            )
+
+    def positions(self, step: int) -> np.ndarray:
+        """Places in the epoch's order of this rank's part of a step's batch, int64 [B]."""
+        places = batch_positions(step % self.batches_per_epoch, self.batch_size, self.rank, self.world_size)
+        return places[places < self.count]
+
+    def samples(self, epoch: int, positions: np.ndarray) -> np.ndarray:
+        """Numbers in the source at places of an epoch's order, int64 [B]."""
+        if not self.shuffle:
+            return positions
+        if self.order == "blocks":
+            return self.block_order(epoch).samples(positions)
+        return permute(self.seed, epoch, self.count, positions)
+
+    def block_order(self, epoch: int) -> BlockOrder:
+        """The order "blocks" of an epoch: its samples, and the runs in which they are to be read."""
+        return BlockOrder(
+            seed=self.seed,
+            epoch=epoch,
+            count=self.count,
+            block_size=self.block_size,
+            blocks_per_window=self.blocks_per_window,
+        )
+
+
+def evaluation_plan(count: int, batch_size: int, *, shuffle: bool = False) -> Plan:
+    """Every sample once an epoch; the last batch may be smaller."""
+    batches = -(-count // batch_size)
+    return Plan(count=count, batch_size=batch_size, batches_per_epoch=batches, shuffle=shuffle)

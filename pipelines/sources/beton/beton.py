@@ -1,0 +1,160 @@
+"""FFCV's ``.beton`` files, JPEG, raw or mixed, read without FFCV.
+
+``WHERE`` is one file, a glob, a range in braces or a folder of them. The splits go by the words "train" and
+"val" (or else "test") in the names; beside a single ``train.beton`` a ``val.beton`` or ``test.beton`` is
+looked for. Without the word "train" all is the "train" split.
+
+- The image is the field ``image``, or the only one of images. Images are upright, as FFCV has them.
+- The label is the int field ``label``, or the only int field but ``sample_id``. One with a value that is no
+  class number (negative, or 2**24 and more) is taken for none.
+- The names of the classes are those that ``pipelines.pack`` left in the file, otherwise their numbers.
+- The sample's id is the int field ``sample_id``, which ``pipelines.pack`` writes, and otherwise made of the
+  key ``row-00000017`` (counted from 0, through each file).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.command.errors import UserError
+from pipelines.sources.beton.format import LABEL, SAMPLE_ID, BetonTable, read_table
+from pipelines.sources.identity import printable, sample_ids
+from pipelines.sources.mapped import MappedSamples
+from pipelines.sources.patterns import expand, files_of_split, is_named
+from pipelines.sources.source import Index
+from pipelines.sources.splits import TEST_NAMES, Split
+
+_MOST_CLASSES = 1 << 24
+
+
+class BetonSource:
+    """Images in ``.beton`` files, read through memory maps (a ``Source``)."""
+
+    def __init__(self, index: Index, paths: Sequence[Path], tables: Sequence[BetonTable]) -> None:
+        self.index = index
+        self.raw = np.concatenate([table.raw for table in tables])  # bool [N]: stored as pixels
+        self.paths = paths
+        self._samples = MappedSamples(
+            paths,
+            [len(table.raw) for table in tables],
+            np.concatenate([table.offsets for table in tables]),
+            np.concatenate([table.lengths for table in tables]),
+        )
+        self._has_keys = not _hold_ids(tables)
+
+    def read(self, number: int) -> memoryview | np.ndarray:
+        """The bytes of a JPEG, or the pixels, uint8 [H, W, 3], read-only: a slice of the mapped file."""
+        view = self._samples.read(number)
+        if not self.raw[number]:
+            return view
+        height, width = int(self.index.heights[number]), int(self.index.widths[number])
+        return np.frombuffer(view, np.uint8).reshape(height, width, 3)
+
+    def read_ahead(self, first: int, end: int) -> None:
+        """Bring the samples from ``first`` to before ``end`` into memory in one sweep."""
+        self._samples.read_ahead(first, end)
+
+    def key(self, number: int) -> str | None:
+        """The key that a sample's id is made of; None where the files hold the ids themselves."""
+        return _key(self._samples.find(number)[1]) if self._has_keys else None
+
+    def describe(self, number: int) -> str:
+        """``path/of/file.beton:row-00000017``."""
+        file, row = self._samples.find(number)
+        return f"{printable(str(self.paths[file]))}:{_key(row)}"
+
+
+def open_beton(pattern: str, split: Split) -> BetonSource:
+    """Open one split of a set of ``.beton`` files. Only their tables are read, not the images.
+
+    Args:
+        pattern: a file, a glob, a range in braces, or a folder that holds such files.
+        split: "train" or "test".
+
+    Raises:
+        NoSplitError: asked for "test" where there is none.
+        UserError: no such file, one that cannot be read, or files that name the classes differently.
+    """
+    paths = expand(pattern, ".beton")
+    if Path(pattern).is_file():
+        paths += _test_file_beside(Path(pattern))
+    paths = files_of_split(paths, split, pattern)
+    tables = [read_table(path) for path in paths]
+    ids = _sample_ids(paths, tables)
+    labels, class_names = _labels(pattern, tables)
+    sizes = [np.concatenate([getattr(table, name) for table in tables]) for name in ("heights", "widths")]
+    index = Index(
+        sample_ids=ids,
+        heights=sizes[0],
+        widths=sizes[1],
+        labels=labels,
+        class_names=class_names,
+        fingerprint=_fingerprint(ids, labels, tables),
+    )
+    return BetonSource(index, paths, tables)
+
+
+def _test_file_beside(path: Path) -> list[Path]:
+    """Beside ``train.beton``: ``val.beton``, or else ``test.beton``; beside ``train_500.beton``: ..."""
+    if not is_named(path, "train"):
+        return []
+    head, _, tail = path.name.rpartition("train")
+    beside = [path.with_name(f"{head}{word}{tail}") for word in TEST_NAMES]
+    return [path for path in beside if path.is_file()][:1]
+
+
+def _key(row: int) -> str:
+    return f"row-{row:08d}"
+
+
+def _hold_ids(tables: Sequence[BetonTable]) -> bool:
+    columns = [table.numbers.get(SAMPLE_ID) for table in tables]
+    return all(column is not None and column.dtype == np.int64 for column in columns)
+
+
+def _sample_ids(paths: Sequence[Path], tables: Sequence[BetonTable]) -> np.ndarray:
+    if _hold_ids(tables):
+        return np.concatenate([table.numbers[SAMPLE_ID] for table in tables])
+    keys = [_key(row) for table in tables for row in range(len(table.raw))]
+    full_names = [
+        f"{path.name}:{_key(row)}"
+        for path, table in zip(paths, tables, strict=True)
+        for row in range(len(table.raw))
+    ]
+    return sample_ids(keys, full_names)
+
+
+def _labels(pattern: str, tables: Sequence[BetonTable]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Labels (int64 [N] or None) and class names."""
+    found = [_label_field(table) for table in tables]
+    columns = [column for column in found if column is not None]
+    if len(columns) < len(tables):
+        return None, ()
+    labels = np.concatenate(columns)
+    if labels.min() < 0 or labels.max() >= _MOST_CLASSES:
+        return None, ()
+    names = {table.class_names for table in tables}
+    if len(names) > 1:
+        raise UserError(f"the files of {pattern} name their classes differently: give them one by one")
+    listed = names.pop() or ()
+    return labels, listed + tuple(map(str, range(len(listed), int(labels.max()) + 1)))
+
+
+def _label_field(table: BetonTable) -> np.ndarray | None:
+    whole = {name: n for name, n in table.numbers.items() if n.dtype == np.int64 and name != SAMPLE_ID}
+    if LABEL in whole:
+        return whole[LABEL]
+    return next(iter(whole.values())) if len(whole) == 1 else None
+
+
+def _fingerprint(ids: np.ndarray, labels: np.ndarray | None, tables: Sequence[BetonTable]) -> str:
+    digest = hashlib.blake2b(ids.tobytes(), digest_size=16)
+    for table in tables:
+        digest.update(table.lengths.tobytes())
+    if labels is not None:
+        digest.update(labels.tobytes())
+    return digest.hexdigest()

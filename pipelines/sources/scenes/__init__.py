@@ -1,0 +1,1 @@
+"""Built-in images: ray-marched scenes with known factors."""

@@ -1,0 +1,145 @@
+"""Two processes with half of every batch each do what one process does with all of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
+
+from fastssl.distributed.collectives import first_row, world_size
+from fastssl.methods import (
+    BYOLConfig,
+    MethodConfig,
+    MoCoConfig,
+    MSBRegConfig,
+    SimCLRConfig,
+    SiMoConfig,
+    SupervisedConfig,
+)
+from fastssl.models.batch_norm import average_statistics, group_batch_norms
+from pipelines.batch import Batch
+from tests.helpers.batches import make_batch, tiny_method
+
+Records = list[dict[str, dict[str, Tensor]]]  # of each step: its metrics, gradients and state
+
+WORLD, IMAGES, PARTS, STEPS = 2, 8, 2, 2  # images of a part of a step, over all processes
+
+
+def config_of(kind: type[Any], **fields: Any) -> Any:
+    return kind(hidden_dim=32, out_dim=16, **fields)
+
+
+# method, images that share batch-norm statistics: those of all processes, or some of one
+RUNS: dict[str, tuple[MethodConfig, int]] = {
+    "simclr": (config_of(SimCLRConfig), IMAGES),
+    "simclr-sampled": (config_of(SimCLRConfig, num_negatives=3, eqco_alpha=256), 4),
+    "simo": (config_of(SiMoConfig, num_negatives=8), 4),
+    "simo-sampled-shuffled": (config_of(SiMoConfig, num_negatives=3, shuffling_bn=True), 2),
+    "msbreg": (config_of(MSBRegConfig, lambda_s=0.05), 4),
+    "byol-uniformity": (config_of(BYOLConfig, uniformity_weight=0.5), 4),
+    "moco": (config_of(MoCoConfig, num_negatives=40), 4),
+    "moco-shuffled": (config_of(MoCoConfig, num_negatives=40, symmetric_loss=False, shuffling_bn=True), 2),
+    "moco-few": (config_of(MoCoConfig, num_negatives=5, eqco_alpha=64.0, enqueue="all"), 4),
+    "supervised": (SupervisedConfig(), IMAGES),
+}
+
+
+def own_share(batch: Batch) -> Batch:
+    """This process's images of a global batch."""
+    count = len(batch) // world_size()
+    rows = slice(first_row(count), first_row(count) + count)
+    assert batch.labels is not None
+    views = torch.cat([view[rows] for view in batch.each_view()]).double()
+    return replace(batch, views=(views,), sample_ids=batch.sample_ids[rows], labels=batch.labels[rows])
+
+
+def mean_over_processes(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What DDP does with gradients; in place."""
+    if world_size() > 1:
+        flat = torch.cat([value.flatten() for value in values.values()])
+        dist.all_reduce(flat)
+        parts = (flat / world_size()).split([value.numel() for value in values.values()])
+        for value, part in zip(values.values(), parts, strict=True):
+            value.copy_(part.view_as(value))
+    return values
+
+
+def train(config: MethodConfig, images_per_group: int) -> Records:
+    """A few steps of accumulated parts; for each its metrics (sums over parts), gradients and state.
+
+    The networks are float64, so that no rounding puts a value on another side of a ReLU or a maximum.
+    """
+    method = tiny_method(config)
+    for network in method.children():
+        if isinstance(network, nn.Sequential):
+            network.double()
+    group_batch_norms(method, images_per_group, IMAGES)
+    optimizer = torch.optim.SGD(method.student.parameters(), lr=0.02, momentum=0.9)
+    records = []
+    for step in range(STEPS):
+        figures: dict[str, Tensor] = {}
+        for loader_step in range(PARTS * step, PARTS * (step + 1)):
+            batch = own_share(make_batch(loader_step, size=IMAGES, views=config.num_views))
+            loss, metrics = method(batch, step)
+            (loss / PARTS).backward()
+            for name, value in metrics.items():
+                figures[name] = figures.get(name, torch.zeros(())) + value
+        weights = dict(method.student.named_parameters())
+        gradients = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
+        assert gradients.keys() == weights.keys()
+        mean_over_processes(gradients)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        method.after_step(step)
+        average_statistics(method)
+        state = {name: value.clone() for name, value in method.state_dict().items()}
+        records.append({"metrics": mean_over_processes(figures), "gradients": gradients, "state": state})
+    return records
+
+
+def work(rank: int, folder: str) -> None:
+    """One of the two processes: train each method, and write down what came of it."""
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=WORLD,
+        timeout=timedelta(seconds=120),
+    )
+    records = {name: train(*run) for name, run in RUNS.items()}
+    torch.save(records, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Records]]:
+    """What each of the two processes wrote down."""
+    folder: Path = tmp_path_factory.mktemp("processes")
+    spawn(work, (str(folder),), nprocs=WORLD)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+
+
+def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert ours[name].shape == value.shape, name
+        difference = (ours[name].double() - value.double()).abs()
+        # losses are float32: gradients of up to 20 differ by some 1e-6
+        assert (difference <= 1e-5 + 1e-4 * value.abs()).all(), (name, ours[name], value)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_train_as_one(name: str, of_two_processes: list[dict[str, Records]]) -> None:
+    expected = train(*RUNS[name])
+    for records in of_two_processes:
+        for ours, theirs in zip(records[name], expected, strict=True):
+            for kind in ("metrics", "gradients", "state"):
+                assert_close(ours[kind], theirs[kind])

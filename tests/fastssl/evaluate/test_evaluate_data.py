@@ -1,0 +1,192 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+
+from fastssl.evaluate.data import LabelledData, labelled_data
+from fastssl.evaluate.features import Extraction
+from fastssl.evaluate.monitor import open_monitor
+from pipelines.command.errors import UserError
+from pipelines.decode.bad_images import BadImages
+from pipelines.sources import open_source
+from pipelines.sources.shards import write_shard
+from pipelines.views import ViewSpec
+from tests.helpers.image_folder import write_colors
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+
+
+def names(data: LabelledData) -> tuple[set[str], set[str]]:
+    """The files of bank and queries."""
+    bank, queries = (
+        {Path(source.describe(i)).as_posix() for i in range(len(source.index))}
+        for source in (data.bank, data.queries)
+    )
+    return bank, queries
+
+
+def test_a_test_split_is_taken_whole(tmp_path: Path) -> None:
+    write_colors(tmp_path / "data" / "train", 5)
+    write_colors(tmp_path / "data" / "test", 2)
+    data = labelled_data(str(tmp_path / "data"))
+    assert data.queries_are == "test split"
+    assert data.num_classes == 3
+    assert data.bank.index.class_names == ("blue", "green", "red")
+    bank, queries = names(data)
+    assert bank == {path.as_posix() for path in (tmp_path / "data" / "train").rglob("*.jpg")}
+    assert queries == {path.as_posix() for path in (tmp_path / "data" / "test").rglob("*.jpg")}
+
+
+def test_without_a_test_split_a_fifth_is_held_out_for_good(tmp_path: Path) -> None:
+    write_colors(tmp_path / "data", 200, side=8)
+    bank, queries = names(labelled_data(str(tmp_path / "data")))
+    assert len(bank | queries) == 600
+    assert not bank & queries
+    assert abs(len(queries) / 600 - 0.2) < 4 * (0.2 * 0.8 / 600) ** 0.5
+    assert names(labelled_data(str(tmp_path / "data"))) == (bank, queries)
+    assert "20%" in labelled_data(str(tmp_path / "data")).queries_are
+    assert "seen in pre-training" in labelled_data(str(tmp_path / "data")).queries_are
+
+
+def test_the_held_out_images_are_the_same_wherever_the_folder_lies_and_whatever_is_added(
+    tmp_path: Path,
+) -> None:
+    write_colors(tmp_path / "here", 60, side=8)
+    write_colors(tmp_path / "there" / "copy", 80, side=8, seed=1)  # other pixels, twenty more a class
+    here, there = (
+        {Path(path).relative_to(folder).as_posix() for path in names(labelled_data(str(folder)))[1]}
+        for folder in (tmp_path / "here", tmp_path / "there" / "copy")
+    )
+    assert here <= there
+    assert {name for name in there if int(Path(name).stem) < 60} == here
+
+
+def test_labels_and_files_stay_together(tmp_path: Path) -> None:
+    write_colors(tmp_path / "data", 30, side=8)
+    data = labelled_data(str(tmp_path / "data"), largest_bank=40)
+    for source in (data.bank, data.queries):
+        assert source.index.labels is not None
+        for i, label in enumerate(source.index.labels):
+            assert Path(source.describe(i)).parent.name == data.bank.index.class_names[label]
+
+
+def test_a_large_bank_is_cut_by_keys(tmp_path: Path) -> None:
+    write_colors(tmp_path / "data" / "train", 40, side=8)
+    write_colors(tmp_path / "data" / "test", 4, side=8)
+    where = str(tmp_path / "data")
+    whole, queries = names(labelled_data(where, largest_bank=120))
+    assert len(whole) == 120
+    part, same_queries = names(labelled_data(where, largest_bank=60))
+    assert len(part) == 60
+    assert part < whole
+    assert same_queries == queries
+    assert names(labelled_data(where, largest_bank=60))[0] == part
+    labels = labelled_data(where, largest_bank=60).bank.index.labels
+    assert labels is not None
+    assert np.bincount(labels, minlength=3).min() >= 10  # of every class
+
+
+def one_line_about(where: Path) -> str:
+    with pytest.raises(UserError) as refusal:
+        labelled_data(str(where))
+    assert "\n" not in str(refusal.value)
+    assert str(where) in str(refusal.value)
+    return str(refusal.value)
+
+
+def test_no_classes_is_a_users_mistake_with_its_remedy(tmp_path: Path) -> None:
+    write_colors(tmp_path / "heap", 5)
+    heap = tmp_path / "heap" / "red"
+    line = one_line_about(heap)
+    assert "no classes" in line
+    assert "folder" in line
+    spec = ViewSpec(size=8, crop="center")
+    how = Extraction(spec=spec, device=torch.device("cpu"), bad_images=BadImages(None, 10))
+    monitor, said = open_monitor(str(heap), how)
+    assert monitor is None
+    assert line in said
+
+
+def test_a_class_without_test_images_is_none_the_less_a_class(tmp_path: Path) -> None:
+    write_colors(tmp_path / "data" / "train", 3)
+    write_colors(tmp_path / "data" / "test", 3, names=("red", "green"))
+    data = labelled_data(str(tmp_path / "data"))
+    assert data.num_classes == 3
+    assert data.queries.index.labels is not None
+    assert set(data.queries.index.labels.tolist()) == {1, 2}
+
+
+def test_test_images_of_a_class_without_training_images_are_refused(tmp_path: Path) -> None:
+    write_colors(tmp_path / "data" / "train", 3, names=("blue", "red"))
+    write_colors(tmp_path / "data" / "test", 3)
+    assert "green" in one_line_about(tmp_path / "data")
+
+
+def test_test_images_without_classes_are_refused(tmp_path: Path) -> None:
+    write_colors(tmp_path / "data" / "train", 3)
+    write_colors(tmp_path / "other", 3)
+    (tmp_path / "other" / "red").rename(tmp_path / "data" / "test")
+    assert "test images" in one_line_about(tmp_path / "data")
+
+
+def write_shards(folder: Path, train: list[tuple[int, str]], test: list[tuple[int, str]]) -> str:
+    """Two tar shards of grey images with these labels (a name or "") and the pattern that finds them."""
+    picture = simplejpeg.encode_jpeg(np.full((8, 8, 3), 128, np.uint8))
+    for split, labels in (("train", train), ("val", test)):
+        write_shard(
+            folder / f"{split}-0.tar",
+            [
+                (f"{split}{i}", {"jpg": picture, "json": json.dumps(fields_of(*label)).encode()})
+                for i, label in enumerate(labels)
+            ],
+        )
+    return str(folder / "*.tar")
+
+
+def fields_of(number: int, name: str) -> dict[str, object]:
+    return {"label": number} | ({"class_name": name} if name else {})
+
+
+def test_shards_whose_test_images_lack_the_last_class_are_fine(tmp_path: Path) -> None:
+    where = write_shards(tmp_path, [(0, ""), (1, ""), (2, "")], [(1, ""), (0, "")])
+    data = labelled_data(where)
+    assert data.num_classes == 3
+    assert data.queries.index.labels is not None
+    assert data.queries.index.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "test", [[(0, "cat"), (1, "dog")], [(0, "ant"), (2, "cow")], [(0, "ant"), (5, "bat")]]
+)
+def test_shards_that_number_classes_otherwise_are_refused(
+    tmp_path: Path, test: list[tuple[int, str]]
+) -> None:
+    where = write_shards(tmp_path, [(0, "ant"), (1, "bat")], test)
+    with pytest.raises(UserError, match=r"have a class that its training images lack[^\n]*$"):
+        labelled_data(where)
+
+
+def test_too_few_images_to_hold_some_out(tmp_path: Path) -> None:
+    write_colors(tmp_path / "data", 1, names=("red",))
+    train = open_source(str(tmp_path / "data"), "train")
+    assert len(train.index) == 1
+    assert "too few images" in one_line_about(tmp_path / "data")
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    assert "absent" in one_line_about(tmp_path / "absent")
+
+
+def test_one_image_a_class_leaves_nothing_to_be_near_to(tmp_path: Path) -> None:
+    write_colors(tmp_path / "red", 40, names=("red",))
+    for number, image in enumerate((tmp_path / "red").rglob("*.jpg")):
+        alone = tmp_path / "data" / f"class {number}" / image.name
+        alone.parent.mkdir(parents=True)
+        image.rename(alone)
+    assert "too few images a class" in one_line_about(tmp_path / "data")

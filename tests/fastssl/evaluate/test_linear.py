@@ -1,0 +1,195 @@
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+from torch import nn
+
+from fastssl.evaluate.data import LabelledData, labelled_data
+from fastssl.evaluate.features import Extraction
+from fastssl.evaluate.linear import SETTINGS, LinearSetting, linear_top1
+from pipelines.decode.bad_images import BadImages
+from pipelines.views import ViewSpec
+from tests.helpers.image_folder import write_colors
+
+SIDE, TRAIN, TEST = 20, 16, 5  # pixels, and images a class
+SHORT = LinearSetting(epochs=12, batch_size=16, learning_rate=2.0, nesterov=False, drops=(8, 10))
+HOW = Extraction(
+    spec=ViewSpec(size=SIDE, crop="center", center_fraction=1.0, flip_p=0.0),
+    device=torch.device("cpu"),
+    bad_images=BadImages(None, 10),
+    workers=2,
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabelledData:
+    """Three classes that differ in their colour."""
+    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+    write_colors(tmp_path / "data" / "train", TRAIN, side=SIDE)
+    write_colors(tmp_path / "data" / "test", TEST, side=SIDE, seed=1)
+    return labelled_data(str(tmp_path / "data"))
+
+
+class Means(nn.Module):
+    """The mean colour of the left and of the right half, [B, 6]."""
+
+    def forward(self, views: torch.Tensor) -> torch.Tensor:
+        return torch.cat([half.mean((2, 3)) for half in views.chunk(2, dim=3)], 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded(LinearSetting):
+    """A setting that writes down what it is asked."""
+
+    asked: list[tuple[int, int, int]]
+
+    def rate(self, step: int, steps_per_epoch: int, batch_size: int) -> float:
+        self.asked.append((step, steps_per_epoch, batch_size))
+        return super().rate(step, steps_per_epoch, batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpoiltAtTheEnd(LinearSetting):
+    """Learns, and in the last epoch climbs up the loss instead."""
+
+    def rate(self, step: int, steps_per_epoch: int, batch_size: int) -> float:
+        last = step // steps_per_epoch == self.epochs - 1
+        return -1e4 if last else super().rate(step, steps_per_epoch, batch_size)
+
+
+# --- the schedules, by hand from section 3.2 of Huang et al. (2022) ---------------------------------------
+
+
+def test_the_sgd_setting_is_30_at_256_and_a_tenth_after_60_and_80_of_100_epochs() -> None:
+    setting = SETTINGS["sgd"]
+    assert (setting.epochs, setting.batch_size, setting.nesterov) == (100, 256, False)
+    for epoch, rate in ((0, 30), (59, 30), (60, 3), (79, 3), (80, 0.3), (99, 0.3)):
+        for step in (epoch * 5, epoch * 5 + 4):  # the first and the last of five steps
+            assert setting.rate(step, 5, 256) == pytest.approx(rate)
+    assert setting.rate(0, 5, 64) == pytest.approx(7.5)
+    assert setting.rate(400, 5, 64) == pytest.approx(0.075)
+
+
+def test_the_lars_setting_is_a_cosine_from_0_8_at_1024_over_80_epochs() -> None:
+    setting = SETTINGS["lars"]
+    assert (setting.epochs, setting.batch_size, setting.nesterov) == (80, 1024, True)
+    total = 80 * 5
+    assert setting.rate(0, 5, 1024) == pytest.approx(0.8)
+    assert setting.rate(total // 4, 5, 1024) == pytest.approx(0.4 * (1 + math.sqrt(0.5)))
+    assert setting.rate(total // 2, 5, 1024) == pytest.approx(0.4)
+    assert setting.rate(3 * total // 4, 5, 1024) == pytest.approx(0.4 * (1 - math.sqrt(0.5)))
+    assert 0 < setting.rate(total - 1, 5, 1024) < 1e-4
+    assert setting.rate(0, 5, 128) == pytest.approx(0.1)
+
+
+# --- the evaluation -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("augmentation", ["flip", "crop"])
+@pytest.mark.parametrize("name", ["sgd", "lars"])
+def test_separable_classes_are_separated(data: LabelledData, name: str, augmentation: str) -> None:
+    result = linear_top1(
+        Means().eval(),
+        data,
+        HOW,
+        replace(SETTINGS[name], epochs=20, drops=(12, 16) if name == "sgd" else ()),
+        augmentation,  # type: ignore[arg-type]
+    )
+    assert result["top1"] == 1.0
+    assert result["augmentation"] == augmentation
+    assert result["epochs"] == 20
+
+
+def test_features_that_say_nothing_give_chance(data: LabelledData) -> None:
+    class Nothing(nn.Module):
+        def forward(self, views: torch.Tensor) -> torch.Tensor:
+            return torch.ones(len(views), 4)
+
+    result = linear_top1(Nothing().eval(), data, HOW, replace(SHORT, learning_rate=0.1))
+    assert result["top1"] == pytest.approx(1 / 3)
+    loss = result["train_loss"]
+    assert isinstance(loss, float)
+    assert loss == pytest.approx(math.log(3), abs=0.1)
+
+
+@pytest.mark.parametrize(("batch", "used", "steps"), [(16, 16, 3), (13, 13, 3), (256, 48, 1)])
+@pytest.mark.parametrize("augmentation", ["flip", "crop"])
+def test_epochs_are_whole_batches_and_a_small_data_set_lowers_batch_and_rate(
+    data: LabelledData, augmentation: str, batch: int, used: int, steps: int
+) -> None:
+    asked: list[tuple[int, int, int]] = []
+    setting = Recorded(epochs=4, batch_size=batch, learning_rate=1.0, nesterov=True, drops=(), asked=asked)
+    result = linear_top1(Means().eval(), data, HOW, setting, augmentation)  # type: ignore[arg-type]
+    assert asked == [(step, steps, used) for step in range(4 * steps)]
+    assert result["batch_size"] == used
+    assert setting.rate(0, steps, used) == pytest.approx(used / batch)
+
+
+def test_the_last_epoch_counts_not_the_best(data: LabelledData) -> None:
+    setting = SpoiltAtTheEnd(epochs=12, batch_size=16, learning_rate=2.0, nesterov=False, drops=())
+    assert linear_top1(Means().eval(), data, HOW, SHORT)["top1"] == 1.0
+    result = linear_top1(Means().eval(), data, HOW, setting)
+    assert isinstance(result["top1"], float)
+    assert isinstance(result["train_loss"], float)
+    assert result["top1"] < 0.5
+    assert result["train_loss"] > 10  # of the last epoch alone
+
+
+@pytest.mark.parametrize("augmentation", ["flip", "crop"])
+def test_it_repeats_to_the_bit_and_follows_the_seed(data: LabelledData, augmentation: str) -> None:
+    def run(seed: int, workers: int) -> dict[str, object]:
+        torch.manual_seed(workers)  # the global generator has no say
+        how = replace(HOW, workers=workers)
+        slow = replace(SHORT, learning_rate=0.05)  # so that the loss is not 0 in the end
+        return linear_top1(Means().eval(), data, how, slow, augmentation, seed)  # type: ignore[arg-type]
+
+    assert run(3, 1) == run(3, 2)
+    assert run(4, 1)["train_loss"] != run(3, 1)["train_loss"]
+
+
+@pytest.mark.parametrize(("size", "augmentation"), [(63, "flip"), (64, "crop")])
+def test_small_images_are_cached(data: LabelledData, size: int, augmentation: str) -> None:
+    calls = []
+
+    class Counted(Means):
+        def forward(self, views: torch.Tensor) -> torch.Tensor:
+            calls.append(len(views))
+            return super().forward(views)
+
+    how = replace(HOW, spec=replace(HOW.spec, size=size))
+    result = linear_top1(Counted().eval(), data, how, SHORT)
+    assert result["augmentation"] == augmentation
+    seen_anew = SHORT.epochs * 3 * TRAIN if augmentation == "crop" else 2 * 3 * TRAIN
+    assert sum(calls) == 3 * TEST + seen_anew
+
+
+def test_mirror_images_are_trained_on_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes that differ in their bright side alone cannot be learnt from either side's image."""
+    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+    for split in ("train", "test"):
+        for side, name in enumerate(("left", "right")):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for number in range(20):
+                pixels = np.full((SIDE, SIDE, 3), 60 + number, np.uint8)
+                pixels[:, side * SIDE // 2 :][:, : SIDE // 2] = 200
+                path = tmp_path / "data" / split / name / f"{number}.jpg"
+                path.write_bytes(simplejpeg.encode_jpeg(pixels))
+    data = labelled_data(str(tmp_path / "data"))
+    result = linear_top1(Means().eval(), data, HOW, replace(SHORT, learning_rate=0.1), "flip")
+    loss = result["train_loss"]
+    assert isinstance(loss, float)
+    assert loss > 0.6  # log 2 = 0.69 is ignorance; seen from one side only it is near 0
+
+
+def test_the_encoder_is_left_as_it_was(data: LabelledData) -> None:
+    encoder = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    encoder.eval()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    for augmentation in ("flip", "crop"):
+        linear_top1(encoder, data, HOW, replace(SHORT, epochs=2), augmentation)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+    assert all(weight.grad is None for weight in encoder.parameters())

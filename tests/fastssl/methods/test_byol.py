@@ -1,0 +1,124 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fastssl.methods import BYOLConfig
+from fastssl.methods.byol import BYOL
+from pipelines.command.errors import UserError
+from tests.helpers.batches import make_batch, tiny_method
+from tests.helpers.figures_by_hand import embedding_figures_by_hand
+
+CONFIG = BYOLConfig(hidden_dim=32, out_dim=16)
+
+
+def byol() -> BYOL:
+    method = tiny_method(CONFIG)
+    assert isinstance(method, BYOL)
+    return method
+
+
+def outputs(network: nn.Module, views: tuple[Tensor, ...]) -> list[np.ndarray]:
+    network = copy.deepcopy(network)
+    rows = [network(view).detach().double().numpy() for view in views]
+    return [row / np.sqrt((row**2).sum(1, keepdims=True)) for row in rows]
+
+
+def test_loss_is_equation_2() -> None:
+    method = byol()
+    optimizer = torch.optim.SGD(method.student.parameters(), lr=0.05)
+    for step in range(3):
+        batch = make_batch(step)
+        q1, q2 = outputs(method.student, batch.each_view())
+        k1, k2 = outputs(method.teacher, batch.each_view())
+        loss, metrics = method(batch, step)
+        expected = (((q1 - k2) ** 2).sum() + ((q2 - k1) ** 2).sum()) / len(q1)
+        assert loss.item() == pytest.approx(expected, rel=1e-5)
+        assert metrics["loss"].item() == loss.item()
+        for name, value in embedding_figures_by_hand(q1, k2).items():
+            assert metrics[name].item() == pytest.approx(value, rel=1e-4), name
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        method.after_step(step)
+
+
+def test_uniformity_is_added_with_its_weight() -> None:
+    method = tiny_method(BYOLConfig(hidden_dim=32, out_dim=16, uniformity_weight=0.7))
+    plain = byol()
+    nn.init.normal_(plain.student.get_parameter("predictor.3.weight"))
+    method.load_state_dict(plain.state_dict())
+    batch = make_batch(0)
+    expected, uniform = plain(batch, 0)[0].item(), []
+    for q in outputs(method.student, batch.each_view()):
+        squared = [((q[i] - q[j]) ** 2).sum() for i in range(len(q)) for j in range(i)]
+        uniform.append(np.log(np.exp(-2 * np.array(squared)).mean()))
+    loss, metrics = method(batch, 0)
+    assert loss.item() == pytest.approx(expected + 0.7 * sum(uniform), rel=1e-5)
+    assert metrics["uniformity"].item() == pytest.approx(uniform[0], rel=1e-5)
+
+
+def test_layer_norm_heads_have_no_batch_norm() -> None:
+    for head_norm, kind in (("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm)):
+        method = tiny_method(BYOLConfig(hidden_dim=32, out_dim=16, head_norm=head_norm))  # type: ignore[arg-type]
+        for head in method.student[1:]:
+            norms = [m for m in head.modules() if isinstance(m, nn.BatchNorm1d | nn.LayerNorm)]
+            assert [type(norm) for norm in norms] == [kind]
+
+
+def test_gradients_reach_the_whole_student_and_nothing_else() -> None:
+    method = byol()
+    method.teacher.requires_grad_(True)  # were it trainable, it must still get none
+    loss, _ = method(make_batch(0), 0)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.student.parameters())
+    assert all(p.grad is None for p in method.teacher.parameters())
+
+
+def test_teacher_moves_by_the_ascending_momentum() -> None:
+    method = byol()  # of 20 steps
+    nn.init.normal_(method.student.get_parameter("projector.0.weight"))
+    student = method.student.get_parameter("projector.0.weight").detach().double()
+    weight = method.teacher.get_parameter("projector.0.weight")
+    for step, momentum in ((0, 0.99), (10, 0.995), (20, 1.0)):
+        expected = momentum * weight.double() + (1 - momentum) * student
+        method.after_step(step)
+        torch.testing.assert_close(weight.double(), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_teacher_keeps_batch_statistics_of_its_own() -> None:
+    method = byol()
+    mean = method.teacher.get_buffer("encoder.bn1.running_mean")
+    method(make_batch(0), 0)
+    assert mean.abs().max() > 0  # train mode
+    before = mean.clone()
+    method.student.get_buffer("encoder.bn1.running_mean").fill_(7)
+    method.after_step(0)
+    assert torch.equal(mean, before)
+
+
+def test_each_view_has_its_own_batch_statistics() -> None:
+    method = byol()
+    batch = make_batch(0)
+    first, second = batch.each_view()
+    (alone,) = outputs(method.student, (first,))
+    together = outputs(method.student, (first, second + 5))
+    np.testing.assert_array_equal(alone, together[0])
+    queries = method.queries((first, second + 5))
+    np.testing.assert_allclose(queries[0].detach().numpy(), alone, atol=1e-6)
+
+
+def test_bad_batches_and_values_are_refused() -> None:
+    for views in (1, 3):
+        with pytest.raises(UserError, match="num_views 2"):
+            byol()(make_batch(0, views=views), 0)
+    with pytest.raises(UserError, match="teacher_momentum"):
+        BYOLConfig(teacher_momentum=-0.1)
+    with pytest.raises(UserError, match="uniformity_weight"):
+        BYOLConfig(uniformity_weight=-1)
+    with pytest.raises(UserError, match="batch, layer or none"):
+        BYOLConfig(head_norm="group")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="hidden_dim"):
+        BYOLConfig(hidden_dim=0)

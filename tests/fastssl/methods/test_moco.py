@@ -1,0 +1,167 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from fastssl.methods import MoCoConfig
+from pipelines.command.errors import UserError
+from tests.helpers.batches import make_batch
+from tests.helpers.figures_by_hand import embedding_figures_by_hand, query_gradient_norm
+from tests.helpers.moco_by_hand import equation_1, moco, outputs, ring, run_and_watch_the_queue
+
+
+def equation_10(q: np.ndarray, k: np.ndarray, queue: np.ndarray, temperature: float, alpha: float) -> float:
+    """Equation 10 of Zhu et al., 2020; the mean over queries."""
+    positives = np.exp((q * k).sum(1) / temperature)
+    negatives = np.exp(q @ queue.T / temperature).sum(1) * alpha / len(queue)
+    return float(-np.log(positives / (positives + negatives)).mean())
+
+
+def test_loss_is_the_symmetric_sum_with_the_queue_of_before() -> None:
+    method = moco()
+    optimizer = torch.optim.SGD(method.student.parameters(), lr=0.05)
+    for step in range(4):
+        batch = make_batch(step)
+        queue = method.queue.keys.double().numpy().copy()
+        q1, q2 = outputs(method.student, batch.each_view())
+        k1, k2 = outputs(method.teacher, batch.each_view())
+        loss, metrics = method(batch, step)
+        expected = equation_1(q1, k2, queue, 0.2) + equation_1(q2, k1, queue, 0.2)
+        assert loss.item() == pytest.approx(expected, rel=1e-5)
+        assert loss.dtype == torch.float32
+        positives = np.concatenate([(q1 * k2).sum(1), (q2 * k1).sum(1)])
+        rivals = np.concatenate([(q1 @ queue.T).max(1), (q2 @ queue.T).max(1)])
+        assert metrics["loss"].item() == loss.item()
+        assert metrics["positive_similarity"].item() == pytest.approx(positives.mean(), abs=1e-5)
+        assert metrics["accuracy"].item() == pytest.approx((positives > rivals).mean(), abs=1e-6)
+        for name, value in embedding_figures_by_hand(q1, k2).items():
+            assert metrics[name].item() == pytest.approx(value, rel=1e-4), name
+        pairs = [*zip(q1, k2, strict=True), *zip(q2, k1, strict=True)]
+        norms = [query_gradient_norm(q, k, queue, 0.2, len(queue)) for q, k in pairs]
+        assert metrics["query_gradient_mean"].item() == pytest.approx(np.mean(norms), rel=1e-4)
+        assert metrics["query_gradient_variance"].item() == pytest.approx(np.var(norms), rel=1e-3, abs=1e-5)
+        assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        method.after_step(step)
+
+
+def test_queue_wraps_and_keeps_the_order_of_one_view_a_step() -> None:
+    method = moco()  # 8 keys a step into a ring of 20
+    start = method.queue.keys.numpy().copy()
+    np.testing.assert_allclose((start**2).sum(1), 1, rtol=1e-5)
+    seen = run_and_watch_the_queue(method, 6)
+    final = method.queue.keys.numpy()
+    matching = [
+        choice
+        for choice in itertools.product((0, 1), repeat=6)
+        if np.allclose(final, ring(start, [seen[step][view] for step, view in enumerate(choice)]), atol=1e-5)
+    ]
+    # Of 48 keys the last 20 are left: four of the fourth step's and all of the last two's.
+    assert len({choice[3:] for choice in matching}) == 1
+    assert final.dtype == np.float32
+
+
+def test_enqueued_view_is_random_but_set_by_the_seed() -> None:
+    def choices(seed: int) -> list[int]:
+        method = moco(MoCoConfig(num_negatives=8, hidden_dim=32, out_dim=16), seed=seed)
+        found = []
+        for step in range(12):
+            batch = make_batch(step)
+            keys = outputs(method.teacher, batch.each_view())
+            method(batch, step)
+            method.after_step(step)
+            hits = [np.allclose(method.queue.keys.numpy()[:8], key, atol=1e-5) for key in keys]
+            assert sum(hits) == 1
+            found.append(hits.index(True))
+        return found
+
+    assert choices(0) == choices(0)
+    assert choices(0) != choices(1)
+    assert set(choices(0)) == {0, 1}
+
+
+def test_enqueue_all_writes_both_views() -> None:
+    method = moco(MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, enqueue="all"))
+    start = method.queue.keys.numpy().copy()
+    seen = run_and_watch_the_queue(method, 4)
+    expected = ring(start, [key for pair in seen for key in pair])
+    np.testing.assert_allclose(method.queue.keys.numpy(), expected, atol=1e-5)
+
+
+def test_accumulated_parts_enqueue_together() -> None:
+    method = moco(MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, enqueue="all"))
+    start, writes = method.queue.keys.numpy().copy(), []
+    for step in range(3):
+        for part in range(2):
+            batch = make_batch(10 * step + part, size=4)
+            writes += outputs(method.teacher, batch.each_view())
+            loss, _ = method(batch, step)
+            loss.backward()
+        method.after_step(step)
+    np.testing.assert_allclose(method.queue.keys.numpy(), ring(start, writes), atol=1e-5)
+
+
+def test_gradients_reach_the_whole_student_and_nothing_else() -> None:
+    method = moco()
+    loss, _ = method(make_batch(0), 0)
+    loss.backward()
+    trained = {name for name, p in method.named_parameters() if p.grad is not None}
+    assert trained == {name for name, _ in method.named_parameters() if name.startswith("student.")}
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.student.parameters())
+    assert not method.queue.keys.requires_grad
+
+
+def test_keys_get_no_gradient_even_where_teacher_could() -> None:
+    method = moco()
+    method.teacher.requires_grad_(True)
+    loss, _ = method(make_batch(0), 0)
+    loss.backward()
+    assert all(p.grad is None for p in method.teacher.parameters())
+
+
+def test_bad_batches_and_values_are_refused() -> None:
+    method = moco()
+    for views in (1, 3):
+        with pytest.raises(UserError, match="num_views 2"):
+            method(make_batch(0, views=views), 0)
+
+
+def test_short_queue_holds_random_keys_of_the_step_before() -> None:
+    method = moco(MoCoConfig(num_negatives=3, hidden_dim=32, out_dim=16, enqueue="all", eqco_alpha=64))
+    chosen = set()
+    for step in range(10):
+        batch = make_batch(step)
+        q1, q2 = outputs(method.student, batch.each_view())
+        k1, k2 = outputs(method.teacher, batch.each_view())
+        queue = method.queue.keys.double().numpy().copy()
+        loss, _ = method(batch, step)
+        expected = equation_10(q1, k2, queue, 0.2, 64) + equation_10(q2, k1, queue, 0.2, 64)
+        assert loss.item() == pytest.approx(expected, rel=1e-5)
+        method.after_step(step)
+        near = np.abs(method.queue.keys.numpy()[:, None] - np.concatenate([k1, k2])).max(2) < 1e-5
+        assert (near.sum(1) == 1).all()
+        assert len(set(near.argmax(1))) == 3
+        chosen |= set(near.argmax(1).tolist())
+    assert len(chosen) > 8
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"temperature": 0},
+        {"num_negatives": 0},
+        {"eqco_alpha": 0},
+        {"enqueue": "both"},
+        {"predictor": "teacher"},
+        {"head_norm": "group"},
+        {"hidden_dim": 0},
+        {"out_dim": -1},
+        {"teacher_momentum": 1.1},
+    ],
+)
+def test_bad_config_values_are_refused(field: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r"^[^\n]+$"):
+        MoCoConfig(**field)  # type: ignore[arg-type]

@@ -1,0 +1,303 @@
+import copy
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fastssl.methods import BYOLConfig
+from fastssl.methods.method import RunFacts
+from fastssl.methods.msbreg import (
+    MSBReg,
+    MSBRegConfig,
+    brownian_directions,
+    brownian_loss,
+    centroid_loss,
+    singular_value_loss,
+)
+from pipelines.batch import Batch
+from pipelines.command.errors import UserError
+from pipelines.keys import stable_id, uniforms
+from tests.helpers.batches import NUM_CLASSES, TINY, make_batch, tiny_method
+from tests.helpers.figures_by_hand import embedding_figures_by_hand
+
+CONFIG = MSBRegConfig(hidden_dim=32, out_dim=16, lambda_s=0.01, lambda_b=0.5)
+
+
+def msbreg(config: MSBRegConfig = CONFIG, seed: int = 0) -> MSBReg:
+    run = RunFacts(seed=seed, total_steps=20, num_classes=NUM_CLASSES)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        method = MSBReg(config, TINY, run)
+    return method.to(memory_format=torch.channels_last).train()
+
+
+def unit_vectors(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return functional.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
+
+
+def outputs(network: nn.Module, views: tuple[Tensor, ...]) -> np.ndarray:
+    """Unit embeddings [K, B, D], float64, from a copy, so that the original's batch norms do not notice."""
+    network = copy.deepcopy(network)
+    rows = np.stack([network(view).detach().double().numpy() for view in views])
+    return rows / np.sqrt((rows**2).sum(2, keepdims=True))
+
+
+def directions_by_hand(seed: int, step: int, rows: range, dim: int) -> np.ndarray:
+    """Box and Muller's normals of each row's keyed stream, brought to unit length; float64 [rows, dim]."""
+    vectors = []
+    for row in rows:
+        keys = np.array([seed, step, stable_id("msbreg/brownian-direction"), row])
+        numbers = uniforms(keys, 2 * dim)
+        normals = np.sqrt(-2 * np.log(1 - numbers[0::2])) * np.cos(2 * np.pi * numbers[1::2])
+        vectors.append(normals / np.sqrt((normals**2).sum()))
+    return np.array(vectors)
+
+
+def centroid_by_hand(q: np.ndarray, k: np.ndarray, form: str) -> float:
+    num_views, count = q.shape[:2]
+    total = 0.0
+    for image in range(count):
+        if form == "centroids":
+            gap = sum(q[:, image]) / num_views - sum(k[:, image]) / num_views
+            total += 2 * (gap @ gap)
+            continue
+        for i in range(num_views):
+            others = [k[j, image] for j in range(num_views) if j != i]
+            gap = q[i, image] - sum(others) / len(others)
+            total += 2 / num_views * (gap @ gap)
+    return total / count
+
+
+def singular_value_by_hand(z: np.ndarray) -> float:
+    """sum (r s_i^2 / sum s_i^2 - 1)^2 of each view's singular values, averaged over the views."""
+    values = []
+    for view in z:
+        shares = np.linalg.svd(view, compute_uv=False) ** 2
+        values.append(((len(shares) * shares / shares.sum() - 1) ** 2).sum())
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize("form", ["leave_one_out", "centroids"])
+@pytest.mark.parametrize("num_views", [2, 4, 8])
+def test_loss_is_the_stated_sum(num_views: int, form: str) -> None:
+    config = replace(CONFIG, num_views=num_views, centroid=form)  # type: ignore[arg-type]
+    method = msbreg(config, seed=3)
+    optimizer = torch.optim.SGD(method.student.parameters(), lr=0.05)
+    for step in range(2):
+        batch = make_batch(step, views=num_views)
+        q = outputs(method.student, batch.each_view())
+        k = outputs(method.teacher, batch.each_view())
+        xi = directions_by_hand(3, step, range(8), 16)
+        loss, metrics = method(batch, step)
+        centroid, singular_value = centroid_by_hand(q, k, form), singular_value_by_hand(q)
+        brownian = sum(q[i, b] @ xi[b] for i in range(num_views) for b in range(8)) / (num_views * 8)
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(centroid + 0.01 * singular_value + 0.5 * brownian, rel=1e-5)
+        assert metrics["loss"].item() == loss.item()
+        assert metrics["centroid_loss"].item() == pytest.approx(centroid, rel=1e-5)
+        assert metrics["singular_value_loss"].item() == pytest.approx(singular_value, rel=1e-4)
+        assert metrics["brownian_loss"].item() == pytest.approx(brownian, abs=1e-6)
+        for name, value in embedding_figures_by_hand(q[0], k[1]).items():
+            assert metrics[name].item() == pytest.approx(value, rel=1e-4), name
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        method.after_step(step)
+
+
+def test_two_views_without_the_other_losses_are_byol() -> None:
+    byol = tiny_method(BYOLConfig(hidden_dim=32, out_dim=16))
+    method = msbreg(replace(CONFIG, num_views=2, lambda_s=0, lambda_b=0))
+    nn.init.normal_(byol.student.get_parameter("predictor.3.weight"))  # the teacher is no longer the student
+    method.load_state_dict(byol.state_dict())
+    for step in range(2):
+        batch = make_batch(step)
+        loss, _ = method(batch, step)
+        expected, _ = byol(batch, step)
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+        for module, target in ((method, loss), (byol, expected)):
+            module.zero_grad()
+            target.backward()
+            module.after_step(step)
+        ours, theirs = (torch.cat([p.grad.flatten() for p in m.student.parameters()]) for m in (method, byol))  # type: ignore[union-attr]
+        assert (ours - theirs).norm() < 1e-4 * theirs.norm()  # float32, through some ten layers
+    centroids = msbreg(replace(method.config, centroid="centroids"))
+    centroids.load_state_dict(byol.state_dict())
+    assert abs(centroids(batch, 1)[0].item() - byol(batch, 1)[0].item()) > 0.01
+
+
+def test_leave_one_out_trains_as_byol_over_all_pairs_of_views() -> None:
+    q, k = unit_vectors(4, 6, 5).requires_grad_(), unit_vectors(4, 6, 5, seed=1)
+    pairs = [(i, j) for i in range(4) for j in range(4) if i != j]
+    all_pairs = 2 * torch.stack([((q[i] - k[j]) ** 2).sum(1).mean() for i, j in pairs]).mean()
+    (ours,) = torch.autograd.grad(centroid_loss(q, k, "leave_one_out"), q)
+    (theirs,) = torch.autograd.grad(all_pairs, q)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("form", ["leave_one_out", "centroids"])
+def test_centroid_loss_lies_between_agreement_and_opposition(form: str) -> None:
+    views = unit_vectors(1, 6, 5).expand(4, 6, 5)
+    assert centroid_loss(views, views, form).item() == pytest.approx(0, abs=1e-24)  # type: ignore[arg-type]
+    assert centroid_loss(views, -views, form).item() == pytest.approx(8)  # type: ignore[arg-type]
+
+
+def test_centroids_leave_the_spread_of_the_views_free() -> None:
+    """Views q + s and q - s of one image have the centroid of q and q: only leave_one_out minds the s."""
+    z = torch.zeros(2, 1, 3)
+    z[:, 0, 0] = 0.8
+    spread = z.clone()
+    spread[0, 0, 1], spread[1, 0, 1] = 0.6, -0.6
+    assert centroid_loss(spread, spread, "centroids").item() == 0
+    assert centroid_loss(spread, spread, "leave_one_out").item() == pytest.approx(2 * 1.2**2)
+
+
+def orthogonal(size: int, seed: int) -> np.ndarray:
+    return np.linalg.qr(np.random.default_rng(seed).standard_normal((size, size)))[0]
+
+
+@pytest.mark.parametrize(("count", "dim"), [(12, 4), (4, 4), (4, 12)])
+def test_singular_value_loss_is_zero_exactly_when_isotropic(count: int, dim: int) -> None:
+    size = min(count, dim)
+    # N > D: three orthonormal bases, with Z'Z = 3 I. N < D: orthonormal rows.
+    blocks = [orthogonal(size, seed) for seed in range(max(1, count // dim))]
+    isotropic = np.concatenate(blocks) @ orthogonal(dim, 9)[:size]
+    np.testing.assert_allclose((isotropic**2).sum(1), 1)
+    assert singular_value_loss(torch.tensor(isotropic[None])).item() == pytest.approx(0, abs=1e-24)
+    for seed in range(5):  # and off it, it is what the singular values say, not 0
+        moved = isotropic + 0.1 * np.random.default_rng(seed).standard_normal(isotropic.shape)
+        moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+        expected = singular_value_by_hand(moved[None])
+        assert expected > 1e-3
+        assert singular_value_loss(torch.tensor(moved[None])).item() == pytest.approx(expected, rel=1e-9)
+        assert singular_value_loss(torch.tensor(moved[None]).float()).item() == pytest.approx(
+            expected, rel=1e-4
+        )
+
+
+@pytest.mark.parametrize(("count", "dim"), [(12, 4), (4, 12)])
+def test_a_collapse_has_the_greatest_singular_value_loss_and_only_brown_parts_it(
+    count: int, dim: int
+) -> None:
+    rows = unit_vectors(1, 1, dim).repeat(1, count, 1).requires_grad_()
+    unit = functional.normalize(rows, dim=2)
+    loss = singular_value_loss(unit)
+    size = min(count, dim)
+    assert loss.item() == pytest.approx(size * (size - 1))
+    (gradient,) = torch.autograd.grad(loss, rows, retain_graph=True)
+    assert gradient.abs().max() < 1e-10
+    directions = torch.tensor(brownian_directions(0, 0, 0, count, dim), dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(brownian_loss(unit, directions), rows)
+    assert gradient[0].std(0, correction=0).max() > 0.01 / count  # images are pushed apart
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 3), (2, 3, 6), (1, 4, 4)])
+def test_gradients_of_the_losses_are_those_of_their_values(shape: tuple[int, int, int]) -> None:
+    rows = unit_vectors(*shape).requires_grad_()
+    keys, directions = unit_vectors(*shape, seed=1), unit_vectors(*shape[1:], seed=2)
+    assert torch.autograd.gradcheck(lambda z: singular_value_loss(functional.normalize(z, dim=2)), rows)
+    assert torch.autograd.gradcheck(lambda z: brownian_loss(z, directions), rows)
+    if shape[0] > 1:
+        assert torch.autograd.gradcheck(lambda z: centroid_loss(z, keys, "leave_one_out"), rows)
+        assert torch.autograd.gradcheck(lambda z: centroid_loss(z, keys, "centroids"), rows)
+
+
+def test_directions_are_keyed_by_seed_step_and_row() -> None:
+    whole = brownian_directions(5, 7, 0, 12, 16)
+    assert whole.shape == (12, 16)
+    assert whole.dtype == np.float32
+    np.testing.assert_allclose(whole, directions_by_hand(5, 7, range(12), 16), atol=1e-7)
+    parts = [brownian_directions(5, 7, first, rows, 16) for first, rows in ((0, 5), (5, 1), (6, 6))]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    for other in (brownian_directions(6, 7, 0, 12, 16), brownian_directions(5, 8, 0, 12, 16)):
+        assert np.abs(other - whole).max(1).min() > 0.01  # not one row is the same
+    assert np.abs(np.diff(whole, axis=0)).max(1).min() > 0.01
+
+
+def test_directions_are_uniform_on_the_sphere() -> None:
+    """First and second moments: 0 and I/D, within 5 standard deviations of the mean of N directions."""
+    count, dim = 20000, 6
+    directions = brownian_directions(0, 0, 0, count, dim).astype(np.float64)
+    np.testing.assert_allclose((directions**2).sum(1), 1, atol=1e-6)
+    assert np.abs(directions.mean(0)).max() < 5 * math.sqrt(1 / (dim * count))
+    second = directions.T @ directions / count
+    fourth = 1 / (dim * (dim + 2))  # E x_i^2 x_j^2 on the sphere; E x_i^4 is three times that
+    off_diagonal = second - np.diag(np.diag(second))
+    assert np.abs(off_diagonal).max() < 5 * math.sqrt(fourth / count)
+    assert np.abs(np.diag(second) - 1 / dim).max() < 5 * math.sqrt((3 * fourth - 1 / dim**2) / count)
+
+
+def test_brownian_loss_has_mean_zero_over_the_steps() -> None:
+    """With m_b the mean over image b's views, the loss is sum_b m_b.xi_b / B, the xi_b independent.
+
+    A uniform unit vector's m.xi has mean 0 and variance |m|^2 / D and is sub-Gaussian with that variance as
+    its proxy: so the mean over S steps leaves 5 standard deviations with a chance below 2 exp(-12.5) = 8e-6.
+    """
+    num_views, count, dim, steps = 4, 8, 16, 2000
+    z = functional.normalize(unit_vectors(num_views, count, dim) + unit_vectors(dim, seed=1), dim=2)
+    losses = torch.stack(
+        [
+            brownian_loss(z, torch.tensor(brownian_directions(0, step, 0, count, dim), dtype=torch.float64))
+            for step in range(steps)
+        ]
+    ).numpy()
+    means = z.mean(0).numpy()
+    variance = (means**2).sum() / (dim * count**2)
+    assert abs(losses.mean()) < 5 * math.sqrt(variance / steps)
+    # the variance's estimate deviates by less than sqrt(2 / S), as fourth moments are below a normal's
+    assert losses.var() == pytest.approx(variance, rel=5 * math.sqrt(2 / steps))
+    shared_by_the_batch = (means.sum(0) ** 2).sum() / (dim * count**2)
+    one_a_view = (z.numpy() ** 2).sum() / (dim * (num_views * count) ** 2)
+    for other in (shared_by_the_batch, one_a_view):  # neither would pass
+        assert abs(other / variance - 1) > 10 * math.sqrt(2 / steps)
+
+
+def part(batch: Batch, rows: slice) -> Batch:
+    """Some of the batch's images, in all their views."""
+    return replace(
+        batch,
+        views=(torch.cat([view[rows] for view in batch.each_view()]),),
+        sample_ids=batch.sample_ids[rows],
+    )
+
+
+def test_parts_of_a_batch_get_the_directions_of_the_whole() -> None:
+    method = msbreg()
+    for step in range(2):  # a step begins again at row 0
+        batch = make_batch(step, views=4)
+        for rows in (slice(0, 5), slice(5, 8)):
+            accumulated = part(batch, rows)
+            q = outputs(method.student, accumulated.each_view())
+            _, metrics = method(accumulated, step)
+            xi = directions_by_hand(0, step, range(rows.start, rows.stop), 16)
+            assert metrics["brownian_loss"].item() == pytest.approx((q * xi).sum(2).mean(), abs=1e-6)
+        method.after_step(step)
+
+
+def test_gradients_reach_the_whole_student_and_nothing_else() -> None:
+    for config in (CONFIG, replace(CONFIG, lambda_s=0), replace(CONFIG, centroid="centroids", num_views=2)):
+        method = msbreg(config)
+        method.teacher.requires_grad_(True)  # were it trainable, it must still get none
+        loss, _ = method(make_batch(0, views=config.num_views), 0)
+        loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in method.student.parameters())
+        assert all(p.grad is None for p in method.teacher.parameters())
+
+
+def test_bad_batches_and_values_are_refused() -> None:
+    with pytest.raises(UserError, match="msbreg needs num_views 4, not 2"):
+        msbreg()(make_batch(0, views=2), 0)
+    for bad, message in (
+        ({"num_views": 1}, "num_views must be at least 2"),
+        ({"centroid": "median"}, "leave_one_out or centroids"),
+        ({"lambda_s": -1.0}, "lambda_s must be finite"),
+        ({"lambda_b": math.nan}, "lambda_b must be finite"),
+        ({"teacher_momentum": 2.0}, "teacher_momentum"),
+    ):
+        with pytest.raises(UserError, match=message):
+            MSBRegConfig(**bad)

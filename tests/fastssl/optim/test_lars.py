@@ -1,0 +1,124 @@
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fastssl.optim.lars import LARS
+
+RATES = [0.5, 0.4, 1.2, 0.05, 0.7, 0.0, 0.3]
+SHAPES = [(6, 4, 3, 3), (5, 7), (8,), (3, 3), (4, 2)]
+ZERO_WEIGHT, ZERO_GRADIENT = 3, 4  # positions in SHAPES
+
+
+def parameters() -> list[nn.Parameter]:
+    torch.manual_seed(0)
+    tensors = [torch.randn(shape, dtype=torch.float64) for shape in SHAPES]
+    tensors[0] = tensors[0].contiguous(memory_format=torch.channels_last)
+    tensors[ZERO_WEIGHT].zero_()
+    return [nn.Parameter(tensor) for tensor in tensors]
+
+
+def gradient(step: int, position: int) -> np.ndarray:
+    if position == ZERO_GRADIENT:
+        return np.zeros(SHAPES[position])
+    if position == ZERO_WEIGHT and step == 0:
+        return np.zeros(SHAPES[position])
+    return np.random.default_rng([step, position]).normal(size=SHAPES[position])
+
+
+def set_gradients(weights: list[nn.Parameter], step: int) -> None:
+    for position, weight in enumerate(weights):
+        weight.grad = torch.from_numpy(gradient(step, position)).to(weight.dtype)
+
+
+@pytest.mark.parametrize(("decay", "eta"), [(0.0, 1e-3), (1e-2, 1e-3), (0.3, 0.02)])
+def test_lars_is_the_loop_of_its_docstring(decay: float, eta: float) -> None:
+    weights = parameters()
+    adapted, excluded = [0, 1, 3, 4], [2]
+    optimizer = LARS(
+        [
+            {"params": [weights[i] for i in adapted], "weight_decay": decay},
+            {"params": [weights[i] for i in excluded], "weight_decay": 0.0, "adapt": False},
+        ],
+        lr=0.0,
+        momentum=0.9,
+        trust_coefficient=eta,
+    )
+    expected = [weight.detach().numpy().copy() for weight in weights]
+    buffers = [np.zeros(shape) for shape in SHAPES]
+    for step, rate in enumerate(RATES):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        set_gradients(weights, step)
+        optimizer.step()
+        for i, weight in enumerate(expected):
+            update, ratio = gradient(step, i), 1.0
+            if i in adapted:
+                update = update + decay * weight
+                weight_norm, update_norm = np.sqrt((weight**2).sum()), np.sqrt((update**2).sum())
+                if weight_norm > 0 and update_norm > 0:
+                    ratio = eta * weight_norm / update_norm
+            buffers[i] = 0.9 * buffers[i] + ratio * update
+            expected[i] = weight - rate * buffers[i]
+        for parameter, value in zip(weights, expected, strict=True):
+            np.testing.assert_allclose(parameter.detach().numpy(), value, rtol=1e-11, atol=1e-13)
+    assert np.abs(expected[ZERO_WEIGHT]).max() > 0  # it left 0 by a plain step
+
+
+def test_state_round_trip_is_bit_exact() -> None:
+    def start() -> tuple[list[nn.Parameter], LARS]:
+        weights = [nn.Parameter(weight.detach().float()) for weight in parameters()]
+        groups: list[dict[str, Any]] = [{"params": weights[:2]}, {"params": weights[2:], "adapt": False}]
+        return weights, LARS(groups, lr=0.1, weight_decay=1e-2)
+
+    def go(weights: list[nn.Parameter], optimizer: LARS, steps: range) -> None:
+        for step in steps:
+            set_gradients(weights, step)
+            optimizer.step()
+
+    weights, optimizer = start()
+    go(weights, optimizer, range(3))
+    file = io.BytesIO()
+    torch.save({"weights": weights, "optimizer": optimizer.state_dict()}, file)
+    go(weights, optimizer, range(3, 7))
+
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    resumed_weights, resumed = start()
+    with torch.no_grad():
+        for weight, value in zip(resumed_weights, saved["weights"], strict=True):
+            weight.copy_(value)
+    resumed.load_state_dict(saved["optimizer"])
+    go(resumed_weights, resumed, range(3, 7))
+    for weight, other in zip(weights, resumed_weights, strict=True):
+        assert torch.equal(weight, other)
+        buffer, other_buffer = (
+            optimizer.state[weight]["momentum_buffer"],
+            resumed.state[other]["momentum_buffer"],
+        )
+        assert buffer.dtype == torch.float32
+        assert torch.equal(buffer, other_buffer)
+
+
+def test_parameters_without_gradients_stay() -> None:
+    weights = parameters()
+    before = [weight.detach().clone() for weight in weights]
+    optimizer = LARS(weights, lr=1.0, weight_decay=0.1)
+    optimizer.step()
+    weights[1].grad = torch.ones_like(weights[1])
+    optimizer.step()
+    assert [torch.equal(weight, old) for weight, old in zip(weights, before, strict=True)] == [
+        position != 1 for position in range(len(weights))
+    ]
+
+
+def test_no_value_is_needed_on_the_host() -> None:
+    weights = [nn.Parameter(torch.empty(4, 3, device="meta")) for _ in range(2)]
+    with pytest.raises(RuntimeError):  # a meta tensor has no values: reading one on the host fails
+        bool(weights[0].sum() > 0)
+    for weight in weights:
+        weight.grad = torch.empty_like(weight)
+    LARS(weights, lr=0.1, weight_decay=0.1).step()

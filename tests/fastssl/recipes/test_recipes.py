@@ -1,0 +1,378 @@
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from fastssl.config import Experiment
+from fastssl.methods import (
+    BYOLConfig,
+    MethodConfig,
+    MoCoConfig,
+    MSBRegConfig,
+    SimCLRConfig,
+    SiMoConfig,
+    build_method,
+)
+from fastssl.models.batch_norm import group_batch_norms
+from fastssl.optim.build import build_optimizer
+from fastssl.optim.schedules import learning_rate
+from fastssl.recipes import RECIPES, augmentations, documentation, find_recipe
+from pipelines.batch import Batch
+from pipelines.command.errors import UserError
+from pipelines.views import ViewSpec, evaluation_spec
+
+METHOD_NAMES = {
+    **{"moco": r"(s-)?moco-v[12](-plus)?", "byol": "byol", "supervised": "supervised"},
+    **{"msbreg": "(msbreg|byol)", "simo": "simo", "simclr": "simclr"},
+}
+# each part of a name after the method's, and what it says of the experiment
+VARIANTS: dict[str, Callable[..., bool]] = {
+    r"k(\d+)": lambda e, k: e.method.num_negatives == int(k),
+    r"a(\d+)": lambda e, alpha: e.method.eqco_alpha == int(alpha),
+    r"eqco": lambda e: e.method.eqco_alpha is not None,
+    r"sync-bn": lambda e: e.batch_norm_group is None and e.method.head_norm == "batch",
+    r"shuffling-bn": lambda e: e.batch_norm_group == 32 and e.method.shuffling_bn,
+    r"predictor": lambda e: e.method.predictor == "student",
+    r"momentum-ascending": lambda e: e.method.teacher_momentum_ascending,
+    r"complex-augmentation": lambda e: e.views[0].spec == augmentations.BYOL_SYMMETRIC,
+    r"beta-0": lambda e: e.method.teacher_momentum == 0,
+    r"asymmetric": lambda e: len(e.views) == 2,
+    r"sgd": lambda e: e.optimizer.name == "sgd",
+    r"lars": lambda e: e.optimizer.name == "lars",
+    r"(\d)-views": lambda e, views: e.method.num_views == int(views),
+    r"uniformity": lambda e: e.method.uniformity_weight > 0,
+    r"layer-norm": lambda e: e.method.head_norm == "layer",
+    r"brownian": lambda e: e.method.lambda_b > 0,
+    r"artifact": lambda e: e.taxonomy == "artifact",
+    r"(depth-\d+)": lambda e, taxonomy: e.taxonomy == taxonomy,
+    r"(resnet\d+)": lambda e, backbone: e.backbone.name == backbone,
+    r"(\d)x": lambda e, width: e.backbone.width == int(width),
+    r"(\d+)-epochs": lambda e, epochs: e.epochs == int(epochs),
+}
+STEPS_PER_EPOCH = 3
+
+# What the papers say, each number typed in from there; "lr" is the rate after the warm-up at that batch.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "moco-v2-plus-imagenet": {
+        # Huang et al. 2022, section 3.2 and table 2 (SGD)
+        **{"batch": 1024, "epochs": 200, "lr": 0.12, "decay": 1e-4, "warmup": 10, "number": 0.720},
+        **{"optimizer": "sgd", "exclude": False, "num_negatives": 65536, "temperature": 0.2},
+        **{"hidden_dim": 4096, "out_dim": 256, "teacher_momentum": 0.99},
+    },
+    "moco-v1-imagenet": {
+        # He et al. 2020, section 3.3; Zhu et al. 2020, section 1
+        **{"batch": 256, "epochs": 200, "lr": 0.03, "decay": 1e-4, "warmup": 0, "number": 0.606},
+        **{"optimizer": "sgd", "exclude": False, "num_negatives": 65536, "temperature": 0.07},
+        **{"hidden_dim": None, "out_dim": 128, "teacher_momentum": 0.999, "shuffling_bn": True},
+        **{"teacher_momentum_ascending": False, "predictor": "none", "symmetric_loss": False},
+    },
+    "byol-sgd-imagenet": {
+        # Huang et al. 2022, section 3.2 and table 2 (SGD): MoCo v2+'s
+        **{"batch": 1024, "epochs": 200, "lr": 0.12, "decay": 1e-4, "warmup": 10, "number": 0.721},
+        **{"optimizer": "sgd", "exclude": False, "hidden_dim": 4096, "out_dim": 256},
+        **{"teacher_momentum": 0.99},
+    },
+    "byol-asymmetric-imagenet": {
+        # Grill et al. 2020, appendix J
+        **{"batch": 4096, "epochs": 300, "lr": 4.8, "decay": 1e-6, "warmup": 10, "number": 0.725},
+        **{"optimizer": "lars", "exclude": True, "hidden_dim": 4096, "out_dim": 256},
+        **{"teacher_momentum": 0.99},
+    },
+    "byol-asymmetric-1000-epochs-imagenet": {
+        **{"batch": 4096, "epochs": 1000, "lr": 3.2, "decay": 1.5e-6, "warmup": 10, "number": 0.743},
+        **{"optimizer": "lars", "exclude": True, "hidden_dim": 4096, "out_dim": 256},
+        **{"teacher_momentum": 0.996},
+    },
+    "supervised-imagenet": {
+        # Goyal et al. 2017, section 5.1; Huang et al. 2022, table 6
+        **{"batch": 256, "epochs": 100, "lr": 0.1, "decay": 1e-4, "warmup": 10, "number": 0.771},
+        **{"optimizer": "sgd", "exclude": False},
+    },
+    "byol-imagenet": {
+        # Grill et al. 2020, appendix J; Huang et al. 2022, table 2 (LARS)
+        **{"batch": 4096, "epochs": 200, "lr": 4.8, "decay": 1e-6, "warmup": 10, "number": 0.724},
+        **{"optimizer": "lars", "exclude": True, "hidden_dim": 4096, "out_dim": 256},
+        **{"teacher_momentum": 0.99},
+    },
+    # lightly's CIFAR-10 benchmark of 2022-02-18: lr 6e-2 * batch / 128, rows of batch 512 and 200 epochs;
+    # its losses are 1/2 (MoCo) and 1/4 (BYOL) of the papers', and so the rates here
+    "moco-v2-plus-cifar10": {
+        **{"batch": 512, "epochs": 200, "lr": 0.12, "decay": 5e-4, "warmup": 0, "number": 0.850},
+        **{"optimizer": "sgd", "exclude": False, "num_negatives": 8192},
+    },
+    "byol-cifar10": {
+        **{"batch": 512, "epochs": 200, "lr": 0.06, "decay": 5e-4, "warmup": 0, "number": 0.872},
+        **{"optimizer": "sgd", "exclude": False, "hidden_dim": 1024, "out_dim": 256},
+    },
+    "supervised-cifar10": {
+        # DeVries and Taylor 2017, section 4.1 and table 1 (4.72 % error)
+        **{"batch": 128, "epochs": 200, "lr": 0.1, "decay": 5e-4, "warmup": 0, "number": 1 - 0.0472},
+        **{"optimizer": "sgd", "exclude": False},
+    },
+}
+
+for _negatives, _alpha, _number in ((16, 256, 0.681), (256, 256, 0.680), (256, 65536, 0.685)):
+    # Zhu et al. 2020, section 3 and table 2; lr, decay and temperature are MoCo v2's
+    PUBLISHED[f"simo-k{_negatives}-a{_alpha}-imagenet"] = {
+        **{"batch": 256, "epochs": 200, "lr": 0.03, "decay": 1e-4, "warmup": 10, "number": _number},
+        **{"optimizer": "sgd", "exclude": False, "hidden_dim": 2048, "out_dim": 128, "temperature": 0.2},
+        **{"num_negatives": _negatives, "eqco_alpha": _alpha, "teacher_momentum": 0.999},
+    }
+PUBLISHED["simclr-imagenet"] = {
+    # Chen et al. 2020, section 2; Zhu et al. 2020, table 2
+    **{"batch": 8192, "epochs": 200, "lr": 9.6, "decay": 1e-6, "warmup": 10, "number": 0.666},
+    **{"optimizer": "lars", "exclude": True, "hidden_dim": 2048, "out_dim": 128, "temperature": 0.1},
+    **{"num_negatives": None, "eqco_alpha": None},
+}
+PUBLISHED["simclr-eqco-imagenet"] = {
+    # Zhu et al. 2020, section 2.3 and figure 2 (alpha 256, batch 256, SGD); the rest as above
+    **{"batch": 256, "epochs": 200, "lr": 0.3, "decay": 1e-6, "warmup": 10, "number": None},
+    **{"optimizer": "sgd", "exclude": True, "hidden_dim": 2048, "out_dim": 128, "temperature": 0.1},
+    **{"num_negatives": 16, "eqco_alpha": 256},
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_names_are_method_and_data(name: str) -> None:
+    config = RECIPES[name]()
+    assert config.recipe == name
+    assert find_recipe(name) == config
+    if name == "quickstart":
+        return
+    method = METHOD_NAMES[config.experiment.method.kind]
+    found = re.fullmatch(rf"({method})(-.*)?-{config.machine.data}(-cpu)?", name)
+    assert found
+    variants = name.removeprefix(found[1]).partition(f"-{config.machine.data}")[0]
+    pattern = "|".join(VARIANTS)
+    assert re.fullmatch(f"(-({pattern}))*", variants)
+    for variant, says in VARIANTS.items():  # a name does not lie
+        for match in re.finditer(f"-{variant}(?=-|$)", variants):
+            assert says(config.experiment, *match.groups()), variant
+
+
+def test_quickstart_runs_on_the_built_in_data() -> None:
+    config = RECIPES["quickstart"]()
+    assert config.machine.data == "scenes"
+    assert config.experiment.backbone.name == "resnet9"
+    assert config.experiment.views[0].spec.size == 32
+
+
+def test_an_unknown_name_is_told_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean byol-imagenet"):
+        find_recipe("byol-imagnet")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_settings_are_the_published_ones(name: str) -> None:
+    config, published = RECIPES[name](), PUBLISHED[name]
+    experiment, optimizer, method = config.experiment, config.experiment.optimizer, config.experiment.method
+    assert config.paper is not None
+    number = published["number"]
+    assert config.paper.number == (None if number is None else pytest.approx(number))
+    found = {
+        "batch": experiment.batch_size,
+        "epochs": experiment.epochs,
+        "lr": pytest.approx(optimizer.base_lr * experiment.batch_size / 256),
+        "decay": optimizer.weight_decay,
+        "warmup": optimizer.warmup_epochs,
+        "optimizer": optimizer.name,
+        "exclude": optimizer.exclude_norm_and_bias,
+        "number": number,
+    }
+    for key, value in published.items():
+        assert found.get(key, getattr(method, key, None)) == value, key
+    assert optimizer.momentum == 0.9
+    assert optimizer.nesterov == (name == "supervised-cifar10")
+    assert experiment.backbone.width == 1
+    assert experiment.backbone.name == ("resnet50" if config.machine.data == "imagenet" else "resnet18")
+    assert experiment.backbone.stem == ("imagenet" if config.machine.data == "imagenet" else "cifar")
+
+
+def colors(spec: ViewSpec) -> tuple[float, ...]:
+    return (spec.jitter_p, spec.brightness, spec.contrast, spec.saturation, spec.hue, spec.grey_p)
+
+
+def test_augmentations_are_the_published_ones() -> None:
+    moco, byol, cifar = augmentations.MOCO_V2, augmentations.BYOL_SYMMETRIC, augmentations.SIMCLR_CIFAR10
+    assert colors(moco) == (0.8, 0.4, 0.4, 0.4, 0.1, 0.2)
+    assert colors(byol) == (0.8, 0.4, 0.4, 0.2, 0.1, 0.2)
+    assert colors(cifar) == (0.8, 0.4, 0.4, 0.4, 0.1, 0.2)
+    assert [spec.scale for spec in (moco, byol, cifar)] == [(0.2, 1), (0.08, 1), (0.08, 1)]
+    assert [spec.blur_p for spec in (moco, byol, cifar)] == [0.5, 0.5, 0]
+    assert [spec.solarize_p for spec in (moco, byol, cifar)] == [0, 0.2, 0]
+    assert byol.solarize_threshold == 128 / 255
+    assert {spec.blur_sigma for spec in (moco, byol)} == {(0.1, 2.0)}
+    assert {spec.flip_p for spec in (moco, byol, cifar)} == {0.5}
+    assert [spec.size for spec in (moco, byol, cifar)] == [224, 224, 32]
+    supervised = augmentations.SUPERVISED_CIFAR10
+    assert (supervised.crop, supervised.padding, supervised.flip_p) == ("padded", 4, 0.5)
+    assert colors(supervised) == (0, 0, 0, 0, 0, 0)
+    used = {name: RECIPES[name]().experiment.views[0].spec for name in PUBLISHED}
+    imagenet = augmentations.SUPERVISED
+    assert used == {
+        "moco-v1-imagenet": augmentations.MOCO_V1,
+        "moco-v2-plus-imagenet": moco,
+        "byol-imagenet": byol,
+        "byol-sgd-imagenet": byol,
+        "byol-asymmetric-imagenet": augmentations.BYOL_FIRST,
+        "byol-asymmetric-1000-epochs-imagenet": augmentations.BYOL_FIRST,
+        "supervised-imagenet": imagenet,
+        "moco-v2-plus-cifar10": cifar,
+        "byol-cifar10": cifar,
+        "supervised-cifar10": supervised,
+        "simo-k16-a256-imagenet": moco,
+        "simo-k256-a256-imagenet": moco,
+        "simo-k256-a65536-imagenet": moco,
+        "simclr-imagenet": augmentations.SIMCLR,
+        "simclr-eqco-imagenet": augmentations.SIMCLR,
+    }
+    assert (imagenet.size, imagenet.crop, imagenet.scale, imagenet.flip_p) == (
+        *(224, "random_resized"),
+        *((0.08, 1), 0.5),
+    )
+    assert (colors(imagenet), imagenet.blur_p, imagenet.solarize_p) == ((0,) * 6, 0, 0)
+    simclr = augmentations.SIMCLR
+    assert colors(simclr) == (0.8, 0.8, 0.8, 0.8, 0.2, 0.2)
+    assert (simclr.scale, simclr.blur_p, simclr.blur_sigma) == ((0.08, 1), 0.5, (0.1, 2.0))
+    assert (simclr.solarize_p, simclr.flip_p, simclr.size) == (0, 0.5, 224)
+
+
+def test_asymmetric_augmentation_is_byols() -> None:
+    # Grill et al. 2020, table 6: columns T and T'
+    for name in ("byol-asymmetric-imagenet", "byol-asymmetric-1000-epochs-imagenet"):
+        groups = RECIPES[name]().experiment.views
+        first, second = (group.spec for group in groups)
+        assert [group.num_views for group in groups] == [1, 1]
+        assert (first.blur_p, first.solarize_p) == (1.0, 0.0)
+        assert (second.blur_p, second.solarize_p) == (0.1, 0.2)
+        for spec in (first, second):
+            assert (*colors(spec), spec.scale, spec.flip_p) == (0.8, 0.4, 0.4, 0.2, 0.1, 0.2, (0.08, 1), 0.5)
+
+
+def test_moco_v1_augmentation() -> None:
+    # its authors' code: RandomResizedCrop(scale .2 to 1), grey p .2, ColorJitter(.4, .4, .4, .4) always, flip
+    spec = augmentations.MOCO_V1
+    assert colors(spec) == (1, 0.4, 0.4, 0.4, 0.4, 0.2)
+    assert (spec.scale, spec.blur_p, spec.solarize_p, spec.flip_p) == ((0.2, 1), 0, 0, 0.5)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_docstrings_say_what_the_configs_hold(name: str) -> None:
+    config = RECIPES[name]()
+    experiment, optimizer = config.experiment, config.experiment.optimizer
+    text = " ".join(documentation(name).split())
+    assert "Result: " in text
+    for batch in re.findall(r"batch (\d+)", text):
+        assert int(batch) == experiment.batch_size
+    for rate, batch in re.findall(r"lr ([\d.]+) x batch/(\d+)", text):
+        assert float(rate) / int(batch) * 256 == pytest.approx(optimizer.base_lr)
+    for rate in re.findall(r"lr ([\d.]*\d)(?![\d.]| x)", text):
+        assert float(rate) == pytest.approx(optimizer.base_lr * experiment.batch_size / 256)
+    for decay in re.findall(r"weight decay (\d[\de.-]*\d)", text):
+        assert float(decay) == optimizer.weight_decay
+    for warmup in re.findall(r"(\d+) epochs of warm-up", text):
+        assert float(warmup) == optimizer.warmup_epochs
+    epochs = re.findall(r"(\d+) epochs(?! of warm-up)", text)
+    assert not epochs or f"{experiment.epochs:g}" in epochs
+    for queue in re.findall(r"queue (\d+)", text):
+        assert int(queue) == experiment.method.num_negatives  # type: ignore[union-attr]
+    if config.paper is not None and config.paper.number is not None:
+        stated = [float(value) for value in re.findall(r"top-1 (0\.\d+)", text)]
+        stated += [1 - float(error) / 100 for error in re.findall(r"error is ([\d.]+) %", text)]
+        assert all(value == pytest.approx(config.paper.number) for value in stated)
+
+
+def small_method(method: MethodConfig) -> MethodConfig:
+    if isinstance(method, MoCoConfig):
+        hidden_dim = None if method.hidden_dim is None else 32
+        return replace(method, num_negatives=min(64, method.num_negatives), hidden_dim=hidden_dim, out_dim=16)
+    if isinstance(method, SiMoConfig | SimCLRConfig):
+        return replace(method, num_negatives=2, hidden_dim=32, out_dim=16)
+    return (
+        replace(method, hidden_dim=32, out_dim=16)
+        if isinstance(method, BYOLConfig | MSBRegConfig)
+        else method
+    )
+
+
+def reduced(experiment: Experiment) -> Experiment:
+    """The same run with a narrow encoder, 32-pixel views, four images a step and few epochs."""
+    return replace(
+        experiment,
+        epochs=20,
+        batch_size=4,
+        batch_norm_group=2 if experiment.batch_norm_group else None,
+        taxonomy="classes",
+        views=tuple(replace(group, spec=replace(group.spec, size=32)) for group in experiment.views),
+        backbone=replace(experiment.backbone, width=0.0625),
+        method=small_method(experiment.method),
+    )
+
+
+def distinct() -> dict[str, Experiment]:
+    """The reduced runs by the name of the first recipe that has them: many recipes differ in sizes alone."""
+    runs: dict[Experiment, str] = {}
+    for name, recipe in RECIPES.items():
+        runs.setdefault(reduced(recipe().experiment), name)
+    return {name: experiment for experiment, name in runs.items()}
+
+
+def noise(experiment: Experiment, step: int) -> Batch:
+    generator = torch.Generator().manual_seed(step)
+    size = experiment.batch_size
+    return Batch(
+        step=step,
+        epoch=0,
+        views=tuple(
+            torch.randn(group.num_views * size, 3, group.spec.size, group.spec.size, generator=generator)
+            for group in experiment.views
+        ),
+        sample_ids=torch.arange(size),
+        labels=torch.arange(size) % 10,
+        parameters=(),
+    )
+
+
+@pytest.mark.parametrize("experiment", distinct().values(), ids=distinct())
+def test_every_recipe_takes_two_steps(experiment: Experiment) -> None:
+    total_steps = 20 * STEPS_PER_EPOCH
+    method = build_method(
+        experiment.method,
+        experiment.backbone,
+        seed=experiment.seed,
+        total_steps=total_steps,
+        num_classes=10,
+    ).train()
+    if experiment.batch_norm_group:
+        group_batch_norms(method, experiment.batch_norm_group, experiment.batch_size)
+    optimizer = build_optimizer(method, experiment.optimizer)
+    before = [weight.detach().clone() for weight in method.encoder.parameters()]
+    for step in (1, 2):  # at step 0 the rate of a warm-up is 0
+        rate = learning_rate(step, experiment.optimizer, experiment.batch_size, STEPS_PER_EPOCH, total_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast("cpu", torch.bfloat16, enabled=experiment.precision == "bf16"):
+            loss, metrics = method(noise(experiment, step), step)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        method.after_step(step)
+        assert math.isfinite(loss.item())
+        assert all(math.isfinite(value.item()) for value in metrics.values())
+    after = list(method.encoder.parameters())
+    assert all(bool(weight.isfinite().all()) for weight in after)
+    assert sum(not torch.equal(old, new) for old, new in zip(before, after, strict=True)) > len(after) / 2
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_evaluation_sees_what_training_showed(name: str) -> None:
+    experiment = RECIPES[name]().experiment
+    spec = evaluation_spec(experiment.views[0].spec, experiment.center_fraction)
+    trained = experiment.views[0].spec
+    assert (spec.size, spec.mean, spec.std) == (trained.size, trained.mean, trained.std)
+    # whole images where they are as small as the views, the usual 224 of 256 otherwise
+    assert spec.center_fraction == (1.0 if spec.size == 32 else 0.875)

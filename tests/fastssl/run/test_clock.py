@@ -1,0 +1,110 @@
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from fastssl.run import clock as clock_module
+from fastssl.run.clock import Clock, rates
+
+
+class Time:
+    """Seconds that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> Time:
+    passed = Time()
+    monkeypatch.setattr(clock_module, "time", SimpleNamespace(perf_counter=lambda: passed.now))
+    return passed
+
+
+def run_step(clock: Clock, seconds: Time, *, wait: float, work: float) -> None:
+    with clock.waiting():
+        seconds.passes(wait)
+    seconds.passes(work)
+    clock.step(8)
+
+
+def warm(clock: Clock, seconds: Time) -> None:
+    for _ in range(Clock.WARM_UP_STEPS):
+        run_step(clock, seconds, wait=50, work=50)
+
+
+def test_the_first_steps_do_not_count(seconds: Time) -> None:
+    clock = Clock()
+    warm(clock, seconds)
+    assert (clock.images, clock.train_seconds, clock.wait_seconds) == (0, 0, 0)
+
+
+def test_steps_and_waits_add_up(seconds: Time) -> None:
+    clock = Clock()
+    warm(clock, seconds)
+    run_step(clock, seconds, wait=0.25, work=0.75)
+    run_step(clock, seconds, wait=0.5, work=1.5)
+    assert clock.images == 16
+    assert clock.train_seconds == pytest.approx(3.0)  # waiting is a part of it
+    assert clock.wait_seconds == pytest.approx(0.75)
+
+
+def test_several_waits_of_one_step_add_up(seconds: Time) -> None:
+    clock = Clock()
+    warm(clock, seconds)
+    with clock.waiting():
+        seconds.passes(0.25)
+    run_step(clock, seconds, wait=0.5, work=0.25)
+    assert clock.wait_seconds == pytest.approx(0.75)
+    assert clock.train_seconds == pytest.approx(1.0)
+
+
+def test_pauses_are_not_training(seconds: Time) -> None:
+    clock = Clock()
+    warm(clock, seconds)
+    run_step(clock, seconds, wait=0, work=1)
+    with clock.pause():
+        seconds.passes(100)
+    run_step(clock, seconds, wait=0, work=1)
+    assert clock.train_seconds == pytest.approx(2.0)
+    assert clock.images == 16
+
+
+def test_restarting_forgets_the_time_since_the_last_step(seconds: Time) -> None:
+    clock = Clock()
+    warm(clock, seconds)
+    with clock.waiting():
+        seconds.passes(7)
+    clock.restart()
+    run_step(clock, seconds, wait=0.5, work=0.5)
+    assert clock.train_seconds == pytest.approx(1.0)
+    assert clock.wait_seconds == pytest.approx(0.5)
+
+
+def test_a_resumed_clock_goes_on_and_warms_up_again(seconds: Time) -> None:
+    clock = Clock()
+    warm(clock, seconds)
+    run_step(clock, seconds, wait=0.5, work=1.5)
+    again = Clock()
+    again.load_state_dict(clock.state_dict())
+    warm(again, seconds)
+    assert (again.images, again.train_seconds, again.wait_seconds) == (8, 2.0, 0.5)
+    run_step(again, seconds, wait=0, work=1)
+    assert (again.images, again.train_seconds, again.wait_seconds) == (16, 3.0, 0.5)
+
+
+def test_the_real_clock_runs() -> None:
+    clock = Clock()
+    for _ in range(Clock.WARM_UP_STEPS + 1):
+        with clock.waiting():
+            time.sleep(0.002)
+        clock.step(1)
+    assert 0.002 <= clock.wait_seconds <= clock.train_seconds < 60
+
+
+def test_rates() -> None:
+    assert rates(300, 2.0, 0.5) == (150.0, 0.25)
+    assert rates(0, 0.0, 0.0) == (0.0, 0.0)

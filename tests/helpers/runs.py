@@ -1,0 +1,85 @@
+"""Whole runs in real processes, for tests: how they are started, followed, and compared."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import torch
+
+from tests.helpers import ROOT
+
+CLASSES = ("circle", "disc", "square")
+SMALL = [
+    *("quickstart", "--batch-size", "16", "--epochs", "25", "--views.0.spec.size", "16"),
+    *("--backbone.width", "0.0625", "--method.num-negatives", "64", "--method.hidden-dim", "32"),
+    *("--method.out-dim", "16", "--threads", "1", "--workers", "2", "--log-every", "3"),
+    *("--monitor-every", "10", "--checkpoint-minutes", "0.002"),
+]
+
+
+def write_images(folder: Path, count: int, seed: int) -> None:
+    """``count`` noisy JPEGs of 24 x 24 a class."""
+    generator = np.random.default_rng(seed)
+    for number, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = generator.integers(0, 255, (24, 24, 3), dtype=np.uint8)
+            pixels[..., number] //= 2
+            (folder / name / f"{i:03d}.jpg").write_bytes(simplejpeg.encode_jpeg(pixels, quality=90))
+
+
+def command(*options: str | Path) -> list[str]:
+    return [sys.executable, "-m", "fastssl.train", *map(str, options)]
+
+
+def start(*options: str | Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(command(*options), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def run(*options: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command(*options), cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def wait_for_steps(process: "subprocess.Popen[str]", out: Path, steps: int) -> None:
+    """Return once the run has logged ``steps`` steps, or has ended."""
+    path = out / "metrics.jsonl"
+    while process.poll() is None:
+        lines = path.read_text().splitlines() if path.exists() else []
+        if lines and json.loads(lines[-1])["step"] >= steps:
+            return
+        time.sleep(0.02)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = last_checkpoint(out)["method"]
+    return state
+
+
+def last_checkpoint(out: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(out / "checkpoints/last.pt", weights_only=True)
+    return state
+
+
+def losses(out: Path) -> list[tuple[int, float]]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["loss"]) for row in rows if "loss" in row]
+
+
+def summary(out: Path) -> dict[str, object]:
+    values: dict[str, object] = json.loads((out / "summary.json").read_text())
+    return values
+
+
+def assert_same_run(left: Path, right: Path) -> None:
+    ours, theirs = weights(left), weights(right)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert losses(left) == losses(right)
+    assert last_checkpoint(left)["scaler"] == last_checkpoint(right)["scaler"]

@@ -1,0 +1,164 @@
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from launchers.clusters import local
+from launchers.clusters.local import run_debug, run_local, slots
+from launchers.clusters.state import job_states
+from launchers.sweeps.attempts import Attempt, read_attempts
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import read_summary
+from pipelines.command.errors import UserError
+from tests.helpers.stub_runs import stub_job, stub_sweep
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    return stub_sweep(tmp_path / "sweep")
+
+
+def attempts(folder: SweepFolder, job: str) -> list[Attempt]:
+    return read_attempts(folder.attempts(job))
+
+
+def outcomes(folder: SweepFolder, job: str) -> list[str]:
+    return [attempt.outcome for attempt in attempts(folder, job)]
+
+
+def status(folder: SweepFolder, run: str) -> object:
+    return read_summary(folder.run(run)).get("status")
+
+
+def test_failures_do_not_stop_the_others(folder: SweepFolder, capfd: pytest.CaptureFixture[str]) -> None:
+    names = ("good", "crash", "once", "mistake", "killed")
+    jobs = [stub_job(folder, name, result) for name in names for result in ("", "knn")]
+    assert run_local(folder, jobs, max_parallel=3) == 1
+    assert outcomes(folder, "good") == ["finished"]
+    assert outcomes(folder, "crash") == ["crashed", "crashed"]  # retried once
+    assert outcomes(folder, "once") == ["crashed", "finished"]
+    assert outcomes(folder, "mistake") == ["mistake"]  # another try would end the same
+    assert outcomes(folder, "killed") == ["crashed", "crashed"]
+    assert attempts(folder, "crash")[-1].error == "RuntimeError: the loss went away"
+    assert attempts(folder, "mistake")[-1].error == "error: no such folder"
+    assert attempts(folder, "killed")[-1].error.startswith("killed by SIGKILL (out of memory?)")
+    measured = [name for name in names if folder.evaluation(name, "knn").exists()]
+    assert measured == ["good", "once"]
+    told = capfd.readouterr().err
+    assert "crash failed: RuntimeError: the loss went away" in told
+    assert "mistake.knn not measured: its run failed" in told
+    states = job_states(folder, jobs)
+    assert {name: states[name].name for name in names} == {
+        "good": "finished",
+        "crash": "failed",
+        "once": "finished",
+        "mistake": "failed",
+        "killed": "failed",
+    }
+    assert states["mistake"].detail == "error: no such folder"
+
+
+def when_it_runs(folder: SweepFolder, run: str, numbers: list[int]) -> threading.Thread:
+    """Send this process signals as soon as a run has begun."""
+
+    def wait_and_send() -> None:
+        until = time.monotonic() + 30
+        while not folder.run(run).joinpath("summary.json").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(0.1)
+        for number in numbers:
+            os.kill(os.getpid(), number)
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=wait_and_send)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_sweep_goes_on_where_it_was(folder: SweepFolder, number: int) -> None:
+    jobs = [stub_job(folder, "good-150"), stub_job(folder, "good-2")]
+    thread = when_it_runs(folder, "good-150", [number])
+    assert run_local(folder, jobs, max_parallel=1) == 128 + number
+    thread.join()
+    assert status(folder, "good-150") == "interrupted"
+    assert status(folder, "good-2") is None  # it waited for the only place
+    stopped_at = read_summary(folder.run("good-150"))["steps_done"]
+    assert 0 < stopped_at < 150
+    assert run_local(folder, jobs, max_parallel=1) == 0
+    assert outcomes(folder, "good-150") == ["interrupted", "finished"]
+    assert attempts(folder, "good-150")[1].steps == stopped_at
+    assert f"starts at step {stopped_at}" in folder.log("good-150").read_text()
+    assert status(folder, "good-2") == "finished"
+
+
+def test_nothing_outlives_a_second_ctrl_c(folder: SweepFolder) -> None:
+    """The stand-in ends at the first TERM, so this one must not listen to it."""
+    script = folder.code / "fastssl" / "train.py"
+    script.write_text(script.read_text().replace("lambda *_: stopped.append(True)", "signal.SIG_IGN"))
+    thread = when_it_runs(folder, "good-3000", [signal.SIGINT, signal.SIGINT])
+    with pytest.raises(KeyboardInterrupt):
+        run_local(folder, [stub_job(folder, "good-3000")], max_parallel=1)
+    thread.join()
+    before = folder.log("good-3000").stat().st_size
+    time.sleep(0.2)
+    assert not any("good-3000" in line for line in command_lines())
+    assert folder.log("good-3000").stat().st_size == before
+
+
+def command_lines() -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue  # it ended meanwhile
+    return found
+
+
+def test_the_machine_is_dealt_out() -> None:
+    cores = os.sched_getaffinity(0)
+    both = slots(2)
+    assert len(both) == 2
+    assert all(len(slot.cores) == max(1, len(cores) // 2) for slot in both)
+    assert frozenset().union(*(slot.cores for slot in both)) <= cores
+    if len(cores) > 1:
+        assert not both[0].cores & both[1].cores
+    (alone,) = slots(1)
+    assert alone.cores == cores
+
+
+def test_each_gpu_is_named_to_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [slot.gpu for slot in slots(0)] == ["0", "1"]
+    assert [slot.gpu for slot in slots(3)] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert [slot.gpu for slot in slots(0)] == ["5", "7"]
+
+
+def test_debug_runs_in_this_process(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    def train(arguments: list[str]) -> int:
+        called.append(arguments)
+        if "crash" in arguments:
+            raise RuntimeError("boom")
+        if "mistake" in arguments:
+            raise UserError("no such folder")
+        return 143 if "stopped" in arguments else 0
+
+    monkeypatch.setattr(local, "train", train)
+    monkeypatch.setattr(local, "evaluate", train)
+    names = ("crash", "mistake", "good", "stopped", "after")
+    jobs = [stub_job(folder, name, result) for name in names for result in ("", "knn")]
+    assert run_debug(folder, jobs) == 143
+    assert [arguments[-1] for arguments in called] == ["crash", "mistake", "good", "good", "stopped"]
+    assert called[3][:2] == ["knn", str(folder.run("good"))]
+    assert [outcomes(folder, name) for name in names] == [
+        *(["crashed"], ["mistake"], ["finished"], ["interrupted"], []),
+    ]
+    assert attempts(folder, "crash")[0].error == "RuntimeError: boom"

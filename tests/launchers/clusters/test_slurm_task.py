@@ -1,0 +1,147 @@
+"""What a job does on a node, with a stand-in for scontrol. Real SLURM: tests/slurm."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launchers.sweeps.attempts import read_attempts
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import read_summary
+from tests.helpers.stub_runs import stub_sweep
+
+RUN = """
+import sys
+from pathlib import Path
+from launchers.sweeps.job import Job
+from launchers.clusters.slurm_task import SlurmTask
+SlurmTask(Job(sweep=Path(sys.argv[1]), run=sys.argv[2], data=sys.argv[2], retries=1), grace=20)()
+"""
+SCONTROL = """#!/bin/sh
+echo "$@" >> {calls}
+echo "JobId=7 JobState={state} Reason=None"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    return stub_sweep(tmp_path / "sweep")
+
+
+def start(
+    folder: SweepFolder, run: str, state: str = "RUNNING", rank: int = 0, tasks: int = 1, restarts: int = 0
+) -> subprocess.Popen[str]:
+    """The task of job 7, as srun starts it; SLURM calls the job by ``state``."""
+    tools = folder.path / "bin"
+    tools.mkdir(exist_ok=True)
+    (tools / "scontrol").write_text(SCONTROL.format(calls=folder.path / "calls", state=state))
+    (tools / "scontrol").chmod(0o755)
+    variables = {
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": "7",
+        "SLURM_PROCID": str(rank),
+        "SLURM_STEP_NUM_TASKS": str(tasks),
+        "SLURM_RESTART_COUNT": str(restarts),
+    }
+    command = [sys.executable, "-c", RUN, str(folder.path), run]
+    environment = {**os.environ, **variables}
+    return subprocess.Popen(
+        command, cwd=folder.code, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit status and output."""
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+def requeued(folder: SweepFolder) -> int:
+    """How often the job was put back into the queue."""
+    calls = folder.path / "calls"
+    return calls.read_text().splitlines().count("requeue 7") if calls.exists() else 0
+
+
+def outcomes(folder: SweepFolder, job: str) -> list[str]:
+    return [attempt.outcome for attempt in read_attempts(folder.attempts(job))]
+
+
+def wait_until_it_runs(folder: SweepFolder, run: str) -> None:
+    until = time.monotonic() + 30
+    while not (folder.run(run) / "summary.json").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(0.1)
+
+
+def test_a_crash_is_requeued_and_then_left(folder: SweepFolder) -> None:
+    assert finish(start(folder, "crash"))[0] == 255
+    assert requeued(folder) == 1
+    status, output = finish(start(folder, "crash"))
+    assert status == 1
+    assert "JobFailedError: RuntimeError: the loss went away" in output
+    assert requeued(folder) == 1
+    assert outcomes(folder, "crash") == ["crashed", "crashed"]
+    status, output = finish(start(folder, "crash"))  # SLURM's own requeue, after a node failure say
+    assert (status, outcomes(folder, "crash")) == (1, ["crashed", "crashed"])
+    assert "crashed 2 times: RuntimeError: the loss went away" in output
+
+
+def test_a_mistake_is_not_requeued(folder: SweepFolder) -> None:
+    status, output = finish(start(folder, "mistake"))
+    assert (status, requeued(folder)) == (1, 0)
+    assert "JobFailedError: error: no such folder" in output
+
+
+def test_a_lost_node_is_noticed_by_the_next_attempt(folder: SweepFolder) -> None:
+    process = start(folder, "good-500")
+    wait_until_it_runs(folder, "good-500")
+    pid = int(folder.attempts("good-500").read_text().split('"pid": ')[1].split(",")[0])
+    assert pid == process.pid
+    for child in children(process.pid):
+        os.kill(child, signal.SIGKILL)
+    process.kill()
+    finish(process)
+    (folder.run("good-500") / "summary.json").write_text('{"status": "running", "steps_done": 498}')
+    assert finish(start(folder, "good-500"))[0] == 0
+    assert outcomes(folder, "good-500") == ["lost", "finished"]
+
+
+def children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+@pytest.mark.parametrize(("state", "status", "times"), [("RUNNING", 255, 1), ("CANCELLED", 143, 0)])
+def test_term_alone_is_a_preemption_unless_slurm_ended_the_job(
+    folder: SweepFolder, state: str, status: int, times: int
+) -> None:
+    process = start(folder, "good-500", state)
+    wait_until_it_runs(folder, "good-500")
+    process.send_signal(signal.SIGTERM)
+    assert finish(process)[0] == status
+    assert requeued(folder) == times
+    assert outcomes(folder, "good-500") == ["interrupted"]
+    assert read_summary(folder.run("good-500"))["status"] == "interrupted"
+
+
+def test_the_first_task_decides_for_all(folder: SweepFolder) -> None:
+    """Task 1 fails by a user's mistake; task 0 only loses it, with another exit status."""
+    first, second = start(folder, "crash", tasks=2), start(folder, "mistake", rank=1, tasks=2)
+    assert finish(second)[0] == 0  # it reports, and leaves the end to the first
+    report = json.loads(folder.rank_report("mistake", 1).read_text())
+    folder.rank_report("crash", 1).write_text(json.dumps(report))  # both are one job
+    status, output = finish(first)
+    assert (status, requeued(folder)) == (1, 0)
+    assert "JobFailedError: process 1: error: no such folder" in output
+    assert outcomes(folder, "crash") == ["mistake"]
+
+
+def test_reports_of_an_earlier_start_do_not_count(folder: SweepFolder) -> None:
+    report = {"attempt": ["7", "0"], "rank": 1, "outcome": "crashed", "status": 1, "error": "old"}
+    folder.rank_report("good", 1).write_text(json.dumps(report))
+    assert finish(start(folder, "good", tasks=2, restarts=1))[0] == 0

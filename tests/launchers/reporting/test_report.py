@@ -1,0 +1,355 @@
+"""The report's numbers and words, from sweep folders that the tests write."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from launchers.clusters.state import write_record
+from launchers.report import main, report
+from launchers.reporting.estimate import estimate, number, t_quantile
+from launchers.sweeps.attempts import Outcome, begin, end
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import Job
+from pipelines.command.errors import UserError
+from tests.helpers import ROOT
+from tests.helpers.report_folders import (
+    ABOUT,
+    PAPER,
+    evaluation,
+    planned,
+    write,
+    write_metrics,
+    write_run,
+    write_sweep,
+    write_whole,
+)
+
+
+def markdown(folder: Path) -> str:
+    return report(folder)[1].read_text()
+
+
+def table(text: str, section: str) -> list[dict[str, str]]:
+    """The Markdown table of a section, a dictionary a line."""
+    part = text.partition(f"# {section}\n")[2]
+    assert part, f"no section {section}"
+    part = re.split(r"^#", part, maxsplit=1, flags=re.M)[0]
+    lines = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| ")]
+    return [dict(zip(lines[0], [cell.strip() for cell in line], strict=False)) for line in lines[2:]]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_whole(tmp_path_factory.mktemp("report") / "sweep")
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 4, 9, 30, 200])
+def test_the_t_quantile_is_student_s(degrees: int) -> None:
+    assert t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-6)
+
+
+def test_the_interval_is_scipy_s() -> None:
+    values = [0.681, 0.677, 0.69, 0.684]
+    found = estimate(values)
+    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-6)
+    assert estimate([0.5]).half_width is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.6812, "0.681"),
+        (0.0, "0.000"),
+        (-1.5234, "-1.523"),
+        (0.00012345, "0.00012"),
+        (12.34, "12.3"),
+        (45678.9, "45,679"),
+    ],
+)
+def test_numbers_for_a_reader(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_the_table_has_means_intervals_and_the_paper_beside_its_own_result(tmp_path: Path) -> None:
+    runs = [planned(4, 256, seed, 0.665) for seed in range(3)] + [planned(16, 256, 0, None)]
+    for run, linear in zip(runs, (0.60, 0.61, 0.62, 0.7), strict=True):
+        write_run(tmp_path / "runs" / run["name"], linear=linear, knn=0.5)
+    text = markdown(write_sweep(tmp_path, runs))
+    first, second = table(text, "Results")
+    half = stats.t.ppf(0.975, 2) * 0.01 / math.sqrt(3)
+    assert first["linear top-1"] == f"0.610 ± {half:.3f}"
+    assert first["paper"] == "0.665"
+    assert first["runs"] == "3"
+    assert first["kNN top-1 k200"] == "0.500 ± 0.000"
+    assert list(first).index("paper") == list(first).index("linear top-1") + 1
+    assert second["linear top-1"] == "0.700"  # one seed has no interval
+    assert second["paper"] == ""
+    assert "95 % t interval" in text
+    assert f"{PAPER['title']}: figure 2." in text
+
+
+def test_runs_that_are_not_through_are_listed_and_not_averaged(whole: Path) -> None:
+    text = markdown(whole)
+    (failed,) = table(text, "Failed runs")
+    assert failed["run"] == "k1024-a65536-s2"
+    assert failed["error"] == "the loss is not finite at step 40: lower --optimizer.base-lr"
+    waiting = {line["run"]: line for line in table(text, "Not finished")}
+    assert waiting["k1024-a65536-s1"]["status"] == "running"
+    assert waiting["k1024-a65536-s1"]["epochs"] == "12.0"
+    assert waiting["k4096-a256-s0"]["status"] == "waiting"
+    assert waiting["k256-a65536-s2"]["note"] == "no knn and no linear yet"
+    rows = {line["row"]: line for line in table(text, "Results")}
+    assert rows["K=1024, alpha=65536"]["runs"] == "1 of 3"
+    assert "±" not in rows["K=1024, alpha=65536"]["linear top-1"]
+    assert rows["K=4096, alpha=256"]["linear top-1"] == ""
+
+
+def test_figures_hold_the_last_value_of_a_metric_and_the_paper(tmp_path: Path) -> None:
+    runs = [planned(k, 256, seed, 0.6 + k / 100) for k in (4, 16) for seed in range(2)]
+    for run in runs:
+        folder = tmp_path / "runs" / run["name"]
+        write_run(folder, linear=0.5 + run["values"]["seed"] / 10)
+        write_metrics(folder, 100, 100, 20, level=math.log(run["values"]["num_negatives"]))
+    text = markdown(write_sweep(tmp_path, runs))
+    assert [(line["num negatives"], line["MI bound"]) for line in table(text, "MI bound over K")] == [
+        ("4", "1.386"),
+        ("16", "2.773"),
+    ]
+    ours = [line for line in table(text, "Accuracy over K") if "paper" not in line["series"]]
+    theirs = [line for line in table(text, "Accuracy over K") if "paper" in line["series"]]
+    half = stats.t.ppf(0.975, 1) * 0.05
+    assert ours[0]["linear top-1"] == "0.55"
+    assert ours[0]["95 % interval"] == f"{0.55 - half:.4g} to {0.55 + half:.4g}"
+    assert [line["linear top-1"] for line in theirs] == ["0.64", "0.76"]
+
+
+def test_other_axes_are_not_averaged_away(tmp_path: Path) -> None:
+    """A figure over K without a series has a line an alpha all the same."""
+    runs = [planned(4, alpha, 0) for alpha in (256, 65536)]
+    for run, linear in zip(runs, (0.4, 0.8), strict=True):
+        write_run(tmp_path / "runs" / run["name"], linear=linear)
+    figure = {"title": "Accuracy", "x": "num_negatives", "y": "linear.top1", "series": None, "log_x": False}
+    lines = table(markdown(write_sweep(tmp_path, runs, figures=[figure], scale="tiny")), "Accuracy")
+    assert [line["linear top-1"] for line in lines] == ["0.4", "0.8"]
+
+
+def test_further_protocols_join_by_their_files(tmp_path: Path) -> None:
+    run = planned(4, 256, 0, None, evaluations=["knn"])
+    folder = tmp_path / "runs" / run["name"]
+    write_run(folder, knn=0.5)
+    write(folder / "eval/uniformity.json", evaluation("uniformity", 100, uniform=-3.8, align={"views": 0.36}))
+    (line,) = table(markdown(write_sweep(tmp_path, [run])), "Results")
+    assert line["uniformity uniform"] == "-3.800"
+    assert line["uniformity align views"] == "0.360"
+    assert not {"linear train loss", "uniformity step", "uniformity train images"} & line.keys()
+
+
+def test_results_of_an_earlier_checkpoint_are_left_out_and_named(tmp_path: Path) -> None:
+    run = planned(4, 256, 0, None, evaluations=["linear"])
+    folder = tmp_path / "runs" / run["name"]
+    write_run(folder)
+    write(folder / "eval/linear.json", evaluation("linear", 60, top1=0.123))
+    text = markdown(write_sweep(tmp_path, [run]))
+    assert "0.123" not in text
+    (line,) = table(text, "Not finished")
+    assert line["note"] == "linear is of an earlier checkpoint and was left out; no linear yet"
+
+
+def test_kept_checkpoints_make_a_curve_over_epochs(tmp_path: Path) -> None:
+    run = planned(4, 256, 0, None, evaluations=["linear"])
+    folder = tmp_path / "runs" / run["name"]
+    write_run(folder, linear=0.5)
+    for epoch in (5, 10):
+        name = f"linear-epoch-{epoch:04d}"
+        write(folder / f"eval/{name}.json", evaluation("linear", 5 * epoch, top1=epoch / 100))
+    figure = {"title": "Longer", "x": "epoch", "y": "linear.top1", "series": None, "log_x": False}
+    write_sweep(tmp_path, [run], figures=[figure])
+    page = report(tmp_path)[0].read_text()
+    shown = re.findall(r"<title>K=4, alpha=256, epoch ([\d.]+): ([\d.]+)</title>", page)
+    assert shown[:3] == [("5", "0.050"), ("10", "0.100"), ("20", "0.500")]
+
+
+def test_a_sweep_that_has_not_begun(tmp_path: Path) -> None:
+    text = markdown(write_sweep(tmp_path, [planned(4, 256, 0)]))
+    assert "1 waiting" in text
+    assert (
+        [line["paper"] for line in table(text, "Results")]
+        if "| paper |" in text
+        else "linear top-1, paper" in text
+    )
+    assert "## Figures" not in text
+    assert "## Throughput" not in text
+
+
+def test_a_metrics_file_whose_last_line_was_cut(tmp_path: Path) -> None:
+    run = planned(4, 256, 0)
+    folder = tmp_path / "runs" / run["name"]
+    write_run(folder, status="running", done=50)
+    path = folder / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"step": 51, "epo')
+    assert "loss while training" in report(write_sweep(tmp_path, [run]))[0].read_text()
+
+
+def test_a_long_curve_is_thinned(tmp_path: Path) -> None:
+    run = planned(4, 256, 0)
+    write_metrics(tmp_path / "runs" / run["name"], 30_000, 30_000, 20, level=1)
+    assert len(report(write_sweep(tmp_path, [run]))[0].read_text()) < 60_000
+
+
+def test_what_was_not_a_number_is_left_out(tmp_path: Path) -> None:
+    run = planned(4, 256, 0)
+    folder = tmp_path / "runs" / run["name"]
+    write_run(folder, linear=math.nan, knn=0.4)
+    path = folder / "metrics.jsonl"
+    path.write_text(path.read_text() + json.dumps({"step": 101, "epoch": 20.2, "loss": math.nan}) + "\n")
+    for file in report(write_sweep(tmp_path, [run])):
+        assert "nan" not in file.read_text().lower().replace("dominant", "")
+
+
+def test_names_cannot_break_the_page(tmp_path: Path) -> None:
+    run = planned(4, 256, 0) | {"row": "a | b <script>alert(1)</script>"}
+    write_run(tmp_path / "runs" / run["name"], linear=0.5, status="failed", error="<img src=x> | y")
+    page, text = report(write_sweep(tmp_path, [run], title="T <script>"))
+    assert "<script" not in page.read_text()
+    assert "<img" not in page.read_text()
+    assert r"a \| b" in text.read_text()
+
+
+def test_the_docstring_is_shown_once_with_its_table_kept(whole: Path) -> None:
+    text = markdown(whole)
+    assert text.count(ABOUT.splitlines()[0].rstrip(".")) == 1
+    assert "    linear  66.5  68.1  68.0" in text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        ("sweep.json", ""),
+        ("runs/k4-a256-s0/summary.json", "delete it"),
+        ("runs/k4-a256-s0/eval/linear.json", "delete it"),
+    ],
+)
+@pytest.mark.parametrize("content", ["{broken", "[1]", "\xff"])
+def test_damaged_json_is_one_line(tmp_path: Path, spoil: str, named: str, content: str) -> None:
+    run = planned(4, 256, 0)
+    write_run(tmp_path / "runs" / run["name"], linear=0.5)
+    write_sweep(tmp_path, [run])
+    (tmp_path / spoil).write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError) as caught:
+        report(tmp_path)
+    message = str(caught.value)
+    assert str(tmp_path / spoil) in message
+    assert named in message
+    assert "\n" not in message
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_folder_that_is_no_sweep_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "launchers.report", str(tmp_path / "nowhere")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "no sweep folder" in done.stderr
+
+
+def test_the_command_names_what_it_wrote(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(whole)]) == 0
+    assert capsys.readouterr().out.split() == [str(whole / "report.html"), str(whole / "report.md")]
+
+
+def write_attempt(sweep: Path, run: str, evaluation: str, outcome: Outcome, error: str) -> None:
+    """As a local driver leaves it that is gone."""
+    folder = SweepFolder(sweep)
+    job = Job(sweep=sweep, run=run, data="", evaluation=evaluation)
+    folder.jobs.mkdir(exist_ok=True)
+    write_record(folder, job, "local", "local-1")
+    end(folder.attempts(job.name), begin(folder.attempts(job.name), "local-1", 0), outcome, 1, error)
+
+
+def test_what_became_of_the_jobs(tmp_path: Path) -> None:
+    """A run that was killed says "running" for ever: the record of its job knows better."""
+    runs = [planned(4, 256, seed) for seed in range(3)]
+    for run in runs[:2]:
+        write_run(tmp_path / "runs" / run["name"], status="running", done=30)
+    write_run(tmp_path / "runs" / runs[2]["name"], knn=0.4)
+    write_sweep(tmp_path, runs)
+    write_attempt(tmp_path, runs[0]["name"], "", "crashed", "killed by SIGKILL (out of memory?)")
+    write_attempt(tmp_path, runs[1]["name"], "", "interrupted", "")
+    write_attempt(tmp_path, runs[2]["name"], "linear", "mistake", "error: no such folder: /data")
+    text = markdown(tmp_path)
+    failed = {line["run"]: line["error"] for line in table(text, "Failed runs")}
+    assert failed == {
+        runs[0]["name"]: "killed by SIGKILL (out of memory?)",
+        f"{runs[2]['name']}, linear": "error: no such folder: /data",
+    }
+    statuses = {line["run"]: line["status"] for line in table(text, "Not finished")}
+    assert statuses == {runs[1]["name"]: "interrupted", runs[2]["name"]: "finished"}
+    assert "1 finished, 1 interrupted, 1 failed" in text
+
+
+def test_far_from_its_cluster_run_folders_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = planned(4, 256, 0)
+    write_run(tmp_path / "runs" / run["name"], status="running", done=30)
+    write_sweep(tmp_path, [run])
+    write(tmp_path / "jobs" / f"{run['name']}.json", {"job_id": "12", "cluster": "slurm"})
+    monkeypatch.setenv("PATH", str(tmp_path))  # no squeue
+    assert "1 running" in markdown(tmp_path)
+
+
+def charts_of(page: Path) -> dict[str, list[str]]:
+    """The titles of the charts, and what the mouse is told in each."""
+    figures = re.findall(r"<figure><h3>(.*?)</h3>(.*?)</figure>", page.read_text(), re.S)
+    return {title: re.findall(r"<title>(.*?)</title>", body) for title, body in figures}
+
+
+def test_a_seed_that_is_half_way_cuts_the_mean_curve_short(tmp_path: Path) -> None:
+    runs = [planned(4, 256, seed) for seed in range(2)]
+    for run, done in zip(runs, (400, 200), strict=True):
+        write_metrics(tmp_path / "runs" / run["name"], 400, done, 20, level=1, seed=done)
+    page = report(write_sweep(tmp_path, runs))[0]
+    told = charts_of(page)["kNN top-1 while training"]
+    assert told == ["K=4, alpha=256, epoch 4: 0.280", "K=4, alpha=256, epoch 8: 0.360"]
+
+
+def test_many_lines_are_spread_over_charts_of_one_scale(tmp_path: Path) -> None:
+    runs = [planned(k, alpha, 0, None) for k in (4, 16) for alpha in range(1, 11)]
+    for run in runs:
+        run["values"]["method"] = "MoCo" if run["values"]["eqco_alpha"] % 2 else "SiMo"
+        write_run(tmp_path / "runs" / run["name"], linear=run["values"]["eqco_alpha"] / 20)
+    figure = {
+        "title": "Accuracy",
+        "x": "num_negatives",
+        "y": "linear.top1",
+        "series": "method",
+        "log_x": True,
+    }
+    axes = ["method", "num_negatives", "eqco_alpha", "seed"]
+    page = report(write_sweep(tmp_path, runs, figures=[figure], axes=axes))[0]
+    charts = charts_of(page)
+    assert [title for title in charts if title.startswith("Accuracy")] == ["Accuracy: MoCo", "Accuracy: SiMo"]
+    assert "MoCo, eqco alpha 9, num negatives 16: 0.450 (1 seed)" in charts["Accuracy: MoCo"]
+    assert len(charts["Accuracy: MoCo"]) == 10
+    shown = re.findall(r"<h3>Accuracy: \w+</h3>.*?</svg>", page.read_text(), re.S)
+    scales = [re.findall(r'text-anchor="end">(.*?)<', chart) for chart in shown]
+    assert scales[0] == scales[1]
+
+
+def test_rows_with_one_place_on_an_axis_are_left_to_the_table(tmp_path: Path) -> None:
+    runs = [planned(4, 256, 0), planned(16, 256, 0), planned(16, 65536, 0)]
+    for run in runs:
+        write_run(tmp_path / "runs" / run["name"], linear=0.5)
+    told = charts_of(report(write_sweep(tmp_path, runs, scale="tiny"))[0])["Accuracy over K"]
+    assert told == [f"eqco alpha 256, num negatives {k}: 0.500 (1 seed)" for k in (4, 16)]

@@ -1,0 +1,157 @@
+"""Every study at both scales; their numbers are the papers', typed anew from the tables."""
+
+import dataclasses
+from typing import get_args
+
+import pytest
+import torch
+
+from fastssl.config import from_dict, to_dict
+from fastssl.methods import build_method
+from fastssl.models.backbone import BackboneConfig
+from launchers.studies import STUDIES
+from launchers.sweeps.study import Run, Scale, Study, with_seeds
+
+SCALES: tuple[Scale, ...] = get_args(Scale)
+ALL = [(name, scale) for name in STUDIES for scale in SCALES]
+
+
+@pytest.mark.parametrize(("name", "scale"), ALL)
+def test_a_study_is_sound(name: str, scale: Scale) -> None:
+    study = STUDIES[name](scale)
+    assert study.name == name
+    assert study.title
+    assert len(study.about.splitlines()) > 1
+    names = [run.name for run in study.runs]
+    assert len(set(names)) == len(names)
+    for run in study.runs:
+        assert set(run.values) == set(study.axes)
+        assert not set(run.name) & set("/ =,:")
+        assert from_dict(to_dict(run.config), run.name) == run.config
+        if scale == "tiny":
+            assert run.config.machine.data == "scenes"
+            assert run.config.experiment.epochs <= 20
+    rows = {(run.row, tuple(run.values.items())) for run in study.runs}
+    assert len(rows) == len({row for row, _ in rows}) == len(study.runs)
+    for figure in study.figures:
+        assert figure.x in {*study.axes, "epoch", "step"}
+        assert figure.series is None or figure.series in study.axes
+
+
+@pytest.mark.parametrize(("name", "scale"), ALL)
+def test_its_methods_can_be_built(name: str, scale: Scale) -> None:
+    """On the narrowest backbone: methods have checks of their own."""
+    narrow = BackboneConfig(name="resnet9", width=1 / 64)
+    for method in {run.config.experiment.method for run in STUDIES[name](scale).runs}:
+        with torch.device("meta"):  # no memory for weights
+            build_method(method, narrow, seed=0, total_steps=10, num_classes=10)
+
+
+@pytest.mark.parametrize(("name", "scale"), ALL)
+def test_checkpoints_that_are_measured_are_kept(name: str, scale: Scale) -> None:
+    for run in STUDIES[name](scale).runs:
+        for epoch in run.checkpoints:
+            assert epoch % run.config.machine.keep_every == 0
+            assert epoch < run.config.experiment.epochs
+            assert f"linear-epoch-{epoch:04d}" in run.results
+
+
+def numbers(study: Study) -> dict[str, float]:
+    """The papers' linear top-1, in per cent, by run."""
+    return {
+        run.name: round(100 * run.paper.number, 2)
+        for run in study.runs
+        if run.paper is not None and run.paper.number is not None
+    }
+
+
+def test_the_ladder() -> None:
+    found = numbers(STUDIES["moco-ladder"]("paper"))
+    assert found == {
+        "moco-v2": 67.2,
+        "momentum-ascending": 70.0,
+        "moco-v2-plus": 72.0,
+        "complex": 72.4,
+        "s-moco-v2-plus": 71.2,
+        "byol-sgd": 72.1,
+        "byol-lars": 72.4,
+        "moco-v2-plus-lars": 72.5,
+    }
+
+
+def test_eqco() -> None:
+    found = numbers(STUDIES["eqco"]("paper"))
+    alphas = [found[f"simo-k256-a{alpha}"] for alpha in (256, 1024, 4096, 16384, 65536, 262144)]
+    assert alphas == [68.0, 68.1, 68.1, 68.4, 68.5, 68.3]
+    queues = [found[f"moco-v2-k{count}"] for count in (256, 1024, 4096, 16384, 65536, 262144)]
+    assert queues == [67.0, 67.1, 67.6, 67.3, 67.5, 67.4]
+    assert found["simo-k16-a256"] == 68.1
+    assert found["simo-k256-a65536-800-epochs"] == 72.1
+    assert found["simo-k256-a256-beta-0-100-epochs"] == 62.1
+    assert found["simo-k256-a65536-resnet50-4x"] == 72.3
+
+
+def test_msbreg() -> None:
+    study = STUDIES["msbreg"]("paper")
+    found = numbers(study)
+    assert len(found) == 60
+    assert found["k2-ls0-lb0"] == 71.9
+    assert found["k2-ls0.01-lb2"] == 70.3
+    assert found["k4-ls0.004-lb0.5"] == 80.4
+    assert found["k8-ls0.002-lb1"] == 81.1
+    assert found["k8-ls0.004-lb0.5"] == max(found.values()) == 81.6
+    rates = {run.values["num_views"]: run.config.experiment.optimizer.base_lr for run in study.runs}
+    assert rates == pytest.approx({2: 0.8, 4: 1.6, 8: 3.2})  # 0.4 a view
+
+
+def test_the_other_tables() -> None:
+    assert list(numbers(STUDIES["batch-size"]("paper")).values()) == [67.5, 67.5, 67.4]
+    assert list(numbers(STUDIES["norms"]("paper")).values()) == [
+        *(89.5, 91.4, 10.6, 75.3, 10.6, 80.7, 82.3, 78.7)
+    ]
+    assert list(numbers(STUDIES["uniformity"]("paper")).values()) == [71.9, 72.1, 72.8, 80.4]
+    assert list(numbers(STUDIES["taxonomies"]("paper")).values()) == [
+        *(9.2, 0.7, 10.6, 45.4, 77.1, 69.1, 69.3, 69.4)
+    ]
+    found = STUDIES["architectures"]("paper")
+    by_cell = {
+        (run.values["backbone"], run.values["method"]): number
+        for run, number in zip(found.runs, numbers(found).values(), strict=True)
+    }
+    assert by_cell == {
+        ("resnet18", "MoCo v2"): 51.9,
+        ("resnet18", "MoCo v2+"): 57.3,
+        ("resnet18", "BYOL-SGD"): 57.8,
+        ("resnet101", "MoCo v2"): 65.0,
+        ("resnet101", "MoCo v2+"): 70.8,
+        ("resnet101", "BYOL-SGD"): 71.7,
+    }
+
+
+def augmentations_left(run: Run) -> tuple[bool, ...]:
+    spec = run.config.experiment.views[0].spec
+    return tuple(value > 0 for value in (spec.solarize_p, spec.blur_p, spec.grey_p, spec.jitter_p))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_augmentations_go_in_the_papers_order(scale: Scale) -> None:
+    """ "solarization, Gaussian blur, gray scale converting, and color jittering" (section 4.3)."""
+    byol = [run for run in STUDIES["augmentations"](scale).runs if run.values["method"] == "BYOL"]
+    assert [augmentations_left(run) for run in byol] == [
+        (True, True, True, True),
+        (False, True, True, True),
+        (False, False, True, True),
+        (False, False, False, True),
+        (False, False, False, False),
+    ]
+
+
+def test_the_batch_size_study_changes_the_batch_alone() -> None:
+    runs = STUDIES["batch-size"]("paper").runs
+    same = [dataclasses.replace(run.config.experiment, batch_size=256) for run in runs]
+    assert same[0] == same[1] == same[2]  # base_lr is that of 256: the rate follows the batch
+
+
+def test_seeds_make_names_of_their_own() -> None:
+    study = with_seeds(STUDIES["msbreg"]("paper"), 2)
+    assert len({run.name for run in study.runs}) == 120

@@ -1,0 +1,107 @@
+import dataclasses
+
+import pytest
+
+from fastssl.methods import SiMoConfig
+from fastssl.recipes import find_recipe
+from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_values
+from launchers.sweeps.grid import applied, grid_study
+from launchers.sweeps.study import to_plan, with_seeds
+from pipelines.command.errors import UserError
+
+RECIPE = "simo-k256-a256-imagenet"
+
+
+def test_every_combination_is_a_run() -> None:
+    study = grid_study(RECIPE, ["num_negatives=4,16", "eqco_alpha=256,None", "epochs=100,200"])
+    assert study.axes == ("num_negatives", "eqco_alpha", "epochs")
+    assert len(study.runs) == 8
+    first = study.runs[0]
+    assert first.name == "num-negatives-4-eqco-alpha-256-epochs-100"
+    assert first.row == "num_negatives=4, eqco_alpha=256, epochs=100"
+    assert first.values == {"num_negatives": 4, "eqco_alpha": 256, "epochs": 100}
+    base = find_recipe(RECIPE).experiment
+    assert isinstance(base.method, SiMoConfig)
+    method = dataclasses.replace(base.method, num_negatives=4, eqco_alpha=256)
+    assert first.config.experiment == dataclasses.replace(base, epochs=100, method=method)
+    last = study.runs[-1].config.experiment
+    assert (last.method.num_negatives, last.method.eqco_alpha, last.epochs) == (16, None, 200)  # type: ignore[union-attr]
+
+
+def test_the_papers_number_stays_with_the_papers_experiment() -> None:
+    study = grid_study(RECIPE, ["eqco_alpha=256,65536"])
+    papers = [run.paper and run.paper.number for run in study.runs]
+    assert papers == [0.68, None]
+    assert all(run.paper is None for run in applied(study, ["epochs=10"], "").runs)
+    assert applied(study, ["workers=4"], "/data").runs[0].paper == study.runs[0].paper
+
+
+def test_seeds() -> None:
+    study = with_seeds(grid_study(RECIPE, ["eqco_alpha=1024"]), 3)
+    assert [run.name for run in study.runs] == [f"eqco-alpha-1024-s{seed}" for seed in range(3)]
+    assert [run.config.experiment.seed for run in study.runs] == [0, 1, 2]
+    assert len({run.row for run in study.runs}) == 1
+    assert study.axes[-1] == "seed"
+    assert to_plan(study)["runs"][2]["values"] == {"eqco_alpha": 1024, "seed": 2}
+
+
+def test_figures_of_a_grid() -> None:
+    figure = grid_study(RECIPE, ["num_negatives=4,16,256", "epochs=100,200"]).figures[0]
+    assert (figure.x, figure.y, figure.series, figure.log_x) == (
+        "num_negatives",
+        "linear.top1",
+        "epochs",
+        True,
+    )
+    assert grid_study(RECIPE, ["precision=fp32,bf16"]).figures == ()
+
+
+def test_names_of_fields() -> None:
+    config = find_recipe(RECIPE)
+    assert resolve("num_negatives", config, "--grid") == "method.num_negatives"
+    assert resolve("base-lr", config, "--grid") == "optimizer.base_lr"
+    assert resolve("spec.blur_p", config, "--grid") == "views.0.spec.blur_p"
+    assert resolve("epochs", config, "--grid") == "epochs"  # though warmup_epochs ends so too
+    changed = assign(config, [Change("views.0.spec.blur_p", 0.1, "x"), Change("workers", 3, "y")])
+    assert changed.experiment.views[0].spec.blur_p == 0.1
+    assert changed.machine.workers == 3
+
+
+def test_values_that_only_fit_together() -> None:
+    settings = ["num_negatives=999", "batch_size=1024"]
+    by_grid = grid_study(RECIPE, settings).runs[0].config.experiment
+    by_set = applied(grid_study(RECIPE, []), settings, "").runs[0].config.experiment
+    assert by_grid == by_set
+    assert by_grid.batch_size == 1024
+
+
+def test_values() -> None:
+    assert [parse_value(text) for text in ("4", "0.5", "true", "None", "null", "bf16")] == [
+        *(4, 0.5, True, None, None, "bf16")
+    ]
+    assert split_values("4,16") == [4, 16]
+    assert split_values("[[0.2, 1.0], [0.08, 1.0]]") == [[0.2, 1.0], [0.08, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (["num_negative=4"], r"no such field; did you mean num_negatives\?"),
+        (["name=resnet18"], r"name may mean backbone\.name or optimizer\.name"),
+        (["num_negatives"], r"--grid num_negatives: give FIELD=VALUE"),
+        (["num_negatives=four"], r"^--grid num_negatives=four: 'four' is no int"),
+        (["num_negatives=0"], r"^--grid num_negatives=0: "),
+        (["epochs=1,1"], r"gives the run epochs-1 twice"),
+        (["epochs=1", "epochs=2"], r"--grid names epochs twice"),
+        (["seed=1,2"], r"--seeds N"),
+        (["precision=fp8"], r"^--grid precision=fp8: "),
+        (["num_negatives=999"], r"^--grid num_negatives=999: simo: .* the batch holds 256 images: lower"),
+        (["epochs=5", "num_negatives=999"], r"^--grid num_negatives=999: simo: "),
+        (["num_negatives=999", "batch_size=1024", "precision=fp8"], r"^--grid precision=fp8: "),
+        (["num_negatives=0", "epochs=0"], r"^--grid num_negatives=0, --grid epochs=0: "),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(grid: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        grid_study(RECIPE, grid)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,561 @@
+"""The FFCV backend, with FFCV itself, on files that FFCV wrote and on ours.
+
+FFCV compiles for every loader, so that tests share one where they can. The first test is the conformance test
+of ``test_backends.py`` for its pixels: order, ids, labels, parameters and views.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+from numba import types
+from sklearn.datasets import load_sample_images
+
+from pipelines.backends.ffcv import FfcvLoader, ffcv_missing
+from pipelines.backends.ffcv_decoder import jpeg_size
+from pipelines.backends.products import Views
+from pipelines.batch import Batch
+from pipelines.command.errors import UserError
+from pipelines.decode.bad_images import BadImages
+from pipelines.decode.decode import UndecodableImageError, decode
+from pipelines.pack import Options, pack
+from pipelines.plan.plan import Plan, evaluation_plan
+from pipelines.render.finish import NumberFormat
+from pipelines.sources.beton.beton import BetonSource, open_beton
+from pipelines.sources.beton.format import BetonRow, read_table, write_beton
+from pipelines.views import ViewGroup
+from tests.helpers import ROOT
+from tests.helpers.loader_checks import (
+    BATCH,
+    BLOCKS,
+    COUNT,
+    CPU,
+    GPU,
+    GROUPS,
+    SPEC,
+    TRAINING,
+    assert_follows_the_keys,
+    assert_same,
+    copied,
+    load_threaded,
+    numbers_of,
+)
+from tests.helpers.memory_source import MemorySource, photograph
+
+FILES = ["ffcv-jpg", "ffcv-raw", "ffcv-proportion", "pack-jpg", "pack-raw", "pack-mixed"]
+
+needs_ffcv = pytest.mark.skipif(
+    find_spec("ffcv") is None,
+    reason="ffcv is not installed (it needs libturbojpeg and OpenCV's headers): pip install -e '.[ffcv]'",
+)
+
+WRITE = """
+import sys
+from ffcv.fields import BytesField, FloatField, IntField, RGBImageField
+from ffcv.writer import DatasetWriter
+import numpy as np
+from test_ffcv import COUNT, image_of
+
+class Samples:
+    def __len__(self): return COUNT
+    def __getitem__(self, i): return i / 8, image_of(i), np.full(i % 3 + 1, i, np.uint8), i * 7 % 5
+
+for mode in ("jpg", "raw", "proportion"):
+    fields = {"score": FloatField(), "image": RGBImageField(write_mode=mode, jpeg_quality=95),
+              "blob": BytesField(), "label": IntField()}
+    writer = DatasetWriter(f"{sys.argv[1]}/ffcv-{mode}.beton", fields, page_size=1 << 21, num_workers=1)
+    writer.from_indexed_dataset(Samples())
+"""
+
+
+def image_of(number: int) -> np.ndarray:
+    """uint8 [H, W, 3]."""
+    return photograph(number, 30 + 7 * number % 40, 30 + 11 * number % 40)
+
+
+def write_files(folder: Path) -> None:
+    """One of each of ``FILES``; in a process of its own where FFCV writes, since it forks."""
+    paths = f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'pipelines'}"
+    subprocess.run(
+        [sys.executable, "-c", WRITE, str(folder)],
+        check=True,
+        timeout=120,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": paths},
+    )
+    for number in range(COUNT):
+        name = folder / "images" / "abcde"[number * 7 % 5] / f"{number}.jpg"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_bytes(simplejpeg.encode_jpeg(image_of(number), quality=95))
+    for form, raw_share in (("jpg", None), ("raw", 1.0), ("mixed", 0.5)):
+        dst = folder / f"pack-{form}.beton"
+        pack(Options(src=str(folder / "images"), dst=dst, raw_share=raw_share, workers=1))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("files")
+    write_files(path)
+    return path
+
+
+def source_of(path: Path) -> BetonSource:
+    return open_beton(str(path), "train")
+
+
+@pytest.fixture(scope="module")
+def source(folder: Path) -> BetonSource:
+    return source_of(folder / "pack-mixed.beton")
+
+
+@pytest.fixture(scope="module")
+def shared(source: BetonSource) -> Iterator[FfcvLoader]:
+    with open_ffcv(source, stop=40, workers=2, prefetch=2) as loader:
+        yield loader
+
+
+@pytest.fixture
+def loader(shared: FfcvLoader) -> FfcvLoader:
+    """Of ``source``, at its first step."""
+    shared.load_state_dict({"step": 0})
+    return shared
+
+
+def open_ffcv(source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any) -> FfcvLoader:
+    defaults: dict[str, Any] = {
+        **{"groups": GROUPS, "start_step": 0, "workers": 1, "prefetch": 3, "number_format": "float32"},
+        **{"bad_images": BadImages(None, COUNT), "device": CPU},
+    }
+    return FfcvLoader(source, plan=plan, stop_step=stop, **(defaults | options))
+
+
+def load(source: Any, plan: Plan = TRAINING, **options: Any) -> list[Batch]:
+    with open_ffcv(source, plan, **options) as loader:
+        return [copied(batch) for batch in loader]
+
+
+class DecodedByFfcv:
+    """The same samples as pixels that FFCV's C++ code decodes, called on its own (a ``Source``)."""
+
+    def __init__(self, source: BetonSource) -> None:
+        self._source, self.index = source, source.index
+
+    def read(self, number: int) -> np.ndarray:
+        data = self._source.read(number)
+        if isinstance(data, np.ndarray):
+            return data
+        height, width = int(self.index.heights[number]), int(self.index.widths[number])
+        return decoded_by_ffcv(np.frombuffer(data, np.uint8), height, width)
+
+    def describe(self, number: int) -> str:
+        return self._source.describe(number)
+
+
+def decoded_by_ffcv(data: np.ndarray, height: int, width: int) -> np.ndarray:
+    """uint8 [H, W, 3]."""
+    assert ffcv_missing() is None  # imports it without its side effects
+    pixels = np.empty((height, width, 3), np.uint8)
+    imdecode = import_module("ffcv.libffcv").imdecode
+    assert imdecode(data, pixels, height, width, height, width, 0, 0, 1, 1, False, False) == 0
+    return pixels
+
+
+# --- without FFCV -------------------------------------------------------------------------------------------
+
+
+def write_one(path: Path) -> Path:
+    write_beton(path, [BetonRow(image_of(1), sample_id=1, label=0)], capacity=1, class_names=("a",))
+    return path
+
+
+def test_without_ffcv_it_says_why_and_who_reads_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ffcv.loader", None)  # what an import of it meets is an ImportError
+    missing = ffcv_missing()
+    assert missing is not None
+    assert missing.startswith("FFCV cannot be imported (")
+    assert "pip install -e '.[ffcv]'" in missing
+    source = source_of(write_one(tmp_path / "a.beton"))
+    with pytest.raises(UserError, match=r"FFCV cannot .*--pipeline cpu, which reads a\.beton too") as error:
+        open_ffcv(source)
+    assert "\n" not in str(error.value)
+
+
+def test_other_sources_are_a_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"nothing but \.beton files: .* pipelines\.pack .*--pipeline cpu"
+    ) as error:
+        open_ffcv(MemorySource(COUNT))
+    assert "\n" not in str(error.value)
+    for name in ("train-0.beton", "train-1.beton"):
+        write_one(tmp_path / name)
+    with pytest.raises(UserError, match=r"one \.beton file, not 2: .*--pipeline cpu") as error:
+        open_ffcv(source_of(tmp_path / "train-*.beton"))
+    assert "\n" not in str(error.value)
+
+
+def test_no_views_is_a_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="num-views"):
+        open_ffcv(source_of(write_one(tmp_path / "a.beton")), groups=())
+
+
+def test_importing_the_backend_does_not_import_ffcv() -> None:
+    modules = "pipelines.backends.ffcv, pipelines.backends.ffcv_decoder"
+    program = f"import sys, {modules}; sys.exit('ffcv' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_the_size_of_a_jpeg() -> None:
+    for options in ({"colorspace": "GRAY"}, {"colorsubsampling": "420"}):
+        pixels = image_of(5) if "colorsubsampling" in options else image_of(5)[:, :, :1].copy()
+        data = np.frombuffer(simplejpeg.encode_jpeg(pixels, **options), np.uint8)
+        assert jpeg_size(data) == pixels.shape[:2]
+        for end in range(len(data)):
+            assert jpeg_size(data[:end]) in ((0, 0), pixels.shape[:2])
+    assert jpeg_size(np.zeros(100, np.uint8)) == (0, 0)
+
+
+# --- conformance --------------------------------------------------------------------------------------------
+
+
+@needs_ffcv
+@pytest.mark.parametrize("name", FILES)
+def test_it_follows_the_keys_and_the_reference(folder: Path, name: str) -> None:
+    source = source_of(folder / f"{name}.beton")
+    assert source.index.labels is not None
+    share = source.raw.mean()
+    assert {"jpg": share == 0, "raw": share == 1}.get(name.split("-")[1], 0 < share < 1)
+    pixels = DecodedByFfcv(source)
+    batches = load(source)
+    for batch, same in zip(batches, load_threaded(pixels), strict=True):
+        assert_same(batch, same)
+    for batch in (batches[0], batches[3]):
+        assert_follows_the_keys(batch, source, pixels.read)
+
+
+@needs_ffcv
+@pytest.mark.parametrize("number_format", ["uint8", "float16", "bfloat16"])
+def test_every_number_format(folder: Path, number_format: NumberFormat) -> None:
+    source = source_of(folder / "pack-raw.beton")
+    batches = load(source, stop=2, number_format=number_format)
+    for ours, theirs in zip(
+        batches, load_threaded(source, stop=2, product=Views(number_format)), strict=True
+    ):
+        assert_same(ours, theirs)
+        assert all(views.is_contiguous(memory_format=torch.channels_last) for views in ours.views)
+
+
+@needs_ffcv
+def test_it_goes_on_from_a_state(source: BetonSource, loader: FfcvLoader) -> None:
+    expected = load_threaded(DecodedByFfcv(source), stop=6)
+    assert loader.state_dict() == {"step": 0}
+    for taken in (1, 2, 3):
+        assert_same(copied(next(loader)), expected[taken - 1])
+        assert loader.state_dict() == {"step": taken}  # whatever was prefetched
+    for step in (0, 3, 1, 4):
+        loader.load_state_dict({"step": step})
+        assert_same(copied(next(loader)), expected[step])
+    assert_same(copied(next(loader)), expected[5])
+    loader.load_state_dict({"step": 39})
+    assert next(loader).step == 39
+    with pytest.raises(StopIteration):
+        next(loader)
+    for ours, theirs in zip(load(source, start_step=3), expected[3:5], strict=True):
+        assert_same(ours, theirs)
+
+
+@needs_ffcv
+def test_an_evaluation_has_its_uneven_last_batch(source: BetonSource) -> None:
+    plan = evaluation_plan(COUNT, BATCH)
+    batches = load(source, plan, stop=4)
+    assert [len(batch) for batch in batches] == [8, 8, 6, 8]
+    assert [n for batch in batches[:3] for n in numbers_of(source, batch)] == list(range(COUNT))
+    for ours, theirs in zip(batches, load_threaded(DecodedByFfcv(source), plan, stop=4), strict=True):
+        assert_same(ours, theirs)
+
+
+@needs_ffcv
+def test_the_ranks_batches_joined_are_the_global_batch(source: BetonSource) -> None:
+    shares = [load(source, replace(TRAINING, rank=rank, world_size=2)) for rank in (0, 1)]
+    for step, whole in enumerate(load_threaded(DecodedByFfcv(source))):
+        parts = [share[step] for share in shares]
+        assert torch.equal(torch.cat([part.sample_ids for part in parts]), whole.sample_ids)
+        for k, view in enumerate(whole.each_view()):
+            assert torch.equal(torch.cat([part.each_view()[k] for part in parts]), view)
+        for g, table in enumerate(whole.parameters):
+            np.testing.assert_array_equal(np.concatenate([part.parameters[g] for part in parts], 1), table)
+
+
+@needs_ffcv
+def test_a_rank_may_have_no_share_of_the_last_batch(source: BetonSource) -> None:
+    plan = replace(evaluation_plan(COUNT, 20), rank=1, world_size=2)
+    batches = load(source, plan, stop=3)
+    assert [len(batch) for batch in batches] == [10, 0, 10]
+    for ours, theirs in zip(batches, load_threaded(DecodedByFfcv(source), plan, stop=3), strict=True):
+        assert_same(ours, theirs)
+
+
+@needs_ffcv
+def test_the_order_in_blocks(source: BetonSource) -> None:
+    expected = load_threaded(DecodedByFfcv(source), BLOCKS)
+    for ours, theirs in zip(load(source, BLOCKS), expected, strict=True):
+        assert_same(ours, theirs)
+
+
+@needs_ffcv
+@pytest.mark.parametrize(("workers", "prefetch"), [(2, 0), (1000, 1)])
+def test_batches_are_the_same_whatever_the_workers(source: BetonSource, workers: int, prefetch: int) -> None:
+    expected = load_threaded(DecodedByFfcv(source))
+    for ours, theirs in zip(load(source, workers=workers, prefetch=prefetch), expected, strict=True):
+        assert_same(ours, theirs)
+
+
+@needs_ffcv
+@pytest.mark.gpu
+def test_batches_are_copied_to_a_gpu(source: BetonSource) -> None:
+    expected = load_threaded(DecodedByFfcv(source), stop=30)
+    for ours, theirs in zip(load(source, stop=30, device=GPU), expected, strict=True):
+        assert_same(ours, theirs)
+
+
+# --- pixels -------------------------------------------------------------------------------------------------
+
+
+@needs_ffcv
+def test_jpegs_are_decoded_by_the_fast_cosine_transform(tmp_path: Path) -> None:
+    """To the bit. How far pixels and views are from the accurate one's: printed with ``-s``."""
+    print("\nlevels of 255, pixels: mean  max   views: mean  max")
+    for quality in (75, 90, 95, 100):
+        files = [
+            bytes(simplejpeg.encode_jpeg(photo, quality=quality, colorsubsampling="420"))
+            for photo in load_sample_images().images
+        ]
+        path = tmp_path / f"{quality}.beton"
+        rows = [BetonRow(data, number, 0) for number, data in enumerate(files)]
+        write_beton(path, rows, capacity=len(rows), class_names=("a",))
+        source = source_of(path)
+        pixels = DecodedByFfcv(source)
+        for number, data in enumerate(files):
+            fast = simplejpeg.decode_jpeg(data, "RGB", fastdct=True, fastupsample=False)
+            np.testing.assert_array_equal(pixels.read(number), fast)
+        of_pixels, of_views = differences(source, pixels)
+        print(
+            f"quality {quality:3}            {of_pixels.mean():5.2f} {of_pixels.max():4.0f}"
+            f"         {of_views.mean():5.2f} {of_views.max():4.0f}"
+        )
+
+
+def differences(source: BetonSource, pixels: DecodedByFfcv) -> tuple[np.ndarray, np.ndarray]:
+    """Of all pixels, and of 64 views of 224 pixels, in levels of 255."""
+    of_pixels = [
+        np.abs(pixels.read(number).astype(float) - decode(source.read(number))).reshape(-1)
+        for number in range(len(source.index))
+    ]
+    plan = Plan(count=2, batch_size=2, batches_per_epoch=1, seed=3)
+    groups = (ViewGroup(spec=replace(SPEC, size=224, scale=(0.08, 1.0), cutout=0.0), num_views=32),)
+    ours, theirs = (
+        load_threaded(of, plan, stop=1, groups=groups)[0].views[0].double() for of in (source, pixels)
+    )
+    of_views = (ours - theirs).abs() * torch.tensor(SPEC.std).view(3, 1, 1) * 255
+    return np.concatenate(of_pixels), of_views.numpy()
+
+
+# --- what FFCV cannot do ------------------------------------------------------------------------------------
+
+
+def cut_off(data: bytearray) -> None:
+    data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+
+
+def spoil_tables(data: bytearray) -> None:
+    """Huffman tables of nonsense, which neither the header nor the end of a JPEG tells."""
+    begin = data.index(b"\xff\xc4")
+    data[begin + 4 : begin + 68] = b"\xff" * 64
+
+
+def make_smaller(data: bytearray) -> None:
+    """A header that tells of one row less than the file's table."""
+    begin = data.index(b"\xff\xc0")
+    data[begin + 5 : begin + 7] = (int.from_bytes(data[begin + 5 : begin + 7], "big") - 1).to_bytes(2, "big")
+
+
+def spoil(path: Path, row: int, change: Callable[[bytearray], None]) -> None:
+    """Change the bytes of an image in a file."""
+    table = read_table(path)
+    begin, end = int(table.offsets[row]), int(table.offsets[row] + table.lengths[row])
+    content = bytearray(path.read_bytes())
+    data = content[begin:end]
+    change(data)
+    assert len(data) == end - begin
+    content[begin:end] = data
+    path.write_bytes(content)
+
+
+@needs_ffcv
+def test_the_cpu_backend_makes_what_ffcv_cannot(folder: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(folder / "pack-jpg.beton", tmp_path))
+    plan = evaluation_plan(COUNT, 4)
+    clean = load_threaded(DecodedByFfcv(source_of(path)), plan, stop=6)
+    for row, change in {1: cut_off, 6: spoil_tables, 7: cut_off, 13: make_smaller}.items():
+        spoil(path, row, change)
+    source = source_of(path)
+    with pytest.raises(UndecodableImageError):
+        decode(source.read(6))
+    notes, theirs_notes = BadImages(None, COUNT), BadImages(None, COUNT)
+    batches = load(source, plan, stop=6, bad_images=notes, workers=2)
+    theirs = load_threaded(source, plan, stop=6, bad_images=theirs_notes)
+    assert notes._names == theirs_notes._names
+    assert len(notes) == 4
+    for step, expected in enumerate([theirs[0], theirs[1], clean[2], theirs[3], clean[4], clean[5]]):
+        assert_same(batches[step], expected)
+    with open_ffcv(source, plan, stop=6, bad_images=BadImages(None, 1)) as loader:
+        next(loader)
+        with pytest.raises(UserError, match="2 images cannot be decoded, more than the 1 tolerated"):
+            next(loader)
+        with pytest.raises(UserError, match="3 images cannot be decoded, more than the 1 tolerated"):
+            next(loader)  # the same batch
+
+
+@needs_ffcv
+def test_what_ffcv_only_warns_of_is_no_bad_image(tmp_path: Path) -> None:
+    files = [bytes(simplejpeg.encode_jpeg(image_of(number))) for number in range(3)]
+    files[1] = files[1][:-2] + bytes(16) + files[1][-2:]  # padding, which libjpeg finds extraneous
+    rows = [BetonRow(data, number, 0) for number, data in enumerate(files)]
+    path = tmp_path / "a.beton"
+    write_beton(path, rows, capacity=3, class_names=("a",))
+    plan, notes = evaluation_plan(3, 1), BadImages(None, 0)
+    batches = load(source_of(path), plan, stop=3, bad_images=notes)
+    assert_same(batches[1], load_threaded(source_of(path), plan, stop=3)[1])
+    assert len(notes) == 0
+
+
+# --- threads ------------------------------------------------------------------------------------------------
+
+
+def within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What ``call`` returns or raises; an error where it takes longer."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(call).result(timeout=seconds)
+    finally:
+        pool.shutdown(wait=False)
+
+
+@needs_ffcv
+@pytest.mark.parametrize("culprit", ["feed", "pipeline"])
+def test_an_error_in_ffcvs_thread_reaches_the_consumer(
+    loader: FfcvLoader, culprit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def failing(step: int) -> Any:
+        calls.append(step)
+        if len(calls) > 1:
+            raise ZeroDivisionError("of a worker")
+        return None if culprit == "pipeline" else of_step(step)
+
+    of_step = loader._requests.of_step
+    with monkeypatch.context() as patch:
+        if culprit == "feed":
+            patch.setattr(loader._requests, "of_step", failing)
+        else:
+            patch.setattr(loader._loader.memory_manager.context, "start_batch", failing)
+        assert within(60, lambda: next(loader)).step == 0
+        for _ in range(2):  # it does not go away either
+            with pytest.raises(ZeroDivisionError, match="of a worker"):
+                within(60, lambda: next(loader))
+    assert [within(60, lambda: next(loader)).step for _ in range(4)] == [1, 2, 3, 4]
+
+
+def settled(count: Callable[[], int]) -> int:
+    last = -1
+    while last != count():
+        last = count()
+        time.sleep(0.3)
+    return last
+
+
+@needs_ffcv
+def test_prefetching_is_bounded(loader: FfcvLoader, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    of_step = loader._requests.of_step
+
+    def noted(step: int) -> Any:
+        drawn.append(step)
+        return of_step(step)
+
+    monkeypatch.setattr(loader._requests, "of_step", noted)
+    assert settled(lambda: len(drawn)) == 0  # nobody has asked yet
+    next(loader)
+    assert settled(lambda: len(drawn)) == 3  # the one in use and two under way
+    next(loader)
+    assert settled(lambda: len(drawn)) == 4
+    loader.load_state_dict({"step": 38})
+    drawn.clear()
+    assert [batch.step for batch in loader] == [38, 39]
+    assert drawn == [38, 39]
+
+
+@needs_ffcv
+def test_a_batch_in_use_is_not_written_to(loader: FfcvLoader) -> None:
+    for _ in range(8):
+        batch = next(loader)
+        before = copied(batch)
+        time.sleep(0.02)  # what is prefetched goes on
+        assert_same(copied(batch), before)
+
+
+@needs_ffcv
+def test_the_process_is_left_as_it_was(source: BetonSource) -> None:
+    before, vector = torch.get_num_threads(), types.uint8[::1]
+    try:
+        torch.set_num_threads(3)
+        with open_ffcv(source, workers=1) as loader:
+            assert torch.get_num_threads() == 3
+            next(loader)
+            assert torch.get_num_threads() == 3
+            assert within(60, torch.get_num_threads) == 3  # of a thread that has just begun
+    finally:
+        torch.set_num_threads(before)
+    assert vector.mutable  # numba's type, of which there is one
+
+
+@needs_ffcv
+def test_closing_leaves_no_threads(source: BetonSource) -> None:
+    before = set(threading.enumerate())
+    loader = open_ffcv(source, stop=100)
+    for taken in (0, 1, 3):
+        for _ in range(taken):
+            batch = next(loader)
+        assert (set(threading.enumerate()) > before) == (taken > 0)
+        loader.close()
+        assert set(threading.enumerate()) == before
+    loader.close()  # again does no harm
+    assert_same(batch, copied(batch))  # it outlives its loader
+    assert batch.step == 3
+
+    def fail() -> None:
+        with loader:
+            next(loader)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert set(threading.enumerate()) == before

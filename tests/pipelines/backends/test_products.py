@@ -1,0 +1,178 @@
+"""What the loader makes of images: views in every number format, crops, and whole images."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pipelines.backends.products import Crops, Pixels, Product, Views
+from pipelines.backends.threads import ThreadedLoader
+from pipelines.batch import Batch, Images
+from pipelines.decode.bad_images import BadImages
+from pipelines.plan.order import permute
+from pipelines.plan.plan import Plan, evaluation_plan
+from pipelines.render import reference
+from pipelines.render.finish import NumberFormat
+from pipelines.views import ViewGroup, ViewSpec
+from tests.helpers.memory_source import MemorySource, pixels_of
+
+COUNT, BATCH = 13, 6
+SPEC = ViewSpec(
+    size=20,
+    scale=(0.3, 1.0),
+    jitter_p=1.0,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+    grey_p=0.3,
+    blur_p=0.5,
+    solarize_p=0.5,
+    cutout=0.3,
+)
+GROUPS = (ViewGroup(spec=SPEC, num_views=2), ViewGroup(spec=replace(SPEC, size=12, color_space="lab")))
+TRAINING = Plan(count=COUNT, batch_size=BATCH, batches_per_epoch=2, seed=5)
+
+
+def load(source: MemorySource, product: Product, plan: Plan = TRAINING, stop: int = 3) -> list[Batch]:
+    """Batches in memory of their own: a loader takes its buffers back."""
+    with ThreadedLoader(
+        source,
+        GROUPS,
+        plan,
+        product=product,
+        start_step=0,
+        stop_step=stop,
+        bad_images=BadImages(None, COUNT),
+        workers=2,
+        prefetch=1,
+    ) as loader:
+        return [
+            replace(
+                batch,
+                views=tuple(views.clone() for views in batch.views),
+                images=batch.images and replace(batch.images, pixels=batch.images.pixels.clone()),
+            )
+            for batch in loader
+        ]
+
+
+def image_of(images: Images, b: int) -> np.ndarray:
+    begin, height, width = int(images.offsets[b]), int(images.heights[b]), int(images.widths[b])
+    return images.pixels[begin : begin + 3 * height * width].view(height, width, 3).numpy()
+
+
+def numbers_of(source: MemorySource, batch: Batch) -> list[int]:
+    number = {int(sample_id): i for i, sample_id in enumerate(source.index.sample_ids)}
+    return [number[int(sample_id)] for sample_id in batch.sample_ids]
+
+
+@pytest.mark.parametrize(
+    ("number_format", "number_type"), [("float16", torch.float16), ("bfloat16", torch.bfloat16)]
+)
+def test_views_of_half_the_size_are_the_float32_ones_rounded(
+    number_format: NumberFormat, number_type: torch.dtype
+) -> None:
+    source = MemorySource(COUNT)
+    for ours, exact in zip(load(source, Views(number_format)), load(source, Views("float32")), strict=True):
+        for half, full in zip(ours.views, exact.views, strict=True):
+            assert half.dtype == number_type
+            assert half.is_contiguous(memory_format=torch.channels_last)
+            assert torch.equal(half, full.to(number_type))
+
+
+def test_views_as_levels_are_the_normalised_ones_before_normalisation() -> None:
+    source = MemorySource(COUNT)
+    for ours, exact in zip(load(source, Views("uint8")), load(source, Views("float32")), strict=True):
+        for levels, views, group in zip(ours.views, exact.views, GROUPS, strict=True):
+            assert levels.dtype == torch.uint8
+            mean, std = (torch.tensor(values).view(3, 1, 1) for values in (group.spec.mean, group.spec.std))
+            assert ((views * std + mean) * 255 - levels).abs().max() <= 0.51
+
+
+def test_crops_are_the_reference_s_crops_and_nothing_more() -> None:
+    source = MemorySource(COUNT)
+    for batch, finished in zip(load(source, Crops()), load(source, Views()), strict=True):
+        assert batch.images is None
+        assert torch.equal(batch.sample_ids, finished.sample_ids)
+        for group, crops, table in zip(GROUPS, batch.views, batch.parameters, strict=True):
+            assert crops.dtype == torch.uint8
+            assert crops.shape == (group.num_views * BATCH, 3, group.spec.size, group.spec.size)
+            for k, of_view in enumerate(crops.split(BATCH)):
+                for b, number in enumerate(numbers_of(source, batch)):
+                    row = table[k, b]
+                    top, left, height, width = (int(row[name]) for name in ("top", "left", "height", "width"))
+                    pixels = pixels_of(source.files[number])[top : top + height, left : left + width]
+                    box = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+                    size = (group.spec.size, group.spec.size)
+                    expected = F.interpolate(box, size, mode="bilinear", antialias=True)[0]
+                    if row["flip"]:
+                        expected = expected.flip(2)
+                    assert (of_view[b] - expected).abs().max() <= 1.01  # a level
+
+
+def test_crops_finished_by_the_reference_are_its_views() -> None:
+    source = MemorySource(COUNT)
+    (batch, *_) = load(source, Crops())
+    for group, crops, table in zip(GROUPS, batch.views, batch.parameters, strict=True):
+        size = group.spec.size
+        for k, of_view in enumerate(crops.split(BATCH)):
+            for b, number in enumerate(numbers_of(source, batch)):
+                row = table[k, b].copy()
+                expected = reference.render(pixels_of(source.files[number]), row, group.spec)
+                row["top"], row["left"], row["height"], row["width"], row["flip"] = 0, 0, size, size, 0
+                finished = reference.render(of_view[b].permute(1, 2, 0).contiguous(), row, group.spec)
+                assert (finished - expected).abs().mean() <= 0.05  # of about 4.4 from black to white
+
+
+def test_pixels_are_the_decoded_images() -> None:
+    source = MemorySource(COUNT)
+    for batch, finished in zip(load(source, Pixels()), load(source, Views()), strict=True):
+        assert batch.views == ()
+        assert batch.images is not None
+        assert torch.equal(batch.sample_ids, finished.sample_ids)
+        for ours, theirs in zip(batch.parameters, finished.parameters, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        for b, number in enumerate(numbers_of(source, batch)):
+            np.testing.assert_array_equal(image_of(batch.images, b), pixels_of(source.files[number]))
+
+
+def test_the_last_batch_of_an_evaluation_holds_the_rest() -> None:
+    source = MemorySource(COUNT)
+    for product in (Crops(), Pixels(), Views("bfloat16")):
+        batches = load(source, product, evaluation_plan(COUNT, BATCH))
+        assert [len(batch) for batch in batches] == [6, 6, 1]
+    last = load(source, Pixels(), evaluation_plan(COUNT, BATCH))[-1]
+    assert last.images is not None
+    assert len(last.images.pixels) == 3 * int(last.images.heights[0]) * int(last.images.widths[0])
+
+
+def test_a_substitute_of_another_size_finds_its_place_among_the_pixels() -> None:
+    source = MemorySource(COUNT)
+    order = permute(5, 0, COUNT, np.arange(COUNT)).tolist()
+    lost, substitute = order[2], order[3]
+    assert source.index.heights[lost] != source.index.heights[substitute]
+    source.files[lost] = source.files[lost][:100]
+    first, second, third = load(source, Pixels())
+    assert first.images is not None
+    decoded = [pixels_of(source.files[n]) for n in (*order[:2], substitute, *order[3:BATCH])]
+    for b, pixels in enumerate(decoded):
+        np.testing.assert_array_equal(image_of(first.images, b), pixels)
+    for batch in (second, third):  # buffers in use again
+        assert batch.images is not None
+        for b, number in enumerate(numbers_of(source, batch)):
+            if number != lost:
+                np.testing.assert_array_equal(image_of(batch.images, b), pixels_of(source.files[number]))
+
+
+def test_images_that_are_stored_raw_are_copied_into_the_pixels() -> None:
+    class Raw(MemorySource):
+        def read(self, number: int) -> np.ndarray:  # type: ignore[override]
+            return pixels_of(super().read(number))
+
+    for ours, theirs in zip(load(Raw(COUNT), Pixels()), load(MemorySource(COUNT), Pixels()), strict=True):
+        assert ours.images is not None
+        assert theirs.images is not None
+        assert torch.equal(ours.images.pixels, theirs.images.pixels)

@@ -1,0 +1,418 @@
+"""The Triton renderer against the reference, on real photographs.
+
+Without a GPU the kernels run in Triton's interpreter, on small views. With one all of this is marked `gpu`,
+and runs the compiled kernels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_sample_images
+
+from pipelines.batch import Images
+from pipelines.render import reference
+from pipelines.views import NO_SOLARIZE, VIEW_PARAMETERS, ViewSpec, draw
+from tests.helpers import ROOT
+
+ON_GPU = torch.cuda.is_available()
+with pytest.MonkeyPatch.context() as environment:
+    if not ON_GPU:
+        environment.setenv("TRITON_INTERPRET", "1")  # is looked at where a kernel is defined
+    from pipelines.render.gpu import finish_crops, render_views
+
+pytestmark = [pytest.mark.gpu] if ON_GPU else []
+DEVICE = torch.device("cuda" if ON_GPU else "cpu")
+CLOSE = 0.05  # grey levels: what is staged is rounded to 1/257 of one, and colour operations magnify that
+JUMP = 1.1  # where a value is within rounding of solarize's threshold: from 128 to 127
+FACTORS = ("brightness", "contrast", "saturation")
+CHAIN = ViewSpec(
+    size=20,
+    jitter_p=0.8,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+    grey_p=0.2,
+    blur_p=0.5,
+    solarize_p=0.2,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def interpreter() -> Iterator[None]:
+    """Triton's own functions interpreted too, although torch may have imported it before."""
+    if ON_GPU:
+        yield
+        return
+    from triton import language  # type: ignore[import-untyped]
+    from triton.runtime.interpreter import InterpretedFunction  # type: ignore[import-untyped]
+    from triton.runtime.jit import JITFunction  # type: ignore[import-untyped]
+
+    patched, call = set(), InterpretedFunction.__call__
+
+    def call_quickly(function: Any, *given: Any, **named: Any) -> Any:
+        """At every call the interpreter patches what a module sees of Triton; once a module will do."""
+        if function.fn.__module__ in patched:
+            return function.rewrite()(*given, **named)
+        patched.add(function.fn.__module__)
+        return call(function, *given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "1")
+        patch.setattr(InterpretedFunction, "__call__", call_quickly)
+        for module in (language, language.standard):
+            for name, member in list(vars(module).items()):
+                if isinstance(member, JITFunction):
+                    patch.setattr(module, name, InterpretedFunction(member.fn))
+        yield
+
+
+@pytest.fixture(scope="module")
+def photographs() -> list[np.ndarray]:
+    return [np.array(image) for image in load_sample_images().images]
+
+
+def packed(images: Sequence[np.ndarray]) -> Images:
+    """The images behind each other, each but the first after a gap that no view may show."""
+    gap = np.full(7, 255, np.uint8)
+    offsets = np.cumsum([0, *(image.size + len(gap) for image in images[:-1])])
+    pixels = np.concatenate([part for image in images for part in (image.reshape(-1), gap)])
+    sides = np.array([image.shape[:2] for image in images], np.int32)
+    return Images(
+        pixels=torch.from_numpy(pixels).to(DEVICE),
+        offsets=torch.from_numpy(offsets).to(DEVICE),
+        heights=torch.from_numpy(sides[:, 0].copy()).to(DEVICE),
+        widths=torch.from_numpy(sides[:, 1].copy()).to(DEVICE),
+    )
+
+
+def table_of(rows: Sequence[dict[str, Any]]) -> np.ndarray:
+    """VIEW_PARAMETERS [1, B]; a row changes nothing but what is said."""
+    table = np.zeros((1, len(rows)), VIEW_PARAMETERS)
+    table["order"] = range(4)
+    for name in FACTORS:
+        table[name] = 1
+    table["solarize_threshold"] = NO_SOLARIZE
+    for i, fields in enumerate(rows):
+        for name, value in fields.items():
+            table[name][0, i] = value
+    return table
+
+
+def box(top: int, left: int, height: int, width: int) -> dict[str, Any]:
+    return {"top": top, "left": left, "height": height, "width": width}
+
+
+def drawn(spec: ViewSpec, images: Sequence[np.ndarray], views: int) -> np.ndarray:
+    heights, widths = np.array([image.shape[:2] for image in images], np.int32).T
+    samples = np.arange(len(images))
+    return draw(spec, seed=3, epoch=1, samples=samples, heights=heights, widths=widths, views=range(views))
+
+
+def ragged(photographs: list[np.ndarray], count: int, side: int = 40) -> list[np.ndarray]:
+    """Pieces of the photographs, no two of one size."""
+    pieces = [
+        photographs[i % 2][11 * i : 11 * i + side - 2 * i, 23 * i : 23 * i + side // 2 + 5 * i]
+        for i in range(count)
+    ]
+    assert len({piece.shape for piece in pieces}) == count
+    return [np.ascontiguousarray(piece) for piece in pieces]
+
+
+def expected(images: Sequence[np.ndarray], table: np.ndarray, spec: ViewSpec) -> torch.Tensor:
+    """[K * B, 3, S, S]."""
+    return torch.stack(
+        [
+            reference.render(image, row, spec)
+            for rows in table
+            for image, row in zip(images, rows, strict=True)
+        ]
+    )
+
+
+def at_threshold(images: Sequence[np.ndarray], table: np.ndarray, spec: ViewSpec) -> torch.Tensor:
+    """Where solarize turns on the last bits of a value, bool [K * B, 3, S, S]."""
+    before = table.copy()
+    before["solarize_threshold"] = NO_SOLARIZE
+    colors = [
+        reference.render_colors(image, row, spec.size)
+        for rows in before
+        for image, row in zip(images, rows, strict=True)
+    ]
+    thresholds = torch.from_numpy(table["solarize_threshold"].reshape(-1, 1, 1, 1).copy())
+    return (torch.stack(colors) - thresholds).abs() < CLOSE / 255
+
+
+def check(
+    got: torch.Tensor, images: Sequence[np.ndarray], table: np.ndarray, spec: ViewSpec, close: float = CLOSE
+) -> None:
+    """Assert that float32 views are those of the reference."""
+    std = torch.tensor(spec.std).view(3, 1, 1)
+    errors = (got.cpu() - expected(images, table, spec)).abs() * std * 255
+    unclear = at_threshold(images, table, spec)
+    assert unclear.float().mean() < 0.05
+    assert errors[~unclear].max() <= close
+    assert errors.max() <= JUMP
+
+
+def check_rounding(got: torch.Tensor, full: torch.Tensor) -> None:
+    """Assert that views are float32 ones but for the rounding to their type."""
+    step = {torch.float32: 0.0, torch.float16: 2**-11, torch.bfloat16: 2**-8}[got.dtype]
+    if not ON_GPU and got.dtype == torch.bfloat16:
+        step *= 2  # the interpreter rounds towards zero
+    assert ((got.float() - full).abs() <= 1.001 * step * full.abs() + 1e-6).all()
+
+
+def check_rows(
+    image: np.ndarray, rows: Sequence[dict[str, Any]], spec: ViewSpec, close: float = CLOSE
+) -> torch.Tensor:
+    """Render views of one image, one a row, and assert that they are right."""
+    images, table = [image] * len(rows), table_of(rows)
+    got = render_views(packed(images), table, spec, torch.float32)
+    check(got, images, table, spec, close)
+    return got
+
+
+def test_orders_of_the_jitter_before_all_that_follows(photographs: list[np.ndarray]) -> None:
+    amounts = itertools.cycle([(1.8, 1.7, 1.8, 0.2), (0.3, 0.4, 0.2, -0.4), (1.5, 0.5, 1.6, 0.5)])
+    rows = [
+        {
+            **box(40, 60, 30 + i, 50 - i),
+            **dict(zip((*FACTORS, "hue"), next(amounts), strict=True)),
+            **{"order": order, "flip": i % 2, "grey": i % 5 == 0, "blur_sigma": 0.3 + i % 3},
+            **({"solarize_threshold": 128 / 255} if i % 2 else {}),
+        }
+        for i, order in enumerate(itertools.permutations(range(4)))
+    ]
+    check_rows(photographs[0], rows, ViewSpec(size=16))
+
+
+@pytest.mark.parametrize(
+    ("spec", "count", "views"),
+    [
+        (CHAIN, 3, 3),
+        (replace(CHAIN, size=45, blur_p=1.0, jitter_p=1.0), 2, 1),  # more than one tile a side
+        (replace(CHAIN, size=16, color_space="lab", cutout=0.5, solarize_p=0.0), 4, 2),
+        (replace(CHAIN, size=24, crop="padded", padding=4, flip_p=1.0), 3, 1),
+        (replace(CHAIN, size=8, crop="center", mean=(0.1, 0.5, 0.9), std=(0.3, 0.2, 0.1)), 3, 1),
+    ],
+    ids=["ragged", "tiles", "lab", "padded", "center"],
+)
+def test_drawn_rows(photographs: list[np.ndarray], spec: ViewSpec, count: int, views: int) -> None:
+    images = ragged(photographs, count)
+    table = drawn(spec, images, views)
+    got = render_views(packed(images), table, spec, torch.float32)
+    assert got.shape == (count * views, 3, spec.size, spec.size)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    check(got, images, table, spec)
+
+
+@pytest.mark.parametrize(
+    ("fields", "close"),
+    [
+        *(({name: factor}, 0.01) for name in FACTORS for factor in (0, 0.5, 5)),
+        *(({"hue": shift}, 0.001) for shift in (-0.5, -0.3, 0.01, 1 / 6)),
+        ({"grey": 1}, 0.001),
+        ({"grey": 1, "blur_sigma": 1.5, "solarize_threshold": 128 / 255}, 0.01),
+        ({"solarize_threshold": 0.2}, 0.001),
+        ({"flip": 1}, 0.001),
+    ],
+    ids=str,
+)
+def test_single_operations(photographs: list[np.ndarray], fields: dict[str, Any], close: float) -> None:
+    rows = [{**area, **fields} for area in (box(20, 30, 27, 24), box(100, 100, 7, 7))]
+    images, table = [photographs[1]] * 2, table_of(rows)
+    spec = ViewSpec(size=7)
+    got = render_views(packed(images), table, spec, torch.float32).cpu()
+    errors = (got - expected(images, table, spec)).abs() * torch.tensor(spec.std).view(3, 1, 1) * 255
+    assert errors[~at_threshold(images, table, spec)].max() <= close
+
+
+@pytest.mark.parametrize(
+    ("size", "areas"),
+    [
+        (40, [(100, 100, 30, 57), (60, 60, 39, 41), (426, 639, 1, 1), (387, 600, 40, 40), (40, 40, 40, 9)]),
+        (
+            40,
+            [(-4, -4, 40, 40), (420, 630, 40, 40), (-10, 600, 60, 70), (-300, 0, 340, 20)],
+        ),  # over the border
+        (33, [(3, 3, 1, 200), (3, 3, 200, 1), (5, 5, 33, 33), (5, 5, 2, 2), (5, 5, 66, 32)]),
+        (9, [(0, 0, 60, 200), (394, 605, 33, 35), (1, 2, 9, 10)]),
+        (1, [(0, 0, 20, 30), (17, 21, 1, 1), (17, 21, 2, 1)]),
+        (2, [(0, 0, 2, 2), (7, 0, 1, 3)]),
+    ],
+)
+@pytest.mark.parametrize("flip", [0, 1])
+def test_boxes(
+    photographs: list[np.ndarray], size: int, areas: list[tuple[int, int, int, int]], flip: int
+) -> None:
+    rows = [{**box(*area), "flip": flip} for area in areas]
+    got = check_rows(photographs[0], rows, ViewSpec(size=size), close=0.001)
+    assert got.isfinite().all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 17, 33])
+def test_blur_of_any_width(photographs: list[np.ndarray], size: int) -> None:
+    area = box(90, 200, size + 2, size + 1)
+    rows = [{**area, "blur_sigma": sigma} for sigma in (1e-4, 0.1, 0.4, 2.0, 2.01, 100.0)]
+    check_rows(photographs[1], rows, ViewSpec(size=size), close=0.01)
+
+
+def test_cutout(photographs: list[np.ndarray]) -> None:
+    spec = ViewSpec(size=24, mean=(0.1, 0.5, 0.9))
+    corners = [(-9, 5), (20, 21), (8, 8)]
+    rows = [
+        {**box(0, 0, 30, 30), "cutout_top": top, "cutout_left": left, "cutout_size": 10}
+        for top, left in corners
+    ]
+    got = check_rows(photographs[0], rows, spec)
+    for view, (top, left) in zip(got.cpu(), corners, strict=True):
+        hole = np.zeros((24, 24), bool)
+        hole[max(0, top) : top + 10, max(0, left) : left + 10] = True
+        assert (view[:, hole] == 0).all()
+        assert (view[:, ~hole] != 0).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_types(photographs: list[np.ndarray], dtype: torch.dtype) -> None:
+    images = ragged(photographs, 3)
+    table = drawn(CHAIN, images, 1)
+    full = render_views(packed(images), table, CHAIN, torch.float32)
+    got = render_views(packed(images), table, CHAIN, dtype)
+    assert got.dtype == dtype
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    check_rounding(got, full)
+
+
+def test_repeats_to_the_bit(photographs: list[np.ndarray]) -> None:
+    spec = replace(CHAIN, size=33, jitter_p=1.0)
+    images = ragged(photographs, 2)
+    table = drawn(spec, images, 1)
+    first, second = (render_views(packed(images), table, spec, torch.float32) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("color_space", ["rgb", "lab"])
+def test_finish_crops(photographs: list[np.ndarray], color_space: Any) -> None:
+    spec = replace(CHAIN, size=16, color_space=color_space, solarize_p=0.0 if color_space == "lab" else 0.5)
+    images = ragged(photographs, 3)
+    table = drawn(spec, images, 2)
+    crops = np.stack([photographs[0][16 * i : 16 * i + 16, 40:56] for i in range(6)])
+    device_crops = torch.from_numpy(crops.reshape(2, 3, 16, 16, 3)).to(DEVICE)
+    got = finish_crops(device_crops, table, spec, torch.float32)
+    whole = table.reshape(1, 6).copy()
+    for name, value in {**box(0, 0, 16, 16), "flip": 0}.items():
+        whole[name] = value
+    assert (table["height"] != 16).any()
+    check(got, list(crops), whole, spec)
+
+
+def test_what_does_not_fit_is_refused(photographs: list[np.ndarray]) -> None:
+    images = ragged(photographs, 2)
+    table, batch = drawn(CHAIN, images, 1), packed(images)
+    with pytest.raises(ValueError, match=r"not \[K, B\] of 2 images"):
+        render_views(batch, table[:, :1], CHAIN, torch.float32)
+    with pytest.raises(ValueError, match=r"not uint8 \[total\]"):
+        render_views(replace(batch, pixels=batch.pixels.float()), table, CHAIN, torch.float32)
+    with pytest.raises(ValueError, match=r"dtype is torch\.uint8"):
+        render_views(batch, table, CHAIN, torch.uint8)
+    with pytest.raises(ValueError, match="not VIEW_PARAMETERS"):
+        render_views(batch, np.zeros((1, 2), np.int32), CHAIN, torch.float32)
+    with pytest.raises(ValueError, match=r"not contiguous uint8 \(1, 2, 20, 20, 3\)"):
+        finish_crops(torch.zeros((1, 2, 20, 3, 20), dtype=torch.uint8), table, CHAIN, torch.float32)
+
+
+def run_python(script: str) -> str:
+    """What a fresh process prints, in which Triton is not interpreted."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_triton_is_imported_only_to_render() -> None:
+    # torchvision, which fastssl needs, imports Triton itself.
+    script = "import sys, pipelines.backends.threads; print('triton' in sys.modules);"
+    script += "import fastssl.train; print('pipelines.render.gpu' in sys.modules)"
+    assert run_python(script) == "False\nFalse\n"
+
+
+# In place of every launch, compile for a Hopper GPU, which needs none.
+COMPILE = """
+import numpy as np, torch, triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction, mangle_type
+from pipelines.batch import Images
+from pipelines.render import gpu
+from pipelines.views import ViewSpec, draw
+
+def compile_only(function, *given, grid, warmup, num_warps, num_stages, enable_fp_fusion, **constants):
+    values = dict(zip(function.arg_names, given)) | constants
+    signature = {
+        parameter.name: "constexpr" if parameter.is_constexpr else mangle_type(values[parameter.name])
+        for parameter in function.params
+    }
+    options = {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": enable_fp_fusion}
+    source = ASTSource(function, signature, constants)
+    kernel = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    print(function.__name__, len(kernel.asm["cubin"]) > 0)
+
+JITFunction.run = compile_only
+side = torch.full((1,), 40, dtype=torch.int32)
+images = Images(
+    pixels=torch.zeros(4800, dtype=torch.uint8), offsets=torch.zeros(1, dtype=torch.int64),
+    heights=side, widths=side,
+)
+spec = ViewSpec(jitter_p=1.0, contrast=0.5, blur_p=1.0, color_space="lab")
+sides = {"heights": side.numpy(), "widths": side.numpy()}
+table = draw(spec, seed=0, epoch=0, samples=np.zeros(1, int), views=[0], **sides)
+gpu.render_views(images, table, spec, torch.bfloat16)
+"""
+
+
+@pytest.mark.skipif(ON_GPU, reason="the other tests compile")
+def test_kernels_compile() -> None:
+    kernels = ("resample_views", "adjust_views", "blur_columns", "blur_rows")
+    assert run_python(COMPILE).split("\n")[:-1] == [f"{name} True" for name in kernels]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not ON_GPU, reason="torch sees no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_full_size(photographs: list[np.ndarray], dtype: torch.dtype) -> None:
+    spec = replace(CHAIN, size=224)
+    images = [photographs[i % 2][i : 375 + i, 3 * i : 500 + 3 * i].copy() for i in range(40)]
+    table = drawn(spec, images, 2)
+    batch = packed(images)
+    full = render_views(batch, table, spec, torch.float32)
+    if dtype == torch.float32:
+        check(full, images, table, spec)
+    check_rounding(render_views(batch, table, spec, dtype), full)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not ON_GPU, reason="torch sees no CUDA device")
+def test_the_host_waits_for_nothing(photographs: list[np.ndarray]) -> None:
+    images = [photographs[i % 2] for i in range(8)]
+    table, batch = drawn(CHAIN, images, 2), packed(images)
+    crops = torch.zeros((2, 8, 20, 20, 3), dtype=torch.uint8, device=DEVICE)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        views = [render_views(batch, table, CHAIN, torch.bfloat16) for _ in range(3)]
+        finish_crops(crops, table, CHAIN, torch.bfloat16)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(views[0], views[2])

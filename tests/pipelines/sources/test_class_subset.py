@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pipelines.command.errors import UserError
+from pipelines.sources.class_subset import choose_classes, class_subset
+from tests.helpers.memory_source import MemorySource
+
+NAMES = tuple(f"n{number:08d}" for number in range(1000))
+SHARES = (0.1, 0.2, 0.5, 0.7, 1.0)
+
+
+def names_of(share: float, seed: int = 0, names: tuple[str, ...] = NAMES) -> set[str]:
+    return {names[number] for number in choose_classes(names, share, seed)}
+
+
+def test_as_many_classes_as_the_share_says_in_order() -> None:
+    for share in SHARES:
+        classes = choose_classes(NAMES, share, 0)
+        assert classes.dtype == np.int64
+        assert len(classes) == round(1000 * share)
+        assert (np.diff(classes) > 0).all()
+        assert classes.min() >= 0
+        assert classes.max() < 1000
+
+
+def test_a_share_is_part_of_every_larger_one() -> None:
+    parts = [names_of(share) for share in SHARES]
+    assert all(small < large for small, large in pairwise(parts))
+
+
+def test_the_choice_depends_on_names_and_not_on_places() -> None:
+    shuffled = tuple(np.random.default_rng(0).permutation(NAMES).tolist())
+    assert names_of(0.2, names=shuffled) == names_of(0.2)
+
+
+def test_seeds_choose_independently_and_evenly() -> None:
+    counts = np.zeros(1000)
+    for seed in range(200):
+        counts[choose_classes(NAMES, 0.2, seed)] += 1
+    overlap = len(names_of(0.2, seed=1) & names_of(0.2, seed=2))
+    assert abs(overlap - 40) < 4 * np.sqrt(1000 * 0.04 * 0.96)
+    # binomial(200, 0.2): standard deviation 5.66; five of them, for the largest of 1000
+    assert abs(counts - 40).max() < 5 * np.sqrt(200 * 0.2 * 0.8)
+    assert np.std(counts) == pytest.approx(np.sqrt(200 * 0.2 * 0.8), rel=0.1)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.1, float("nan")])
+def test_shares_out_of_range(share: float) -> None:
+    with pytest.raises(UserError, match="share"):
+        choose_classes(NAMES, share, 0)
+
+
+def test_a_share_that_leaves_no_class() -> None:
+    with pytest.raises(UserError, match="leaves none"):
+        choose_classes(("a", "b", "c"), 0.1, 0)
+
+
+def test_all_images_of_the_chosen_classes_and_no_others() -> None:
+    source = MemorySource(15)  # three images in each of the classes a to e
+    assert source.index.labels is not None
+    subset = class_subset(source, np.array([1, 4]))
+    assert subset.index.class_names == ("b", "e")
+    assert subset.index.labels is not None
+    assert subset.index.labels.dtype == np.int64
+    expected = [number for number, label in enumerate(source.index.labels.tolist()) if label in (1, 4)]
+    assert len(subset.index) == len(expected) == 6
+    for place, number in enumerate(expected):
+        assert subset.read(place) == source.files[number]
+        assert subset.describe(place) == source.describe(number)
+        assert subset.index.sample_ids[place] == source.index.sample_ids[number]
+        assert subset.index.heights[place] == source.index.heights[number]
+        old, new = int(source.index.labels[number]), int(subset.index.labels[place])
+        assert subset.index.class_names[new] == source.index.class_names[old]
+
+
+def test_a_class_without_images_keeps_its_label() -> None:
+    """A test split may lack images of a chosen class; its labels are those of the training split."""
+    source = MemorySource(3)  # classes a, c and e
+    subset = class_subset(source, np.array([1, 2, 4]))
+    assert subset.index.class_names == ("b", "c", "e")
+    assert subset.index.labels is not None
+    assert [subset.index.class_names[label] for label in subset.index.labels] == ["c", "e"]
+
+
+def test_data_without_classes() -> None:
+    with pytest.raises(UserError, match="no classes"):
+        class_subset(MemorySource(5, labelled=False), np.array([0]))

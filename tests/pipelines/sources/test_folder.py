@@ -1,0 +1,329 @@
+"""Folders of images: what is found, in which order, and what the cache of sizes notices."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torchvision
+from PIL import Image
+
+from pipelines.command.errors import UserError
+from pipelines.decode.header import image_size_of_file
+from pipelines.keys import stable_id
+from pipelines.sources import NoSplitError
+from pipelines.sources.folder import FolderSource, open_folder
+
+
+def write(path: Path, height: int = 20, width: int = 30, orientation: int = 1) -> Path:
+    """A picture of its own pixels, so that no two are equal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seed = sum(path.name.encode()) + height * 1000 + width
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(path, exif=exif)
+    return path
+
+
+def paths_of(source: FolderSource, root: Path) -> list[str]:
+    return [os.path.relpath(source.describe(number), root) for number in range(len(source.index))]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Six images of three classes, in all formats, some deeper down."""
+    root = tmp_path / "data"
+    write(root / "cat" / "b.jpg", 20, 30)
+    write(root / "cat" / "a.PNG", 21, 31)
+    write(root / "cat" / "more" / "deep" / "c.JPEG", 22, 32)
+    write(root / "ant" / "d.webp", 23, 33)
+    write(root / "bee" / "e.bmp", 24, 34)
+    write(root / "bee" / "f.jpg", 25, 35, orientation=6)
+    return root
+
+
+class Headers:
+    """Counts the headers that are read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.read: list[str] = []
+
+        def counted(path: str) -> tuple[int, int]:
+            self.read.append(os.path.basename(path))
+            return image_size_of_file(path)
+
+        monkeypatch.setattr("pipelines.sources.folder.image_size_of_file", counted)
+
+    def take(self) -> list[str]:
+        names, self.read = sorted(self.read), []
+        return names
+
+
+@pytest.fixture
+def headers(monkeypatch: pytest.MonkeyPatch) -> Headers:
+    return Headers(monkeypatch)
+
+
+def test_all_images_in_order_with_their_classes_and_upright_sizes(data: Path, cache: Path) -> None:
+    source = open_folder(data, "train", cache)
+    index = source.index
+    expected = ["ant/d.webp", "bee/e.bmp", "bee/f.jpg", "cat/a.PNG", "cat/b.jpg", "cat/more/deep/c.JPEG"]
+    assert paths_of(source, data) == expected
+    assert index.class_names == ("ant", "bee", "cat")
+    assert index.labels is not None
+    assert index.labels.tolist() == [0, 1, 1, 2, 2, 2]
+    assert index.heights.tolist() == [23, 24, 35, 21, 20, 22]
+    assert index.widths.tolist() == [33, 34, 25, 31, 30, 32]
+    assert index.sample_ids.tolist() == [stable_id(os.path.splitext(path)[0]) for path in expected]
+    assert index.sample_ids.dtype == index.labels.dtype == np.int64
+    assert index.heights.dtype == index.widths.dtype == np.int32
+    assert [source.read(number) for number in range(6)] == [(data / path).read_bytes() for path in expected]
+
+
+def test_it_agrees_with_torchvisions_image_folder(data: Path, cache: Path) -> None:
+    theirs = torchvision.datasets.ImageFolder(str(data))
+    source = open_folder(data, "train", cache)
+    assert list(source.index.class_names) == theirs.classes
+    assert source.index.labels is not None
+    ours = {source.describe(n): int(source.index.labels[n]) for n in range(len(source.index))}
+    assert ours == dict(theirs.samples)
+
+
+def test_splits_share_their_class_numbers(tmp_path: Path, cache: Path) -> None:
+    for name in ("train/ant", "train/bee", "train/cat", "val/ant", "val/cat", "test"):
+        write(tmp_path / "data" / name / "x.jpg")
+    train = open_folder(tmp_path / "data", "train", cache).index
+    test = open_folder(tmp_path / "data", "test", cache)
+    assert train.class_names == test.index.class_names == ("ant", "bee", "cat")
+    assert train.labels is not None
+    assert test.index.labels is not None
+    assert train.labels.tolist() == [0, 1, 2]
+    assert test.index.labels.tolist() == [0, 2]
+    assert paths_of(test, tmp_path / "data") == ["val/ant/x.jpg", "val/cat/x.jpg"]  # val goes before test
+    assert train.sample_ids[0] == stable_id("ant/x")  # below the split
+    direct = open_folder(tmp_path / "data" / "train", "train", cache).index
+    np.testing.assert_array_equal(direct.sample_ids, train.sample_ids)
+
+
+def test_without_split_folders_all_is_train(data: Path, tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(NoSplitError, match="no test split"):
+        open_folder(data, "test", cache)
+    write(tmp_path / "only" / "train" / "ant" / "x.jpg")
+    (tmp_path / "only" / "annotations").mkdir()
+    assert open_folder(tmp_path / "only", "train", cache).index.class_names == ("ant",)
+    with pytest.raises(NoSplitError):
+        open_folder(tmp_path / "only", "test", cache)
+
+
+def test_a_class_of_trains_is_no_split(tmp_path: Path, cache: Path) -> None:
+    for name in ("train", "ship"):
+        write(tmp_path / "data" / name / "x.jpg")
+    assert open_folder(tmp_path / "data", "train", cache).index.class_names == ("ship", "train")
+
+
+def test_a_heap_of_images_has_no_labels(tmp_path: Path, cache: Path) -> None:
+    for name in ("b.jpg", "a.png"):
+        write(tmp_path / "data" / name)
+    source = open_folder(tmp_path / "data", "train", cache)
+    assert paths_of(source, tmp_path / "data") == ["a.png", "b.jpg"]
+    assert source.index.labels is None
+    assert source.index.class_names == ()
+
+
+def test_hidden_and_other_files_and_empty_folders_are_left_out(data: Path, cache: Path) -> None:
+    before = open_folder(data, "train", cache).index
+    write(data / "cat" / ".hidden.jpg")
+    write(data / ".thumbnails" / "x.jpg")
+    (data / "cat" / "notes.txt").write_text("no image")
+    (data / "dog").mkdir()
+    after = open_folder(data, "train", cache).index
+    assert after.class_names == before.class_names
+    assert after.fingerprint == before.fingerprint
+
+
+def test_odd_names(tmp_path: Path, cache: Path) -> None:
+    root = tmp_path / "data"
+    names = ["große Katze 🐈", "with space", "a.dot"]
+    for name in names:
+        write(root / name / "x y.z.jpg")
+    not_utf8 = os.fsdecode(b"\xe9t\xe9.jpg")
+    shutil.copy(root / names[0] / "x y.z.jpg", root / names[0] / not_utf8)
+    source = open_folder(root, "train", cache)
+    assert source.index.class_names == ("a.dot", "große Katze 🐈", "with space")
+    assert stable_id("a.dot/x y.z") in source.index.sample_ids
+    descriptions = [source.describe(n).encode() for n in range(4)]  # printable, whatever the bytes
+    assert sum(rb"\xe9t\xe9.jpg" in text for text in descriptions) == 1
+    assert all(len(source.read(n)) > 100 for n in range(4))
+
+
+def test_files_that_differ_in_their_extension_only_are_samples_of_their_own(
+    tmp_path: Path, cache: Path
+) -> None:
+    for name in ("a.jpg", "a.png", "b.jpg"):
+        write(tmp_path / "data" / "cat" / name)
+    ids = open_folder(tmp_path / "data", "train", cache).index.sample_ids.tolist()
+    assert ids == [stable_id("cat/a"), stable_id("cat/a.png"), stable_id("cat/b")]
+
+
+def test_links_are_followed_but_not_in_circles(data: Path, tmp_path: Path, cache: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "cat").symlink_to(data / "cat")
+    write(linked / "dog" / "x.jpg")
+    (linked / "dog" / "up").symlink_to(linked)
+    (linked / "dog" / "self").symlink_to(linked / "dog")
+    (linked / "dog" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    source = open_folder(linked, "train", cache)
+    paths = paths_of(source, linked)
+    assert [path for path in paths if path.startswith("cat")] == [
+        "cat/a.PNG",
+        "cat/b.jpg",
+        "cat/more/deep/c.JPEG",
+    ]
+    gone = paths.index("dog/gone.jpg")  # a sample that cannot be read: named, not forgotten
+    assert source.index.heights[gone] == 0
+    with pytest.raises(OSError, match="No such file"):
+        source.read(gone)
+
+
+def test_unreadable_headers_give_size_zero(data: Path, cache: Path) -> None:
+    whole = (data / "cat" / "b.jpg").read_bytes()
+    (data / "cat" / "empty.jpg").write_bytes(b"")
+    (data / "cat" / "garbage.png").write_bytes(b"garbage" * 100)
+    (data / "cat" / "short.jpg").write_bytes(whole[:20])
+    for _ in range(2):  # from the headers, and from the cache
+        source = open_folder(data, "train", cache)
+        sizes = dict(zip(paths_of(source, data), source.index.heights.tolist(), strict=True))
+        assert [sizes[f"cat/{name}"] for name in ("empty.jpg", "garbage.png", "short.jpg")] == [0, 0, 0]
+        assert sizes["cat/b.jpg"] == 20
+
+
+def test_only_new_and_changed_files_are_read_again(data: Path, cache: Path, headers: Headers) -> None:
+    first = open_folder(data, "train", cache).index
+    assert headers.take() == ["a.PNG", "b.jpg", "c.JPEG", "d.webp", "e.bmp", "f.jpg"]
+    again = open_folder(data, "train", cache).index
+    assert headers.take() == []
+    for name in ("sample_ids", "heights", "widths", "labels"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    assert first.fingerprint == again.fingerprint
+
+    write(data / "cat" / "b.jpg", 50, 60)
+    write(data / "dog" / "g.jpg", 70, 80)
+    (data / "bee" / "e.bmp").unlink()
+    changed = open_folder(data, "train", cache)
+    assert headers.take() == ["b.jpg", "g.jpg"]
+    sizes = dict(zip(paths_of(changed, data), changed.index.heights.tolist(), strict=True))
+    assert sizes["cat/b.jpg"] == 50
+    assert sizes["dog/g.jpg"] == 70
+    assert "bee/e.bmp" not in sizes
+    assert changed.index.fingerprint != first.fingerprint
+
+
+def test_a_file_rewritten_at_equal_length_is_noticed_by_its_time(
+    tmp_path: Path, cache: Path, headers: Headers
+) -> None:
+    file = tmp_path / "data" / "a.bmp"
+    write(file, 10, 20)
+    open_folder(tmp_path / "data", "train", cache)
+    length = file.stat().st_size
+    write(file, 20, 10)
+    os.truncate(file, length)
+    os.utime(file, ns=(1, 1))
+    index = open_folder(tmp_path / "data", "train", cache).index
+    assert index.heights.tolist() == [20]
+    assert headers.take() == ["a.bmp", "a.bmp"]
+
+
+def test_a_copy_elsewhere_is_the_same_data(data: Path, tmp_path: Path, cache: Path) -> None:
+    first = open_folder(data, "train", cache).index
+    copied = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(data, copied, copy_function=shutil.copy)  # times are not kept
+    copy = open_folder(copied, "train", cache).index
+    assert copy.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(copy.sample_ids, first.sample_ids)
+    (copied / "cat" / "b.jpg").rename(copied / "cat" / "z.jpg")
+    assert open_folder(copied, "train", cache).index.fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize("content", [b"", b"no npz", None])
+def test_a_broken_cache_is_made_again(
+    data: Path, cache: Path, headers: Headers, content: bytes | None
+) -> None:
+    open_folder(data, "train", cache)
+    (kept,) = cache.iterdir()
+    if content is None:
+        np.savez(kept, other=np.zeros(3))  # as another version might write it
+    else:
+        kept.write_bytes(content)
+    headers.take()
+    open_folder(data, "train", cache)
+    assert len(headers.take()) == 6
+    open_folder(data, "train", cache)
+    assert headers.take() == []
+
+
+def test_without_a_writable_cache_it_works_with_a_warning(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    index = open_folder(data, "train", tmp_path / "file" / "cache").index
+    assert index.heights.min() > 0
+    warning = capsys.readouterr().err
+    assert warning.startswith("warning: cannot write the cache")
+    assert warning.count("\n") == 1
+    assert "FASTSSL_CACHE" in warning
+
+
+def test_nothing_is_written_into_the_data(data: Path, cache: Path) -> None:
+    before = sorted(data.rglob("*"))
+    open_folder(data, "train", cache)
+    assert sorted(data.rglob("*")) == before
+
+
+def make_missing(root: Path) -> Path:
+    return root / "missing"
+
+
+def make_empty(root: Path) -> Path:
+    (root / "empty" / "cat").mkdir(parents=True)
+    return root / "empty"
+
+
+def make_mixed(root: Path) -> Path:
+    write(root / "mixed" / "cat" / "a.jpg")
+    return write(root / "mixed" / "loose.jpg").parent
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (make_missing, ("no such folder", "missing")),
+        (make_empty, ("no images in", "empty", "folder per class")),
+        (make_mixed, ("1 images beside them", "loose.jpg", "move")),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(
+    make: Callable[[Path], Path], words: Sequence[str], tmp_path: Path, cache: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        open_folder(make(tmp_path), "train", cache)
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_threads_read_at_once(data: Path, cache: Path) -> None:
+    source = open_folder(data, "train", cache)
+    alone = [source.read(number) for number in range(6)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(source.read, list(range(6)) * 50)) == alone * 50

@@ -1,0 +1,371 @@
+"""Tar shards as webdataset lays them out, written here with ``tarfile`` or by ``write_shard``."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+from PIL import Image
+
+from pipelines.command.errors import UserError
+from pipelines.decode.decode import decode
+from pipelines.keys import stable_id
+from pipelines.sources import NoSplitError
+from pipelines.sources.shards import open_shards, write_shard
+
+Members = Sequence[tuple[str, bytes]]
+
+
+def jpeg(height: int = 20, width: int = 30, seed: int = 0) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return bytes(simplejpeg.encode_jpeg(pixels))
+
+
+def png(height: int = 20, width: int = 30) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (10, 20, 30)).save(file, "PNG")
+    return file.getvalue()
+
+
+def tar(path: Path, members: Members, tar_format: int = tarfile.PAX_FORMAT) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=tar_format) as file:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            file.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two shards of three images, of sizes of their own, in a folder."""
+    for shard in range(2):
+        members: list[tuple[str, bytes]] = []
+        for n in range(3):
+            number = 3 * shard + n
+            members.append((f"{number:06}.jpg", jpeg(20 + number, 30 + number, number)))
+            members.append((f"{number:06}.cls", str(5 - number).encode()))
+        tar(tmp_path / "data" / f"part-{shard:03}.tar", members)
+    return tmp_path / "data"
+
+
+def test_every_sample_with_its_label_size_and_bytes(data: Path, cache: Path) -> None:
+    source = open_shards(str(data / "part-*.tar"), "train", cache)
+    index = source.index
+    assert index.sample_ids.tolist() == [stable_id(f"{n:06}") for n in range(6)]
+    assert index.heights.tolist() == [20, 21, 22, 23, 24, 25]
+    assert index.widths.tolist() == [30, 31, 32, 33, 34, 35]
+    assert index.labels is not None
+    assert index.labels.tolist() == [5, 4, 3, 2, 1, 0]
+    assert index.class_names == ("0", "1", "2", "3", "4", "5")
+    assert index.sample_ids.dtype == index.labels.dtype == np.int64
+    assert index.heights.dtype == index.widths.dtype == np.int32
+    for number in (5, 0, 3, 2):
+        assert source.read(number) == jpeg(20 + number, 30 + number, number)
+        assert decode(source.read(number)).shape == (20 + number, 30 + number, 3)
+    assert source.describe(4) == f"{data / 'part-001.tar'}:000004.jpg"
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{0}/part-{{000..001}}.tar", "{0}/part-00{{0,1}}.tar", "{0}", "{0}/*.t?r"]
+)
+def test_ways_to_name_shards(pattern: str, data: Path, cache: Path) -> None:
+    assert len(open_shards(pattern.format(data), "train", cache).index) == 6
+
+
+def test_one_tar(data: Path, cache: Path) -> None:
+    odd = shutil.copy(data / "part-001.tar", data / "one[1]{a,b}.tar")  # no pattern where it is a file
+    assert open_shards(str(odd), "train", cache).index.heights.tolist() == [23, 24, 25]
+
+
+@pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_tar_dialects(tar_format: int, tmp_path: Path, cache: Path) -> None:
+    long = "folder/" * 12 + "n" * 90 if tar_format != tarfile.USTAR_FORMAT else "folder/" * 12 + "n" * 40
+    names = [long, "été/große Katze", "plain"]
+    members = [(f"{name}.jpg", jpeg(20 + n, 30, n)) for n, name in enumerate(names)]
+    tar(tmp_path / "a.tar", members, tar_format)
+    source = open_shards(str(tmp_path / "a.tar"), "train", cache)
+    assert source.index.sample_ids.tolist() == [stable_id(name) for name in names]
+    assert [bytes(source.read(n)) for n in range(3)] == [content for _, content in members]
+    assert source.index.labels is None
+    assert source.index.class_names == ()
+
+
+def test_the_key_ends_at_the_first_dot_of_the_name(tmp_path: Path, cache: Path) -> None:
+    members = [
+        ("./v1.0/a.JPG", jpeg(11)),
+        ("./v1.0/a.seg.png", png(12)),  # another member of the sample, not its image
+        ("./v1.0/a.cls", b"1\n"),
+        ("v1.0/b.png", png(13)),  # the mask of b
+        ("v1.0/b.jpeg", jpeg(14)),
+        ("v1.0/b.cls", b"0"),
+        ("v1.0/c.txt", b"a sample without an image"),
+        ("v1.0/._a.jpg", b"left by another system"),
+        ("README", b"text"),
+    ]
+    source = open_shards(str(tar(tmp_path / "a.tar", members)), "train", cache)
+    assert source.index.sample_ids.tolist() == [stable_id("v1.0/a"), stable_id("v1.0/b")]
+    assert source.index.heights.tolist() == [11, 14]
+    assert source.index.labels is not None
+    assert source.index.labels.tolist() == [1, 0]
+
+
+def test_members_of_a_sample_need_not_be_neighbours(tmp_path: Path, cache: Path) -> None:
+    members = [("b.jpg", jpeg(11)), ("a.jpg", jpeg(12)), ("a.cls", b"3"), ("b.cls", b"2")]
+    index = open_shards(str(tar(tmp_path / "a.tar", members)), "train", cache).index
+    assert index.labels is not None
+    assert index.labels.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbers", "names"),
+    [
+        ([{"label": 1}, {"label": 0}, {"label": 2}], [1, 0, 2], ("0", "1", "2")),
+        ([{"cls": 1}, {"cls": 0}, {"cls": 1}], [1, 0, 1], ("0", "1")),
+        (
+            [{"class_name": "cat"}, {"class_name": "ant"}, {"class_name": "bee"}],
+            [2, 0, 1],
+            ("ant", "bee", "cat"),
+        ),
+        ([{"label": "cat"}, {"cls": "ant"}, {"class": "cat"}], [1, 0, 1], ("ant", "cat")),
+        (
+            [
+                {"label": 0, "class_name": "z"},
+                {"label": 2, "class_name": "a"},
+                {"label": 0, "class_name": "z"},
+            ],
+            [0, 2, 0],
+            ("z", "1", "a"),
+        ),
+        ([{"label": -1}, {"caption": "a cat"}, ["a", "list"]], None, ()),
+    ],
+)
+def test_labels_in_json(
+    labels: list[object], numbers: list[int] | None, names: tuple[str, ...], tmp_path: Path, cache: Path
+) -> None:
+    members: list[tuple[str, bytes]] = []
+    for n, label in enumerate(labels):
+        members += [(f"{n}.jpg", jpeg(seed=n)), (f"{n}.json", json.dumps(label).encode())]
+    tar(tmp_path / "a.tar", members)
+    for _ in range(2):  # from the tar, and from the cache
+        index = open_shards(str(tmp_path / "a.tar"), "train", cache).index
+        assert (None if index.labels is None else index.labels.tolist()) == numbers
+        assert index.class_names == names
+
+
+def test_splits_by_the_names_of_the_shards(data: Path, cache: Path) -> None:
+    names = ("imagenet1k-train-0000", "imagenet1k-train-0001", "imagenet1k-validation-00", "test-0", "latest")
+    for number, name in enumerate(names):
+        tar(data / "splits" / f"{name}.tar", [(f"{n}.jpg", jpeg(10 + n)) for n in range(number + 1)])
+    for where in (data / "splits", data / "splits" / "*.tar"):
+        assert len(open_shards(str(where), "train", cache).index) == 1 + 2
+        assert len(open_shards(str(where), "test", cache).index) == 3
+    train_only = data / "splits" / "*train*.tar"
+    assert len(open_shards(str(train_only), "train", cache).index) == 1 + 2
+    for where in (train_only, data):
+        with pytest.raises(NoSplitError, match="no test split"):
+            open_shards(str(where), "test", cache)
+
+
+def test_a_key_in_two_shards_is_two_samples(tmp_path: Path, cache: Path) -> None:
+    for name in ("a", "b"):
+        tar(tmp_path / f"{name}.tar", [("000.jpg", jpeg())])
+    ids = open_shards(str(tmp_path / "*.tar"), "train", cache).index.sample_ids.tolist()
+    assert ids == [stable_id("000"), stable_id("b.tar:000.jpg")]
+
+
+def test_an_unreadable_header_gives_size_zero(tmp_path: Path, cache: Path) -> None:
+    members = [("a.jpg", b"garbage"), ("b.jpg", b""), ("c.jpg", jpeg())]
+    source = open_shards(str(tar(tmp_path / "a.tar", members)), "train", cache)
+    assert source.index.heights.tolist() == [0, 0, 20]
+    assert [bytes(source.read(n)) for n in range(3)] == [content for _, content in members]
+
+
+def test_the_index_is_made_once_and_again_for_a_changed_shard(
+    data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    original = tarfile.open
+
+    def counted(*args: object, **options: object) -> tarfile.TarFile:
+        opened.append(os.path.basename(options["fileobj"].name))  # type: ignore[attr-defined]
+        return original(*args, **options)  # type: ignore[call-overload]
+
+    first = open_shards(str(data), "train", cache).index
+    monkeypatch.setattr(tarfile, "open", counted)
+    again = open_shards(str(data), "train", cache).index
+    assert opened == []
+    for name in ("sample_ids", "heights", "widths", "labels"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    assert (first.class_names, first.fingerprint) == (again.class_names, again.fingerprint)
+    monkeypatch.undo()
+    tar(data / "part-001.tar", [("9.jpg", jpeg(40)), ("9.cls", b"0")])
+    monkeypatch.setattr(tarfile, "open", counted)
+    changed = open_shards(str(data), "train", cache).index
+    assert opened == ["part-001.tar"]
+    assert changed.heights.tolist() == [20, 21, 22, 40]
+    assert changed.fingerprint != first.fingerprint
+
+
+def test_a_copy_elsewhere_is_the_same_data(data: Path, tmp_path: Path, cache: Path) -> None:
+    first = open_shards(str(data), "train", cache).index
+    shutil.copytree(data, tmp_path / "copy", copy_function=shutil.copy)
+    copy = open_shards(str(tmp_path / "copy"), "train", cache).index
+    assert copy.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(copy.sample_ids, first.sample_ids)
+
+
+def break_off_in_data(path: Path) -> None:
+    os.truncate(path, 512 + 100)
+
+
+def break_off_in_header(path: Path) -> None:
+    with tarfile.open(path) as file:
+        os.truncate(path, file.getmembers()[2].offset + 100)
+
+
+def break_off_between_members(path: Path) -> None:
+    with tarfile.open(path) as file:
+        os.truncate(path, file.getmembers()[2].offset)
+
+
+def damage_a_header(path: Path) -> None:
+    with tarfile.open(path) as file:
+        offset = file.getmembers()[2].offset
+    with path.open("r+b") as raw:
+        raw.seek(offset)
+        raw.write(b"\xff" * 512)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"garbage" * 1000)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [break_off_in_data, break_off_in_header, break_off_between_members, damage_a_header, empty, garbage],
+)
+def test_a_broken_tar_is_refused_by_name(damage: Callable[[Path], None], data: Path, cache: Path) -> None:
+    damage(data / "part-001.tar")
+    with pytest.raises(UserError, match=r"part-001\.tar is no whole tar file .*again") as caught:
+        open_shards(str(data), "train", cache)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_compressed_tar_is_refused(data: Path, cache: Path) -> None:
+    packed = data / "part.tar.gz"
+    packed.write_bytes(gzip.compress((data / "part-000.tar").read_bytes()))
+    with pytest.raises(UserError, match=r"part\.tar\.gz is compressed \(gzip\).*unpack it"):
+        open_shards(str(packed), "train", cache)
+
+
+def test_mistakes_are_named(data: Path, tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(UserError, match=r"no file matches .*nothing-\*\.tar"):
+        open_shards(str(data / "nothing-*.tar"), "train", cache)
+    with pytest.raises(UserError, match=r"no such file: .*part-002\.tar"):
+        open_shards(str(data / "part-{000..002}.tar"), "train", cache)
+    with pytest.raises(UserError, match=r"no \.tar files in"):
+        open_shards(str(cache.parent), "train", cache)
+    texts = tar(tmp_path / "texts.tar", [("a.txt", b"text")])
+    with pytest.raises(UserError, match=r"no images in .*texts\.tar"):
+        open_shards(str(texts), "train", cache)
+    twice = tar(tmp_path / "twice.tar", [("a.jpg", jpeg()), ("a.jpg", jpeg())])
+    with pytest.raises(UserError, match=r"twice\.tar holds a\.jpg twice"):
+        open_shards(str(twice), "train", cache)
+
+
+@pytest.mark.parametrize(
+    ("member", "content"),
+    [("a.cls", b"cat"), ("a.cls", b""), ("a.cls", b"99999999999"), ("a.json", b"{"), ("a.json", b"\xff")],
+)
+def test_a_label_that_is_none_is_refused(member: str, content: bytes, tmp_path: Path, cache: Path) -> None:
+    tar(tmp_path / "a.tar", [("a.jpg", jpeg()), (member, content)])
+    with pytest.raises(UserError, match=rf"a\.tar:{member} holds no label"):
+        open_shards(str(tmp_path / "a.tar"), "train", cache)
+
+
+def test_labels_on_some_samples_only_are_refused(tmp_path: Path, cache: Path) -> None:
+    tar(tmp_path / "a.tar", [("a.jpg", jpeg()), ("a.cls", b"1"), ("b.jpg", jpeg()), ("c.jpg", jpeg())])
+    with pytest.raises(UserError, match=r"2 of 3 samples have no label, the first is a\.tar:b\.jpg"):
+        open_shards(str(tmp_path / "a.tar"), "train", cache)
+
+
+def test_a_shard_cut_short_later_gives_an_error_not_a_crash(data: Path, cache: Path) -> None:
+    source = open_shards(str(data), "train", cache)
+    os.truncate(data / "part-001.tar", 700)
+    with pytest.raises(OSError, match=r"part-001\.tar has been cut short"):
+        source.read(5)
+
+
+def test_threads_read_at_once_from_more_shards_than_are_mapped(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.sources.mapped._MOST_MAPPED", 2)
+    images = [jpeg(20 + n, 30, n) for n in range(6)]
+    for n, image in enumerate(images):
+        tar(tmp_path / f"{n}.tar", [(f"{n}.jpg", image)])
+    source = open_shards(str(tmp_path / "{0..5}.tar"), "train", cache)
+    kept = source.read(0)
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(source.read, list(range(6)) * 100))
+    assert read == images * 100
+    assert kept == images[0]  # still there after its map was given up
+
+
+def test_what_write_shard_writes_is_read_back(tmp_path: Path, cache: Path) -> None:
+    samples: list[tuple[str, Mapping[str, bytes]]] = [
+        (f"folder/{n:06}", {"jpg": jpeg(20 + n, seed=n), "cls": str(n).encode()}) for n in range(3)
+    ]
+    path = tmp_path / "new" / "a.tar"
+    write_shard(path, samples)
+    source = open_shards(str(path), "train", cache)
+    assert [bytes(source.read(n)) for n in range(3)] == [members["jpg"] for _, members in samples]
+    assert source.index.labels is not None
+    assert source.index.labels.tolist() == [0, 1, 2]
+    first = path.read_bytes()
+    write_shard(path, iter(samples))
+    assert path.read_bytes() == first
+    with tarfile.open(path) as file:
+        assert file.getnames()[:2] == ["folder/000000.jpg", "folder/000000.cls"]
+
+
+def test_write_shard_leaves_the_old_one_when_it_fails(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    write_shard(path, [("a", {"jpg": jpeg()})])
+    before = path.read_bytes()
+
+    def samples() -> Iterator[tuple[str, dict[str, bytes]]]:
+        yield "b", {"jpg": jpeg()}
+        raise RuntimeError("stopped half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        write_shard(path, samples())
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.tar"]
+
+
+@pytest.mark.parametrize("key", ["a.b", "folder/.a", "", "folder/", "./a"])
+def test_a_key_that_would_be_read_back_as_another_is_refused(key: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="key"):
+        write_shard(tmp_path / "a.tar", [(key, {"jpg": jpeg()})])
+    assert not list(tmp_path.iterdir())
