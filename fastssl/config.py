@@ -19,6 +19,7 @@ import tyro
 from cattrs.errors import BaseValidationError
 from cattrs.v import format_exception
 
+from fastssl.distributed.precision import Precision
 from fastssl.methods import MethodConfig, SimCLRConfig, SiMoConfig
 from fastssl.models.backbone import BackboneConfig
 from fastssl.optim.build import OptimizerConfig
@@ -52,8 +53,9 @@ class Experiment:
     """Of the weights, the order, the views and the method."""
     accumulation_steps: int = 1
     """Micro-batches a step; batch normalisation and negatives see one micro-batch."""
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    """Of the forward and backward pass (autocast); weights and losses stay in fp32."""
+    precision: Precision = "auto"
+    """Of forward and backward pass (autocast); weights and losses stay in fp32. auto: bf16 where the device
+    computes it natively, else fp32."""
     center_fraction: float = 0.875
     """Evaluation sees the central square of this share of the short side."""
     order: Order = "random"

@@ -1,6 +1,6 @@
 """Pre-train an encoder: python -m fastssl.train [RECIPE] [--data WHERE] [--out DIR] [--epochs N] [...]
 
-One straight line: data, weights, run folder, resume, steps, summary. A run is a function of its experiment;
+One straight line: data, weights, run folder, loader, steps, summary. A run is a function of its experiment;
 where it was stopped leaves no trace in its weights. On a GPU, nothing between two log lines waits for it
 (but LARS in fp16, where torch's scaler asks at each step whether to skip it).
 Under torchrun or srun each process trains on its share of every batch, and the chief does what is done once.
@@ -14,46 +14,36 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
-from fastssl.classes.training_classes import with_classes
 from fastssl.command_line import parse
 from fastssl.config import Config
 from fastssl.diagnostics.collapse import collapse_warning
-from fastssl.distributed.collectives import (
-    any_of,
-    from_chief,
-    gather_objects,
-    mean_of_all,
-    with_averaged_gradients,
-)
+from fastssl.distributed.collectives import any_of, gather_objects
 from fastssl.distributed.device import choose_device
-from fastssl.distributed.processes import Place, find_place, joined, one_after_the_other, own_cores
-from fastssl.evaluate.features import AUTOCAST, Extraction
-from fastssl.evaluate.monitor import open_monitor
+from fastssl.distributed.processes import Place, find_place, joined, own_cores
+from fastssl.evaluate.features import Extraction
+from fastssl.evaluate.monitor import KnnMonitor, open_monitor
 from fastssl.methods import build_method
 from fastssl.models.backbone import build_backbone
-from fastssl.models.batch_norm import average_statistics, group_batch_norms
-from fastssl.optim.build import build_optimizer, learning_rates
+from fastssl.models.batch_norm import group_batch_norms
+from fastssl.optim.build import learning_rates
 from fastssl.optim.schedules import learning_rate
-from fastssl.run import checkpoint
-from fastssl.run.clock import rates
-from fastssl.run.folder import LAST, claim, read_summary
+from fastssl.run.data import open_training_data
+from fastssl.run.folder import LAST
 from fastssl.run.interrupt import Interrupt
 from fastssl.run.log import RunLog, SilentLog
+from fastssl.run.open_run import open_run
 from fastssl.run.pictures import save_curves, save_views
 from fastssl.run.state import RunState
 from pipelines.backends.choose import Loading, choose_pipeline, open_loader
 from pipelines.command.errors import UserError, run_command
-from pipelines.decode.bad_images import BadImages, default_limit
-from pipelines.plan.plan import Plan
 from pipelines.render.finish import NumberFormat
-from pipelines.sources import open_source
 from pipelines.views import evaluation_spec
 
 # Views are written as the network takes them in under autocast: half the bytes, and the same result.
@@ -61,147 +51,71 @@ _NUMBER_FORMATS: dict[str, NumberFormat] = {"fp32": "float32", "bf16": "bfloat16
 
 
 def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen)
-    """Start a run, or go on with it. Returns the exit status: 0, or 128 + the signal that stopped it.
+    """Train a run, or resume it. Returns the exit status: 0, or 128 + the signal that stopped it.
 
     Raises:
         UserError: something the user can mend; what was saved before is intact.
     """
-    experiment, machine, out = config.experiment, config.machine, config.out
+    machine = config.machine
     cores = own_cores()
     torch.set_num_threads(machine.threads or cores)
-    machine = replace(machine, workers=machine.workers or cores)
+    config = replace(config, machine=replace(machine, workers=machine.workers or cores))
     device = choose_device(machine.device, place.local_rank)
 
     # ---- data --------------------------------------------------------------------------------------------
-    with one_after_the_other(place):
-        source = open_source(machine.data, "train")
-    if from_chief(source.index.fingerprint) != source.index.fingerprint:
-        raise UserError(f"process {place.rank} finds other images in {machine.data} than process 0")
-    steps_per_epoch = len(source.index) // experiment.batch_size  # epochs count the images of all classes
-    source = with_classes(source, experiment.class_share, experiment.taxonomy, experiment.seed)
-    count = len(source.index)
-    steps_per_pass = count // experiment.batch_size
-    if steps_per_pass == 0:
-        of_share = f" (class share {experiment.class_share})" if experiment.class_share < 1 else ""
-        raise UserError(
-            f"the batch of {experiment.batch_size} is larger than the data set {machine.data} of {count} "
-            f"images{of_share}: lower --batch-size to {count} or less"
-        )
-    total_steps = max(1, round(experiment.epochs * steps_per_epoch))
-    micro_steps = experiment.accumulation_steps
-    plan = Plan(
-        count=count,
-        batch_size=experiment.batch_size // micro_steps,
-        batches_per_epoch=steps_per_pass * micro_steps,
-        seed=experiment.seed,
-        order=experiment.order,
-        block_size=experiment.block_size,
-        blocks_per_window=experiment.blocks_per_window,
-        rank=place.rank,
-        world_size=place.world_size,
-    )
+    data = open_training_data(config, place)
 
     # ---- weights -----------------------------------------------------------------------------------------
     # before the run folder: a config that does not fit the data must not claim one
+    experiment = config.experiment
     torch.manual_seed(experiment.seed)
     method = build_method(
         experiment.method,
         experiment.backbone,
         seed=experiment.seed,
-        total_steps=total_steps,
-        num_classes=len(source.index.class_names) if source.index.labels is not None else None,
+        total_steps=data.total_steps,
+        num_classes=data.num_classes,
     )
     method = method.to(device).to(memory_format=torch.channels_last).train()
-    group_batch_norms(method, experiment.batch_norm_group or plan.batch_size, plan.batch_size)
+    group_batch_norms(method, experiment.batch_norm_group or data.plan.batch_size, data.plan.batch_size)
 
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
+
         # ---- run folder ----------------------------------------------------------------------------------
-        state, finished = None, ""
-        if place.is_chief:
-            try:
-                out.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(checkpoint.lock(out))
-            except OSError as error:
-                raise UserError(
-                    f"cannot use the run folder {out}: {error.strerror}; choose another --out"
-                ) from None
-            claim(out, config, {"images": count, "fingerprint": source.index.fingerprint})
-            summary = read_summary(out)
-            if summary.get("status") == "finished":
-                finished = f"{summary['steps_done']} steps, kNN top-1 {summary['knn_top1']}"
-                print(f"{out} is finished: {finished}")
-            elif (out / LAST).exists():
-                state = checkpoint.load(out / LAST)
-        state, finished = from_chief((state, finished))
-        if finished:
+        run = open_run(stack, config, method, data, place, device)
+        config, experiment, machine, out = run.config, run.config.experiment, run.config.machine, config.out
+        if run.finished:
+            steps, knn_top1 = run.finished["steps_done"], run.finished["knn_top1"]
+            if place.is_chief:
+                print(f"{out} is finished: {steps} steps, kNN top-1 {knn_top1}")
             return 0
-
-        # ---- resume --------------------------------------------------------------------------------------
-        run = RunState(
-            config=config,
-            method=method,
-            optimizer=build_optimizer(method, experiment.optimizer),
-            scaler=torch.amp.GradScaler(device.type, enabled=experiment.precision == "fp16"),
-            bad_images=BadImages(
-                out / "bad_images.txt" if place.is_chief else None,
-                default_limit(count) if machine.max_bad_images is None else machine.max_bad_images,
-            ),
-            steps_per_epoch=steps_per_epoch,
-            total_steps=total_steps,
-        )
-        if state is not None:
-            run.restore(state, device)
-        going_on, state = f", going on at step {run.step}" if state is not None else "", None
-        model = with_averaged_gradients(method)
-
-        def record_failure(kind: Any, error: BaseException | None, trace: Any) -> None:
-            if isinstance(error, Exception) and place.is_chief:
-                with suppress(OSError):  # a full disk is reported by the error itself
-                    run.summarise("failed", error=str(error))
-
-        # ---- log, monitor, loader ------------------------------------------------------------------------
-        stack.push(record_failure)
-        log: RunLog | SilentLog = RunLog(out, run.step, total_steps) if place.is_chief else SilentLog()
+        stack.push(_record_failure(run, place))
+        log: RunLog | SilentLog = RunLog(out, run.step, run.total_steps) if place.is_chief else SilentLog()
         stack.enter_context(log)
-        several = f" in {place.world_size} processes" if place.world_size > 1 else ""
-        log.say(
-            f"{config.recipe}: {total_steps} steps of {experiment.batch_size} images, {count} images, "
-            f"{device.type}{several}, run folder {out}{going_on}"
-        )
+        for line in _opening_lines(run, data.plan.count, place, device):
+            log.say(line)
         monitor = None
         if place.is_chief:
-            monitor, monitor_line = open_monitor(
-                machine.data,
-                Extraction(
-                    spec=evaluation_spec(experiment.views[0].spec, experiment.center_fraction),
-                    device=device,
-                    precision=experiment.precision,
-                    workers=machine.workers,
-                    bad_images=run.bad_images,
-                ),
-            )
+            monitor, monitor_line = open_monitor(machine.data, _monitor_features(run, device))
             log.say(monitor_line)
-        if experiment.optimizer.warmup_epochs >= experiment.epochs:
-            log.say("warning: the warm-up outlasts the run, so that the learning rate never reaches its peak")
         if monitor is not None and run.knn["knn_top1_untrained"] is None:
-            alone = build_backbone(experiment.backbone).to(device).to(memory_format=torch.channels_last)
-            alone.load_state_dict(method.encoder.state_dict())  # its batch norms ask no other process
             with log.other_work():
-                run.knn["knn_top1_pixels"] = monitor.pixels()
-                run.knn["knn_top1_untrained"] = monitor.untrained(alone)
+                _measure_baselines(run, monitor, device)
             log.say(
                 f"kNN top-1: pixels {run.knn['knn_top1_pixels']:.3f}, "
                 f"untrained {run.knn['knn_top1_untrained']:.3f}"
             )
-        pipeline, why = choose_pipeline(machine.pipeline, source, device)
+
+        # ---- loader --------------------------------------------------------------------------------------
+        pipeline, why = choose_pipeline(machine.pipeline, data.source, device)
         log.say(f"pipeline: {pipeline} ({why})")
         loading = Loading(
-            source=source,
+            source=data.source,
             groups=experiment.views,
-            plan=plan,
-            start_step=run.step * micro_steps,
-            stop_step=total_steps * micro_steps,
+            plan=data.plan,
+            start_step=run.step * experiment.accumulation_steps,
+            stop_step=run.total_steps * experiment.accumulation_steps,
             bad_images=run.bad_images,
             device=device,
             number_format=_NUMBER_FORMATS[experiment.precision],
@@ -213,75 +127,46 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
 
         # ---- steps ---------------------------------------------------------------------------------------
         if place.is_chief:
-            run.summarise("running")
-        autocast = AUTOCAST[experiment.precision]
+            run.summarize("running")
+        batches = run.clock.waiting_for(loader)
         run.clock.restart()
         saved_at = time.monotonic()
-        window = (run.clock.images, run.clock.train_seconds, run.clock.wait_seconds)
-        monitor_steps = round(machine.monitor_every * steps_per_epoch)
         warned = False
         stopping, overdue = any_of(bool(interrupt.signal), False)
-        while run.step < total_steps and not stopping:
+        while run.step < run.total_steps and not stopping:
             rate = learning_rate(
-                run.step, experiment.optimizer, experiment.batch_size, steps_per_epoch, total_steps
+                run.step, experiment.optimizer, experiment.batch_size, run.steps_per_epoch, run.total_steps
             )
-            for group in run.optimizer.param_groups:
-                group["lr"] = rate
-            for part in range(micro_steps):
-                with run.clock.waiting():
-                    batch = next(loader)
-                if isinstance(model, DistributedDataParallel):
-                    model.require_backward_grad_sync = part == micro_steps - 1  # once a step is enough
-                with torch.autocast(device.type, autocast, enabled=autocast is not None):
-                    loss, metrics = model(batch, run.step)
-                run.scaler.scale(loss / micro_steps).backward()
-                run.means.add(mean_of_all(metrics))
-            run.scaler.step(run.optimizer)
-            run.scaler.update()
-            run.optimizer.zero_grad(set_to_none=True)
-            method.after_step(run.step)
-            average_statistics(method)
-            run.step += 1
-            run.clock.step(experiment.batch_size)
-            epoch_ends = run.step % steps_per_epoch == 0
+            batch, metrics = run.train_step(batches, run.step, rate)
+            run.advance(metrics)
             late = place.is_chief and time.monotonic() - saved_at > 60 * machine.checkpoint_minutes
             stopping, overdue = any_of(bool(interrupt.signal), late)
 
             if place.is_chief and not (out / "views.png").exists():
                 with run.clock.pause():
                     save_views(out / "views.png", batch, experiment.views)
-            if run.step % machine.log_every == 0 or run.step == total_steps:
-                values = run.means.read()
-                if not math.isfinite(values["loss"]):
-                    raise UserError(f"the loss is not finite at step {run.step}: lower --optimizer.base-lr")
-                now = (run.clock.images, run.clock.train_seconds, run.clock.wait_seconds)
-                images_per_s, data_wait = rates(*(b - a for a, b in zip(window, now, strict=True)))  # type: ignore[arg-type]
-                window = now
-                values |= learning_rates(run.optimizer) | method.schedules(run.step - 1)
-                log.metrics(
-                    run.step, run.epoch, values | {"images_per_s": images_per_s, "data_wait": data_wait}
-                )
-                warning = collapse_warning(values, run.step, total_steps)
+            if run.step % machine.log_every == 0 or run.is_done:
+                values = _values(run)
+                log.metrics(run.step, run.epoch, values)
+                warning = collapse_warning(values, run.step, run.total_steps)
                 if warning is not None and not warned:
                     log.say(warning)
                     warned = True
-            monitor_due = monitor_steps and run.step % monitor_steps == 0
-            if monitor is not None and (run.step == total_steps or monitor_due):
+            if monitor is not None and (run.is_done or run.ends_epochs(machine.monitor_every)):
                 with run.clock.pause(), log.other_work():
                     run.knn["knn_top1"] = knn_top1 = monitor.encoder(method.encoder)
                     log.metrics(run.step, run.epoch, {"knn_top1": knn_top1})
-            if epoch_ends or overdue or stopping or run.step == total_steps:
+            if run.ends_epochs(1) or overdue or stopping or run.is_done:
                 with run.clock.pause():
                     run.bad_images.extend(gather_objects(run.bad_images.news()))
                     if place.is_chief:
                         run.save(out / LAST)
-                        if epoch_ends and machine.keep_every and round(run.epoch) % machine.keep_every == 0:
+                        if run.ends_epochs(machine.keep_every):
                             run.save(out / "checkpoints" / f"epoch-{round(run.epoch):04d}.pt")
-                        run.summarise("running")
+                        run.summarize("running")
                 saved_at = time.monotonic()
 
         # ---- summary -------------------------------------------------------------------------------------
-        stopped = run.step < total_steps
         if place.is_chief:
             baselines = {"untrained": run.knn["knn_top1_untrained"], "pixels": run.knn["knn_top1_pixels"]}
             save_curves(
@@ -290,15 +175,68 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
                 config.recipe,
                 {name: value for name, value in baselines.items() if value is not None},
             )
-            run.summarise("interrupted" if stopped else "finished")
-        if stopped:
-            log.say(f"stopped at step {run.step} of {total_steps}; the same command goes on from there")
+            run.summarize("finished" if run.is_done else "interrupted")
+        if not run.is_done:
+            log.say(f"stopped at step {run.step} of {run.total_steps}; the same command goes on from there")
             return interrupt.exit_status if interrupt.signal else 128 + signal.SIGTERM  # another one's signal
         found = f", kNN top-1 {run.knn['knn_top1']:.3f}" if run.knn["knn_top1"] is not None else ""
         if len(run.bad_images):
             log.say(f"warning: {len(run.bad_images)} images could not be decoded: {out / 'bad_images.txt'}")
-        log.say(f"finished: {total_steps} steps{found}. {out / 'views.png'} {out / 'curves.png'}")
+        log.say(f"finished: {run.total_steps} steps{found}. {out / 'views.png'} {out / 'curves.png'}")
     return 0
+
+
+def _opening_lines(run: RunState, count: int, place: Place, device: torch.device) -> Iterator[str]:
+    experiment = run.config.experiment
+    several = f" in {place.world_size} processes" if place.world_size > 1 else ""
+    resumed = f", going on at step {run.step}" if run.step else ""
+    yield (
+        f"{run.config.recipe}: {run.total_steps} steps of {experiment.batch_size} images, {count} images, "
+        f"{device.type}{several}, run folder {run.config.out}{resumed}"
+    )
+    yield f"precision: {experiment.precision} ({run.precision_because})"
+    if experiment.optimizer.warmup_epochs >= experiment.epochs:
+        yield "warning: the warm-up outlasts the run, so that the learning rate never reaches its peak"
+
+
+def _monitor_features(run: RunState, device: torch.device) -> Extraction:
+    experiment = run.config.experiment
+    return Extraction(
+        spec=evaluation_spec(experiment.views[0].spec, experiment.center_fraction),
+        device=device,
+        precision=experiment.precision,
+        workers=run.config.machine.workers,
+        bad_images=run.bad_images,
+    )
+
+
+def _measure_baselines(run: RunState, monitor: KnnMonitor, device: torch.device) -> None:
+    """Measure pixels and the untrained encoder: a copy, as its batch norms ask no other process."""
+    alone = build_backbone(run.config.experiment.backbone).to(device).to(memory_format=torch.channels_last)
+    alone.load_state_dict(run.method.encoder.state_dict())
+    run.knn["knn_top1_pixels"] = monitor.pixels()
+    run.knn["knn_top1_untrained"] = monitor.untrained(alone)
+
+
+def _values(run: RunState) -> dict[str, float]:
+    """Everything that is logged of the steps since the last line. Waits for the device."""
+    values = run.means.read()
+    if not math.isfinite(values["loss"]):
+        raise UserError(f"the loss is not finite at step {run.step}: lower --optimizer.base-lr")
+    images_per_s, data_wait = run.clock.lap()
+    values |= learning_rates(run.train_step.optimizer) | run.method.schedules(run.step - 1)
+    return values | {"images_per_s": images_per_s, "data_wait": data_wait}
+
+
+def _record_failure(run: RunState, place: Place) -> Callable[[Any, BaseException | None, Any], None]:
+    """An exit callback that writes an error into summary.json."""
+
+    def record(kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and place.is_chief:
+            with suppress(OSError):  # a full disk is reported by the error itself
+                run.summarize("failed", error=str(error))
+
+    return record
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -42,9 +42,10 @@ def test_every_make_target_exists() -> None:
 def test_the_houses_and_their_rooms_are_those_of_the_code() -> None:
     tree = README.partition("## How it is built")[2].partition("```")[2].partition("```")[0]
     told: dict[str, set[str]] = {}
+    house = ""
     for line in tree.strip().splitlines():
         if line.startswith(" "):
-            told[house] |= set(line.split())  # noqa: F821
+            told[house] |= set(line.split())
         else:
             house = line.partition("/")[0]
             told[house] = set()

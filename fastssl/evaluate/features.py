@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from fastssl.distributed.precision import AUTOCAST
 from pipelines.backends.products import Views
 from pipelines.backends.threads import ThreadedLoader
 from pipelines.command.progress import show_progress
@@ -17,8 +18,6 @@ from pipelines.decode.bad_images import BadImages
 from pipelines.plan.plan import Plan, evaluation_plan
 from pipelines.sources import Source
 from pipelines.views import ViewGroup, ViewSpec
-
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)

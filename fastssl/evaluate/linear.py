@@ -17,8 +17,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fastssl.distributed.precision import AUTOCAST
 from fastssl.evaluate.data import LabelledData
-from fastssl.evaluate.features import AUTOCAST, Extraction, encoder_features
+from fastssl.evaluate.features import Extraction, encoder_features
 from pipelines.backends.products import Views
 from pipelines.backends.threads import ThreadedLoader
 from pipelines.command.progress import show_progress

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
 
 
 class Clock:
@@ -21,13 +24,18 @@ class Clock:
         self._to_skip = self.WARM_UP_STEPS
         self._mark = time.perf_counter()
         self._wait = 0.0
+        self._lap = (0, 0.0, 0.0)
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Time inside is waiting for data."""
-        start = time.perf_counter()
-        yield
-        self._wait += time.perf_counter() - start
+    def waiting_for(self, items: Iterator[_Item]) -> Iterator[_Item]:
+        """The same items; the time until each is there is waiting for data."""
+        while True:
+            start = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            self._wait += time.perf_counter() - start
+            yield item
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -50,6 +58,12 @@ class Clock:
             self.images += images
         self._mark, self._wait = now, 0.0
 
+    def lap(self) -> tuple[float, float]:
+        """``rates`` of the steps since the last lap, or since this process began."""
+        now = (self.images, self.train_seconds, self.wait_seconds)
+        before, self._lap = self._lap, now
+        return rates(now[0] - before[0], now[1] - before[1], now[2] - before[2])
+
     def state_dict(self) -> dict[str, float]:
         """What a checkpoint keeps."""
         return {"train": self.train_seconds, "wait": self.wait_seconds, "images": self.images}
@@ -58,6 +72,7 @@ class Clock:
         """Go on from a checkpoint."""
         self.train_seconds, self.wait_seconds = state["train"], state["wait"]
         self.images = int(state["images"])
+        self._lap = (self.images, self.train_seconds, self.wait_seconds)
 
 
 def rates(images: int, train_seconds: float, wait_seconds: float) -> tuple[float, float]:

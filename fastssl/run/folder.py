@@ -31,10 +31,14 @@ def read_summary(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder / 'summary.json'} is damaged ({error}): delete it and run again") from None
 
 
-def claim(folder: Path, config: Config, data: dict[str, Any]) -> None:
+def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str, str] | None = None) -> None:
     """Make a folder the run folder of a config, or check that it is.
 
-    ``data`` says what the images are (fingerprint, count); a resumed run must see the same.
+    Args:
+        folder: there already.
+        config: of the run, without ``auto`` in what decides the result.
+        data: fingerprint and count of the images; a resumed run must see the same.
+        resolved: reasons of choices that ``auto`` left to this machine, to be kept beside the config.
 
     Raises:
         UserError: the folder holds another run, or something else.
@@ -66,6 +70,7 @@ def claim(folder: Path, config: Config, data: dict[str, Any]) -> None:
     about = {
         "config": to_dict(config),
         "data": data,
+        "resolved": resolved or {},
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": [sys.executable, *sys.orig_argv[1:]],
         "git_commit": git_commit(),

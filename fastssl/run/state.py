@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fastssl.config import Config, to_dict
+from fastssl.distributed.collectives import mean_of_all
 from fastssl.methods import Method
+from fastssl.optim.train_step import TrainStep
 from fastssl.run import checkpoint
 from fastssl.run.clock import Clock, rates
 from fastssl.run.log import MetricMeans
@@ -24,12 +27,15 @@ class RunState:
 
     config: Config
     method: Method
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
+    train_step: TrainStep
     bad_images: BadImages
     steps_per_epoch: int
     total_steps: int
-    step: int = 0  # done
+    precision_because: str = "as told"
+    finished: dict[str, Any] | None = None
+    """summary.json of a run that was finished before; there is nothing left to do."""
+    step: int = 0
+    """Steps done."""
     means: MetricMeans = field(default_factory=MetricMeans)
     clock: Clock = field(default_factory=Clock)
     knn: dict[str, float | None] = field(
@@ -41,11 +47,26 @@ class RunState:
         """Epochs done."""
         return self.step / self.steps_per_epoch
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.total_steps
+
+    def ends_epochs(self, epochs: float) -> bool:
+        """Whether the last step ended a multiple of ``epochs``; 0: never."""
+        steps = round(epochs * self.steps_per_epoch)
+        return bool(steps) and self.step % steps == 0
+
+    def advance(self, metrics: list[dict[str, Tensor]]) -> None:
+        """Count a step that is done, with the metrics of its micro-batches."""
+        for values in metrics:
+            self.means.add(mean_of_all(values))
+        self.step += 1
+        self.clock.step(self.config.experiment.batch_size)
+
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from what ``save`` wrote."""
-        self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        """Go on from what ``save`` wrote; the method has its weights already."""
+        self.train_step.load_state_dict(state)
         self.means.load_state_dict(state["means"], device)
         self.clock.load_state_dict(state["clock"])
         self.step, self.knn = state["step"], state["knn"]
@@ -64,15 +85,14 @@ class RunState:
             "config": to_dict(self.config),
             "step": self.step,
             "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            **self.train_step.state_dict(),
             "means": self.means.state_dict(),
             "clock": self.clock.state_dict(),
             "knn": self.knn,
         }
         checkpoint.save(path, state)
 
-    def summarise(self, status: str, **more: Any) -> None:
+    def summarize(self, status: str, **more: Any) -> None:
         """Write summary.json."""
         clock = self.clock
         images_per_s, data_wait = rates(clock.images, clock.train_seconds, clock.wait_seconds)

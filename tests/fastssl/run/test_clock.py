@@ -1,4 +1,5 @@
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -24,9 +25,22 @@ def seconds(monkeypatch: pytest.MonkeyPatch) -> Time:
     return passed
 
 
-def run_step(clock: Clock, seconds: Time, *, wait: float, work: float) -> None:
-    with clock.waiting():
+def wait_for(clock: Clock, seconds: Time, wait: float) -> None:
+    def batches() -> Iterator[str]:
         seconds.passes(wait)
+        yield "batch"
+
+    assert next(clock.waiting_for(batches())) == "batch"
+
+
+def slow(count: int) -> Iterator[str]:
+    for _ in range(count):
+        time.sleep(0.002)
+        yield "batch"
+
+
+def run_step(clock: Clock, seconds: Time, *, wait: float, work: float) -> None:
+    wait_for(clock, seconds, wait)
     seconds.passes(work)
     clock.step(8)
 
@@ -55,8 +69,7 @@ def test_steps_and_waits_add_up(seconds: Time) -> None:
 def test_several_waits_of_one_step_add_up(seconds: Time) -> None:
     clock = Clock()
     warm(clock, seconds)
-    with clock.waiting():
-        seconds.passes(0.25)
+    wait_for(clock, seconds, 0.25)
     run_step(clock, seconds, wait=0.5, work=0.25)
     assert clock.wait_seconds == pytest.approx(0.75)
     assert clock.train_seconds == pytest.approx(1.0)
@@ -76,8 +89,7 @@ def test_pauses_are_not_training(seconds: Time) -> None:
 def test_restarting_forgets_the_time_since_the_last_step(seconds: Time) -> None:
     clock = Clock()
     warm(clock, seconds)
-    with clock.waiting():
-        seconds.passes(7)
+    wait_for(clock, seconds, 7)
     clock.restart()
     run_step(clock, seconds, wait=0.5, work=0.5)
     assert clock.train_seconds == pytest.approx(1.0)
@@ -98,11 +110,23 @@ def test_a_resumed_clock_goes_on_and_warms_up_again(seconds: Time) -> None:
 
 def test_the_real_clock_runs() -> None:
     clock = Clock()
-    for _ in range(Clock.WARM_UP_STEPS + 1):
-        with clock.waiting():
-            time.sleep(0.002)
+    for item in clock.waiting_for(slow(Clock.WARM_UP_STEPS + 1)):
+        assert item == "batch"
         clock.step(1)
     assert 0.002 <= clock.wait_seconds <= clock.train_seconds < 60
+
+
+def test_a_lap_counts_from_the_one_before(seconds: Time) -> None:
+    clock = Clock()
+    warm(clock, seconds)
+    run_step(clock, seconds, wait=1, work=3)
+    assert clock.lap() == (2.0, 0.25)
+    assert clock.lap() == (0.0, 0.0)
+    run_step(clock, seconds, wait=0, work=2)
+    again = Clock()
+    again.load_state_dict(clock.state_dict())
+    assert clock.lap() == (4.0, 0.0)
+    assert again.lap() == (0.0, 0.0)  # the steps before it was resumed are not its own
 
 
 def test_rates() -> None:

@@ -1,0 +1,69 @@
+"""The precision of forward and backward passes, and what ``auto`` resolves to on a machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+AUTOCAST: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_ISA_WITH_BF16 = ("BF16", "FP16", "AMX", "AVX10", "ALL", "DEFAULT")  # oneDNN's names, or parts of them
+
+
+@dataclass(frozen=True)
+class CpuCapability:
+    """The bf16 instructions that torch reports of this machine's processor."""
+
+    avx512_bf16: bool
+    amx: bool
+
+
+def cpu_capability() -> CpuCapability:
+    """Ask torch (2.9 or newer) for the processor's bf16 instructions."""
+    return CpuCapability(
+        avx512_bf16=torch.cpu._is_avx512_bf16_supported(), amx=torch.cpu._is_amx_tile_supported()
+    )
+
+
+def resolve_precision(
+    precision: Precision,
+    device: torch.device,
+    *,
+    cpu: CpuCapability | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> tuple[Precision, str]:
+    """Choose the precision of a run: bf16 where the device computes it natively, else fp32.
+
+    Emulated bf16 is slower than fp32: on a CPU with AVX2 alone by a factor of ten and more.
+
+    Args:
+        precision: as asked for; anything but ``auto`` stays.
+        device: where the run computes.
+        cpu: what a processor can do; None: this machine's, as torch reports it.
+        environment: its ``ONEDNN_MAX_CPU_ISA`` (formerly ``DNNL_MAX_CPU_ISA``) bounds the instructions that
+            torch's kernels use, which torch's report leaves out.
+
+    Returns:
+        The precision, never ``auto``, and the reason in a few words.
+    """
+    if precision != "auto":
+        return precision, "as told"
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        name = torch.cuda.get_device_name(device)
+        return ("bf16", f"{name} computes it") if native else ("fp32", f"{name} has no bf16 units")
+    if device.type != "cpu":
+        return "fp32", f"bf16 is untested on {device.type}"
+    cpu = cpu or cpu_capability()
+    if not (cpu.avx512_bf16 or cpu.amx):
+        return "fp32", "this CPU has no bf16 instructions"
+    bound = environment.get("ONEDNN_MAX_CPU_ISA", environment.get("DNNL_MAX_CPU_ISA", "")).upper()
+    if bound and not any(part in bound for part in _ISA_WITH_BF16):
+        return "fp32", f"ONEDNN_MAX_CPU_ISA={bound} leaves bf16 instructions out"
+    return "bf16", f"this CPU has {'AMX' if cpu.amx else 'AVX512-BF16'}"

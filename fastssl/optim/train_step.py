@@ -1,0 +1,95 @@
+"""One optimizer step, from micro-batches to moved weights: the one thing that compilers and graphs wrap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fastssl.distributed.collectives import with_averaged_gradients
+from fastssl.models.batch_norm import average_statistics
+from pipelines.batch import Batch
+
+
+class Trainable(Protocol):
+    """The part of a method that a step drives."""
+
+    def __call__(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and metrics of a micro-batch."""
+        ...
+
+    def after_step(self, step: int) -> None:
+        """Bring up to date what follows the weights."""
+        ...
+
+
+class TrainStep:
+    """Forward, accumulation, backward, optimizer, and what follows the weights.
+
+    With several processes the gradients are averaged over them. On a GPU nothing waits for the device (but
+    with fp16, where torch's scaler asks at each step whether to skip a LARS update).
+
+    Args:
+        method: on its device; its ``forward`` is called on each micro-batch.
+        optimizer: of the method's parameters. Each step sets the rate of its groups.
+        device: of the method.
+        autocast: number format of forward and backward; None: as the weights are.
+        accumulation_steps: micro-batches per step; their mean loss is followed.
+
+    Attributes:
+        scaler: keeps fp16's gradients in range; it does nothing in other formats.
+    """
+
+    def __init__(
+        self,
+        method: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        device: torch.device,
+        autocast: torch.dtype | None = None,
+        accumulation_steps: int = 1,
+    ) -> None:
+        self.optimizer = optimizer
+        self.scaler = torch.amp.GradScaler(device.type, enabled=autocast is torch.float16)
+        self._method = method
+        self._model = with_averaged_gradients(method)
+        self._device, self._autocast = device, autocast
+        self._accumulation_steps = accumulation_steps
+
+    def __call__(
+        self, batches: Iterator[Batch], step: int, rate: float
+    ) -> tuple[Batch, list[dict[str, Tensor]]]:
+        """Take the micro-batches of ``step`` (from 0) and move the weights at the learning rate ``rate``.
+
+        Returns:
+            The last micro-batch, and the metrics of each: detached 0-dim tensors on the device.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        metrics = []
+        for part in range(self._accumulation_steps):
+            batch = next(batches)
+            if isinstance(self._model, DistributedDataParallel):  # once per step is enough
+                self._model.require_backward_grad_sync = part == self._accumulation_steps - 1
+            with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+                loss, values = self._model(batch, step)
+            self.scaler.scale(loss / self._accumulation_steps).backward()
+            metrics.append(values)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._method.after_step(step)  # type: ignore[operator]
+        average_statistics(self._method)
+        return batch, metrics
+
+    def state_dict(self) -> dict[str, object]:
+        """Everything that a checkpoint keeps of the step."""
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
+        """Restore what ``state_dict`` gave; other entries are left alone."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])

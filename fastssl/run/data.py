@@ -1,0 +1,71 @@
+"""The images that a run trains on, and how they are dealt out to steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastssl.classes.training_classes import with_classes
+from fastssl.config import Config
+from fastssl.distributed.collectives import from_chief
+from fastssl.distributed.processes import Place, one_after_the_other
+from pipelines.command.errors import UserError
+from pipelines.plan.plan import Plan
+from pipelines.sources import Source, open_source
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingData:
+    """Images, their order, and the length of a run on them."""
+
+    source: Source
+    plan: Plan
+    """Deals out micro-batches."""
+    steps_per_epoch: int
+    """Counted with the images of all classes, also where a run takes a share of them."""
+    total_steps: int
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes of the labels; None where the images have none."""
+        index = self.source.index
+        return None if index.labels is None else len(index.class_names)
+
+
+def open_training_data(config: Config, place: Place) -> TrainingData:
+    """Open the images of a run.
+
+    Raises:
+        UserError: they cannot be read, are fewer than a batch, or are others than process 0 finds.
+    """
+    experiment, where = config.experiment, config.machine.data
+    with one_after_the_other(place):
+        source = open_source(where, "train")
+    if from_chief(source.index.fingerprint) != source.index.fingerprint:
+        raise UserError(f"process {place.rank} finds other images in {where} than process 0")
+    steps_per_epoch = len(source.index) // experiment.batch_size
+    source = with_classes(source, experiment.class_share, experiment.taxonomy, experiment.seed)
+    count = len(source.index)
+    steps_per_pass = count // experiment.batch_size
+    if steps_per_pass == 0:
+        of_share = f" (class share {experiment.class_share})" if experiment.class_share < 1 else ""
+        raise UserError(
+            f"the batch of {experiment.batch_size} is larger than the data set {where} of {count} "
+            f"images{of_share}: lower --batch-size to {count} or less"
+        )
+    plan = Plan(
+        count=count,
+        batch_size=experiment.batch_size // experiment.accumulation_steps,
+        batches_per_epoch=steps_per_pass * experiment.accumulation_steps,
+        seed=experiment.seed,
+        order=experiment.order,
+        block_size=experiment.block_size,
+        blocks_per_window=experiment.blocks_per_window,
+        rank=place.rank,
+        world_size=place.world_size,
+    )
+    return TrainingData(
+        source=source,
+        plan=plan,
+        steps_per_epoch=steps_per_epoch,
+        total_steps=max(1, round(experiment.epochs * steps_per_epoch)),
+    )

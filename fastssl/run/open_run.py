@@ -1,0 +1,107 @@
+"""Open a run: its folder is claimed and locked, its state fresh or as the last checkpoint left it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastssl.config import Config
+from fastssl.distributed.collectives import from_chief
+from fastssl.distributed.precision import AUTOCAST, resolve_precision
+from fastssl.distributed.processes import Place
+from fastssl.methods import Method
+from fastssl.optim.build import build_optimizer
+from fastssl.optim.train_step import TrainStep
+from fastssl.run import checkpoint
+from fastssl.run.data import TrainingData
+from fastssl.run.folder import LAST, claim, read_summary
+from fastssl.run.state import RunState
+from pipelines.command.errors import UserError
+from pipelines.decode.bad_images import BadImages, default_limit
+
+
+def open_run(
+    stack: ExitStack, config: Config, method: Method, data: TrainingData, place: Place, device: torch.device
+) -> RunState:
+    """Open the run of a config. All processes call; process 0 alone touches the folder.
+
+    Args:
+        stack: holds the folder's lock.
+        config: as asked for; the state's has ``auto`` resolved.
+        method: freshly built, on ``device``.
+        data: of the run.
+        place: of this process.
+        device: where it computes.
+
+    Raises:
+        UserError: the folder cannot be used, holds another run, or is in use.
+    """
+    out, found = config.out, None
+    if place.is_chief:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(checkpoint.lock(out))
+        except OSError as error:
+            raise UserError(
+                f"cannot use the run folder {out}: {error.strerror}; choose another --out"
+            ) from None
+        config, why = _resolved(config, device)
+        images = {"images": len(data.source.index), "fingerprint": data.source.index.fingerprint}
+        claim(out, config, images, resolved={"precision": why})
+        summary = read_summary(out)
+        finished = summary if summary.get("status") == "finished" else None
+        state = checkpoint.load(out / LAST) if not finished and (out / LAST).exists() else None
+        found = config.experiment, why, state, finished
+    experiment, why, state, finished = from_chief(found)
+    config = dataclasses.replace(config, experiment=experiment)
+    if state is not None:
+        method.load_state_dict(state["method"])
+    limit = config.machine.max_bad_images
+    run = RunState(
+        config=config,
+        method=method,
+        train_step=TrainStep(
+            method,
+            build_optimizer(method, experiment.optimizer),
+            device=device,
+            autocast=AUTOCAST[experiment.precision],
+            accumulation_steps=experiment.accumulation_steps,
+        ),
+        bad_images=BadImages(
+            out / "bad_images.txt" if place.is_chief else None,
+            default_limit(len(data.source.index)) if limit is None else limit,
+        ),
+        steps_per_epoch=data.steps_per_epoch,
+        total_steps=data.total_steps,
+        precision_because=why,
+        finished=finished,
+    )
+    if state is not None:
+        run.restore(state, device)
+    return run
+
+
+def _resolved(config: Config, device: torch.device) -> tuple[Config, str]:
+    """The config with a precision in place of ``auto``: the folder's, so that a resumed run keeps it."""
+    experiment = config.experiment
+    precision, why = resolve_precision(experiment.precision, device)
+    if experiment.precision == "auto":
+        before = _recorded(config.out / "config.json")
+        if before is not None:
+            precision, why = before["config"]["experiment"]["precision"], "as the run began"
+    experiment = dataclasses.replace(experiment, precision=precision)
+    return dataclasses.replace(config, experiment=experiment), why
+
+
+def _recorded(path: Path) -> Any:
+    """config.json as it stands; None where it has no precision (``claim`` then says what is wrong)."""
+    try:
+        values = json.loads(path.read_text())
+        return values if values["config"]["experiment"]["precision"] in AUTOCAST else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

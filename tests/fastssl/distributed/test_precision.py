@@ -1,0 +1,96 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastssl.distributed.precision import AUTOCAST, CpuCapability, cpu_capability, resolve_precision
+from tests.helpers.runs import SMALL, run, start, wait_for_steps, write_images
+
+CPU = torch.device("cpu")
+PLAIN = CpuCapability(avx512_bf16=False, amx=False)
+AVX512 = CpuCapability(avx512_bf16=True, amx=False)
+AMX = CpuCapability(avx512_bf16=True, amx=True)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "environment", "expected"),
+    [
+        (PLAIN, {}, "fp32"),
+        (AVX512, {}, "bf16"),
+        (AMX, {}, "bf16"),
+        (AMX, {"ONEDNN_MAX_CPU_ISA": "AVX2"}, "fp32"),
+        (AMX, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}, "fp32"),
+        (AVX512, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, "bf16"),
+        (AMX, {"ONEDNN_MAX_CPU_ISA": "avx512_core_amx"}, "bf16"),
+        (AMX, {"ONEDNN_MAX_CPU_ISA": "DEFAULT"}, "bf16"),
+        (AMX, {"DNNL_MAX_CPU_ISA": "AVX2"}, "fp32"),
+        (PLAIN, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}, "fp32"),
+    ],
+)
+def test_bf16_is_chosen_where_the_processor_and_its_bound_have_it(
+    cpu: CpuCapability, environment: dict[str, str], expected: str
+) -> None:
+    precision, why = resolve_precision("auto", CPU, cpu=cpu, environment=environment)
+    assert precision == expected
+    assert why
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_precision_that_is_asked_for_stays(precision: str) -> None:
+    assert resolve_precision(precision, CPU, cpu=PLAIN) == (precision, "as told")  # type: ignore[arg-type]
+
+
+def test_this_machine_has_an_answer() -> None:
+    flags = Path("/proc/cpuinfo").read_text()
+    assert cpu_capability().avx512_bf16 == ("avx512_bf16" in flags)
+    precision, _ = resolve_precision("auto", CPU)
+    assert precision in AUTOCAST
+
+
+def test_a_device_nobody_tried_computes_in_fp32() -> None:
+    assert resolve_precision("auto", torch.device("mps"), cpu=AMX)[0] == "fp32"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_images(folder / "train", 20, seed=0)
+    write_images(folder / "test", 6, seed=1)
+    return folder
+
+
+def recorded(out: Path) -> tuple[str, str]:
+    about = json.loads((out / "config.json").read_text())
+    return about["config"]["experiment"]["precision"], about["resolved"]["precision"]
+
+
+def test_the_resolved_precision_is_printed_recorded_and_kept(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    options = [*SMALL, "--data", str(data), "--out", str(out)]
+    process = start(*options)
+    wait_for_steps(process, out, 6)
+    process.kill()
+    process.communicate()
+    precision, why = recorded(out)
+    assert precision == "fp32"
+    assert why
+    # bf16 instructions or not: the run goes on as it began
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    resumed = run(*options)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "precision: fp32 (as the run began)" in resumed.stderr
+    assert recorded(out) == (precision, why)
+
+
+def test_another_precision_than_the_folders_is_refused(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = [*SMALL, "--data", str(data), "--out", str(out), "--epochs", "1"]
+    assert run(*options, "--precision", "bf16").returncode == 0
+    assert recorded(out) == ("bf16", "as told")
+    refused = run(*options, "--precision", "fp32")
+    assert refused.returncode == 2
+    assert "precision (bf16 became fp32)" in refused.stderr
