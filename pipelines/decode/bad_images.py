@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -12,8 +13,9 @@ class BadImages:
     """The distinct undecodable samples of a run. Safe to use from many threads.
 
     Args:
-        path: ``bad_images.txt`` of the run, one ``name<TAB>reason`` a line; what it holds already counts
-            (a resumed run). None keeps the names in memory.
+        path: ``bad_images.txt`` of the run, one ``name<TAB>reason`` per line, names with their control
+            characters escaped; entries that it holds already count (a resumed run). None keeps the names in
+            memory.
         limit: most distinct names that are tolerated.
     """
 
@@ -24,7 +26,8 @@ class BadImages:
         self._names: set[str] = set()
         self._news: list[tuple[str, str]] = []
         if path is not None and path.exists():
-            self._names = {line.rsplit("\t", 1)[0] for line in path.read_text().splitlines()}
+            lines = path.read_text().split("\n")
+            self._names = {line.rsplit("\t", 1)[0] for line in lines if line}
 
     def __len__(self) -> int:
         return len(self._names)
@@ -35,6 +38,7 @@ class BadImages:
         Raises:
             UserError: when there are more distinct ones than the limit.
         """
+        name = _in_one_line(name)
         with self._lock:
             if name in self._names:
                 return
@@ -61,6 +65,11 @@ class BadImages:
         for name, reason in found:
             self.record(name, reason)
         self.news()
+
+
+def _in_one_line(name: str) -> str:
+    """A name without control characters, tabs and line breaks among them: as Python would write them."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], name)
 
 
 def default_limit(count: int) -> int:

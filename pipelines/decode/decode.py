@@ -2,8 +2,9 @@
 
 JPEGs go through libjpeg-turbo (``simplejpeg``), which frees the GIL, with the accurate DCT and "fancy"
 upsampling, so that pixels equal Pillow's and torchvision's. Everything else, CMYK and unusual JPEGs too,
-goes through Pillow. Alpha is dropped, not composited, as ``Image.convert("RGB")`` does; of an animation the
-first frame counts; colour profiles are not applied.
+goes through Pillow, of a PNG the chunks that hold the picture (``pipelines.decode.png``). Alpha is dropped,
+not composited, as ``Image.convert("RGB")`` does; of an animation the first frame counts; colour profiles are
+not applied.
 
 Slightly broken JPEGs: damage to the pixels (a file that ends early, a bad Huffman code, a lost restart
 marker, pixel data left over at the end) is refused, so that no half-grey image is trained on. What leaves the
@@ -29,9 +30,12 @@ from pipelines.decode.header import (
     UndecodableImageError,
     exif_orientation,
     is_jpeg,
+    jpeg_end,
     jpeg_header,
     open_with_pillow,
+    png_size,
 )
+from pipelines.decode.png import is_png, picture_only
 
 __all__ = ["MAX_PIXELS", "UndecodableImageError", "decode"]
 
@@ -59,6 +63,10 @@ def decode(data: Encoded | np.ndarray, buffer: np.ndarray | None = None) -> np.n
     """
     if isinstance(data, np.ndarray):
         return data
+    if is_png(data):
+        height, width, orientation = png_size(lambda at, count: bytes(data[at : at + count]), len(data))
+        _refuse_bombs(height, width)
+        return _decode_with_pillow(picture_only(data), orientation)
     if not is_jpeg(data):
         return _decode_with_pillow(data, orientation=None)
     header = jpeg_header(data)
@@ -93,8 +101,8 @@ def _lost_its_place(reason: str, data: Encoded) -> bool:
         return False
     count, marker = int(stray[1]), int(stray[2], 16)
     if marker == _END_OF_IMAGE:
-        end = bytes(data).rfind(b"\xff\xd9")
-        return len(set(data[end - count : end])) > 1
+        end = jpeg_end(bytes(data))
+        return end < 0 or len(set(data[end - count : end])) > 1
     return _RESTART_0 <= marker < _END_OF_IMAGE
 
 

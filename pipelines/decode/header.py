@@ -1,7 +1,8 @@
 """Size and EXIF orientation of an encoded image, read without decoding it.
 
-JPEG, which is nearly all there is, is parsed here in a few microseconds (ITU-T T.81, annex B); PNG, WebP and
-BMP go through Pillow, which reads their headers only.
+JPEG, which is nearly all there is, is parsed here in a few microseconds (ITU-T T.81, annex B), PNG by
+``pipelines.decode.png``; WebP and BMP go through Pillow, which reads their headers only. Of an orientation
+that is told twice the first counts, as for Pillow, torchvision and exiftool.
 """
 
 from __future__ import annotations
@@ -9,15 +10,25 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from pipelines.decode.png import SIGNATURE as PNG_SIGNATURE
+from pipelines.decode.png import is_png, png_header
 
 Encoded = bytes | memoryview
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in lower case; files may have any case
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+# Pillow's readers themselves: ``Image.open`` would try all of them, and warn of images half as large as ours
+_READERS = (
+    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    (PNG_SIGNATURE, PngImagePlugin.PngImageFile),
+    (b"RIFF", WebPImagePlugin.WebPImageFile),
+    (b"BM", BmpImagePlugin.BmpImageFile),
+)
 _PREFIX = 1 << 14  # bytes; the headers of nearly all photographs end within them
 _ORIENTATION = 0x0112  # EXIF tag
 
@@ -58,7 +69,7 @@ def jpeg_header(data: Encoded) -> JpegHeader:
     Raises:
         UndecodableImageError: there is none in ``data``.
     """
-    orientation, position = 1, 2
+    exif, position = None, 2
     try:
         while True:
             while data[position] != 0xFF:  # bytes between segments are skipped, as libjpeg does
@@ -75,14 +86,34 @@ def jpeg_header(data: Encoded) -> JpegHeader:
             if marker in _START_OF_FRAME:
                 height, width, components = struct.unpack_from(">HHB", data, position + 4)
                 break
-            if marker == _EXIF_SEGMENT and data[position + 3 : position + 9] == b"Exif\0\0":
-                orientation = exif_orientation(bytes(data[position + 9 : position + 1 + length]))
+            is_exif = marker == _EXIF_SEGMENT and data[position + 3 : position + 9] == b"Exif\0\0"
+            if is_exif and exif is None:
+                exif = bytes(data[position + 9 : position + 1 + length])
             position += 1 + length
     except (IndexError, struct.error):
         raise UndecodableImageError("JPEG ends within its header") from None
     if height == 0 or width == 0:
         raise UndecodableImageError("JPEG of no height or width")
-    return JpegHeader(height, width, components, orientation)
+    return JpegHeader(height, width, components, exif_orientation(exif or b""))
+
+
+def jpeg_end(data: bytes) -> int:
+    """Place of the end-of-image marker of the first image in ``data``; -1 where it has none.
+
+    Other images may follow (MPO, gain maps, motion photos), and segments may hold one as a thumbnail.
+    """
+    position = 2
+    while (position := data.find(b"\xff", position)) >= 0 and position + 1 < len(data):
+        marker = data[position + 1]
+        if marker == _END_OF_IMAGE:
+            return position
+        if marker == 0xFF:  # a fill byte
+            position += 1
+        elif marker == 0 or marker in _WITHOUT_LENGTH:
+            position += 2
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return -1
 
 
 def exif_orientation(exif: bytes) -> int:
@@ -110,10 +141,12 @@ def open_with_pillow(data: Encoded) -> Image.Image:
     Raises:
         UndecodableImageError: not such an image.
     """
+    start = bytes(data[:16])
+    reader = next((reader for signature, reader in _READERS if start.startswith(signature)), None)
+    if reader is None or (start[:4] == b"RIFF" and start[8:12] != b"WEBP"):
+        raise UndecodableImageError("no JPEG, PNG, WebP or BMP image" if len(data) else "empty file")
     try:
-        return Image.open(io.BytesIO(data), formats=_FORMATS)
-    except UnidentifiedImageError:
-        reason = "no JPEG, PNG, WebP or BMP image" if len(data) else "empty file"
+        return reader(io.BytesIO(data))
     except Exception as error:  # untrusted bytes: Pillow's parsers raise a dozen kinds
         reason = str(error) or type(error).__name__
     raise UndecodableImageError(reason)
@@ -123,7 +156,7 @@ def image_size(data: Encoded) -> tuple[int, int]:
     """Height and width in pixels of an encoded image set upright, without decoding it.
 
     Args:
-        data: the encoded image; of a JPEG, PNG or BMP a beginning that holds the header is enough.
+        data: the encoded image; of a JPEG or BMP a beginning that holds the header is enough.
 
     Raises:
         UndecodableImageError: no header of a known format in ``data``.
@@ -131,10 +164,31 @@ def image_size(data: Encoded) -> tuple[int, int]:
     if is_jpeg(data):
         header = jpeg_header(data)
         height, width, orientation = header.height, header.width, header.orientation
+    elif is_png(data):
+        height, width, orientation = png_size(lambda at, count: bytes(data[at : at + count]), len(data))
     else:
         with open_with_pillow(data) as image:
             (width, height), orientation = image.size, exif_orientation(image.info.get("exif", b""))
+    return _upright_size(height, width, orientation)
+
+
+def _upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
     return (width, height) if orientation >= 5 else (height, width)
+
+
+def png_size(read: Callable[[int, int], bytes], length: int) -> tuple[int, int, int]:
+    """Height and width as stored, and orientation, of a PNG; see ``pipelines.decode.png.png_header``.
+
+    Raises:
+        UndecodableImageError: it has no header.
+    """
+    found = png_header(read, length)
+    if found is None:
+        raise UndecodableImageError("PNG without a header")
+    height, width, exif = found
+    if height == 0 or width == 0:
+        raise UndecodableImageError("PNG of no height or width")
+    return height, width, exif_orientation(exif)
 
 
 def image_size_of_file(path: str | Path) -> tuple[int, int]:
@@ -159,6 +213,12 @@ def image_size_at(descriptor: int, offset: int, length: int) -> tuple[int, int]:
         OSError: the file cannot be read.
     """
     data = os.pread(descriptor, min(length, _PREFIX), offset)
+    if is_png(data):
+
+        def read(at: int, count: int) -> bytes:
+            return os.pread(descriptor, max(0, min(count, length - at)), offset + at)
+
+        return _upright_size(*png_size(read, length))
     try:
         return image_size(data)
     except UndecodableImageError:

@@ -34,6 +34,19 @@ def test_a_resumed_run_counts_on(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 3  # the last one is named too
 
 
+@pytest.mark.parametrize(
+    "name", ["new\nline.jpg", "car\rriage.jpg", "line\u2028separator.jpg", "next\x85line.jpg"]
+)
+def test_a_line_break_in_a_name_counts_once(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "bad_images.txt"
+    for _ in range(2):
+        bad = BadImages(path, 2)
+        bad.record(name, "x")
+        bad.record("other.jpg", "x")
+        assert len(bad) == 2
+    assert len(path.read_text().splitlines()) == 2
+
+
 def test_without_a_file_names_are_kept_in_memory(tmp_path: Path) -> None:
     bad = BadImages(None, 10)
     bad.record("a.jpg", "x")

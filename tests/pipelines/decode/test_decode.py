@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from pipelines.decode.decode import MAX_PIXELS, UndecodableImageError, decode
-from pipelines.decode.header import image_size, image_size_of_file
+from pipelines.decode.header import image_size, image_size_of_file, jpeg_end, open_with_pillow
+from pipelines.decode.png import png_header
 
 HEIGHT, WIDTH = 37, 53
 
@@ -292,6 +293,126 @@ def test_the_limit_of_pixels_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     for data in files:
         with pytest.raises(UndecodableImageError, match="53 x 37 pixels"):
             decode(data)
+
+
+@pytest.mark.parametrize(("first", "second"), [(6, 1), (1, 6), (3, 8)])
+def test_of_two_exif_segments_the_first_counts(first: int, second: int, tmp_path: Path) -> None:
+    data = with_segment(with_segment(jpeg(), 0xE1, exif(second)), 0xE1, exif(first))
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))  # Pillow's reading
+    np.testing.assert_array_equal(decode(data), expected)
+    assert image_size(data) == expected.shape[:2]
+
+
+def test_exif_that_goes_on_in_a_second_segment_counts() -> None:
+    long = exif(6) + bytes(65000 - len(exif(6)))
+    data = with_segment(with_segment(jpeg(), 0xE1, b"Exif\0\0" + bytes(20000)), 0xE1, long)
+    assert decode(data).shape == (WIDTH, HEIGHT, 3)
+    assert image_size(data) == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize(
+    "behind", [b"", b"\xff\xd9", bytes(10), jpeg(), b"\xff\xd9" + bytes(7) + b"ab\xff\xd9"]
+)
+def test_zeros_before_the_end_are_forgiven_whatever_follows_the_end(behind: bytes) -> None:
+    data = jpeg()
+    np.testing.assert_array_equal(decode(data[:-2] + bytes(5) + data[-2:] + behind), decode(data))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_end_of_the_first_image_is_found(progressive: bool) -> None:
+    thumbnail = b"Exif\0\0" + jpeg(photo(8, 8))  # an end-of-image marker within a segment
+    plain = saved(Image.fromarray(photo()), "JPEG", progressive=progressive)
+    data = with_segment(plain, 0xE1, thumbnail)
+    assert jpeg_end(data + jpeg()) == len(data) - 2
+    assert jpeg_end(data[:-2]) == -1
+
+
+def png_with(*more: tuple[bytes, bytes], before: bool = True, checksum: int | None = None) -> bytes:
+    """A PNG of ``photo()`` with more chunks directly before its pixels or before its end."""
+    data = saved(Image.fromarray(photo()), "PNG")
+    place = data.index(b"IDAT" if before else b"IEND") - 4
+    extra = b"".join(
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content) if checksum is None else checksum)
+        for kind, content in more
+    )
+    return data[:place] + extra + data[place:]
+
+
+BIG = zlib.compress(bytes(3 << 20))  # 3 MB, unpacked
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png_with((b"zTXt", b"Comment\0\0" + BIG)),
+        png_with((b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + BIG)),
+        png_with((b"iCCP", b"profile\0\0" + BIG)),
+        png_with(*[(b"tEXt", b"Comment\0" + bytes(60000))] * 70),
+        png_with((b"tEXt", b"Comment\0text"), checksum=1),
+        png_with((b"pHYs", bytes(9)), checksum=1),
+        png_with((b"iCCP", b"profile\0\0" + zlib.compress(b"x")), checksum=1),
+        png_with((b"iTXt", b"exif\0\0\0\0\0text")),
+        png_with((b"tEXt", b"exif\0text"), before=False),
+        png_with((b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0))),
+    ],
+)
+def test_a_png_whose_pixels_are_whole_is_read(data: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "file.png"
+    file.write_bytes(data)
+    np.testing.assert_array_equal(decode(data), photo())
+    assert image_size(data) == image_size_of_file(file) == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_orientation_of_a_png_counts_wherever_it_stands(before: bool, tmp_path: Path) -> None:
+    data = png_with((b"eXIf", exif(6)[6:]), (b"eXIf", exif(1)[6:]), before=before)
+    file = tmp_path / "file.png"
+    file.write_bytes(data)
+    np.testing.assert_array_equal(decode(data), np.rot90(photo(), -1))
+    assert image_size(data) == image_size_of_file(file) == (WIDTH, HEIGHT)
+
+
+def test_a_png_with_a_wrong_checksum_of_its_pixels_is_refused() -> None:
+    data = bytearray(saved(Image.fromarray(photo()), "PNG"))
+    data[data.index(b"IDAT") + 40] ^= 1
+    with pytest.raises(UndecodableImageError):
+        decode(bytes(data))
+
+
+def test_many_small_chunks_do_not_slow_the_header(tmp_path: Path) -> None:
+    file = tmp_path / "file.png"
+    file.write_bytes(png_with(*[(b"tEXt", b"a\0b")] * 50_000))
+    reads = 0
+    whole = file.read_bytes()
+
+    def read(at: int, count: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return whole[at : at + count]
+
+    assert png_header(read, len(whole)) == (HEIGHT, WIDTH, b"")
+    assert reads < 30
+    assert image_size_of_file(file) == (HEIGHT, WIDTH)
+
+
+def test_an_image_below_the_limit_is_no_warning_and_above_it_has_one_reason() -> None:
+    """Pillow warns from half the limit on; here warnings are errors."""
+    side = 10_000
+    rows = zlib.compress(bytes(side * (side // 8 + 1)), 1)
+    assert MAX_PIXELS / 2 < side * side < MAX_PIXELS
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        crc = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + crc
+
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    assert image_size(data) == (side, side)
+    with open_with_pillow(data) as image:
+        assert image.size == (side, side)
 
 
 @settings(max_examples=300, deadline=None)
