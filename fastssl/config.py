@@ -6,9 +6,9 @@ and how it runs, and may differ.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Annotated, Any, Literal, get_args
 import cattrs
 import tyro
 from cattrs.errors import BaseValidationError
+from cattrs.gen import make_dict_unstructure_fn
 from cattrs.v import format_exception
 
+from fastssl.component import Component, ComponentConfig, configs_by_kind
 from fastssl.distributed.precision import Precision
 from fastssl.methods import MethodConfig, SimCLRConfig, SiMoConfig
 from fastssl.models.backbone import BackboneConfig
@@ -28,7 +30,9 @@ from pipelines.command.errors import UserError
 from pipelines.plan.plan import Order
 from pipelines.views import ViewGroup
 
-VERSION = 2  # of the JSON; raise it when a field changes its name or meaning
+VERSION = 3  # of the JSON; raise it when a field changes its name or meaning
+
+FAMILIES: dict[type[ComponentConfig], tuple[type[Component], ...]] = {}  # the base's Config: its members
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +111,9 @@ class Experiment:
                 f"{self.method.kind} needs num_views {self.method.num_views} in all, not {num_views}: "
                 f"change --views.0.num-views"
             )
+        for part in (self.backbone, self.method, self.optimizer):
+            if isinstance(part, ComponentConfig):
+                part.check(self)
 
     def _check_batch_norm_group(self) -> None:
         group, images = self.batch_norm_group, self.batch_size // self.accumulation_steps
@@ -186,6 +193,11 @@ class Config:
 
 @cache
 def _converter() -> cattrs.Converter:
+    return _with_families(FAMILIES)
+
+
+def _with_families(families: Mapping[type[ComponentConfig], tuple[type[Component], ...]]) -> cattrs.Converter:
+    """A converter that is strict, and writes and reads the kind of a component beside its fields."""
     converter = cattrs.Converter(forbid_extra_keys=True)
     kinds = {kind.kind: kind for kind in get_args(MethodConfig)}
 
@@ -195,6 +207,22 @@ def _converter() -> cattrs.Converter:
         return converter.structure(values, kinds[values["kind"]])
 
     converter.register_structure_hook_func(lambda cls: cls == MethodConfig, structure_method)
+
+    def structure_component(values: dict[str, Any], base: type[ComponentConfig]) -> ComponentConfig:
+        known, kind = configs_by_kind(families[base]), values.get("kind")
+        if kind not in known:
+            raise UserError(f"{base.kind} kind must be one of {', '.join(known)}, not {kind!r}")
+        fields = {name: value for name, value in values.items() if name != "kind"}
+        return converter.structure(fields, known[kind])
+
+    def unstructure_component(config: ComponentConfig) -> dict[str, Any]:
+        fields = make_dict_unstructure_fn(type(config), converter)
+        return {"kind": config.kind, **fields(config)}
+
+    converter.register_structure_hook_func(lambda cls: cls in families, structure_component)
+    converter.register_unstructure_hook_func(
+        lambda cls: isinstance(cls, type) and issubclass(cls, tuple(families)), unstructure_component
+    )
     for kind in (bool, int, float, str):
         converter.register_structure_hook(kind, _exactly)
     return converter
@@ -257,11 +285,11 @@ def read_config(path: Path) -> Config:
 
 def differing_fields(old: Experiment, new: Experiment) -> list[str]:
     """The fields in which two experiments differ, as ``optimizer.base_lr (0.06 became 0.03)``."""
-    return _differences("", dataclasses.asdict(old), dataclasses.asdict(new))
+    return _differences("", _converter().unstructure(old), _converter().unstructure(new))
 
 
 def _differences(prefix: str, old: Any, new: Any) -> list[str]:
-    old, new = (dict(enumerate(value)) if isinstance(value, tuple) else value for value in (old, new))
+    old, new = (dict(enumerate(v)) if isinstance(v, list | tuple) else v for v in (old, new))
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             line
