@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,16 +35,18 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU.
+    """Read a checkpoint onto the CPU, its checksums verified.
 
     Raises:
-        UserError: it is missing or not a checkpoint.
+        UserError: it is missing, damaged or not a checkpoint.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:  # torch writes checksums, and reads past them
+            whole = archive.testzip() is None
+        state = torch.load(path, map_location="cpu", weights_only=True) if whole else None
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {path}: train the run first") from None
-    except Exception:  # torch raises whatever its unpickler meets
+    except Exception:  # zipfile and torch raise whatever they meet
         state = None
     if not isinstance(state, dict):
         raise UserError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fastssl.config import Config
+from fastssl.config import Config, differing_fields, from_dict
 from fastssl.distributed.collectives import from_chief
 from fastssl.distributed.precision import AUTOCAST, resolve_precision
 from fastssl.distributed.processes import Place
@@ -23,6 +23,8 @@ from fastssl.run.folder import LAST, claim, read_summary
 from fastssl.run.state import RunState
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
+
+_ENTRIES = {"config", "step", "method", "optimizer", "scaler", "means", "clock", "knn"}
 
 
 def open_run(
@@ -55,7 +57,8 @@ def open_run(
         claim(out, config, images, resolved={"precision": why})
         summary = read_summary(out)
         finished = summary if summary.get("status") == "finished" else None
-        state = checkpoint.load(out / LAST) if not finished and (out / LAST).exists() else None
+        resumes = not finished and (out / LAST).exists()
+        state = _checkpoint_of(config, out / LAST, data.total_steps) if resumes else None
         found = config.experiment, why, state, finished
     experiment, why, state, finished = from_chief(found)
     config = dataclasses.replace(config, experiment=experiment)
@@ -84,6 +87,24 @@ def open_run(
     if state is not None:
         run.restore(state, device)
     return run
+
+
+def _checkpoint_of(config: Config, path: Path, total_steps: int) -> dict[str, Any]:
+    """The checkpoint of this very run.
+
+    Raises:
+        UserError: it is damaged, of another run, or of no step of this one.
+    """
+    state = checkpoint.load(path)
+    remedy = "put the run's own in its place, or start anew in another folder"
+    if not state.keys() >= _ENTRIES:
+        raise UserError(f"{path} is not a checkpoint of a run: {remedy}")
+    fields = differing_fields(from_dict(state["config"], str(path)).experiment, config.experiment)
+    if fields:
+        raise UserError(f"{path} is the checkpoint of another run: {', '.join(fields)}: {remedy}")
+    if not isinstance(state["step"], int) or not 0 <= state["step"] <= total_steps:
+        raise UserError(f"{path} is of step {state['step']}, and the run has {total_steps}: {remedy}")
+    return state
 
 
 def _resolved(config: Config, device: torch.device) -> tuple[Config, str]:

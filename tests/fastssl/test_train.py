@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fastssl.run.folder import LAST
 from tests.helpers.runs import (
     SMALL,
     assert_same_run,
@@ -197,3 +198,36 @@ def test_undecodable_images_are_replaced_and_named(tmp_path: Path) -> None:
     assert strict.returncode == 2
     assert "bad_images.txt" in strict.stderr.splitlines()[-1]
     assert summary(tmp_path / "strict")["status"] == "failed"
+
+
+def test_another_runs_checkpoint_is_refused(whole: Path, data: Path, tmp_path: Path) -> None:
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    short = [*SMALL, "--data", str(data), "--epochs", "1"]
+    assert run(*short, "--out", other, "--seed", "3").returncode == 0
+    assert run(*short, "--out", ours).returncode == 0
+    (ours / "summary.json").unlink()  # as if it were unfinished
+    for checkpoint, words in (
+        (other / LAST, ("another run", "seed (3 became 0)")),
+        (whole / LAST, ("epochs",)),
+    ):
+        (ours / LAST).write_bytes(checkpoint.read_bytes())
+        refused = run(*short, "--out", ours)
+        assert refused.returncode == 2
+        assert len(refused.stderr.splitlines()) == 1
+        assert all(word in refused.stderr for word in words)
+
+
+@pytest.mark.parametrize(("step", "words"), [(999, "of step 999"), (-1, "of step -1"), ("4", "of step 4")])
+def test_a_checkpoint_of_an_impossible_step_is_refused(
+    data: Path, tmp_path: Path, step: object, words: str
+) -> None:
+    out = tmp_path / "run"
+    short = [*SMALL, "--data", str(data), "--epochs", "1", "--out", str(out)]
+    assert run(*short).returncode == 0
+    (out / "summary.json").unlink()
+    state = torch.load(out / LAST, weights_only=True)
+    torch.save({**state, "step": step}, out / LAST)
+    refused = run(*short)
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert words in refused.stderr

@@ -1,4 +1,5 @@
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -204,6 +205,27 @@ def test_a_truncated_checkpoint_is_one_line(tmp_path: Path) -> None:
         path.write_bytes(content[: int(len(content) * share)])
         with pytest.raises(UserError, match=r"is not a checkpoint[^\n]*$"):
             checkpoint.load(path)
+
+
+def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
+    """At 300 places of the file, among the weights and in what is about them."""
+    path = tmp_path / "last.pt"
+    state = {"step": 7, "weights": torch.randn(2000), "names": {"a": 1.5, "b": "x" * 40}}
+    checkpoint.save(path, state)
+    whole, places, refusals = path.read_bytes(), random.Random(0), []
+    for _ in range(300):
+        data = bytearray(whole)
+        data[places.randrange(len(data))] ^= 1 << places.randrange(8)
+        path.write_bytes(data)
+        try:
+            found = checkpoint.load(path)
+        except UserError as refusal:
+            refusals.append(str(refusal))
+            continue
+        assert torch.equal(found.pop("weights"), state["weights"])  # type: ignore[arg-type]
+        assert found == {"step": 7, "names": state["names"]}
+    assert len(refusals) > 200
+    assert all("damaged" in refusal and "\n" not in refusal for refusal in refusals)
 
 
 def test_a_file_of_torch_that_holds_something_else(tmp_path: Path) -> None:
