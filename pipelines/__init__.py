@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from pipelines.files.cache_folder import cache_folder
+from pipelines.files.cache_folder import code_folder
 
 
 def _sources_digest() -> str:
@@ -16,4 +16,5 @@ def _sources_digest() -> str:
 
 # Numba's cache watches only the file of the function that is called: a kernel would go on with an old version
 # of what it takes from another file. A folder for each version of the sources cannot be out of date.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / f"compiled-{_sources_digest()}"))
+if "NUMBA_CACHE_DIR" not in os.environ:
+    os.environ["NUMBA_CACHE_DIR"] = str(code_folder(f"compiled-{_sources_digest()}"))

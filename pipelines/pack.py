@@ -2,7 +2,8 @@
 
 Images keep their order, sample ids, labels and names of classes, and their bytes wherever that is possible
 (``packed_image``). All is written aside, read again and compared with the source, and only then gets its
-name: an error, a full disk or Ctrl-C leaves nothing behind (a SIGKILL leaves a hidden ``.DST.*.part``).
+name: an error, a full disk or Ctrl-C leaves nothing behind (what a SIGKILL leaves, a hidden ``.DST.*.part``,
+the next one removes).
 """
 
 from __future__ import annotations
@@ -11,12 +12,10 @@ import errno
 import itertools
 import json
 import os
-import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,6 +29,7 @@ from pipelines.command.options import one_line_complaints
 from pipelines.command.progress import show_progress, stream_in_threads
 from pipelines.decode.bad_images import default_limit
 from pipelines.decode.decode import UndecodableImageError, decode
+from pipelines.files.atomic import folder_aside
 from pipelines.keys import stable_id
 from pipelines.packing.ledger import Ledger, digest
 from pipelines.packing.packed_image import Form, PackedImage, pack_image
@@ -99,7 +99,7 @@ def pack(options: Options) -> None:
     dst = options.dst
     done: list[str] = []
     try:
-        with _folder_aside(dst) as aside:
+        with folder_aside(dst) as aside:
             for split, source in sources.items():
                 ledger = Ledger(source)
                 if form.container == "shards":
@@ -196,16 +196,6 @@ def _check_source(source: KeyedSource, options: Options, form: Form) -> None:
                 f"{source.describe(number)} cannot keep its sample id in shards, where names end at the "
                 "first dot and are given once: rename it, or write a .beton"
             )
-
-
-@contextmanager
-def _folder_aside(dst: Path) -> Iterator[Path]:
-    folder = dst.with_name(f".{dst.name}.{os.getpid()}.part")
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 # --- writing ------------------------------------------------------------------------------------------------

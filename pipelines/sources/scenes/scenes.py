@@ -85,7 +85,8 @@ def _open(split: Split, fixed: frozenset[str], cache: Path, count: int, side: in
 def _alone(path: Path) -> Iterator[None]:
     """Wait until no other process makes ``path``. The lock is gone with its process, however that ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("wb") as lock:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link could point at any file
+    with open(os.open(path.with_name(f".{path.name}.lock"), flags, 0o666), "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for left_by_killed in path.parent.glob(f".{path.name}.*.part"):
             left_by_killed.unlink(missing_ok=True)
