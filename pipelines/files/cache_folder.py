@@ -40,8 +40,8 @@ def code_folder(name: str) -> Path:
         if is_private(folder):
             return folder
     print(
-        f"warning: compiled kernels are not kept: {cache_folder()} cannot be written, or others can write to it "
-        "or to a folder above; set FASTSSL_CACHE to a folder of your own (chmod go-w)",
+        f"warning: compiled kernels are not kept: {cache_folder()} cannot be written, or others can write to "
+        "it or to a folder above; set FASTSSL_CACHE to a folder of your own (chmod go-w)",
         file=sys.stderr,
     )
     folder = Path(tempfile.mkdtemp(prefix="fastssl-"))
