@@ -69,6 +69,6 @@ def test_a_changed_constant_of_another_file_is_seen(tmp_path: Path) -> None:
     assert run() == "2\n"
     compiled = {path: path.stat().st_mtime_ns for path in cache.rglob("kernel.*.nbc")}
     assert len(compiled) == 2
-    (copy / "batch.py").write_text((copy / "batch.py").read_text() + "# a comment\n")
+    (copy / "pack.py").write_text((copy / "pack.py").read_text() + "# a comment\n")
     assert run() == "2\n"
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("kernel.*.nbc")} == compiled
