@@ -24,7 +24,7 @@ from fastssl.component import Component, ComponentConfig, configs_by_kind
 from fastssl.distributed.precision import Precision
 from fastssl.methods import MethodConfig, SimCLRConfig, SiMoConfig
 from fastssl.models.backbone import BackboneConfig
-from fastssl.optim.build import OptimizerConfig
+from fastssl.optim import OPTIMIZERS, Optimizer
 from pipelines.backends.choose import Pipeline, ProductName
 from pipelines.command.errors import UserError
 from pipelines.plan.plan import Order
@@ -32,7 +32,8 @@ from pipelines.views import ViewGroup
 
 VERSION = 3  # of the JSON; raise it when a field changes its name or meaning
 
-FAMILIES: dict[type[ComponentConfig], tuple[type[Component], ...]] = {}  # the base's Config: its members
+# of each family, its base's Config and its members
+FAMILIES: dict[type[ComponentConfig], tuple[type[Component], ...]] = {Optimizer.Config: OPTIMIZERS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ class Experiment:
     """The encoder."""
     method: tyro.conf.AvoidSubcommands[MethodConfig]
     """What the encoder learns from."""
-    optimizer: OptimizerConfig
+    optimizer: Optimizer.Config
     """How it is updated."""
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ from fastssl.evaluate.monitor import KnnMonitor, open_monitor
 from fastssl.methods import build_method
 from fastssl.models.backbone import build_backbone
 from fastssl.models.batch_norm import group_batch_norms
-from fastssl.optim.build import learning_rates
+from fastssl.optim.optimizer import learning_rates
 from fastssl.optim.schedules import learning_rate
 from fastssl.run.data import open_training_data
 from fastssl.run.folder import LAST

@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fastssl.distributed.collectives import with_averaged_gradients
 from fastssl.models.batch_norm import average_statistics
+from fastssl.optim.optimizer import set_learning_rate
 from pipelines.batch import Batch
 
 
@@ -67,8 +68,7 @@ class TrainStep:
         Returns:
             The last micro-batch, and the metrics of each: detached 0-dim tensors on the device.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
         metrics = []
         for part in range(self._accumulation_steps):
             batch = next(batches)

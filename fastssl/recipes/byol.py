@@ -11,7 +11,7 @@ from functools import partial
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import BYOLConfig
 from fastssl.models.backbone import BackboneConfig
-from fastssl.optim.build import OptimizerConfig
+from fastssl.optim import LARS, SGD, Optimizer
 from fastssl.recipes import augmentations
 from fastssl.recipes.derive import row
 from fastssl.recipes.papers import REVISITED
@@ -55,7 +55,7 @@ def byol_sgd_imagenet() -> Config:
             views=(ViewGroup(spec=augmentations.BYOL_SYMMETRIC, num_views=2),),
             backbone=BackboneConfig(name="resnet50"),
             method=BYOLConfig(),
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.03, weight_decay=1e-4, warmup_epochs=10),
+            optimizer=SGD.Config(base_lr=0.03, weight_decay=1e-4, warmup_epochs=10),
         ),
         machine=Machine(data="imagenet", keep_every=50),
     )
@@ -97,9 +97,9 @@ def _own(
     )
 
 
-def _lars(base_lr: float, weight_decay: float) -> OptimizerConfig:
-    return OptimizerConfig(
-        name="lars", base_lr=base_lr, weight_decay=weight_decay, warmup_epochs=10, exclude_norm_and_bias=True
+def _lars(base_lr: float, weight_decay: float) -> Optimizer.Config:
+    return LARS.Config(
+        base_lr=base_lr, weight_decay=weight_decay, warmup_epochs=10, exclude_norm_and_bias=True
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import MoCoConfig
 from fastssl.models.backbone import BackboneConfig
-from fastssl.optim.build import OptimizerConfig
+from fastssl.optim import LARS, SGD
 from fastssl.recipes import augmentations
 from fastssl.recipes.derive import Recipe, derived, row
 from fastssl.recipes.papers import EQCO, REVISITED
@@ -24,11 +24,7 @@ from pipelines.views import ViewGroup
 # augmentation stay those of the step.
 BYOL_LARS: dict[str, Any] = {
     "batch_size": 4096,
-    "optimizer.name": "lars",
-    "optimizer.base_lr": 0.3,
-    "optimizer.weight_decay": 1e-6,
-    "optimizer.exclude_norm_and_bias": True,
-    **{"optimizer.warmup_epochs": 10, "optimizer.schedule": "cosine", "optimizer.drops": ()},  # as from v2 on
+    "optimizer": LARS.Config(base_lr=0.3, weight_decay=1e-6, warmup_epochs=10, exclude_norm_and_bias=True),
 }
 
 
@@ -61,8 +57,7 @@ def moco_v1_imagenet() -> Config:
                 teacher_momentum=0.999,
                 teacher_momentum_ascending=False,
             ),
-            optimizer=OptimizerConfig(
-                name="sgd",
+            optimizer=SGD.Config(
                 base_lr=0.03,
                 weight_decay=1e-4,
                 warmup_epochs=0,
@@ -201,7 +196,7 @@ LADDER: tuple[Recipe, ...] = (
 
 
 # Each step trained as BYOL is. Table 2 has one of them.
-LARS = tuple(
+WITH_LARS = tuple(
     row(step, "lars", "table 2, MoCo v2+, LARS", 0.725, BYOL_LARS)
     if step is moco_v2_plus_imagenet
     else row(step, "lars", "not in its tables", None, BYOL_LARS)
@@ -225,4 +220,4 @@ SHORT = (
     ),
 )
 
-RECIPES = (*LADDER, *LARS, *SHORT)
+RECIPES = (*LADDER, *WITH_LARS, *SHORT)

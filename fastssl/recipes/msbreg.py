@@ -14,16 +14,15 @@ from dataclasses import replace
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import BYOLConfig, MSBRegConfig
 from fastssl.models.backbone import BackboneConfig
-from fastssl.optim.build import OptimizerConfig
+from fastssl.optim import LARS, Optimizer
 from fastssl.recipes import augmentations
 from pipelines.views import ViewGroup
 
 TITLE = "An embedding-dynamic approach to self-supervised learning (2022), supplement"
 
 
-def _lars(base_lr: float, num_views: int) -> OptimizerConfig:
-    return OptimizerConfig(
-        name="lars",
+def _lars(base_lr: float, num_views: int) -> Optimizer.Config:
+    return LARS.Config(
         base_lr=base_lr * num_views,
         weight_decay=1e-5,
         warmup_epochs=10,

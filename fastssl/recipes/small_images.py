@@ -7,7 +7,7 @@ from dataclasses import replace
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import BYOLConfig, MoCoConfig, SupervisedConfig
 from fastssl.models.backbone import BackboneConfig
-from fastssl.optim.build import OptimizerConfig
+from fastssl.optim import SGD
 from fastssl.recipes import augmentations
 from pipelines.views import ViewGroup
 
@@ -35,7 +35,7 @@ def quickstart() -> Config:
             views=(ViewGroup(spec=augmentations.SMALL_IMAGES, num_views=2),),
             backbone=BackboneConfig(name="resnet9", width=0.25, stem="cifar"),
             method=SHORT_RUN_MOCO,
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.12, weight_decay=5e-4, warmup_epochs=0.4),
+            optimizer=SGD.Config(base_lr=0.12, weight_decay=5e-4, warmup_epochs=0.4),
         ),
         machine=Machine(monitor_every=4),
     )
@@ -66,7 +66,7 @@ def moco_v2_plus_cifar10_cpu() -> Config:
             ),
             backbone=BackboneConfig(name="resnet9", width=0.25, stem="cifar"),
             method=SHORT_RUN_MOCO,
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.12, weight_decay=5e-4, warmup_epochs=0.5),
+            optimizer=SGD.Config(base_lr=0.12, weight_decay=5e-4, warmup_epochs=0.5),
         ),
         machine=Machine(data="cifar10", monitor_every=5),
     )
@@ -95,7 +95,7 @@ def moco_v2_plus_cifar10() -> Config:
             views=(ViewGroup(spec=augmentations.SIMCLR_CIFAR10, num_views=2),),
             backbone=BackboneConfig(name="resnet18", stem="cifar"),
             method=MoCoConfig(num_negatives=8192, hidden_dim=1024),
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.06, weight_decay=5e-4, warmup_epochs=0),
+            optimizer=SGD.Config(base_lr=0.06, weight_decay=5e-4, warmup_epochs=0),
         ),
         machine=Machine(data="cifar10"),
     )
@@ -124,7 +124,7 @@ def byol_cifar10() -> Config:
             views=(ViewGroup(spec=augmentations.SIMCLR_CIFAR10, num_views=2),),
             backbone=BackboneConfig(name="resnet18", stem="cifar"),
             method=BYOLConfig(hidden_dim=1024),
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.03, weight_decay=5e-4, warmup_epochs=0),
+            optimizer=SGD.Config(base_lr=0.03, weight_decay=5e-4, warmup_epochs=0),
         ),
         machine=Machine(data="cifar10"),
     )
@@ -153,9 +153,7 @@ def supervised_cifar10() -> Config:
             views=(ViewGroup(spec=augmentations.SUPERVISED_CIFAR10),),
             backbone=BackboneConfig(name="resnet18", stem="cifar"),
             method=SupervisedConfig(),
-            optimizer=OptimizerConfig(
-                name="sgd", base_lr=0.2, nesterov=True, weight_decay=5e-4, warmup_epochs=0
-            ),
+            optimizer=SGD.Config(base_lr=0.2, nesterov=True, weight_decay=5e-4, warmup_epochs=0),
         ),
         machine=Machine(data="cifar10"),
     )

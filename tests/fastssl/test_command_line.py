@@ -11,6 +11,7 @@ import pytest
 
 from fastssl.command_line import option_names, parse
 from fastssl.config import Config, to_dict
+from fastssl.optim import LARS, SGD
 from fastssl.recipes import RECIPES
 from pipelines.command.errors import UserError
 
@@ -55,7 +56,6 @@ SPECIAL: dict[str, list[str]] = {
     "--product": ["crops"],
     "--max-bad-images": ["77"],
     "--center-fraction": ["0.9"],
-    "--backbone.name": ["resnet101"],
     "--method.hidden-dim": ["77"],
     "--method.enqueue": ["all"],
     "--method.eqco-alpha": ["300"],
@@ -70,10 +70,10 @@ SPECIAL: dict[str, list[str]] = {
 # one value fits today; the numbers of views only change together
 ONE_CHOICE = ("--method.kind", "--views.0.num-views", "--views.1.num-views", "--method.num-views")
 CHOICES = {
+    "name": ("resnet50", "resnet101"),
     "crop": ("random_resized", "center"),
     "stem": ("imagenet", "cifar"),
     "color-space": ("rgb", "lab"),
-    "name": ("sgd", "lars"),
     "head-norm": ("batch", "layer"),
     "predictor": ("student", "both"),
     "centroid": ("leave_one_out", "centroids"),
@@ -100,10 +100,7 @@ def test_every_field_has_an_option_that_overrides_it(name: str) -> None:
     assert len(base) > 50
     words, expected = [name], dict(base)
     for option, value in base.items():
-        if option == "--optimizer.nesterov":
-            expected[option] = False  # lars refuses it
-            words.append("--optimizer.no-nesterov")
-        elif isinstance(value, bool):
+        if isinstance(value, bool):
             head, _, last = option.rpartition(".")
             words.append(f"{head}.no-{last}" if value else option)
             expected[option] = not value
@@ -126,9 +123,15 @@ def test_the_number_of_views_is_given_to_views_and_method() -> None:
         parse(words)
 
 
-def test_nesterov_can_be_overridden() -> None:
-    assert parse(["quickstart", "--optimizer.nesterov"]).experiment.optimizer.nesterov
-    assert not parse(["supervised-cifar10", "--optimizer.no-nesterov"]).experiment.optimizer.nesterov
+def test_an_optimizer_has_the_options_of_its_own_class() -> None:
+    sgd = parse(["quickstart", "--optimizer.nesterov"]).experiment.optimizer
+    assert isinstance(sgd, SGD.Config)
+    assert sgd.nesterov
+    lars = parse(["byol-imagenet", "--optimizer.trust-coefficient", "0.02"]).experiment.optimizer
+    assert isinstance(lars, LARS.Config)
+    assert lars.trust_coefficient == 0.02
+    with pytest.raises(UserError, match=r"unknown option --optimizer\.trust-coefficient"):
+        parse(["quickstart", "--optimizer.trust-coefficient", "0.02"])
 
 
 def help_text(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:

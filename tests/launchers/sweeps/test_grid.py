@@ -87,7 +87,6 @@ def test_values() -> None:
     ("grid", "message"),
     [
         (["num_negative=4"], r"no such field; did you mean num_negatives\?"),
-        (["name=resnet18"], r"name may mean backbone\.name or optimizer\.name"),
         (["num_negatives"], r"--grid num_negatives: give FIELD=VALUE"),
         (["num_negatives=four"], r"^--grid num_negatives=four: 'four' is no int"),
         (["num_negatives=0"], r"^--grid num_negatives=0: "),
@@ -105,3 +104,10 @@ def test_what_is_wrong_is_said_in_a_line(grid: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as raised:
         grid_study(RECIPE, grid)
     assert "\n" not in str(raised.value)
+
+
+def test_a_name_that_two_fields_end_in_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"hue may mean views\.0\.spec\.hue or views\.1\.spec\.hue: give more of it"
+    ):
+        grid_study("byol-asymmetric-imagenet", ["hue=0.2"])
