@@ -23,7 +23,7 @@ from cattrs.v import format_exception
 from fastssl.component import Component, ComponentConfig, configs_by_kind
 from fastssl.distributed.precision import Precision
 from fastssl.methods import MethodConfig, SimCLRConfig, SiMoConfig
-from fastssl.models.backbone import BackboneConfig
+from fastssl.models import BACKBONES, Backbone
 from fastssl.optim import OPTIMIZERS, Optimizer
 from pipelines.backends.choose import Pipeline, ProductName
 from pipelines.command.errors import UserError
@@ -33,7 +33,10 @@ from pipelines.views import ViewGroup
 VERSION = 3  # of the JSON; raise it when a field changes its name or meaning
 
 # of each family, its base's Config and its members
-FAMILIES: dict[type[ComponentConfig], tuple[type[Component], ...]] = {Optimizer.Config: OPTIMIZERS}
+FAMILIES: dict[type[ComponentConfig], tuple[type[Component], ...]] = {
+    Backbone.Config: BACKBONES,
+    Optimizer.Config: OPTIMIZERS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,7 @@ class Experiment:
     """Images that share batch-norm statistics (`fastssl.models.batch_norm`); None: all of a micro-batch."""
     views: tuple[ViewGroup, ...]
     """How the views of an image are made, group by group."""
-    backbone: BackboneConfig
+    backbone: Backbone.Config
     """The encoder."""
     method: tyro.conf.AvoidSubcommands[MethodConfig]
     """What the encoder learns from."""

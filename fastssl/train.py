@@ -77,7 +77,9 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
         num_classes=data.num_classes,
     )
     method = method.to(device).to(memory_format=torch.channels_last).train()
-    group_batch_norms(method, experiment.batch_norm_group or data.plan.batch_size, data.plan.batch_size)
+    for group in experiment.views:
+        method.encoder.check_size(group.spec.size)
+    group_batch_norms(method, experiment.batch_norm_group, data.plan.batch_size)
 
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())

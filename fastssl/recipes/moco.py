@@ -12,7 +12,7 @@ from typing import Any
 
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import MoCoConfig
-from fastssl.models.backbone import BackboneConfig
+from fastssl.models import ResNet
 from fastssl.optim import LARS, SGD
 from fastssl.recipes import augmentations
 from fastssl.recipes.derive import Recipe, derived, row
@@ -45,7 +45,7 @@ def moco_v1_imagenet() -> Config:
             batch_size=256,
             batch_norm_group=32,
             views=(ViewGroup(spec=augmentations.MOCO_V1, num_views=2),),
-            backbone=BackboneConfig(name="resnet50"),
+            backbone=ResNet.Config(depth=50),
             method=MoCoConfig(
                 predictor="none",
                 symmetric_loss=False,
@@ -210,12 +210,12 @@ SHORT = (
     row(_PLUS, _SHORT, "table 6, MoCo v2+", 0.691, {"epochs": 100}),
     row(s_moco_v2_plus_imagenet, _SHORT, "table 6, S-MoCo v2+", 0.693, {"epochs": 100}),
     *(
-        row(base, f"{backbone}-{_SHORT}", place, number, {"epochs": 100, "backbone.name": backbone})
-        for base, backbone, place, number in (
-            (moco_v2_imagenet, "resnet18", "table 7, ResNet-18, MoCo v2", 0.519),
-            (moco_v2_imagenet, "resnet101", "table 7, ResNet-101, MoCo v2", 0.650),
-            (_PLUS, "resnet18", "table 7, ResNet-18, MoCo v2+", 0.573),
-            (_PLUS, "resnet101", "table 7, ResNet-101, MoCo v2+", 0.708),
+        row(base, f"resnet{depth}-{_SHORT}", place, number, {"epochs": 100, "backbone.depth": depth})
+        for base, depth, place, number in (
+            (moco_v2_imagenet, 18, "table 7, ResNet-18, MoCo v2", 0.519),
+            (moco_v2_imagenet, 101, "table 7, ResNet-101, MoCo v2", 0.650),
+            (_PLUS, 18, "table 7, ResNet-18, MoCo v2+", 0.573),
+            (_PLUS, 101, "table 7, ResNet-101, MoCo v2+", 0.708),
         )
     ),
 )

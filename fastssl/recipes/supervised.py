@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import SupervisedConfig
-from fastssl.models.backbone import BackboneConfig
+from fastssl.models import ResNet
 from fastssl.optim import SGD
 from fastssl.recipes import augmentations
 from fastssl.recipes.derive import row
@@ -34,7 +34,7 @@ def supervised_imagenet() -> Config:
             batch_size=256,
             batch_norm_group=32,
             views=(ViewGroup(spec=augmentations.SUPERVISED),),
-            backbone=BackboneConfig(name="resnet50"),
+            backbone=ResNet.Config(depth=50),
             method=SupervisedConfig(),
             optimizer=SGD.Config(base_lr=0.1, weight_decay=1e-4, warmup_epochs=10),
         ),

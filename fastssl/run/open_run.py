@@ -74,6 +74,7 @@ def open_run(
             device=device,
             autocast=AUTOCAST[experiment.precision],
             accumulation_steps=experiment.accumulation_steps,
+            seed=experiment.seed,
         ),
         bad_images=BadImages(
             out / "bad_images.txt" if place.is_chief else None,

@@ -80,9 +80,7 @@ def shrunk(config: Config) -> Config:
         batch_norm_group=before.batch_norm_group and TINY_BATCH // 4,
         center_fraction=1.0,
         views=tuple(_small_views(group) for group in before.views),
-        backbone=dataclasses.replace(
-            before.backbone, name="resnet9", width=0.25 * before.backbone.width, stem="cifar"
-        ),
+        backbone=before.backbone.small(),
         method=_small_method(before.method),
         optimizer=before.optimizer.small(),
     )

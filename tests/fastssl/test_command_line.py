@@ -69,9 +69,9 @@ SPECIAL: dict[str, list[str]] = {
 }
 # one value fits today; the numbers of views only change together
 ONE_CHOICE = ("--method.kind", "--views.0.num-views", "--views.1.num-views", "--method.num-views")
-CHOICES = {
-    "name": ("resnet50", "resnet101"),
+CHOICES: dict[str, tuple[Any, Any]] = {
     "crop": ("random_resized", "center"),
+    "depth": (50, 101),
     "stem": ("imagenet", "cifar"),
     "color-space": ("rgb", "lab"),
     "head-norm": ("batch", "layer"),
@@ -86,7 +86,7 @@ def another_value(option: str, value: Any) -> list[str]:
         return SPECIAL[option]
     last = option.rpartition(".")[2].removeprefix("--")
     if last in CHOICES:
-        return [next(choice for choice in CHOICES[last] if choice != value)]
+        return [str(next(choice for choice in CHOICES[last] if choice != value))]
     if isinstance(value, tuple):
         return [f"{number * 0.9:.3f}" for number in value]
     if isinstance(value, int):
@@ -317,7 +317,7 @@ def test_a_part_without_a_hidden_layer_can_be_asked_for() -> None:
 
 
 def test_a_command_starts_without_what_only_a_run_needs() -> None:
-    heavy = {"torchvision", "torch._dynamo", "matplotlib", "nvidia.dali", "triton"}
+    heavy = {"torchvision", "timm", "torch._dynamo", "matplotlib", "nvidia.dali", "triton"}
     program = (
         f"import sys, fastssl.train, launchers.sweep, launchers.status; print({heavy} & set(sys.modules))"
     )

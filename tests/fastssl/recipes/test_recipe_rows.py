@@ -118,7 +118,7 @@ ROWS: list[tuple[str, str, set[str]]] = [
     (
         "moco-v2",
         "moco-v2-resnet101-100-epochs",
-        {"epochs (200 became 100)", "backbone.name (resnet50 became resnet101)"},
+        {"epochs (200 became 100)", "backbone.depth (50 became 101)"},
     ),
     ("supervised", "supervised-depth-6", {"taxonomy (classes became depth-6)"}),
     ("supervised", "supervised-500-epochs", {"epochs (100 became 500)"}),
