@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -270,6 +270,24 @@ def from_dict(values: dict[str, Any], where: str) -> Config:
     except (BaseValidationError, TypeError, ValueError, KeyError) as error:
         reasons = cattrs.transform_error(error, format_exception=_reason)
         raise UserError(f"{where} is not a config of this fastssl: {reasons[0]}") from None
+
+
+def families() -> dict[str, dict[str, type[ComponentConfig]]]:
+    """The fields of an experiment that hold components, ``optimizer`` for instance, and the kinds of each."""
+    return {base.kind: configs_by_kind(members) for base, members in FAMILIES.items()}
+
+
+def with_kind(values: Mapping[str, Any], family: str, kind: str) -> dict[str, Any]:
+    """A component's values in JSON, as another kind: fields that both have keep theirs.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    known = families()[family]
+    if kind not in list(known):
+        raise UserError(f"{family} kind must be one of {', '.join(known)}, not {kind!r}")
+    names = [field.name for field in fields(known[kind])]
+    return {"kind": kind, **{name: values[name] for name in names if name in values}}
 
 
 def read_config(path: Path) -> Config:

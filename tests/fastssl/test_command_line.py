@@ -11,6 +11,7 @@ import pytest
 
 from fastssl.command_line import option_names, parse
 from fastssl.config import Config, to_dict
+from fastssl.models import Timm
 from fastssl.optim import LARS, SGD
 from fastssl.recipes import RECIPES
 from pipelines.command.errors import UserError
@@ -132,6 +133,36 @@ def test_an_optimizer_has_the_options_of_its_own_class() -> None:
     assert lars.trust_coefficient == 0.02
     with pytest.raises(UserError, match=r"unknown option --optimizer\.trust-coefficient"):
         parse(["quickstart", "--optimizer.trust-coefficient", "0.02"])
+
+
+def test_another_kind_of_component_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--optimizer", "lars", "--backbone=timm", "--backbone.name", "test_vit", "--epochs", "3"]
+    experiment = parse(["quickstart", *words, "--optimizer.trust-coefficient", "0.02"]).experiment
+    base = RECIPES["quickstart"]().experiment
+    assert experiment.optimizer == LARS.Config(
+        base_lr=base.optimizer.base_lr, weight_decay=5e-4, warmup_epochs=0.4, trust_coefficient=0.02
+    )
+    assert experiment.backbone == Timm.Config(name="test_vit")
+    assert dataclasses.replace(experiment, optimizer=base.optimizer, backbone=base.backbone) == (
+        dataclasses.replace(base, epochs=3)
+    )
+    text = help_text(["quickstart", "--backbone", "timm", "--help"], capsys)
+    assert "--backbone.drop-path" in text
+    assert "--optimizer sgd|lars" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--optimizer", "adam"], "optimizer kind must be one of sgd, lars, not 'adam'"),
+        (["--backbone"], "--backbone needs a kind: resnet, resnet9, timm"),
+        (["--backbone", "timm", "--backbone.width", "2"], r"unknown option --backbone\.width"),
+    ],
+)
+def test_kinds_that_are_not_are_refused(words: list[str], reason: str) -> None:
+    with pytest.raises(UserError, match=reason) as refusal:
+        parse(words)
+    assert "\n" not in str(refusal.value)
 
 
 def help_text(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
