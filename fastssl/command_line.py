@@ -13,7 +13,7 @@ from typing import Any
 
 import tyro
 
-from fastssl.config import Config, read_config
+from fastssl.config import Config, families, from_dict, read_config, to_dict, with_kind
 from fastssl.recipes import find_recipe
 from fastssl.recipes.table import recipe_list
 from pipelines.command.errors import UserError
@@ -36,11 +36,13 @@ def parse(argv: list[str]) -> Config:
     rest = list(argv)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else DEFAULT_RECIPE
     base = read_config(Path(name)) if name.endswith(".json") else find_recipe(name)
+    base = _with_kinds(base, rest)
+    kinds = ", ".join(f"--{family} {'|'.join(known)}" for family, known in families().items())
     description = (
         f"Pre-train an encoder. This page shows the defaults of the recipe {name}.\n\n"
         "Usage: python -m fastssl.train [RECIPE | CONFIG.json] [options]. "
         f"Without a recipe: {DEFAULT_RECIPE}.\n\n"
-        "python -m fastssl.train --list shows the recipes."
+        f"python -m fastssl.train --list shows the recipes.\n\nOther components: {kinds}."
     )
     prog = f"python -m fastssl.train {name}"
     with one_line_complaints(prog):
@@ -50,6 +52,24 @@ def parse(argv: list[str]) -> Config:
     if unknown:
         raise UserError(_explain(unknown[0], base, prog))
     return config
+
+
+def _with_kinds(base: Config, words: list[str]) -> Config:
+    """The config with the kinds that ``--optimizer lars`` and the like ask for, which leave ``words``."""
+    values, where = to_dict(base), []
+    for family in families():
+        option = f"--{family}"
+        place = next((i for i, word in enumerate(words) if word.split("=")[0] == option), None)
+        if place is None:
+            continue
+        _, equals, kind = words.pop(place).partition("=")
+        if not equals:
+            if place == len(words):
+                raise UserError(f"{option} needs a kind: {', '.join(families()[family])}")
+            kind = words.pop(place)
+        values["experiment"][family] = with_kind(values["experiment"][family], family, kind)
+        where.append(f"{option} {kind}")
+    return from_dict(values, " ".join(where)) if where else base
 
 
 def option_names(config: Config) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -23,8 +23,8 @@ from cattrs.v import format_exception
 from fastssl.component import Component, ComponentConfig, configs_by_kind
 from fastssl.distributed.precision import Precision
 from fastssl.methods import MethodConfig, SimCLRConfig, SiMoConfig
-from fastssl.models.backbone import BackboneConfig
-from fastssl.optim.build import OptimizerConfig
+from fastssl.models import BACKBONES, Backbone
+from fastssl.optim import OPTIMIZERS, Optimizer
 from pipelines.backends.choose import Pipeline, ProductName
 from pipelines.command.errors import UserError
 from pipelines.plan.plan import Order
@@ -32,7 +32,11 @@ from pipelines.views import ViewGroup
 
 VERSION = 3  # of the JSON; raise it when a field changes its name or meaning
 
-FAMILIES: dict[type[ComponentConfig], tuple[type[Component], ...]] = {}  # the base's Config: its members
+# of each family, its base's Config and its members
+FAMILIES: dict[type[ComponentConfig], tuple[type[Component], ...]] = {
+    Backbone.Config: BACKBONES,
+    Optimizer.Config: OPTIMIZERS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +80,11 @@ class Experiment:
     """Images that share batch-norm statistics (`fastssl.models.batch_norm`); None: all of a micro-batch."""
     views: tuple[ViewGroup, ...]
     """How the views of an image are made, group by group."""
-    backbone: BackboneConfig
+    backbone: Backbone.Config
     """The encoder."""
     method: tyro.conf.AvoidSubcommands[MethodConfig]
     """What the encoder learns from."""
-    optimizer: OptimizerConfig
+    optimizer: Optimizer.Config
     """How it is updated."""
 
     def __post_init__(self) -> None:
@@ -266,6 +270,24 @@ def from_dict(values: dict[str, Any], where: str) -> Config:
     except (BaseValidationError, TypeError, ValueError, KeyError) as error:
         reasons = cattrs.transform_error(error, format_exception=_reason)
         raise UserError(f"{where} is not a config of this fastssl: {reasons[0]}") from None
+
+
+def families() -> dict[str, dict[str, type[ComponentConfig]]]:
+    """The fields of an experiment that hold components, ``optimizer`` for instance, and the kinds of each."""
+    return {base.kind: configs_by_kind(members) for base, members in FAMILIES.items()}
+
+
+def with_kind(values: Mapping[str, Any], family: str, kind: str) -> dict[str, Any]:
+    """A component's values in JSON, as another kind: fields that both have keep theirs.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    known = families()[family]
+    if kind not in list(known):
+        raise UserError(f"{family} kind must be one of {', '.join(known)}, not {kind!r}")
+    names = [field.name for field in fields(known[kind])]
+    return {"kind": kind, **{name: values[name] for name in names if name in values}}
 
 
 def read_config(path: Path) -> Config:

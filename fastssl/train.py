@@ -32,7 +32,7 @@ from fastssl.evaluate.monitor import KnnMonitor, open_monitor
 from fastssl.methods import build_method
 from fastssl.models.backbone import build_backbone
 from fastssl.models.batch_norm import group_batch_norms
-from fastssl.optim.build import learning_rates
+from fastssl.optim.optimizer import learning_rates
 from fastssl.optim.schedules import learning_rate
 from fastssl.run.data import open_training_data
 from fastssl.run.folder import LAST
@@ -77,7 +77,9 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
         num_classes=data.num_classes,
     )
     method = method.to(device).to(memory_format=torch.channels_last).train()
-    group_batch_norms(method, experiment.batch_norm_group or data.plan.batch_size, data.plan.batch_size)
+    for group in experiment.views:
+        method.encoder.check_size(group.spec.size)
+    group_batch_norms(method, experiment.batch_norm_group, data.plan.batch_size)
 
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())

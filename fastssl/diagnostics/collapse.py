@@ -11,7 +11,7 @@ Least effective rank (and ``feature_std``) of runs on the built-in scenes, means
 
     (1) python -m launchers.sweep mi-bound --scale tiny    (2) python -m launchers.sweep tiny
     (3) python -m launchers.sweep norms --scale tiny --only byol-bn-s0 byol-ln-s0 \
-            --set epochs=1 optimizer.name=sgd optimizer.base_lr=0.3 optimizer.weight_decay=5e-4
+            --set epochs=1 optimizer=sgd optimizer.base_lr=0.3 optimizer.weight_decay=5e-4
 """
 
 from __future__ import annotations

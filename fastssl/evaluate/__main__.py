@@ -124,7 +124,8 @@ def linear(
     labelled = labelled_data(where)
     how = _extraction(config, labelled, device, workers)
     encoder.to(how.device).to(memory_format=torch.channels_last)
-    name = config.experiment.optimizer.name if setting == "auto" else setting
+    trained = config.experiment.optimizer.kind
+    name = setting if setting != "auto" else trained if trained in SETTINGS else "sgd"
     chosen = SETTINGS[name]
     if epochs < 0:
         raise UserError(f"--epochs must not be negative, not {epochs}")

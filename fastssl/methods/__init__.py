@@ -14,7 +14,7 @@ from fastssl.methods.msbreg import MSBReg, MSBRegConfig
 from fastssl.methods.simclr import SimCLR, SimCLRConfig
 from fastssl.methods.simo import SiMo, SiMoConfig
 from fastssl.methods.supervised import Supervised, SupervisedConfig
-from fastssl.models.backbone import BackboneConfig
+from fastssl.models.backbone import Backbone
 
 __all__ = [
     "BYOLConfig",
@@ -30,7 +30,7 @@ __all__ = [
 
 MethodConfig = MoCoConfig | BYOLConfig | MSBRegConfig | SiMoConfig | SimCLRConfig | SupervisedConfig
 
-_METHODS: dict[type[MethodConfig], Callable[[Any, BackboneConfig, RunFacts], Method]] = {
+_METHODS: dict[type[MethodConfig], Callable[[Any, Backbone.Config, RunFacts], Method]] = {
     MoCoConfig: MoCo,
     BYOLConfig: BYOL,
     MSBRegConfig: MSBReg,
@@ -42,7 +42,7 @@ _METHODS: dict[type[MethodConfig], Callable[[Any, BackboneConfig, RunFacts], Met
 
 def build_method(
     config: MethodConfig,
-    backbone: BackboneConfig,
+    backbone: Backbone.Config,
     *,
     seed: int,
     total_steps: int,

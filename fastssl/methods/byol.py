@@ -14,7 +14,7 @@ from fastssl.diagnostics.uniformity import uniformity
 from fastssl.distributed.collectives import gather_with_gradient
 from fastssl.methods.method import RunFacts, exactly, full_precision
 from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig
-from fastssl.models.backbone import BackboneConfig
+from fastssl.models.backbone import Backbone
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 
@@ -44,7 +44,7 @@ class BYOL(StudentTeacher):
     supplement (Moon et al., 2022, table 3), which does not give its w.
     """
 
-    def __init__(self, config: BYOLConfig, backbone: BackboneConfig, run: RunFacts) -> None:
+    def __init__(self, config: BYOLConfig, backbone: Backbone.Config, run: RunFacts) -> None:
         super().__init__(config, backbone, run)
         self.config = config
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastssl.models.backbone import Backbone
+from fastssl.optim.optimizer import Groups, split_parameters
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 
@@ -44,6 +45,10 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, 0-dim float32, and figures to log: detached 0-dim tensors on the batch's device."""
+
+    def param_groups(self) -> Groups:
+        """Trainable parameters in parts, as ``split_parameters`` gives them: weights; norms and biases."""
+        return split_parameters(self)
 
     def schedules(self, step: int) -> dict[str, float]:
         """What the method itself changes from step to step, to be logged; its values in ``step``."""

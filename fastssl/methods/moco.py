@@ -20,7 +20,7 @@ from fastssl.distributed.collectives import gather
 from fastssl.methods.info_nce import check_eqco, draw_keys, info_nce, mutual_information_bound
 from fastssl.methods.method import RunFacts, exactly, full_precision, unit
 from fastssl.methods.student_teacher import Predictor, StudentTeacher, StudentTeacherConfig
-from fastssl.models.backbone import BackboneConfig
+from fastssl.models.backbone import Backbone
 from fastssl.models.key_queue import KeyQueue
 from fastssl.models.shuffling import forward_shuffled
 from pipelines.batch import Batch
@@ -64,7 +64,7 @@ class MoCo(StudentTeacher):
     term is all.
     """
 
-    def __init__(self, config: MoCoConfig, backbone: BackboneConfig, run: RunFacts) -> None:
+    def __init__(self, config: MoCoConfig, backbone: Backbone.Config, run: RunFacts) -> None:
         super().__init__(config, backbone, run, config.predictor)
         self.config = config
         self.queue = KeyQueue(config.num_negatives, config.out_dim)

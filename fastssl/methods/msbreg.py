@@ -23,7 +23,7 @@ from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import first_row, gather_with_gradient, world_size
 from fastssl.methods.method import RunFacts, exactly, full_precision
 from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig
-from fastssl.models.backbone import BackboneConfig
+from fastssl.models.backbone import Backbone
 from pipelines.backends.products import to_device
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
@@ -62,7 +62,7 @@ class MSBReg(StudentTeacher):
     lambda_b above 0, the "BYOL + L_b" of table 4.
     """
 
-    def __init__(self, config: MSBRegConfig, backbone: BackboneConfig, run: RunFacts) -> None:
+    def __init__(self, config: MSBRegConfig, backbone: Backbone.Config, run: RunFacts) -> None:
         super().__init__(config, backbone, run)
         self.config = config
         self._seed = run.seed

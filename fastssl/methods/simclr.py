@@ -17,7 +17,7 @@ from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import first_row, gather_with_gradient, world_size
 from fastssl.methods.info_nce import check_eqco, info_nce, mutual_information_bound, negative_columns
 from fastssl.methods.method import Method, RunFacts, exactly, full_precision, unit
-from fastssl.models.backbone import BackboneConfig, build_backbone
+from fastssl.models.backbone import Backbone, build_backbone
 from fastssl.models.heads import projection_head
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
@@ -68,7 +68,7 @@ class SimCLR(Method):
     processes each asks its own images' queries, among the views of all.
     """
 
-    def __init__(self, config: SimCLRConfig, backbone: BackboneConfig, run: RunFacts) -> None:
+    def __init__(self, config: SimCLRConfig, backbone: Backbone.Config, run: RunFacts) -> None:
         super().__init__()
         self.config = config
         self._seed = run.seed

@@ -17,7 +17,7 @@ from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import first_row, gather, world_size
 from fastssl.methods.info_nce import check_eqco, info_nce, mutual_information_bound, negative_columns
 from fastssl.methods.method import Method, RunFacts, exactly, full_precision, unit
-from fastssl.models.backbone import BackboneConfig, build_backbone
+from fastssl.models.backbone import Backbone, build_backbone
 from fastssl.models.heads import projection_head
 from fastssl.models.shuffling import forward_shuffled
 from fastssl.models.teacher import make_teacher, update_teacher
@@ -72,7 +72,7 @@ class SiMo(Method):
     queries, among the keys of all.
     """
 
-    def __init__(self, config: SiMoConfig, backbone: BackboneConfig, run: RunFacts) -> None:
+    def __init__(self, config: SiMoConfig, backbone: Backbone.Config, run: RunFacts) -> None:
         super().__init__()
         self.config = config
         self._seed = run.seed

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fastssl.methods.method import Method, RunFacts, unit
-from fastssl.models.backbone import BackboneConfig, build_backbone
+from fastssl.models.backbone import Backbone, build_backbone
 from fastssl.models.heads import mlp
 from fastssl.models.teacher import make_teacher, update_teacher
 from fastssl.optim.schedules import teacher_momentum
@@ -50,7 +50,7 @@ class StudentTeacher(Method):
     def __init__(
         self,
         config: StudentTeacherConfig,
-        backbone: BackboneConfig,
+        backbone: Backbone.Config,
         run: RunFacts,
         predictor: Predictor = "student",
     ) -> None:

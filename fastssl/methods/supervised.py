@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastssl.methods.method import Method, RunFacts, exactly, full_precision
-from fastssl.models.backbone import BackboneConfig, build_backbone
+from fastssl.models.backbone import Backbone, build_backbone
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 
@@ -28,7 +28,7 @@ class SupervisedConfig:
 class Supervised(Method):
     """Loss: the mean cross entropy of a linear classifier on the encoder's features."""
 
-    def __init__(self, config: SupervisedConfig, backbone: BackboneConfig, run: RunFacts) -> None:
+    def __init__(self, config: SupervisedConfig, backbone: Backbone.Config, run: RunFacts) -> None:
         if run.num_classes is None:
             raise UserError("supervised training needs classes: give data with one folder for each class")
         super().__init__()

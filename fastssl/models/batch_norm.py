@@ -19,17 +19,25 @@ from fastssl.distributed.collectives import gather_with_gradient, rank, world_si
 from pipelines.command.errors import UserError
 
 
-def group_batch_norms(module: nn.Module, images_per_group: int, images: int) -> nn.Module:
+def group_batch_norms(module: nn.Module, images_per_group: int | None, images: int) -> nn.Module:
     """The module with its batch norms made to work in groups; parameters and buffers are the same ones.
 
     Args:
         module: on its device already.
-        images_per_group: images that share statistics.
+        images_per_group: images that share statistics; None: all.
         images: of the global batch that goes through the network at once.
 
     Raises:
-        UserError: the groups do not fit the batch or the processes' shares of it.
+        UserError: the groups do not fit the batch or the processes' shares of it, or there are no batch norms
+            to group.
     """
+    if images_per_group is None:
+        images_per_group = images
+    elif not any(isinstance(part, _BatchNorm) for part in module.modules()):
+        raise UserError(
+            "batch norms in groups need batch norms, and neither backbone nor heads have any: "
+            "set --batch-norm-group None, and --method.no-shuffling-bn where there is shuffling BN"
+        )
     share = images // world_size()
     if images % images_per_group or (share % images_per_group and images_per_group % share):
         raise UserError(
@@ -130,9 +138,22 @@ def _synchronised(processes: int) -> Callable[[_BatchNorm], nn.Module]:
 
 def _replace(module: nn.Module, convert: Callable[[_BatchNorm], nn.Module]) -> nn.Module:
     for name, part in module.named_children():
-        replaced = convert(part) if isinstance(part, _BatchNorm) else _replace(part, convert)
-        setattr(module, name, replaced)
+        if isinstance(part, _BatchNorm):
+            norm = convert(part)
+            if len(part._modules):  # timm's norms hold the dropout and the activation that follow them
+                for inner, follower in part.named_children():
+                    norm.add_module(inner, follower)
+                norm.register_forward_hook(_children_follow)
+            setattr(module, name, norm)
+        else:
+            _replace(part, convert)
     return module
+
+
+def _children_follow(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    for child in norm.children():
+        output = child(output)
+    return output
 
 
 def _take_over(new: _BatchNorm, old: _BatchNorm) -> None:

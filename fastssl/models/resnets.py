@@ -1,35 +1,62 @@
-"""The encoders' networks: torchvision's ResNets and a ResNet-9, at any width.
+"""ResNets: torchvision's 18, 50 and 101 layers, and a ResNet-9, at any width.
 
-The ResNets' parameters carry torchvision's names, so weights move to and from other tools as they are.
+Parameters of ``ResNet`` carry torchvision's names, so weights move to and from other tools as they are.
+torchvision is slow to import: configs, --list and mistakes need none of it.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from fastssl.models.backbone import Backbone, BackboneConfig
-
-_LAYERS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
-    "resnet18": (BasicBlock, [2, 2, 2, 2]),
-    "resnet50": (Bottleneck, [3, 4, 6, 3]),
-    "resnet101": (Bottleneck, [3, 4, 23, 3]),
-}
+from fastssl.models.backbone import Backbone
+from pipelines.command.errors import UserError
 
 
-def _initialise(module: nn.Module, zero_init_residual: bool) -> None:
-    """torchvision's: He et al. (2015) over a convolution's outputs; batch norms start at 1 and 0 anyway."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
-        elif zero_init_residual and isinstance(part, BasicBlock):
-            nn.init.zeros_(part.bn2.weight)
-        elif zero_init_residual and isinstance(part, Bottleneck):
-            nn.init.zeros_(part.bn3.weight)
+def _check_width(width: float) -> None:
+    if not 1 <= width * 64 < math.inf:
+        raise UserError(f"backbone width must leave a channel of 64, so at least 1/64, not {width}")
 
 
-class TorchvisionResNet(Backbone, ResNet):
-    """torchvision's ResNet without its classifier, every layer ``width`` times as wide."""
+def _label(name: str, width: float) -> str:
+    return name if width == 1 else f"{name} {width:g}x"
+
+
+class ResNet(Backbone):
+    """torchvision's ResNet (He et al., 2016) without its classifier, every layer ``width`` times as wide."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Backbone.Config):
+        """A ResNet."""
+
+        depth: Literal[18, 50, 101] = 50
+        """Layers."""
+        width: float = 1.0
+        """Multiplies the channels of every layer, the stem's and the features' too."""
+        stem: Literal["imagenet", "cifar"] = "imagenet"
+        """imagenet: 7x7, stride 2, max-pooling; cifar: 3x3, stride 1, no pooling."""
+        zero_init_residual: bool = False
+        """Residual branches start at zero (Goyal et al., 2017)."""
+
+        def __post_init__(self) -> None:
+            if self.depth not in (18, 50, 101):
+                raise UserError(f"backbone depth must be 18, 50 or 101, not {self.depth}")
+            if self.stem not in ("imagenet", "cifar"):
+                raise UserError(f"unknown backbone stem {self.stem}: imagenet or cifar")
+            _check_width(self.width)
+
+        @property
+        def label(self) -> str:
+            """Name and width."""
+            return _label(f"resnet{self.depth}", self.width)
+
+        def small(self) -> ResNet9.Config:
+            """A ResNet-9 of a quarter of the width."""
+            width = max(1 / 64, 0.25 * self.width)
+            return ResNet9.Config(width=width, zero_init_residual=self.zero_init_residual)
 
     conv1: nn.Conv2d
     bn1: nn.BatchNorm2d
@@ -40,32 +67,14 @@ class TorchvisionResNet(Backbone, ResNet):
     layer3: nn.Sequential
     layer4: nn.Sequential
 
-    def __init__(self, config: BackboneConfig) -> None:
-        block, layers = _LAYERS[config.name]
-        self._width = config.width
-        super().__init__(block, layers)
-        stem_channels = _channels(64, config.width)
-        if config.stem == "cifar":
-            self.conv1 = nn.Conv2d(3, stem_channels, 3, padding=1, bias=False)
-            self.maxpool = nn.Identity()
-        else:
-            self.conv1 = nn.Conv2d(3, stem_channels, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(stem_channels)
-        del self.avgpool, self.fc
-        self.feature_dim = self.inplanes
-        _initialise(self, config.zero_init_residual)
+    def __init__(self, config: Config) -> None:
+        from fastssl.models.wide_resnet import WideResNet
 
-    def _make_layer(
-        self,
-        block: type[BasicBlock] | type[Bottleneck],
-        planes: int,
-        blocks: int,
-        stride: int = 1,
-        dilate: bool = False,
-    ) -> nn.Sequential:
-        if planes == 64:  # the first stage: torchvision has just set the channels of a stem of its own width
-            self.inplanes = _channels(64, self._width)
-        return super()._make_layer(block, _channels(planes, self._width), blocks, stride, dilate)
+        super().__init__()
+        network = WideResNet(config.depth, config.width, config.stem, config.zero_init_residual)
+        for name, part in network.named_children():
+            self.add_module(name, part)
+        self.feature_dim = network.inplanes
 
     def stages(self, x: Tensor) -> tuple[Tensor, ...]:
         """Four maps, of 1/4, 1/8, 1/16 and 1/32 of the side (cifar: 1, 1/2, 1/4, 1/8)."""
@@ -92,12 +101,38 @@ class _ConvPool(nn.Sequential):
 class ResNet9(Backbone):
     """The ResNet-9 of Newell and Deng, "How useful is self-supervised pretraining for visual tasks?" (2020).
 
-    Its last stage is a linear layer over the channels of each pixel; the features are that map's mean.
+    Its stem is a 3x3 convolution without pooling. Its last stage is a linear layer over the channels of each
+    pixel; the features are that map's mean.
     """
 
-    def __init__(self, config: BackboneConfig) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Backbone.Config):
+        """A ResNet-9."""
+
+        width: float = 1.0
+        """Multiplies the channels of every layer, the features' too."""
+        zero_init_residual: bool = False
+        """Residual branches start at zero (Goyal et al., 2017)."""
+
+        def __post_init__(self) -> None:
+            _check_width(self.width)
+
+        @property
+        def label(self) -> str:
+            """Name and width."""
+            return _label("resnet9", self.width)
+
+        def small(self) -> ResNet9.Config:
+            """The same at a quarter of the width."""
+            return replace(self, width=max(1 / 64, 0.25 * self.width))
+
+    def __init__(self, config: Config) -> None:
+        from torchvision.models.resnet import BasicBlock
+
+        from fastssl.models.wide_resnet import initialise, scaled
+
         super().__init__()
-        c64, c128, c256, c512 = (_channels(c, config.width) for c in (64, 128, 256, 512))
+        c64, c128, c256, c512 = (scaled(c, config.width) for c in (64, 128, 256, 512))
         self.conv1 = nn.Conv2d(3, c64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(c64)
         self.relu = nn.ReLU(inplace=True)
@@ -106,7 +141,7 @@ class ResNet9(Backbone):
         self.layer3 = nn.Sequential(_ConvPool(c256, c512), BasicBlock(c512, c512))
         self.linear = nn.Linear(c512, c256)
         self.feature_dim = c256
-        _initialise(self, config.zero_init_residual)
+        initialise(self, config.zero_init_residual)
 
     def stages(self, x: Tensor) -> tuple[Tensor, ...]:
         """Five maps, of 1, 1/2, 1/4, 1/8 and 1/8 of the side."""
@@ -116,7 +151,3 @@ class ResNet9(Backbone):
         third = self.layer3(second)
         last = self.linear(third.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return stem, first, second, third, last
-
-
-def _channels(count: int, width: float) -> int:
-    return max(1, round(count * width))

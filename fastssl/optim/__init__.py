@@ -1,1 +1,9 @@
-"""Optimizers and learning-rate schedules."""
+"""Optimizers, one file each, and learning-rate schedules."""
+
+from fastssl.optim.lars import LARS
+from fastssl.optim.optimizer import Optimizer
+from fastssl.optim.sgd import SGD
+
+__all__ = ["LARS", "OPTIMIZERS", "SGD", "Optimizer"]
+
+OPTIMIZERS = (SGD, LARS)

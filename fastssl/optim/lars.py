@@ -6,16 +6,19 @@ public code: the decay is part of the gradient whose norm is taken, and the rate
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from fastssl.optim.optimizer import Groups, Optimizer, check_momentum
+from pipelines.command.errors import UserError
+
 _Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
-class LARS(torch.optim.Optimizer):
+class LARS(Optimizer):
     """Layer-wise adaptive rate scaling (You, Gitman, Ginsburg, 2017), for each tensor w with gradient g::
 
         d  = g + weight_decay * w
@@ -27,23 +30,30 @@ class LARS(torch.optim.Optimizer):
     format. A group may set its own ``lr``, ``weight_decay`` and ``adapt``.
     """
 
-    def __init__(
-        self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]],
-        *,
-        lr: float,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        trust_coefficient: float = 1e-3,
-    ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "trust_coefficient": trust_coefficient,
-            "adapt": True,
-        }
-        super().__init__(params, defaults)
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Optimizer.Config):
+        """LARS."""
+
+        momentum: float = 0.9
+        """Share of the last step's update in this one's."""
+        trust_coefficient: float = 1e-3
+        """Length of a tensor's update as a share of the tensor's own, before the learning rate."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            check_momentum(self.momentum)
+            if not self.trust_coefficient > 0:
+                raise UserError(f"optimizer trust_coefficient must be positive, not {self.trust_coefficient}")
+
+        def small(self) -> Self:
+            """The same at 16 times the rate: a batch of 64 then moves weights about as far as thousands."""
+            return replace(self, base_lr=16 * self.base_lr, warmup_epochs=min(0.4, self.warmup_epochs))
+
+    def __init__(self, config: Config, groups: Groups) -> None:
+        exclude = config.exclude_norm_and_bias
+        groups = [{"adapt": not (exclude and group["norm_and_bias"]), **group} for group in groups]
+        defaults = {"lr": 0.0, "momentum": config.momentum, "trust_coefficient": config.trust_coefficient}
+        super().__init__(groups, defaults)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from fastssl.optim.build import OptimizerConfig
+from fastssl.optim.optimizer import Optimizer
 
 
 def learning_rate(
-    step: int, config: OptimizerConfig, batch_size: int, steps_per_epoch: int, total_steps: int
+    step: int, config: Optimizer.Config, batch_size: int, steps_per_epoch: int, total_steps: int
 ) -> float:
     """The rate of ``step`` (from 0): a linear warm-up from 0, then cosine or steps.
 

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fastssl.distributed.collectives import with_averaged_gradients
+from fastssl.distributed.collectives import rank, with_averaged_gradients
 from fastssl.models.batch_norm import average_statistics
+from fastssl.optim.optimizer import set_learning_rate
 from pipelines.batch import Batch
+from pipelines.keys import stable_id
 
 
 class Trainable(Protocol):
@@ -38,6 +40,7 @@ class TrainStep:
         device: of the method.
         autocast: number format of forward and backward; None: as the weights are.
         accumulation_steps: micro-batches per step; their mean loss is followed.
+        seed: of draws from torch's global generator (dropout, drop path), which each process makes by itself.
 
     Attributes:
         scaler: keeps fp16's gradients in range; it does nothing in other formats.
@@ -51,6 +54,7 @@ class TrainStep:
         device: torch.device,
         autocast: torch.dtype | None = None,
         accumulation_steps: int = 1,
+        seed: int = 0,
     ) -> None:
         self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(device.type, enabled=autocast is torch.float16)
@@ -58,6 +62,7 @@ class TrainStep:
         self._model = with_averaged_gradients(method)
         self._device, self._autocast = device, autocast
         self._accumulation_steps = accumulation_steps
+        self._seed = seed
 
     def __call__(
         self, batches: Iterator[Batch], step: int, rate: float
@@ -67,8 +72,8 @@ class TrainStep:
         Returns:
             The last micro-batch, and the metrics of each: detached 0-dim tensors on the device.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
+        torch.manual_seed(stable_id(f"layers/{self._seed}/{step}/{rank()}"))  # the same in a resumed run
         metrics = []
         for part in range(self._accumulation_steps):
             batch = next(batches)

@@ -10,8 +10,8 @@ from functools import partial
 
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import BYOLConfig
-from fastssl.models.backbone import BackboneConfig
-from fastssl.optim.build import OptimizerConfig
+from fastssl.models import ResNet
+from fastssl.optim import LARS, SGD, Optimizer
 from fastssl.recipes import augmentations
 from fastssl.recipes.derive import row
 from fastssl.recipes.papers import REVISITED
@@ -32,7 +32,7 @@ def byol_imagenet() -> Config:
             epochs=200,
             batch_size=4096,
             views=(ViewGroup(spec=augmentations.BYOL_SYMMETRIC, num_views=2),),
-            backbone=BackboneConfig(name="resnet50"),
+            backbone=ResNet.Config(depth=50),
             method=BYOLConfig(),
             optimizer=_lars(0.3, 1e-6),
         ),
@@ -53,9 +53,9 @@ def byol_sgd_imagenet() -> Config:
             epochs=200,
             batch_size=1024,
             views=(ViewGroup(spec=augmentations.BYOL_SYMMETRIC, num_views=2),),
-            backbone=BackboneConfig(name="resnet50"),
+            backbone=ResNet.Config(depth=50),
             method=BYOLConfig(),
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.03, weight_decay=1e-4, warmup_epochs=10),
+            optimizer=SGD.Config(base_lr=0.03, weight_decay=1e-4, warmup_epochs=10),
         ),
         machine=Machine(data="imagenet", keep_every=50),
     )
@@ -89,7 +89,7 @@ def _own(
                 ViewGroup(spec=augmentations.BYOL_FIRST),
                 ViewGroup(spec=augmentations.BYOL_SECOND),
             ),
-            backbone=BackboneConfig(name="resnet50"),
+            backbone=ResNet.Config(depth=50),
             method=BYOLConfig(teacher_momentum=teacher_momentum),
             optimizer=_lars(base_lr, weight_decay),
         ),
@@ -97,9 +97,9 @@ def _own(
     )
 
 
-def _lars(base_lr: float, weight_decay: float) -> OptimizerConfig:
-    return OptimizerConfig(
-        name="lars", base_lr=base_lr, weight_decay=weight_decay, warmup_epochs=10, exclude_norm_and_bias=True
+def _lars(base_lr: float, weight_decay: float) -> Optimizer.Config:
+    return LARS.Config(
+        base_lr=base_lr, weight_decay=weight_decay, warmup_epochs=10, exclude_norm_and_bias=True
     )
 
 
@@ -112,12 +112,12 @@ RECIPES = (
     *(
         row(
             byol_sgd_imagenet,
-            f"{backbone}-{_SHORT}",
-            f"table 7, {backbone.replace('resnet', 'ResNet-')}, BYOL-SGD",
+            f"resnet{depth}-{_SHORT}",
+            f"table 7, ResNet-{depth}, BYOL-SGD",
             number,
-            {"epochs": 100, "backbone.name": backbone},
+            {"epochs": 100, "backbone.depth": depth},
         )
-        for backbone, number in (("resnet18", 0.578), ("resnet101", 0.717))
+        for depth, number in ((18, 0.578), (101, 0.717))
     ),
     # BYOL's own paper: variant, epochs, rate at 256, weight decay, teacher's first momentum, place, number
     partial(_own, "", 300, 0.3, 1e-6, 0.99, "section 5, 300 epochs", 0.725),

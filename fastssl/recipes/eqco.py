@@ -12,8 +12,8 @@ from typing import Any
 
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import SimCLRConfig, SiMoConfig
-from fastssl.models.backbone import BackboneConfig
-from fastssl.optim.build import OptimizerConfig
+from fastssl.models import ResNet
+from fastssl.optim import LARS, SGD
 from fastssl.recipes import augmentations
 from fastssl.recipes.derive import Recipe, derived, row
 from fastssl.recipes.moco import moco_v1_imagenet, moco_v2_imagenet
@@ -72,9 +72,9 @@ def _simo(negatives: int, alpha: int, place: str, number: float) -> Config:
             epochs=200,
             batch_size=256,
             views=(ViewGroup(spec=augmentations.MOCO_V2, num_views=2),),
-            backbone=BackboneConfig(name="resnet50", zero_init_residual=True),
+            backbone=ResNet.Config(depth=50, zero_init_residual=True),
             method=SiMoConfig(num_negatives=negatives, eqco_alpha=alpha),
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.03, weight_decay=1e-4, warmup_epochs=10),
+            optimizer=SGD.Config(base_lr=0.03, weight_decay=1e-4, warmup_epochs=10),
         ),
         machine=Machine(data="imagenet", keep_every=50),
     )
@@ -130,10 +130,10 @@ def simclr_imagenet() -> Config:
             epochs=200,
             batch_size=8192,
             views=(ViewGroup(spec=augmentations.SIMCLR, num_views=2),),
-            backbone=BackboneConfig(name="resnet50"),
+            backbone=ResNet.Config(depth=50),
             method=SimCLRConfig(),
-            optimizer=OptimizerConfig(
-                name="lars", base_lr=0.3, weight_decay=1e-6, warmup_epochs=10, exclude_norm_and_bias=True
+            optimizer=LARS.Config(
+                base_lr=0.3, weight_decay=1e-6, warmup_epochs=10, exclude_norm_and_bias=True
             ),
         ),
         machine=Machine(data="imagenet", keep_every=50),
@@ -157,10 +157,10 @@ def simclr_eqco_imagenet() -> Config:
             epochs=200,
             batch_size=256,
             views=(ViewGroup(spec=augmentations.SIMCLR, num_views=2),),
-            backbone=BackboneConfig(name="resnet50"),
+            backbone=ResNet.Config(depth=50),
             method=SimCLRConfig(num_negatives=16, eqco_alpha=256),
-            optimizer=OptimizerConfig(
-                name="sgd", base_lr=0.3, weight_decay=1e-6, warmup_epochs=10, exclude_norm_and_bias=True
+            optimizer=SGD.Config(
+                base_lr=0.3, weight_decay=1e-6, warmup_epochs=10, exclude_norm_and_bias=True
             ),
         ),
         machine=Machine(data="imagenet", keep_every=50),

@@ -12,8 +12,8 @@ from typing import Any
 
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import MoCoConfig
-from fastssl.models.backbone import BackboneConfig
-from fastssl.optim.build import OptimizerConfig
+from fastssl.models import ResNet
+from fastssl.optim import LARS, SGD
 from fastssl.recipes import augmentations
 from fastssl.recipes.derive import Recipe, derived, row
 from fastssl.recipes.papers import EQCO, REVISITED
@@ -24,11 +24,7 @@ from pipelines.views import ViewGroup
 # augmentation stay those of the step.
 BYOL_LARS: dict[str, Any] = {
     "batch_size": 4096,
-    "optimizer.name": "lars",
-    "optimizer.base_lr": 0.3,
-    "optimizer.weight_decay": 1e-6,
-    "optimizer.exclude_norm_and_bias": True,
-    **{"optimizer.warmup_epochs": 10, "optimizer.schedule": "cosine", "optimizer.drops": ()},  # as from v2 on
+    "optimizer": LARS.Config(base_lr=0.3, weight_decay=1e-6, warmup_epochs=10, exclude_norm_and_bias=True),
 }
 
 
@@ -49,7 +45,7 @@ def moco_v1_imagenet() -> Config:
             batch_size=256,
             batch_norm_group=32,
             views=(ViewGroup(spec=augmentations.MOCO_V1, num_views=2),),
-            backbone=BackboneConfig(name="resnet50"),
+            backbone=ResNet.Config(depth=50),
             method=MoCoConfig(
                 predictor="none",
                 symmetric_loss=False,
@@ -61,8 +57,7 @@ def moco_v1_imagenet() -> Config:
                 teacher_momentum=0.999,
                 teacher_momentum_ascending=False,
             ),
-            optimizer=OptimizerConfig(
-                name="sgd",
+            optimizer=SGD.Config(
                 base_lr=0.03,
                 weight_decay=1e-4,
                 warmup_epochs=0,
@@ -201,7 +196,7 @@ LADDER: tuple[Recipe, ...] = (
 
 
 # Each step trained as BYOL is. Table 2 has one of them.
-LARS = tuple(
+WITH_LARS = tuple(
     row(step, "lars", "table 2, MoCo v2+, LARS", 0.725, BYOL_LARS)
     if step is moco_v2_plus_imagenet
     else row(step, "lars", "not in its tables", None, BYOL_LARS)
@@ -215,14 +210,14 @@ SHORT = (
     row(_PLUS, _SHORT, "table 6, MoCo v2+", 0.691, {"epochs": 100}),
     row(s_moco_v2_plus_imagenet, _SHORT, "table 6, S-MoCo v2+", 0.693, {"epochs": 100}),
     *(
-        row(base, f"{backbone}-{_SHORT}", place, number, {"epochs": 100, "backbone.name": backbone})
-        for base, backbone, place, number in (
-            (moco_v2_imagenet, "resnet18", "table 7, ResNet-18, MoCo v2", 0.519),
-            (moco_v2_imagenet, "resnet101", "table 7, ResNet-101, MoCo v2", 0.650),
-            (_PLUS, "resnet18", "table 7, ResNet-18, MoCo v2+", 0.573),
-            (_PLUS, "resnet101", "table 7, ResNet-101, MoCo v2+", 0.708),
+        row(base, f"resnet{depth}-{_SHORT}", place, number, {"epochs": 100, "backbone.depth": depth})
+        for base, depth, place, number in (
+            (moco_v2_imagenet, 18, "table 7, ResNet-18, MoCo v2", 0.519),
+            (moco_v2_imagenet, 101, "table 7, ResNet-101, MoCo v2", 0.650),
+            (_PLUS, 18, "table 7, ResNet-18, MoCo v2+", 0.573),
+            (_PLUS, 101, "table 7, ResNet-101, MoCo v2+", 0.708),
         )
     ),
 )
 
-RECIPES = (*LADDER, *LARS, *SHORT)
+RECIPES = (*LADDER, *WITH_LARS, *SHORT)

@@ -13,17 +13,16 @@ from dataclasses import replace
 
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import BYOLConfig, MSBRegConfig
-from fastssl.models.backbone import BackboneConfig
-from fastssl.optim.build import OptimizerConfig
+from fastssl.models import ResNet
+from fastssl.optim import LARS, Optimizer
 from fastssl.recipes import augmentations
 from pipelines.views import ViewGroup
 
 TITLE = "An embedding-dynamic approach to self-supervised learning (2022), supplement"
 
 
-def _lars(base_lr: float, num_views: int) -> OptimizerConfig:
-    return OptimizerConfig(
-        name="lars",
+def _lars(base_lr: float, num_views: int) -> Optimizer.Config:
+    return LARS.Config(
         base_lr=base_lr * num_views,
         weight_decay=1e-5,
         warmup_epochs=10,
@@ -39,7 +38,7 @@ def _imagenet100(recipe: str, place: str, number: float, method: BYOLConfig | MS
             epochs=300,
             batch_size=512,
             views=(ViewGroup(spec=augmentations.MSBREG, num_views=method.num_views),),
-            backbone=BackboneConfig(name="resnet18"),
+            backbone=ResNet.Config(depth=18),
             method=method,
             optimizer=_lars(0.4, method.num_views),
         ),
@@ -55,7 +54,7 @@ def _stl10(recipe: str, place: str, number: float, method: BYOLConfig | MSBRegCo
             epochs=320,
             batch_size=256,
             views=(ViewGroup(spec=replace(augmentations.MSBREG, size=96), num_views=method.num_views),),
-            backbone=BackboneConfig(name="resnet18"),
+            backbone=ResNet.Config(depth=18),
             method=method,
             optimizer=_lars(0.5, method.num_views),
         ),
@@ -185,7 +184,7 @@ def msbreg_imagenet() -> Config:
             epochs=300,
             batch_size=512,
             views=(ViewGroup(spec=augmentations.MSBREG, num_views=method.num_views),),
-            backbone=BackboneConfig(name="resnet50"),
+            backbone=ResNet.Config(depth=50),
             method=method,
             optimizer=_lars(0.15, method.num_views),
         ),

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import BYOLConfig, MoCoConfig, SupervisedConfig
-from fastssl.models.backbone import BackboneConfig
-from fastssl.optim.build import OptimizerConfig
+from fastssl.models import ResNet, ResNet9
+from fastssl.optim import SGD
 from fastssl.recipes import augmentations
 from pipelines.views import ViewGroup
 
@@ -33,9 +33,9 @@ def quickstart() -> Config:
             batch_size=64,
             center_fraction=1.0,
             views=(ViewGroup(spec=augmentations.SMALL_IMAGES, num_views=2),),
-            backbone=BackboneConfig(name="resnet9", width=0.25, stem="cifar"),
+            backbone=ResNet9.Config(width=0.25),
             method=SHORT_RUN_MOCO,
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.12, weight_decay=5e-4, warmup_epochs=0.4),
+            optimizer=SGD.Config(base_lr=0.12, weight_decay=5e-4, warmup_epochs=0.4),
         ),
         machine=Machine(monitor_every=4),
     )
@@ -64,9 +64,9 @@ def moco_v2_plus_cifar10_cpu() -> Config:
                     num_views=2,
                 ),
             ),
-            backbone=BackboneConfig(name="resnet9", width=0.25, stem="cifar"),
+            backbone=ResNet9.Config(width=0.25),
             method=SHORT_RUN_MOCO,
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.12, weight_decay=5e-4, warmup_epochs=0.5),
+            optimizer=SGD.Config(base_lr=0.12, weight_decay=5e-4, warmup_epochs=0.5),
         ),
         machine=Machine(data="cifar10", monitor_every=5),
     )
@@ -93,9 +93,9 @@ def moco_v2_plus_cifar10() -> Config:
             batch_size=512,
             center_fraction=1.0,
             views=(ViewGroup(spec=augmentations.SIMCLR_CIFAR10, num_views=2),),
-            backbone=BackboneConfig(name="resnet18", stem="cifar"),
+            backbone=ResNet.Config(depth=18, stem="cifar"),
             method=MoCoConfig(num_negatives=8192, hidden_dim=1024),
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.06, weight_decay=5e-4, warmup_epochs=0),
+            optimizer=SGD.Config(base_lr=0.06, weight_decay=5e-4, warmup_epochs=0),
         ),
         machine=Machine(data="cifar10"),
     )
@@ -122,9 +122,9 @@ def byol_cifar10() -> Config:
             batch_size=512,
             center_fraction=1.0,
             views=(ViewGroup(spec=augmentations.SIMCLR_CIFAR10, num_views=2),),
-            backbone=BackboneConfig(name="resnet18", stem="cifar"),
+            backbone=ResNet.Config(depth=18, stem="cifar"),
             method=BYOLConfig(hidden_dim=1024),
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.03, weight_decay=5e-4, warmup_epochs=0),
+            optimizer=SGD.Config(base_lr=0.03, weight_decay=5e-4, warmup_epochs=0),
         ),
         machine=Machine(data="cifar10"),
     )
@@ -151,11 +151,9 @@ def supervised_cifar10() -> Config:
             batch_size=128,
             center_fraction=1.0,
             views=(ViewGroup(spec=augmentations.SUPERVISED_CIFAR10),),
-            backbone=BackboneConfig(name="resnet18", stem="cifar"),
+            backbone=ResNet.Config(depth=18, stem="cifar"),
             method=SupervisedConfig(),
-            optimizer=OptimizerConfig(
-                name="sgd", base_lr=0.2, nesterov=True, weight_decay=5e-4, warmup_epochs=0
-            ),
+            optimizer=SGD.Config(base_lr=0.2, nesterov=True, weight_decay=5e-4, warmup_epochs=0),
         ),
         machine=Machine(data="cifar10"),
     )

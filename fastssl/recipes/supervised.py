@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from fastssl.config import Config, Experiment, Machine, Paper
 from fastssl.methods import SupervisedConfig
-from fastssl.models.backbone import BackboneConfig
-from fastssl.optim.build import OptimizerConfig
+from fastssl.models import ResNet
+from fastssl.optim import SGD
 from fastssl.recipes import augmentations
 from fastssl.recipes.derive import row
 from fastssl.recipes.papers import REVISITED
@@ -34,9 +34,9 @@ def supervised_imagenet() -> Config:
             batch_size=256,
             batch_norm_group=32,
             views=(ViewGroup(spec=augmentations.SUPERVISED),),
-            backbone=BackboneConfig(name="resnet50"),
+            backbone=ResNet.Config(depth=50),
             method=SupervisedConfig(),
-            optimizer=OptimizerConfig(name="sgd", base_lr=0.1, weight_decay=1e-4, warmup_epochs=10),
+            optimizer=SGD.Config(base_lr=0.1, weight_decay=1e-4, warmup_epochs=10),
         ),
         machine=Machine(data="imagenet", keep_every=50),
     )

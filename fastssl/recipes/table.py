@@ -21,7 +21,7 @@ def recipe_table() -> str:
     for name, recipe in RECIPES.items():
         config = recipe()
         experiment, paper = config.experiment, config.paper
-        what = f"{experiment.method.kind}, {_backbone(config)}, {experiment.epochs:g}"
+        what = f"{experiment.method.kind}, {experiment.backbone.label}, {experiment.epochs:g}"
         published = ""
         if paper:
             number = "no number" if paper.number is None else f"{paper.metric} {paper.number}"
@@ -64,7 +64,7 @@ def _cells(config: Config) -> tuple[str, ...]:
     return (
         config.recipe,
         experiment.method.kind,
-        _backbone(config),
+        experiment.backbone.label,
         config.machine.data,
         f"{experiment.epochs:g}",
         number,
@@ -83,11 +83,6 @@ def _line(cells: tuple[str, ...], widths: list[int], width: int | None) -> str:
     start = _INDENT + "  ".join(aligned[1:-1]) + "  "
     wrapped = textwrap.fill(cells[-1], width, initial_indent=start, subsequent_indent=" " * len(start))
     return f"{cells[0]}\n{wrapped or start.rstrip()}"
-
-
-def _backbone(config: Config) -> str:
-    backbone = config.experiment.backbone
-    return backbone.name if backbone.width == 1 else f"{backbone.name} {backbone.width:g}x"
 
 
 def _result(name: str) -> str:

@@ -15,7 +15,7 @@ from fastssl.distributed.collectives import from_chief
 from fastssl.distributed.precision import AUTOCAST, resolve_precision
 from fastssl.distributed.processes import Place
 from fastssl.methods import Method
-from fastssl.optim.build import build_optimizer
+from fastssl.optim.optimizer import build_optimizer
 from fastssl.optim.train_step import TrainStep
 from fastssl.run import checkpoint
 from fastssl.run.data import TrainingData
@@ -70,10 +70,11 @@ def open_run(
         method=method,
         train_step=TrainStep(
             method,
-            build_optimizer(method, experiment.optimizer),
+            build_optimizer(method.param_groups(), experiment.optimizer),
             device=device,
             autocast=AUTOCAST[experiment.precision],
             accumulation_steps=experiment.accumulation_steps,
+            seed=experiment.seed,
         ),
         bad_images=BadImages(
             out / "bad_images.txt" if place.is_chief else None,

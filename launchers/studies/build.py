@@ -70,11 +70,9 @@ def shrunk(config: Config) -> Config:
     """A recipe for the built-in scenes: its method and switches, with a narrow ResNet-9, minutes a run.
 
     Sizes and rates are the quickstart recipe's, and its reasons hold: a short run needs a quick teacher, a
-    short queue and, where the heads have batch norms at all, one more on the projector's output. With LARS
-    the rate is 16 times the recipe's, so that a batch of 64 moves weights about as far as thousands do.
+    short queue and, where the heads have batch norms at all, one more on the projector's output.
     """
     before = config.experiment
-    lars = before.optimizer.name == "lars"
     experiment = dataclasses.replace(
         before,
         epochs=before.epochs * TINY_EPOCHS,
@@ -82,16 +80,9 @@ def shrunk(config: Config) -> Config:
         batch_norm_group=before.batch_norm_group and TINY_BATCH // 4,
         center_fraction=1.0,
         views=tuple(_small_views(group) for group in before.views),
-        backbone=dataclasses.replace(
-            before.backbone, name="resnet9", width=0.25 * before.backbone.width, stem="cifar"
-        ),
+        backbone=before.backbone.small(),
         method=_small_method(before.method),
-        optimizer=dataclasses.replace(
-            before.optimizer,
-            base_lr=16 * before.optimizer.base_lr if lars else 0.12,
-            weight_decay=before.optimizer.weight_decay if lars else 5e-4,
-            warmup_epochs=min(0.4, before.optimizer.warmup_epochs),
-        ),
+        optimizer=before.optimizer.small(),
     )
     return dataclasses.replace(
         config, recipe=f"{config.recipe}-tiny", experiment=experiment, machine=Machine()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -33,9 +32,7 @@ def kind(experiment: Experiment) -> str:
     """What decides how fast a run is: runs of one kind cost alike."""
     method, backbone = experiment.method, experiment.backbone
     sizes = [(group.num_views, group.spec.size) for group in experiment.views]
-    return (
-        f"{method.kind} {dataclasses.asdict(backbone)} {sizes} {experiment.batch_size} {experiment.precision}"
-    )
+    return f"{method.kind} {backbone} {sizes} {experiment.batch_size} {experiment.precision}"
 
 
 def measured(folders: Iterable[Path]) -> dict[str, float]:

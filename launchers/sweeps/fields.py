@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastssl.command_line import option_names
-from fastssl.config import Config, from_dict, to_dict
+from fastssl.config import Config, families, from_dict, to_dict, with_kind
 from pipelines.command.errors import UserError
 
 
@@ -17,7 +18,7 @@ def resolve(name: str, config: Config, option: str) -> str:
     """The path of a field, such as ``optimizer.base_lr``, from its end.
 
     Args:
-        name: the path, or as much of its end as no other field has.
+        name: the path, or as much of its end as no other field has; ``optimizer`` and the like choose a kind.
         config: of whose fields.
         option: that the user gave, for messages.
 
@@ -26,7 +27,10 @@ def resolve(name: str, config: Config, option: str) -> str:
     """
     paths = [path.removeprefix("--").replace("-", "_") for path in option_names(config)]
     wanted = name.replace("-", "_")
-    if wanted in paths:
+    family, _, field = wanted.partition(".")
+    kinds = families().get(family, {}).values()
+    of_another_kind = any(field == each.name for kind in kinds for each in dataclasses.fields(kind))
+    if wanted in paths or wanted in families() or of_another_kind:
         return wanted
     found = [path for path in paths if path.endswith(f".{wanted}")]
     if len(found) == 1:
@@ -87,7 +91,13 @@ def assign(config: Config, changes: Sequence[Change]) -> Config:
 
 def _assigned(config: Config, changes: Sequence[Change]) -> Config:
     values = to_dict(config)
+    kinds = [change for change in changes if change.path in families()]
+    for change in kinds:
+        held = values["experiment"]
+        held[change.path] = with_kind(held[change.path], change.path, change.value)
     for change in changes:
+        if change in kinds:
+            continue
         *parents, last = change.path.split(".")
         half = "experiment" if change.path.split(".")[0] in values["experiment"] else "machine"
         place = values[half]

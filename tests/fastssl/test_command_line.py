@@ -11,6 +11,8 @@ import pytest
 
 from fastssl.command_line import option_names, parse
 from fastssl.config import Config, to_dict
+from fastssl.models import Timm
+from fastssl.optim import LARS, SGD
 from fastssl.recipes import RECIPES
 from pipelines.command.errors import UserError
 
@@ -55,7 +57,6 @@ SPECIAL: dict[str, list[str]] = {
     "--product": ["crops"],
     "--max-bad-images": ["77"],
     "--center-fraction": ["0.9"],
-    "--backbone.name": ["resnet101"],
     "--method.hidden-dim": ["77"],
     "--method.enqueue": ["all"],
     "--method.eqco-alpha": ["300"],
@@ -69,11 +70,11 @@ SPECIAL: dict[str, list[str]] = {
 }
 # one value fits today; the numbers of views only change together
 ONE_CHOICE = ("--method.kind", "--views.0.num-views", "--views.1.num-views", "--method.num-views")
-CHOICES = {
+CHOICES: dict[str, tuple[Any, Any]] = {
     "crop": ("random_resized", "center"),
+    "depth": (50, 101),
     "stem": ("imagenet", "cifar"),
     "color-space": ("rgb", "lab"),
-    "name": ("sgd", "lars"),
     "head-norm": ("batch", "layer"),
     "predictor": ("student", "both"),
     "centroid": ("leave_one_out", "centroids"),
@@ -86,7 +87,7 @@ def another_value(option: str, value: Any) -> list[str]:
         return SPECIAL[option]
     last = option.rpartition(".")[2].removeprefix("--")
     if last in CHOICES:
-        return [next(choice for choice in CHOICES[last] if choice != value)]
+        return [str(next(choice for choice in CHOICES[last] if choice != value))]
     if isinstance(value, tuple):
         return [f"{number * 0.9:.3f}" for number in value]
     if isinstance(value, int):
@@ -100,10 +101,7 @@ def test_every_field_has_an_option_that_overrides_it(name: str) -> None:
     assert len(base) > 50
     words, expected = [name], dict(base)
     for option, value in base.items():
-        if option == "--optimizer.nesterov":
-            expected[option] = False  # lars refuses it
-            words.append("--optimizer.no-nesterov")
-        elif isinstance(value, bool):
+        if isinstance(value, bool):
             head, _, last = option.rpartition(".")
             words.append(f"{head}.no-{last}" if value else option)
             expected[option] = not value
@@ -126,9 +124,45 @@ def test_the_number_of_views_is_given_to_views_and_method() -> None:
         parse(words)
 
 
-def test_nesterov_can_be_overridden() -> None:
-    assert parse(["quickstart", "--optimizer.nesterov"]).experiment.optimizer.nesterov
-    assert not parse(["supervised-cifar10", "--optimizer.no-nesterov"]).experiment.optimizer.nesterov
+def test_an_optimizer_has_the_options_of_its_own_class() -> None:
+    sgd = parse(["quickstart", "--optimizer.nesterov"]).experiment.optimizer
+    assert isinstance(sgd, SGD.Config)
+    assert sgd.nesterov
+    lars = parse(["byol-imagenet", "--optimizer.trust-coefficient", "0.02"]).experiment.optimizer
+    assert isinstance(lars, LARS.Config)
+    assert lars.trust_coefficient == 0.02
+    with pytest.raises(UserError, match=r"unknown option --optimizer\.trust-coefficient"):
+        parse(["quickstart", "--optimizer.trust-coefficient", "0.02"])
+
+
+def test_another_kind_of_component_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--optimizer", "lars", "--backbone=timm", "--backbone.name", "test_vit", "--epochs", "3"]
+    experiment = parse(["quickstart", *words, "--optimizer.trust-coefficient", "0.02"]).experiment
+    base = RECIPES["quickstart"]().experiment
+    assert experiment.optimizer == LARS.Config(
+        base_lr=base.optimizer.base_lr, weight_decay=5e-4, warmup_epochs=0.4, trust_coefficient=0.02
+    )
+    assert experiment.backbone == Timm.Config(name="test_vit")
+    assert dataclasses.replace(experiment, optimizer=base.optimizer, backbone=base.backbone) == (
+        dataclasses.replace(base, epochs=3)
+    )
+    text = help_text(["quickstart", "--backbone", "timm", "--help"], capsys)
+    assert "--backbone.drop-path" in text
+    assert "--optimizer sgd|lars" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--optimizer", "adam"], "optimizer kind must be one of sgd, lars, not 'adam'"),
+        (["--backbone"], "--backbone needs a kind: resnet, resnet9, timm"),
+        (["--backbone", "timm", "--backbone.width", "2"], r"unknown option --backbone\.width"),
+    ],
+)
+def test_kinds_that_are_not_are_refused(words: list[str], reason: str) -> None:
+    with pytest.raises(UserError, match=reason) as refusal:
+        parse(words)
+    assert "\n" not in str(refusal.value)
 
 
 def help_text(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -314,7 +348,7 @@ def test_a_part_without_a_hidden_layer_can_be_asked_for() -> None:
 
 
 def test_a_command_starts_without_what_only_a_run_needs() -> None:
-    heavy = {"torchvision", "torch._dynamo", "matplotlib", "nvidia.dali", "triton"}
+    heavy = {"torchvision", "timm", "torch._dynamo", "matplotlib", "nvidia.dali", "triton"}
     program = (
         f"import sys, fastssl.train, launchers.sweep, launchers.status; print({heavy} & set(sys.modules))"
     )

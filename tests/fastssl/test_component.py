@@ -107,7 +107,7 @@ def test_members_reload_from_json_as_they_were(base: type[ComponentConfig], memb
     converter = _with_families(FAMILIES)
     for config in (member.Config(), member.Config().small()):
         values = json.loads(json.dumps(converter.unstructure(config, base)))
-        assert values["kind"] == member.__name__.lower()
+        assert values["kind"] == type(config).component.__name__.lower()
         assert converter.structure(values, base) == config
 
 

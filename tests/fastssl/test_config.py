@@ -17,7 +17,7 @@ from fastssl.config import (
     to_dict,
 )
 from fastssl.methods import BYOLConfig, SimCLRConfig, SiMoConfig, SupervisedConfig
-from fastssl.optim.build import OptimizerConfig
+from fastssl.optim import LARS
 from fastssl.recipes import RECIPES, quickstart
 from pipelines.command.errors import UserError
 from pipelines.views import ViewGroup, ViewSpec
@@ -40,7 +40,7 @@ def altered() -> Config:
             ViewGroup(spec=ViewSpec(size=48, crop="padded", padding=3, color_space="lab"), num_views=1),
         ),
         method=BYOLConfig(teacher_momentum_ascending=False, out_dim=64),
-        optimizer=OptimizerConfig(name="lars", exclude_norm_and_bias=True, trust_coefficient=0.02),
+        optimizer=LARS.Config(exclude_norm_and_bias=True, trust_coefficient=0.02),
     )
     machine = Machine(data="some where/*.tar", out="ünï/ruñ", max_bad_images=7, checkpoint_minutes=0.5)
     return Config(recipe="my own", experiment=experiment, machine=machine)

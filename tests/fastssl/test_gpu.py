@@ -16,7 +16,8 @@ from fastssl.methods import (
     build_method,
 )
 from fastssl.models.batch_norm import group_batch_norms
-from fastssl.optim.build import OptimizerConfig, build_optimizer
+from fastssl.optim import OPTIMIZERS, Optimizer
+from fastssl.optim.optimizer import build_optimizer
 from pipelines.batch import Batch
 from tests.helpers.batches import TINY, make_batch
 
@@ -47,13 +48,13 @@ def on_gpu(batch: Batch) -> Batch:
 
 
 @pytest.mark.parametrize("kind", METHODS)
-@pytest.mark.parametrize("name", ["sgd", "lars"])
-def test_no_step_waits_for_the_device(kind: str, name: str) -> None:
+@pytest.mark.parametrize("optimizer_class", OPTIMIZERS)
+def test_no_step_waits_for_the_device(kind: str, optimizer_class: type[Optimizer]) -> None:
     config = METHODS[kind]
     method = build_method(config, TINY, seed=0, total_steps=10, num_classes=10)
     method = method.cuda().to(memory_format=torch.channels_last).train()
     group_batch_norms(method, 4 if kind == "moco-shuffled" else 8, 8)
-    optimizer = build_optimizer(method, OptimizerConfig(name=name, base_lr=0.1))  # type: ignore[arg-type]
+    optimizer = build_optimizer(method.param_groups(), optimizer_class.Config(base_lr=0.1))
     batches = [on_gpu(make_batch(step, views=config.num_views)) for step in range(5)]
     losses = []
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from fastssl.methods import Method, MethodConfig, build_method
-from fastssl.models.backbone import BackboneConfig
+from fastssl.models import ResNet9
 from pipelines.batch import Batch
 
-TINY = BackboneConfig(name="resnet9", width=0.125)
+TINY = ResNet9.Config(width=0.125)
 NUM_CLASSES = 5
 
 

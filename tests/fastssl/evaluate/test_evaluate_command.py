@@ -11,7 +11,7 @@ import pytest
 from fastssl.config import Config, Machine, to_dict
 from fastssl.evaluate.__main__ import main
 from fastssl.methods import MoCoConfig, build_method
-from fastssl.models.backbone import BackboneConfig
+from fastssl.models import ResNet9
 from fastssl.recipes import quickstart
 from fastssl.run import checkpoint
 from fastssl.run.folder import claim
@@ -41,7 +41,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_colors(tmp_path / "data" / split, 12 - 6 * seed, seed=seed)
     experiment = replace(
         quickstart().experiment,
-        backbone=BackboneConfig(name="resnet9", width=0.125),
+        backbone=ResNet9.Config(width=0.125),
         method=MoCoConfig(num_negatives=16, hidden_dim=8, out_dim=4),
         views=(ViewGroup(spec=ViewSpec(size=16), num_views=2),),
         batch_size=4,

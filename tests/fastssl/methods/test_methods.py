@@ -18,7 +18,8 @@ from fastssl.methods import (
     SupervisedConfig,
     build_method,
 )
-from fastssl.optim.build import OptimizerConfig, build_optimizer
+from fastssl.optim import OPTIMIZERS, SGD, Optimizer
+from fastssl.optim.optimizer import build_optimizer
 from tests.helpers.batches import TINY, make_batch, tiny_method
 
 METHODS: dict[str, MethodConfig] = {
@@ -35,8 +36,6 @@ METHODS: dict[str, MethodConfig] = {
     "msbreg-layer-norm": MSBRegConfig(hidden_dim=32, out_dim=16, num_views=2, head_norm="layer"),
     "supervised": SupervisedConfig(),
 }
-SGD = OptimizerConfig(name="sgd", weight_decay=1e-4)
-LARS = OptimizerConfig(name="lars", weight_decay=1e-4, exclude_norm_and_bias=True)
 
 every_method = pytest.mark.parametrize("config", METHODS.values(), ids=METHODS)
 
@@ -59,7 +58,7 @@ def go(method: Method, optimizer: torch.optim.Optimizer, steps: range, config: M
 @every_method
 def test_loss_goes_down_on_a_batch_seen_again(config: MethodConfig) -> None:
     method = tiny_method(config)
-    optimizer = build_optimizer(method, SGD)
+    optimizer = build_optimizer(method.param_groups(), SGD.Config())
     for group in optimizer.param_groups:
         group["lr"] = 0.002
     batch, losses = make_batch(0, size=16, views=config.num_views), []
@@ -73,12 +72,12 @@ def test_loss_goes_down_on_a_batch_seen_again(config: MethodConfig) -> None:
 
 
 @every_method
-@pytest.mark.parametrize("optimizer_config", [SGD, LARS], ids=["sgd", "lars"])
+@pytest.mark.parametrize("optimizer_class", OPTIMIZERS)
 def test_a_run_goes_on_bit_equally_from_its_state(
-    config: MethodConfig, optimizer_config: OptimizerConfig
+    config: MethodConfig, optimizer_class: type[Optimizer]
 ) -> None:
     method = tiny_method(config)
-    optimizer = build_optimizer(method, optimizer_config)
+    optimizer = build_optimizer(method.param_groups(), optimizer_class.Config(exclude_norm_and_bias=True))
     go(method, optimizer, range(4), config)
     file = io.BytesIO()
     torch.save({"method": method.state_dict(), "optimizer": optimizer.state_dict()}, file)
@@ -87,7 +86,9 @@ def test_a_run_goes_on_bit_equally_from_its_state(
     file.seek(0)
     saved = torch.load(file, weights_only=True)
     resumed = tiny_method(config)
-    resumed_optimizer = build_optimizer(resumed, optimizer_config)
+    resumed_optimizer = build_optimizer(
+        resumed.param_groups(), optimizer_class.Config(exclude_norm_and_bias=True)
+    )
     resumed.load_state_dict(saved["method"])
     resumed_optimizer.load_state_dict(saved["optimizer"])
     assert go(resumed, resumed_optimizer, range(4, 8), config) == losses
@@ -148,12 +149,12 @@ class NoHostReads(TorchDispatchMode):
 
 
 @every_method
-@pytest.mark.parametrize("optimizer_config", [SGD, LARS], ids=["sgd", "lars"])
+@pytest.mark.parametrize("optimizer_class", OPTIMIZERS)
 def test_a_step_reads_nothing_back_to_the_host(
-    config: MethodConfig, optimizer_config: OptimizerConfig
+    config: MethodConfig, optimizer_class: type[Optimizer]
 ) -> None:
     method = tiny_method(config)
-    optimizer = build_optimizer(method, optimizer_config)
+    optimizer = build_optimizer(method.param_groups(), optimizer_class.Config(exclude_norm_and_bias=True))
     batches = [make_batch(step, views=config.num_views) for step in range(4)]
     with NoHostReads():  # type: ignore[no-untyped-call]
         for step, batch in enumerate(batches):

@@ -1,11 +1,21 @@
+from typing import Any
+
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastssl.models.backbone import BackboneConfig, build_backbone
+from fastssl.models import BACKBONES, Backbone, ResNet, ResNet9
+from fastssl.models.backbone import build_backbone
 from pipelines.command.errors import UserError
+
+
+def resnet(name: str, **fields: Any) -> Backbone.Config:
+    """The config of ``resnet9``, which has one stem, or of torchvision's."""
+    if name == "resnet9":
+        return ResNet9.Config(**{key: value for key, value in fields.items() if key != "stem"})
+    return ResNet.Config(depth=int(name.removeprefix("resnet")), **fields)  # type: ignore[arg-type]
 
 
 def randomise_batch_norms(module: nn.Module) -> None:
@@ -22,7 +32,7 @@ def test_torchvision_weights_load_and_give_torchvision_features(name: str) -> No
     torch.manual_seed(0)
     theirs = torchvision.models.get_model(name)
     randomise_batch_norms(theirs)
-    ours = build_backbone(BackboneConfig(name=name))  # type: ignore[arg-type]
+    ours = build_backbone(resnet(name))
     weights = {key: value for key, value in theirs.state_dict().items() if not key.startswith("fc.")}
     ours.load_state_dict(weights, strict=True)
     theirs.fc = nn.Identity()
@@ -43,8 +53,8 @@ def test_torchvision_weights_load_and_give_torchvision_features(name: str) -> No
 @pytest.mark.parametrize("stem", ["imagenet", "cifar"])
 def test_width_scales_every_channel(name: str, stem: str) -> None:
     with torch.device("meta"):
-        whole = build_backbone(BackboneConfig(name=name, stem=stem))  # type: ignore[arg-type]
-        half = build_backbone(BackboneConfig(name=name, stem=stem, width=0.5))  # type: ignore[arg-type]
+        whole = build_backbone(resnet(name, stem=stem))
+        half = build_backbone(resnet(name, stem=stem, width=0.5))
     assert half.feature_dim == whole.feature_dim // 2
     for (key, wide), (other, narrow) in zip(whole.named_parameters(), half.named_parameters(), strict=True):
         assert key == other
@@ -55,13 +65,13 @@ def test_width_scales_every_channel(name: str, stem: str) -> None:
 @pytest.mark.parametrize(("width", "millions"), [(1, 23.5), (2, 94), (4, 375)])
 def test_wide_resnet50_has_the_published_number_of_parameters(width: int, millions: float) -> None:
     with torch.device("meta"):
-        backbone = build_backbone(BackboneConfig(name="resnet50", width=width))
+        backbone = build_backbone(ResNet.Config(depth=50, width=width))
     assert sum(p.numel() for p in backbone.parameters()) / 1e6 == pytest.approx(millions, rel=0.005)
 
 
 @pytest.mark.parametrize(("stem", "sides"), [("imagenet", [16, 8, 4, 2]), ("cifar", [64, 32, 16, 8])])
 def test_the_stem_decides_the_sides_of_the_maps(stem: str, sides: list[int]) -> None:
-    backbone = build_backbone(BackboneConfig(name="resnet18", width=0.125, stem=stem))  # type: ignore[arg-type]
+    backbone = build_backbone(ResNet.Config(depth=18, width=0.125, stem=stem))  # type: ignore[arg-type]
     maps = backbone.stages(torch.randn(2, 3, 64, 64))
     assert [list(stage.shape) for stage in maps] == [
         [2, channels, side, side] for channels, side in zip((8, 16, 32, 64), sides, strict=True)
@@ -105,7 +115,7 @@ def resnet9_by_hand(images: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
 
 def test_resnet9_is_the_one_described() -> None:
     torch.manual_seed(0)
-    backbone = build_backbone(BackboneConfig(name="resnet9", width=0.25)).double().eval()
+    backbone = build_backbone(ResNet9.Config(width=0.25)).double().eval()
     randomise_batch_norms(backbone)
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     with torch.no_grad():
@@ -126,7 +136,7 @@ def test_resnet9_is_the_one_described() -> None:
 @pytest.mark.parametrize("name", ["resnet9", "resnet18", "resnet50"])
 def test_zero_init_residual_makes_blocks_the_identity(name: str) -> None:
     for zero in (True, False):
-        config = BackboneConfig(name=name, width=0.25, zero_init_residual=zero)  # type: ignore[arg-type]
+        config = resnet(name, width=0.25, zero_init_residual=zero)
         backbone = build_backbone(config)
         block = backbone.get_submodule("layer1.1")
         x = torch.rand(2, block.get_parameter("conv1.weight").shape[1], 8, 8)
@@ -136,7 +146,7 @@ def test_zero_init_residual_makes_blocks_the_identity(name: str) -> None:
 @pytest.mark.parametrize("name", ["resnet9", "resnet18", "resnet50"])
 def test_bf16_keeps_channels_last_and_is_finite(name: str) -> None:
     torch.manual_seed(0)
-    config = BackboneConfig(name=name, width=0.125, stem="cifar")  # type: ignore[arg-type]
+    config = resnet(name, width=0.125, stem="cifar")
     backbone = build_backbone(config).to(memory_format=torch.channels_last)
     images = torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
@@ -151,16 +161,32 @@ def test_bf16_keeps_channels_last_and_is_finite(name: str) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
 
 
-@pytest.mark.parametrize(
-    "field",
-    [
-        {"name": "resnet34"},
-        {"stem": "none"},
-        {"width": 0.001},
-        {"width": float("nan")},
-        {"width": float("inf")},
-    ],
-)
-def test_bad_values_are_refused(field: dict[str, object]) -> None:
+@pytest.mark.parametrize("backbone_class", [ResNet, ResNet9])
+@pytest.mark.parametrize("width", [0.001, float("nan"), float("inf")])
+def test_bad_widths_are_refused(backbone_class: type[ResNet | ResNet9], width: float) -> None:
+    with pytest.raises(UserError, match=r"^backbone width must [^\n]+$"):
+        backbone_class.Config(width=width)
+
+
+@pytest.mark.parametrize("field", [{"depth": 34}, {"stem": "none"}])
+def test_bad_values_are_refused(field: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"^[^\n]+$"):
-        BackboneConfig(**field)  # type: ignore[arg-type]
+        ResNet.Config(**field)
+
+
+@pytest.mark.parametrize("backbone_class", BACKBONES)
+def test_every_backbone_in_small_gives_its_features_and_stages(backbone_class: type[Backbone]) -> None:
+    config = backbone_class.Config().small()
+    torch.manual_seed(0)
+    backbone = build_backbone(config).to(memory_format=torch.channels_last)
+    torch.manual_seed(0)
+    again = build_backbone(config)
+    assert all(torch.equal(a, b) for a, b in zip(backbone.parameters(), again.parameters(), strict=True))
+    backbone.check_size(32)
+    images = torch.randn(3, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    features = backbone(images)
+    assert features.shape == (3, backbone.feature_dim)
+    assert all(len(stage) == 3 and stage.ndim == 4 for stage in backbone.stages(images))
+    assert backbone_class.Config().label
+    features.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())

@@ -1,12 +1,12 @@
 import io
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from fastssl.optim.lars import LARS
+from fastssl.optim import LARS, Optimizer
+from fastssl.optim.optimizer import build_optimizer, set_learning_rate
 
 RATES = [0.5, 0.4, 1.2, 0.05, 0.7, 0.0, 0.3]
 SHAPES = [(6, 4, 3, 3), (5, 7), (8,), (3, 3), (4, 2)]
@@ -38,20 +38,16 @@ def set_gradients(weights: list[nn.Parameter], step: int) -> None:
 def test_lars_is_the_loop_of_its_docstring(decay: float, eta: float) -> None:
     weights = parameters()
     adapted, excluded = [0, 1, 3, 4], [2]
-    optimizer = LARS(
-        [
-            {"params": [weights[i] for i in adapted], "weight_decay": decay},
-            {"params": [weights[i] for i in excluded], "weight_decay": 0.0, "adapt": False},
-        ],
-        lr=0.0,
-        momentum=0.9,
-        trust_coefficient=eta,
-    )
+    parts = [
+        {"params": [weights[i] for i in adapted], "norm_and_bias": False},
+        {"params": [weights[i] for i in excluded], "norm_and_bias": True},
+    ]
+    config = LARS.Config(weight_decay=decay, trust_coefficient=eta, exclude_norm_and_bias=True)
+    optimizer = build_optimizer(parts, config)
     expected = [weight.detach().numpy().copy() for weight in weights]
     buffers = [np.zeros(shape) for shape in SHAPES]
     for step, rate in enumerate(RATES):
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(optimizer, rate)
         set_gradients(weights, step)
         optimizer.step()
         for i, weight in enumerate(expected):
@@ -69,12 +65,17 @@ def test_lars_is_the_loop_of_its_docstring(decay: float, eta: float) -> None:
 
 
 def test_state_round_trip_is_bit_exact() -> None:
-    def start() -> tuple[list[nn.Parameter], LARS]:
+    def start() -> tuple[list[nn.Parameter], Optimizer]:
         weights = [nn.Parameter(weight.detach().float()) for weight in parameters()]
-        groups: list[dict[str, Any]] = [{"params": weights[:2]}, {"params": weights[2:], "adapt": False}]
-        return weights, LARS(groups, lr=0.1, weight_decay=1e-2)
+        parts = [
+            {"params": weights[:2], "norm_and_bias": False},
+            {"params": weights[2:], "norm_and_bias": True},
+        ]
+        optimizer = build_optimizer(parts, LARS.Config(weight_decay=1e-2, exclude_norm_and_bias=True))
+        set_learning_rate(optimizer, 0.1)
+        return weights, optimizer
 
-    def go(weights: list[nn.Parameter], optimizer: LARS, steps: range) -> None:
+    def go(weights: list[nn.Parameter], optimizer: Optimizer, steps: range) -> None:
         for step in steps:
             set_gradients(weights, step)
             optimizer.step()
@@ -106,7 +107,8 @@ def test_state_round_trip_is_bit_exact() -> None:
 def test_parameters_without_gradients_stay() -> None:
     weights = parameters()
     before = [weight.detach().clone() for weight in weights]
-    optimizer = LARS(weights, lr=1.0, weight_decay=0.1)
+    optimizer = build_optimizer([{"params": weights, "norm_and_bias": False}], LARS.Config(weight_decay=0.1))
+    set_learning_rate(optimizer, 1.0)
     optimizer.step()
     weights[1].grad = torch.ones_like(weights[1])
     optimizer.step()
@@ -121,4 +123,4 @@ def test_no_value_is_needed_on_the_host() -> None:
         bool(weights[0].sum() > 0)
     for weight in weights:
         weight.grad = torch.empty_like(weight)
-    LARS(weights, lr=0.1, weight_decay=0.1).step()
+    build_optimizer([{"params": weights, "norm_and_bias": False}], LARS.Config(weight_decay=0.1)).step()

@@ -2,11 +2,11 @@ import math
 
 import pytest
 
-from fastssl.optim.build import OptimizerConfig
+from fastssl.optim import SGD
 from fastssl.optim.schedules import learning_rate, teacher_momentum
 
 # batch 1024 of a base of 0.03 peaks at 0.12; 10 epochs of 5 steps warm up, 100 of the 150 steps decay
-CONFIG = OptimizerConfig(base_lr=0.03, warmup_epochs=10)
+CONFIG = SGD.Config(base_lr=0.03, warmup_epochs=10)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_rate_rises_to_its_peak_and_falls_ever_after() -> None:
 
 
 def test_without_warm_up_the_first_rate_is_the_peak() -> None:
-    config = OptimizerConfig(base_lr=0.1, warmup_epochs=0)
+    config = SGD.Config(base_lr=0.1, warmup_epochs=0)
     assert learning_rate(0, config, 256, 5, 150) == 0.1
 
 
@@ -43,19 +43,19 @@ def test_warm_up_as_long_as_the_run() -> None:
 
 
 def test_part_epochs_of_warm_up() -> None:
-    config = OptimizerConfig(base_lr=0.1, warmup_epochs=0.5)
+    config = SGD.Config(base_lr=0.1, warmup_epochs=0.5)
     assert learning_rate(2, config, 256, 10, 100) == pytest.approx(0.1 * 2 / 5)
 
 
 def test_steps_divide_by_ten_at_each_drop() -> None:
     # MoCo v1: 0.03, a tenth from epoch 120 and a hundredth from epoch 160 of 200; 5 steps an epoch
-    config = OptimizerConfig(base_lr=0.03, warmup_epochs=0, schedule="steps", drops=(0.6, 0.8))
+    config = SGD.Config(base_lr=0.03, warmup_epochs=0, schedule="steps", drops=(0.6, 0.8))
     rates = [learning_rate(step, config, 256, 5, 1000) for step in range(1000)]
     assert rates == pytest.approx([0.03] * 600 + [0.003] * 200 + [0.0003] * 200)
 
 
 def test_steps_after_a_warm_up() -> None:
-    config = OptimizerConfig(base_lr=0.1, warmup_epochs=2, schedule="steps", drops=(0.5,))
+    config = SGD.Config(base_lr=0.1, warmup_epochs=2, schedule="steps", drops=(0.5,))
     rates = [learning_rate(step, config, 512, 2, 10) for step in range(10)]
     assert rates == pytest.approx([0, 0.05, 0.1, 0.15, 0.2, 0.02, 0.02, 0.02, 0.02, 0.02])
 

@@ -43,10 +43,10 @@ def test_settings_and_number_are_the_published_ones(name: str) -> None:
     base_lr, backbone, epochs, batch, hidden_dim, out_dim = DATA[config.machine.data]
     assert config.paper is not None
     assert config.paper.number == (None if accuracy is None else pytest.approx(accuracy / 100))
-    assert (optimizer.name, optimizer.weight_decay, optimizer.warmup_epochs) == ("lars", 1e-5, 10)
+    assert (optimizer.kind, optimizer.weight_decay, optimizer.warmup_epochs) == ("lars", 1e-5, 10)
     assert (optimizer.schedule, optimizer.exclude_norm_and_bias) == ("cosine", True)
     assert optimizer.base_lr == pytest.approx(base_lr * num_views)
-    assert (experiment.backbone.name, experiment.epochs, experiment.batch_size) == (backbone, epochs, batch)
+    assert (experiment.backbone.label, experiment.epochs, experiment.batch_size) == (backbone, epochs, batch)
     assert (method.hidden_dim, method.out_dim, method.head_norm) == (hidden_dim, out_dim, norm)
     assert (method.teacher_momentum, method.teacher_momentum_ascending) == (0.99, True)  # BYOL's, 300 epochs
     assert method.num_views == num_views

@@ -78,7 +78,9 @@ LADDER: dict[str, set[str]] = {
 # BYOL's own settings, section 3.2: "copied from the implementation of the original BYOL"
 LARS = {
     "batch_size (1024 became 4096)",
-    "optimizer.name (sgd became lars)",
+    "optimizer.kind (sgd became lars)",
+    "optimizer.nesterov (False became absent)",
+    "optimizer.trust_coefficient (absent became 0.001)",
     "optimizer.base_lr (0.03 became 0.3)",
     "optimizer.weight_decay (0.0001 became 1e-06)",
     "optimizer.exclude_norm_and_bias (False became True)",
@@ -116,7 +118,7 @@ ROWS: list[tuple[str, str, set[str]]] = [
     (
         "moco-v2",
         "moco-v2-resnet101-100-epochs",
-        {"epochs (200 became 100)", "backbone.name (resnet50 became resnet101)"},
+        {"epochs (200 became 100)", "backbone.depth (50 became 101)"},
     ),
     ("supervised", "supervised-depth-6", {"taxonomy (classes became depth-6)"}),
     ("supervised", "supervised-500-epochs", {"epochs (100 became 500)"}),

@@ -9,7 +9,7 @@ import torch
 from fastssl import train
 from fastssl.config import Config, Machine, read_config, to_dict
 from fastssl.methods import MoCoConfig, SupervisedConfig, build_method
-from fastssl.models.backbone import BackboneConfig
+from fastssl.models import ResNet9
 from fastssl.recipes import quickstart
 from fastssl.run import checkpoint
 from fastssl.run.folder import claim, load_encoder, read_summary
@@ -25,7 +25,7 @@ DATA = {"images": 12, "fingerprint": "abc"}
 def small_config(**fields: Any) -> Config:
     experiment = replace(
         quickstart().experiment,
-        backbone=BackboneConfig(name="resnet9", width=0.0625),
+        backbone=ResNet9.Config(width=0.0625),
         method=MoCoConfig(num_negatives=16, hidden_dim=8, out_dim=4),
         batch_size=4,
     )

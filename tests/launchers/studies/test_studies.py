@@ -8,7 +8,7 @@ import torch
 
 from fastssl.config import from_dict, to_dict
 from fastssl.methods import build_method
-from fastssl.models.backbone import BackboneConfig
+from fastssl.models import ResNet9
 from launchers.studies import STUDIES
 from launchers.sweeps.study import Run, Scale, Study, with_seeds
 
@@ -41,7 +41,7 @@ def test_a_study_is_sound(name: str, scale: Scale) -> None:
 @pytest.mark.parametrize(("name", "scale"), ALL)
 def test_its_methods_can_be_built(name: str, scale: Scale) -> None:
     """On the narrowest backbone: methods have checks of their own."""
-    narrow = BackboneConfig(name="resnet9", width=1 / 64)
+    narrow = ResNet9.Config(width=1 / 64)
     for method in {run.config.experiment.method for run in STUDIES[name](scale).runs}:
         with torch.device("meta"):  # no memory for weights
             build_method(method, narrow, seed=0, total_steps=10, num_classes=10)

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from fastssl.methods import SiMoConfig
+from fastssl.optim import LARS
 from fastssl.recipes import find_recipe
 from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_values
 from launchers.sweeps.grid import applied, grid_study
@@ -87,7 +88,6 @@ def test_values() -> None:
     ("grid", "message"),
     [
         (["num_negative=4"], r"no such field; did you mean num_negatives\?"),
-        (["name=resnet18"], r"name may mean backbone\.name or optimizer\.name"),
         (["num_negatives"], r"--grid num_negatives: give FIELD=VALUE"),
         (["num_negatives=four"], r"^--grid num_negatives=four: 'four' is no int"),
         (["num_negatives=0"], r"^--grid num_negatives=0: "),
@@ -105,3 +105,24 @@ def test_what_is_wrong_is_said_in_a_line(grid: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as raised:
         grid_study(RECIPE, grid)
     assert "\n" not in str(raised.value)
+
+
+def test_a_name_that_two_fields_end_in_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"hue may mean views\.0\.spec\.hue or views\.1\.spec\.hue: give more of it"
+    ):
+        grid_study("byol-asymmetric-imagenet", ["hue=0.2"])
+
+
+def test_a_component_can_be_of_another_kind() -> None:
+    runs = grid_study(RECIPE, ["optimizer=sgd,lars", "optimizer.base_lr=0.3"]).runs
+    assert [run.name for run in runs] == ["optimizer-sgd-base-lr-0.3", "optimizer-lars-base-lr-0.3"]
+    sgd, lars = (run.config.experiment.optimizer for run in runs)
+    assert (sgd.kind, lars.kind, sgd.base_lr, lars.base_lr) == ("sgd", "lars", 0.3, 0.3)
+    settings = ["optimizer.trust_coefficient=0.02", "optimizer=lars"]
+    (run,) = applied(grid_study(RECIPE, []), settings, "").runs
+    assert run.config.experiment.optimizer == LARS.Config(base_lr=0.03, trust_coefficient=0.02)
+    with pytest.raises(UserError, match="--grid optimizer=adam: optimizer kind must be one of sgd, lars"):
+        grid_study(RECIPE, ["optimizer=adam"])
+    with pytest.raises(UserError, match=r"^--set optimizer\.trust_coefficient=0\.02: .*trust_coefficient"):
+        applied(grid_study(RECIPE, []), settings[:1], "")

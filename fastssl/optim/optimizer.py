@@ -1,0 +1,123 @@
+"""The interface of optimizers: the fields that all have, parameter groups, and the rate of each group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from fastssl.component import Component, ComponentConfig
+from pipelines.command.errors import UserError
+
+Groups = list[dict[str, Any]]
+
+
+class Optimizer(Component, torch.optim.Optimizer):
+    """Base of the optimizers, made by ``OPTIMIZER(config, groups)`` with the groups of ``parameter_groups``.
+
+    Their rate is 0 until ``set_learning_rate``, before each step.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ComponentConfig):
+        """Learning-rate schedule and weight decay. The defaults are Huang et al.'s (2022) on ImageNet."""
+
+        base_lr: float = 0.03
+        """Peak learning rate at a global batch of 256; grows linearly with the batch (Goyal et al., 2017)."""
+        norm_and_bias_lr_scale: float = 1.0
+        """Learning rate of norms and biases (vectors and scalars) as a multiple of the weights'."""
+        weight_decay: float = 1e-4
+        """Coefficient of the L2 penalty."""
+        exclude_norm_and_bias: bool = False
+        """Norms and biases are not decayed (nor, with lars, adapted)."""
+        warmup_epochs: float = 10.0
+        """Length of the linear warm-up from 0."""
+        schedule: Literal["cosine", "steps"] = "cosine"
+        """After the warm-up. cosine: to 0 at the end of the run; steps: a tenth at each drop."""
+        drops: tuple[float, ...] = ()
+        """Schedule steps: shares of the run, such as 0.6 0.8 for epochs 120 and 160 of 200."""
+
+        def __post_init__(self) -> None:
+            if self.schedule not in ("cosine", "steps"):
+                raise UserError(f"unknown schedule {self.schedule}: cosine or steps")
+            if (self.schedule == "steps") != bool(self.drops):
+                raise UserError(
+                    f"optimizer drops belong to schedule steps, not to {self.schedule}: {self.drops}"
+                )
+            if not all(0 < drop < 1 for drop in self.drops) or list(self.drops) != sorted(set(self.drops)):
+                raise UserError(
+                    f"optimizer drops must rise between 0 and 1, shares of the run, not {self.drops}"
+                )
+            if not self.base_lr > 0:
+                raise UserError(f"optimizer base_lr must be positive, not {self.base_lr}")
+            if not self.norm_and_bias_lr_scale >= 0:
+                raise UserError(
+                    "optimizer norm_and_bias_lr_scale must not be negative, "
+                    f"not {self.norm_and_bias_lr_scale}"
+                )
+            if not self.weight_decay >= 0:
+                raise UserError(f"optimizer weight_decay must not be negative, not {self.weight_decay}")
+            if not self.warmup_epochs >= 0:
+                raise UserError(f"optimizer warmup_epochs must not be negative, not {self.warmup_epochs}")
+
+
+def check_momentum(momentum: float) -> None:
+    """Check the range of a momentum.
+
+    Raises:
+        UserError: it is outside [0, 1).
+    """
+    if not 0 <= momentum < 1:
+        raise UserError(f"optimizer momentum must lie in [0, 1), not {momentum}")
+
+
+def split_parameters(module: nn.Module) -> Groups:
+    """Trainable parameters in two parts: weights (two dimensions or more), and norms and biases (the rest).
+
+    Returns:
+        for each part that is not empty ``{"params": [...], "norm_and_bias": bool}``. A part may be given
+        ``lr_scale`` or ``weight_decay`` of its own, which then hold in place of the config's.
+    """
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    weights = {"params": [p for p in trainable if p.ndim > 1], "norm_and_bias": False}
+    rest = {"params": [p for p in trainable if p.ndim <= 1], "norm_and_bias": True}
+    return [part for part in (weights, rest) if part["params"]]
+
+
+def parameter_groups(parts: Sequence[dict[str, Any]], config: Optimizer.Config) -> Groups:
+    """Optimizer groups: the parts of ``split_parameters`` with their ``weight_decay`` and ``lr_scale``."""
+    settings = {
+        False: {"weight_decay": config.weight_decay, "lr_scale": 1.0},
+        True: {
+            "weight_decay": 0.0 if config.exclude_norm_and_bias else config.weight_decay,
+            "lr_scale": config.norm_and_bias_lr_scale,
+        },
+    }
+    return [settings[part["norm_and_bias"]] | part for part in parts]
+
+
+def build_optimizer(parts: Sequence[dict[str, Any]], config: Optimizer.Config) -> Optimizer:
+    """The optimizer of parameters that are on their device already.
+
+    Args:
+        parts: of ``split_parameters``, or of a method's ``param_groups``.
+        config: which optimizer.
+    """
+    optimizer: Optimizer = config.component(config, parameter_groups(parts, config))
+    return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give each group ``rate`` times its ``lr_scale``, 1 where it has none."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_scale", 1.0)
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Rates to log: ``learning_rate``, and ``learning_rate_norm_and_bias`` if it differs."""
+    names = {False: "learning_rate", True: "learning_rate_norm_and_bias"}
+    rates = {names[group["norm_and_bias"]]: group["lr"] for group in reversed(optimizer.param_groups)}
+    return {name: rate for name, rate in rates.items() if name == names[False] or rate != rates[names[False]]}
