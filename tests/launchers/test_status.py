@@ -9,11 +9,14 @@ import pytest
 
 from fastssl.run import checkpoint
 from launchers import status
-from launchers.clusters.state import is_locked, job_states, write_driver
-from launchers.status import duration, progress, status_table
+from launchers.clusters import job_states
+from launchers.clusters.foreground import write_driver
+from launchers.status import duration, status_table
 from launchers.sweeps import attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.plan import planned_jobs, read_plan
+from launchers.sweeps.progress import Progress, progress
+from launchers.sweeps.state import is_locked
 from pipelines.command.errors import UserError
 from tests.helpers import ROOT
 
@@ -103,7 +106,7 @@ def test_progress(folder: SweepFolder) -> None:
     found = progress(folder, "going")
     assert (found.epoch, found.share, found.images_per_s) == (2.0, 0.04, 40.0)
     assert (found.seconds_left, found.knn_top1) == (120.0, 0.25)
-    assert progress(folder, "absent") == status.Progress()
+    assert progress(folder, "absent") == Progress()
 
 
 def test_the_table(folder: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
