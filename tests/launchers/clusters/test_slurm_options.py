@@ -1,5 +1,6 @@
 """What is asked of sbatch, and how its answers are read; with stand-ins for SLURM's commands."""
 
+import json
 import os
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 from launchers.clusters.slurm import Slurm, parse_minutes
 from launchers.clusters.slurm_queue import ended, queued
 from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.state import JobState
 from pipelines.command.errors import UserError
+from tests.helpers.stub_runs import stub_job, stub_sweep
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,23 @@ def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         queued(["1"])
     assert queued([]) == {}
     assert ended(["1"]) == {}
+
+
+def test_evaluations_of_a_run_under_way_elsewhere_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """sbatch knows no job of another cluster to wait for."""
+    stand_in(tmp_path / "bin", "sbatch", "echo 'Submitted batch job 5'", monkeypatch)
+    folder = stub_sweep(tmp_path / "sweep")
+    jobs = [stub_job(folder, "good", "knn"), stub_job(folder, "elsewhere", "knn")]
+    states = {
+        "good": JobState(name="running", cluster="slurm", job_id="4"),
+        "elsewhere": JobState(name="running", cluster="local", job_id="local-1"),
+    }
+    assert Slurm().submit(folder, "study", jobs, states) == 0
+    assert "submitted 0 runs and 1 evaluations" in capsys.readouterr().out
+    assert json.loads(folder.record("good.knn").read_text())["cluster"] == "slurm"
+    assert not folder.record("elsewhere.knn").exists()
 
 
 def test_who_is_queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
