@@ -1,7 +1,7 @@
 """The studies, by the names that ``python -m launchers.sweep`` takes. One file each says what it rebuilds.
 
-A study is a file here, named as it is (``moco_ladder.py`` is ``moco-ladder``), with a function ``study(scale)``,
-and its name in the tuple.
+A study is a file here with a function ``study(scale)``, and its name in the tuple: ``moco-ladder`` is that of
+``moco_ladder.py``.
 """
 
 from __future__ import annotations
