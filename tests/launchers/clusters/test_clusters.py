@@ -18,7 +18,7 @@ from launchers.clusters.cluster import Cluster
 from launchers.options import Options, parse
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job, read_summary
-from launchers.sweeps.state import read_submission
+from launchers.sweeps.state import ACTIVE, read_submission
 from pipelines.command.errors import UserError
 from tests.helpers import ROOT
 from tests.helpers.stub_runs import stub_job, stub_sweep
@@ -84,22 +84,20 @@ def wait_until(what: Callable[[], object]) -> None:
 def test_jobs_run_to_their_end(folder: SweepFolder, kind: str) -> None:
     runs = ["good", "mistake", "crash"]
     jobs = plan(folder, runs)
-    wanted = {"good": "finished", "good.knn": "finished", "mistake": "failed", "crash": "failed"}
 
-    def names() -> dict[str, str]:
-        states = job_states(folder, jobs)
-        return {name: states[name].name for name in wanted}
+    def name(job: str) -> str:
+        return job_states(folder, jobs)[job].name
 
     with submit(folder, kind, runs) as process:
-        wait_until(lambda: names() == wanted)
+        wait_until(lambda: not ACTIVE & {name(job.name) for job in jobs} and name("crash") == "failed")
     assert process.returncode in (0, 1)
+    assert [name(run) for run in runs] == ["finished", "failed", "failed"]
+    assert [name(f"{run}.knn") for run in runs] == ["finished", "cancelled", "cancelled"]  # never started
     for job in jobs:
         submission = read_submission(folder, job)
         assert submission is not None
         assert submission.cluster == kind
-    states = job_states(folder, jobs)
-    assert states["mistake"].cluster == kind
-    assert states["mistake.knn"].name == states["crash.knn"].name == "cancelled"  # never started
+    assert job_states(folder, jobs)["mistake"].cluster == kind
     assert folder.evaluation("good", "knn").exists()
 
 
@@ -114,7 +112,7 @@ def test_what_runs_is_cancelled_after_a_checkpoint(folder: SweepFolder, kind: st
         assert states["good-2000"].name == "queued"
         time.sleep(0.2)  # the stand-in listens to TERM
         assert status.main([str(folder.path), "cancel"]) == 0
-        wait_until(lambda: not {"queued", "running"} & {s.name for s in job_states(folder, jobs).values()})
+        wait_until(lambda: not ACTIVE & {state.name for state in job_states(folder, jobs).values()})
         process.wait(60)
     assert job_states(folder, jobs)["good-3000"].name in ("interrupted", "cancelled")
     assert read_summary(folder.run("good-3000"))["status"] == "interrupted"
