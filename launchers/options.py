@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from launchers.clusters.slurm import Resources, parse_minutes
+from launchers.clusters import CLUSTERS, find_cluster
+from launchers.clusters.cluster import Cluster
 from launchers.studies import STUDIES
 from launchers.sweeps.study import Scale
 from pipelines.command.errors import UserError
 from pipelines.command.options import one_line_complaints
 
-Cluster = Literal["local", "slurm", "debug"]
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[tuple(cluster.kind for cluster in CLUSTERS)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to run, and where."""
+    """What to run, and where. Each cluster adds its own options (``parse``)."""
 
     study: tyro.conf.Positional[str] = ""
     """Name of a study; left out where --recipe is given."""
@@ -43,10 +46,10 @@ class Options:
     """Sweep folder; empty: sweeps/STUDY, or sweeps/STUDY-tiny."""
     only: tuple[str, ...] = ()
     """Names of runs: leave the others alone."""
-    cluster: Cluster = "local"
-    """local: this machine. slurm: sbatch. debug: in this process, one by one, with the code at hand."""
+    cluster: Kind = CLUSTERS[0].kind
+    """Where jobs run; see above."""
     dry_run: bool = False
-    """Print the runs, the cost and the sbatch text; write and submit nothing."""
+    """Print the runs, the cost and what would be submitted; write and submit nothing."""
     fresh_code: bool = False
     """Take a new snapshot of the code in place of the sweep's own."""
     stage: str = ""
@@ -54,30 +57,7 @@ class Options:
     retries: int = 2
     """How often a run that crashed or was lost is started again."""
     max_parallel: int = 0
-    """Runs at a time; 0: local: one a GPU, slurm: all."""
-
-    partition: str = ""
-    """SLURM: see sbatch for this and the next."""
-    account: str = ""
-    qos: str = ""
-    constraint: str = ""
-    exclude: str = ""
-    """Nodes to leave out."""
-    time: str = "24:00:00"
-    """Time limit: minutes, HH:MM:SS or D-HH:MM:SS. A run that needs longer is requeued and goes on."""
-    nodes: int = 1
-    gpus_per_node: int = 1
-    """One process a GPU trains; 0: one process a node, without GPU."""
-    cpus_per_gpu: int = 0
-    """Cores of each process."""
-    mem: str = ""
-    """Memory of a node: 64G."""
-    setup: tuple[str, ...] = ()
-    """Shell lines before the job: 'module load cuda'."""
-    grace: int = 120
-    """Seconds before the time limit at which SLURM asks for the checkpoint."""
-    sbatch: tuple[str, ...] = ()
-    """Further options of sbatch without dashes: reservation=night exclusive."""
+    """Runs at a time; 0: as many as the cluster has room for, on this machine one a GPU."""
 
     def __post_init__(self) -> None:
         if bool(self.study) == bool(self.recipe):
@@ -90,86 +70,92 @@ class Options:
             near = difflib.get_close_matches(self.study, STUDIES, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise UserError(f"unknown study {self.study}{hint}; the studies are {', '.join(STUDIES)}")
-        for name, least in (("seeds", 1), ("retries", 0), ("max_parallel", 0), ("gpus_per_node", 0)):
+        for name, least in (("seeds", 1), ("retries", 0), ("max_parallel", 0)):
             if getattr(self, name) < least:
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} must be at least {least}, not {getattr(self, name)}")
-        if self.cluster != "slurm" and (self.nodes != 1 or self.gpus_per_node > 1):
+
+
+# With the options of all clusters, under the names of their fields: --partition, not --slurm.partition.
+_Command: type[Options] = dataclasses.make_dataclass(
+    "_Command",
+    [
+        (cluster.kind, cluster.Config, dataclasses.field(default_factory=cluster.Config))
+        for cluster in CLUSTERS
+    ],
+    bases=(Options,),
+    frozen=True,
+    kw_only=True,
+)
+
+
+def option_names() -> list[str]:
+    """All options, as they are typed."""
+    owners = (Options, *(cluster.Config for cluster in CLUSTERS))
+    names = [field.name for owner in owners for field in dataclasses.fields(owner)]
+    return [f"--{name.replace('_', '-')}" for name in names]
+
+
+def _chosen_cluster(command: Options) -> Cluster:
+    """The cluster that --cluster names, with its own options.
+
+    Raises:
+        UserError: another one's options ask for a run in several processes, and this one gives it one.
+    """
+    configs = {cluster.kind: getattr(command, cluster.kind) for cluster in CLUSTERS}
+    clusters = {
+        kind: find_cluster(kind)(config, max_parallel=command.max_parallel)
+        for kind, config in configs.items()
+    }
+    chosen = clusters[command.cluster]
+    for other in clusters.values():
+        asked = other.config != other.Config() and other.resources().processes > 1
+        if asked and chosen.resources().processes == 1:
             raise UserError(
-                f"--cluster {self.cluster} gives a run one GPU: take --cluster slurm, or torchrun for one run"
+                f"--cluster {chosen.kind} gives a run one GPU: take --cluster {other.kind}, "
+                "or torchrun for one run"
             )
-
-    def resources(self) -> Resources:
-        """What a training job asks of SLURM.
-
-        Raises:
-            UserError: the time limit is none, or leaves no time.
-        """
-        return Resources(
-            minutes=parse_minutes(self.time),
-            nodes=self.nodes,
-            gpus_per_node=self.gpus_per_node,
-            cpus_per_gpu=self.cpus_per_gpu,
-            mem=self.mem,
-            partition=self.partition,
-            account=self.account,
-            qos=self.qos,
-            constraint=self.constraint,
-            exclude=self.exclude,
-            max_parallel=self.max_parallel,
-            setup=self.setup,
-            grace=self.grace,
-            sbatch=dict(_sbatch_option(text) for text in self.sbatch),
-        )
+    return chosen
 
 
-def _sbatch_option(text: str) -> tuple[str, str | bool]:
-    name, equals, value = text.lstrip("-").partition("=")
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or (equals and not value):
-        raise UserError(
-            f"--sbatch {text}: give sbatch's options as NAME=VALUE or NAME, such as reservation=night"
-        )
-    return name, value if equals else True
+def _about(name: str, text: str | None) -> str:
+    """A name, and the first line of what is said of it."""
+    return f"  {name:<14} {(text or '').splitlines()[0]}"
 
 
-def evaluation_resources(training: Resources) -> Resources:
-    """An evaluation is one process on one GPU."""
-    return dataclasses.replace(training, nodes=1, gpus_per_node=min(1, training.gpus_per_node))
+def _description() -> str:
+    studies = [_about(name, sys.modules[study.__module__].__doc__) for name, study in STUDIES.items()]
+    clusters = [_about(cluster.kind, cluster.__doc__) for cluster in CLUSTERS]
+    return "\n".join(
+        [
+            "Run a study, or a grid over a recipe. The same command again goes on with what is missing.\n",
+            "Usage: python -m launchers.sweep STUDY [options]",
+            "       python -m launchers.sweep --recipe RECIPE --grid FIELD=VALUE,VALUE ... [options]\n",
+            *("Studies:", *studies, "", "Clusters (--cluster):", *clusters),
+        ]
+    )
 
 
-def _about(study: str) -> str:
-    """A study's name, and the first line of its file."""
-    first = (sys.modules[STUDIES[study].__module__].__doc__ or "").splitlines()[0]
-    return f"  {study:<14} {first}"
-
-
-def parse(argv: Sequence[str]) -> Options:
-    """The options of a command line.
+def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
+    """The options of a command line, and the cluster that they name.
 
     Raises:
         UserError: an unknown option (the message names the nearest), a value of the wrong type, or values
             that do not go together.
         SystemExit: status 0, for --help.
     """
-    description = (
-        "Run a study, or a grid over a recipe. The same command again goes on with what is missing.\n\n"
-        "Usage: python -m launchers.sweep STUDY [options]\n"
-        "       python -m launchers.sweep --recipe RECIPE --grid FIELD=VALUE,VALUE ... [options]\n\n"
-        "Studies:\n" + "\n".join(_about(name) for name in STUDIES)
-    )
     prog = "python -m launchers.sweep"
     with one_line_complaints(prog):
-        options, unknown = tyro.cli(
-            Options,
+        command, unknown = tyro.cli(
+            _Command,
             prog=prog,
-            description=description,
+            description=_description(),
             args=list(argv),
             return_unknown_args=True,
-            config=(tyro.conf.FlagCreatePairsOff,),
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
         )
     if unknown:
-        names = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Options)]
-        near = difflib.get_close_matches(unknown[0].split("=")[0], names, n=1)
-        hint = f"did you mean {near[0]}?" if near else "options of sbatch itself go into --sbatch NAME=VALUE"
+        near = difflib.get_close_matches(unknown[0].split("=")[0], option_names(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"{prog} --help lists them"
         raise UserError(f"unknown option {unknown[0]}: {hint}")
-    return options
+    return command, _chosen_cluster(command)

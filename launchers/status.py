@@ -1,15 +1,12 @@
 """Where a sweep stands: python -m launchers.status SWEEP [cancel|retry] [RUN ...] [--watch]
 
-All of it is read from run folders and from SLURM; nothing runs in between. ``cancel`` takes the named runs,
-or all, out of the queue and stops those that run, after a checkpoint. ``retry`` gives the sweep's own command
-again, for the named runs or all: what is finished, queued or running is left alone.
+All of it is read from run folders and asked of the jobs' clusters; nothing runs in between. ``cancel`` takes
+the named runs, or all, out of the queue and stops those that run, after a checkpoint. ``retry`` gives the
+sweep's own command again, for the named runs or all: what is finished, queued or running is left alone.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -24,73 +21,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from launchers.clusters import slurm
-from launchers.clusters.state import ACTIVE, JobState, is_locked, job_states
+from launchers.clusters import find_cluster, job_states
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.job import Job, read_summary
+from launchers.sweeps.job import Job
 from launchers.sweeps.plan import planned_jobs, planned_results, read_plan
+from launchers.sweeps.progress import progress
+from launchers.sweeps.state import ACTIVE, JobState, Submission
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
 
-_TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last lines
 _STYLES = {"finished": "green", "running": "cyan", "failed": "red", "lost": "red", "cancelled": "yellow"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        epoch: epochs done.
-        share: of all steps, from 0 to 1.
-        seconds_left: at the speed of its last lines; None before that is known.
-    """
-
-    epoch: float | None = None
-    share: float | None = None
-    images_per_s: float | None = None
-    seconds_left: float | None = None
-    knn_top1: float | None = None
-
-
-def progress(folder: SweepFolder, run: str) -> Progress:
-    """From the last lines of metrics.jsonl, and summary.json where these are missing."""
-    summary = read_summary(folder.run(run))
-    last = {**summary, **_last_values(folder.run(run) / "metrics.jsonl")}
-    step, total = last.get("step", summary.get("steps_done")), summary.get("total_steps")
-    rate = last.get("images_per_s") or None
-    left = None
-    if rate and total and step is not None:
-        left = (total - step) * _batch_size(folder.config(run)) / rate
-    return Progress(
-        epoch=last.get("epoch", summary.get("epochs_done")),
-        share=step / total if total and step is not None else None,
-        images_per_s=rate,
-        seconds_left=left,
-        knn_top1=last.get("knn_top1"),
-    )
-
-
-def _last_values(metrics: Path) -> dict[str, Any]:
-    """The last value of each metric, of the end of the file."""
-    values: dict[str, Any] = {}
-    try:
-        with metrics.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-            lines = file.read().splitlines()
-    except OSError:
-        return values
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # cut where the tail begins, or being written
-        values |= row if isinstance(row, dict) else {}
-    return values
-
-
-def _batch_size(config: Path) -> int:
-    return int(json.loads(config.read_text())["config"]["experiment"]["batch_size"])
 
 
 # --- the table ----------------------------------------------------------------------------------------------
@@ -100,7 +40,7 @@ def status_table(folder: SweepFolder) -> Table:
     """One row a run, and what is to be said of failures.
 
     Raises:
-        UserError: the folder is no sweep's, or SLURM does not answer.
+        UserError: the folder is no sweep's, or a cluster does not answer.
     """
     plan = read_plan(folder)
     states = job_states(folder, planned_jobs(folder, plan))
@@ -178,31 +118,24 @@ def show(folder: SweepFolder, watch: float) -> None:
 
 
 def cancel(folder: SweepFolder, runs: Sequence[str]) -> None:
-    """Stop the jobs of the named runs, or all.
+    """Stop the jobs of the named runs, or all; each by the cluster that it was submitted to.
 
     Raises:
-        UserError: they wait for a driver on this machine, which can only be stopped as a whole.
+        UserError: a cluster cannot, or a run is trained by somebody else.
     """
     jobs = _named_jobs(folder, runs)
-    states = {name: state for name, state in job_states(folder, jobs).items() if state.name in ACTIVE}
-    on_slurm = [
-        state.job_id for state in states.values() if state.job_id and not state.job_id.startswith("local")
-    ]
-    slurm.cancel(on_slurm)
-    here = [job.name for job in jobs if job.name in states and states[job.name].job_id.startswith("local")]
-    if here and not runs:
-        os.kill(_driver(folder), signal.SIGTERM)
-    elif here:
-        raise UserError(f"{here[0]} runs on this machine: stop the whole sweep there, without naming runs")
-    print(f"cancelled {len(states)} jobs")
-
-
-def _driver(folder: SweepFolder) -> int:
-    """The process that drives the sweep on this machine; it holds the folder's lock."""
-    pid = json.loads((folder.jobs / "driver.json").read_text())["pid"]
-    if not is_locked(folder.path):
-        raise UserError(f"nothing drives {folder.path} any more")
-    return int(pid)
+    active = {name: state for name, state in job_states(folder, jobs).items() if state.name in ACTIVE}
+    by_cluster: dict[str, list[Submission]] = {}
+    for job in jobs:
+        if state := active.get(job.name):
+            submission = Submission(job, state.cluster, state.job_id)
+            by_cluster.setdefault(state.cluster, []).append(submission)
+    by_hand = by_cluster.pop("", [])  # never submitted
+    for kind, submissions in by_cluster.items():
+        find_cluster(kind)().cancel(folder, submissions, whole=not runs)
+    print(f"cancelled {sum(map(len, by_cluster.values()))} jobs")
+    if by_hand:
+        print(f"{by_hand[0].job.name} is trained by a process that no sweep started", file=sys.stderr)
 
 
 def retry(folder: SweepFolder, runs: Sequence[str]) -> int:

@@ -1,1 +1,56 @@
-"""Where jobs run: this machine or SLURM."""
+"""The clusters, by the words that ``--cluster`` takes, and what they say of a sweep's jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from launchers.clusters.cluster import Cluster
+from launchers.clusters.debug import Debug
+from launchers.clusters.local import Local
+from launchers.clusters.slurm import Slurm
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import Job
+from launchers.sweeps.state import Answer, JobState, read_submission, state_of
+from pipelines.command.errors import UserError
+
+CLUSTERS: tuple[type[Cluster], ...] = (Local, Slurm, Debug)  # the first is the default
+
+
+def find_cluster(kind: str) -> type[Cluster]:
+    """The cluster of a kind.
+
+    Raises:
+        UserError: there is none.
+    """
+    for cluster in CLUSTERS:
+        if cluster.kind == kind:
+            return cluster
+    raise UserError(f"unknown cluster {kind}: the clusters are {', '.join(c.kind for c in CLUSTERS)}")
+
+
+def job_states(
+    folder: SweepFolder, jobs: Iterable[Job], *, holding_lock: bool = False
+) -> dict[str, JobState]:
+    """The state of each job, by its name: every cluster is asked for its own jobs.
+
+    Args:
+        folder: the sweep's.
+        jobs: of it.
+        holding_lock: whoever asks holds the folder's lock, so that no job runs in another's foreground.
+
+    Raises:
+        UserError: a cluster does not answer, or is unknown here.
+    """
+    jobs = list(jobs)
+    submissions = {job.name: read_submission(folder, job) for job in jobs}
+    asked = [found for found in submissions.values() if found and not found.job.is_done()]
+    answers: dict[str, Answer] = {}
+    for kind in dict.fromkeys(submission.cluster for submission in asked):
+        cluster = find_cluster(kind)
+        if not (cluster.in_foreground and holding_lock):
+            theirs = [submission for submission in asked if submission.cluster == kind]
+            answers |= cluster().states(folder, theirs)
+    return {
+        job.name: state_of(folder, job, submissions[job.name], answers.get(job.name, Answer()))
+        for job in jobs
+    }

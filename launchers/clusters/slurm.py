@@ -1,24 +1,28 @@
-"""Jobs to SLURM: the sbatch text by submitit, arrays, dependencies, and what SLURM says of them."""
+"""SLURM: runs as an array, their evaluations as arrays that wait for them; the sbatch text by submitit."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import submitit
 from submitit.core.utils import FailedJobError
 
+from launchers.clusters.cluster import Cluster, Resources
+from launchers.clusters.slurm_queue import ask, ended, queued
 from launchers.clusters.slurm_task import SlurmTask
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
+from launchers.sweeps.state import ACTIVE, Answer, JobState, Submission, write_submission
 from pipelines.command.errors import UserError
 
 _EARLY = 60  # seconds by which SLURM may send its signal too early
@@ -38,46 +42,238 @@ _AFTER = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What a job asks of SLURM.
+class Slurm(Cluster):
+    """SLURM, by sbatch."""
 
-    Attributes:
-        minutes: time limit.
-        gpus_per_node, cpus_per_gpu: 0 GPUs: one task a node, and ``cpus_per_gpu`` cores for it.
-        mem: of a node, as sbatch has it (``64G``); "" leaves it to the partition.
-        max_parallel: elements of an array that run at a time; 0: all.
-        setup: shell lines before the job.
-        grace: seconds before the time limit at which SLURM sends USR2.
-        sbatch: further options of sbatch, without dashes; a value of True stands for none.
-    """
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Cluster.Config):
+        """Options of SLURM: what a job asks for."""
 
-    minutes: int = 60
-    nodes: int = 1
-    gpus_per_node: int = 1
-    cpus_per_gpu: int = 0
-    mem: str = ""
-    partition: str = ""
-    account: str = ""
-    qos: str = ""
-    constraint: str = ""
-    exclude: str = ""
-    max_parallel: int = 0
-    setup: tuple[str, ...] = ()
-    grace: int = 120
-    sbatch: Mapping[str, str | bool] = field(default_factory=dict)
+        partition: str = ""
+        """See sbatch for this and the next."""
+        account: str = ""
+        qos: str = ""
+        constraint: str = ""
+        exclude: str = ""
+        """Nodes to leave out."""
+        time: str = "24:00:00"
+        """Time limit: minutes, HH:MM:SS or D-HH:MM:SS. A run that needs longer is requeued and goes on."""
+        nodes: int = 1
+        gpus_per_node: int = 1
+        """One process a GPU trains; 0: one process a node, without GPU."""
+        cpus_per_gpu: int = 0
+        """Cores of each process."""
+        mem: str = ""
+        """Memory of a node: 64G."""
+        setup: tuple[str, ...] = ()
+        """Shell lines before the job: 'module load cuda'."""
+        grace: int = 120
+        """Seconds before the time limit at which SLURM asks for the checkpoint."""
+        sbatch: tuple[str, ...] = ()
+        """Further options of sbatch without dashes: reservation=night exclusive."""
 
-    def __post_init__(self) -> None:
-        least = math.ceil((self.grace + _EARLY + _START_UP) / 60)
-        if self.minutes < least:
+        def __post_init__(self) -> None:
+            minutes, grace = self.minutes, self.grace
+            least = math.ceil((grace + _EARLY + _START_UP) / 60)
+            if minutes < least:
+                raise UserError(
+                    f"--time of {minutes} min leaves no time for the checkpoint: "
+                    f"SLURM warns {grace} s before its end and up to {_EARLY} s early; "
+                    f"give {least} min or more, or a shorter --grace"
+                )
+            if self.nodes < 1:
+                raise UserError(f"--nodes must be at least 1, not {self.nodes}")
+            if self.gpus_per_node < 0:
+                raise UserError(f"--gpus-per-node must be at least 0, not {self.gpus_per_node}")
+            if grace <= _LEFT:
+                raise UserError(f"--grace must be more than {_LEFT} s, not {grace}: requeueing takes time")
+            _ = self.further  # raises where an option is no option
+
+        @property
+        def minutes(self) -> int:
+            """The time limit in minutes, rounded up."""
+            return parse_minutes(self.time)
+
+        @property
+        def further(self) -> dict[str, str | bool]:
+            """The further options of sbatch; a value of True stands for none."""
+            return dict(_sbatch_option(text) for text in self.sbatch)
+
+    config: Config
+    elsewhere = True
+
+    def resources(self) -> Resources:
+        """Whole nodes, or some of their GPUs."""
+        return Resources(nodes=self.config.nodes, gpus_per_node=self.config.gpus_per_node)
+
+    def for_evaluation(self) -> Slurm:
+        """The same for an evaluation, which is one process on one GPU."""
+        gpus = min(1, self.config.gpus_per_node)
+        config = dataclasses.replace(self.config, nodes=1, gpus_per_node=gpus)
+        return Slurm(config, max_parallel=self.max_parallel)
+
+    def sbatch_text(self, folder: SweepFolder, name: str, jobs: int, after: str = "") -> str:
+        """The script that is handed to sbatch for so many jobs."""
+        executor = self._executor(folder, name, after)
+        if jobs > 1:
+            executor.parameters["map_count"] = jobs
+        return executor._make_submission_file_text(executor._submitit_command_str, "")
+
+    def outlook(self, folder: SweepFolder, study: str, jobs: Sequence[Job]) -> str:
+        """The sbatch text."""
+        runs = [job for job in jobs if not job.evaluation]
+        each = [job for job in jobs if job.evaluation and job.run == jobs[0].run]
+        text = f"--- sbatch: {len(runs)} runs " + "-" * 40 + "\n" + self.sbatch_text(folder, study, len(runs))
+        if not each:
+            return text
+        after = self.for_evaluation().sbatch_text(folder, f"{study}-evaluate", len(each), "JOB_OF_THE_RUN")
+        evaluations = len(jobs) - len(runs)
+        head = f"--- sbatch: the evaluations of each run ({evaluations} in all) " + "-" * 20
+        return f"{text}\n\n{head}\n{after}"
+
+    def check(self, folder: SweepFolder, study: str, jobs: int) -> None:
+        """Ask sbatch whether it would take so many trainings."""
+        if shutil.which("sbatch") is None:
             raise UserError(
-                f"--time of {self.minutes} min leaves no time for the checkpoint: SLURM warns {self.grace} s "
-                f"before its end and up to {_EARLY} s early; give {least} min or more, or a shorter --grace"
+                "there is no SLURM here (no sbatch): take --cluster local, or log in to the cluster"
             )
-        if self.nodes < 1:
-            raise UserError(f"--nodes must be at least 1, not {self.nodes}")
-        if self.grace <= _LEFT:
-            raise UserError(f"--grace must be more than {_LEFT} s, not {self.grace}: requeueing takes time")
+        with _outside_of_any_job(), tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+            file.write(self.sbatch_text(folder, study, jobs))
+            file.flush()
+            command = ["sbatch", "--test-only", "--chdir=/", file.name]  # the snapshot is not made yet
+            answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode:
+            raise UserError(f"SLURM refuses: {_reason(answer.stderr)}")
+
+    def submit(
+        self, folder: SweepFolder, study: str, jobs: Sequence[Job], states: Mapping[str, JobState]
+    ) -> int:
+        """The trainings as one array, the evaluations of each run as one that waits for it."""
+        trainings = [job for job in jobs if not job.evaluation]
+        under_way = {name: state for name, state in states.items() if state.name in ACTIVE}
+        ids = {name: state.job_id for name, state in under_way.items() if state.cluster == self.kind}
+        ids |= self._submit_array(folder, study, trainings)
+        by_run: dict[str, list[Job]] = {}
+        for job in jobs:
+            if job.evaluation and (job.run in ids or job.run not in under_way):
+                # those whose run is finished need not wait, and form one array
+                by_run.setdefault(job.run if job.run in ids else "", []).append(job)
+        for run, evaluations in by_run.items():
+            self.for_evaluation()._submit_array(folder, f"{study}-evaluate", evaluations, ids.get(run, ""))
+        count = sum(map(len, by_run.values()))
+        print(
+            f"submitted {len(trainings)} runs and {count} evaluations; "
+            f"python -m launchers.status {folder.path}"
+        )
+        return 0
+
+    def states(self, folder: SweepFolder, submissions: Sequence[Submission]) -> dict[str, Answer]:
+        """What squeue and sacct say."""
+        ids = {submission.job_id for submission in submissions}
+        waiting = queued(ids)
+        gone = ended(ids - waiting.keys())
+        answers = {}
+        for submission in submissions:
+            if submission.job_id in waiting:
+                state, reason = waiting[submission.job_id]
+                detail = "" if reason == "None" else reason
+                answer = Answer("queued" if state == "PENDING" else "running", detail)
+            else:
+                ending = gone.get(submission.job_id, "")
+                answer = Answer("cancelled" if ending == "CANCELLED" else "gone", ending)
+            answers[submission.job.name] = answer
+        return answers
+
+    def cancel(self, folder: SweepFolder, submissions: Sequence[Submission], whole: bool) -> None:
+        """By scancel: SLURM signals the jobs, which write their checkpoint."""
+        ask("scancel", *sorted(submission.job_id for submission in submissions))
+
+    def _submit_array(
+        self, folder: SweepFolder, name: str, jobs: Sequence[Job], after: str = ""
+    ) -> dict[str, str]:
+        """Submit jobs as one array.
+
+        Args:
+            folder: the sweep's.
+            name: that SLURM shows.
+            jobs: of it.
+            after: id of a job that must end well before; where it does not, SLURM drops these. "": none.
+
+        Returns:
+            SLURM's id of each job, by its name.
+
+        Raises:
+            UserError: SLURM refuses them.
+        """
+        if not jobs:
+            return {}
+        tasks = [SlurmTask(job, self.config.grace - _LEFT) for job in jobs]
+        try:
+            with _outside_of_any_job():
+                submitted = self._executor(folder, name, after).submit_array(tasks)
+        except FailedJobError as error:
+            raise UserError(f"SLURM refuses: {_reason(str(error))}") from None
+        ids = {job.name: str(given.job_id) for job, given in zip(jobs, submitted, strict=True)}
+        for job in jobs:
+            write_submission(folder, Submission(job, self.kind, ids[job.name]))
+        return ids
+
+    def _executor(self, folder: SweepFolder, name: str, after: str) -> _Executor:
+        config = self.config
+        executor = _Executor(folder.jobs, max_num_timeout=_REQUEUES)
+        extra: dict[str, str | bool] = {"chdir": str(folder.code), "requeue": True}
+        if after:
+            extra |= {"dependency": f"afterok:{after}", "kill-on-invalid-dep": "yes"}
+        parameters: dict[str, Any] = {
+            "job_name": name,
+            "time": config.minutes,
+            "nodes": config.nodes,
+            "ntasks_per_node": max(1, config.gpus_per_node),
+            "signal_delay_s": config.grace,
+            "srun_args": ["--kill-on-bad-exit=1"],
+            "setup": list(config.setup),
+            "teardown": list(_AFTER),
+            "array_parallelism": self.max_parallel or 10_000,
+            "additional_parameters": {**extra, **config.further},
+            "wckey": None,  # submitit's own would be charged to
+        }
+        named = {
+            "cpus_per_task": config.cpus_per_gpu,
+            "gpus_per_node": config.gpus_per_node,
+            "mem": config.mem,
+            "partition": config.partition,
+            "account": config.account,
+            "qos": config.qos,
+            "constraint": config.constraint,
+            "exclude": config.exclude,
+        }
+        executor.update_parameters(**parameters, **{key: value for key, value in named.items() if value})
+        return executor
+
+
+class _Executor(submitit.SlurmExecutor):
+    """submitit's, that can also be made where there is no SLURM, to show what it would submit."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        return 2
+
+
+@contextlib.contextmanager
+def _outside_of_any_job() -> Iterator[None]:
+    """Without the variables of a job that this process may run in: sbatch would take them for options."""
+    cluster = os.environ.get("SLURM_CONF")
+    with submitit.helpers.clean_env():
+        if cluster is not None:
+            os.environ["SLURM_CONF"] = cluster  # names the cluster, not the job
+        yield
+
+
+def _reason(text: str) -> str:
+    """What sbatch complains of, in one line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [re.sub(r"^.*?sbatch: (error: )?", "", line) for line in lines if "sbatch: " in line]
+    return "; ".join(dict.fromkeys(named)) or " ".join(lines[-1:]) or "sbatch gave no reason"
 
 
 def parse_minutes(time: str) -> int:
@@ -104,174 +300,10 @@ def parse_minutes(time: str) -> int:
     return math.ceil(seconds / 60)
 
 
-# --- submitting ---------------------------------------------------------------------------------------------
-
-
-class _Executor(submitit.SlurmExecutor):
-    """submitit's, that can also be made where there is no SLURM, to show what it would submit."""
-
-    @classmethod
-    def affinity(cls) -> int:
-        return 2
-
-
-def _executor(folder: SweepFolder, name: str, resources: Resources, after: str) -> _Executor:
-    """An executor for jobs of one name and one dependency (``after``: the id of a job, or "")."""
-    executor = _Executor(folder.jobs, max_num_timeout=_REQUEUES)
-    extra: dict[str, str | bool] = {"chdir": str(folder.code), "requeue": True}
-    if after:
-        extra |= {"dependency": f"afterok:{after}", "kill-on-invalid-dep": "yes"}
-    parameters: dict[str, Any] = {
-        "job_name": name,
-        "time": resources.minutes,
-        "nodes": resources.nodes,
-        "ntasks_per_node": max(1, resources.gpus_per_node),
-        "signal_delay_s": resources.grace,
-        "srun_args": ["--kill-on-bad-exit=1"],
-        "setup": list(resources.setup),
-        "teardown": list(_AFTER),
-        "array_parallelism": resources.max_parallel or 10_000,
-        "additional_parameters": {**extra, **resources.sbatch},
-        "wckey": None,  # submitit's own would be charged to
-    }
-    named = {
-        "cpus_per_task": resources.cpus_per_gpu,
-        "gpus_per_node": resources.gpus_per_node,
-        "mem": resources.mem,
-        "partition": resources.partition,
-        "account": resources.account,
-        "qos": resources.qos,
-        "constraint": resources.constraint,
-        "exclude": resources.exclude,
-    }
-    executor.update_parameters(**parameters, **{key: value for key, value in named.items() if value})
-    return executor
-
-
-def sbatch_text(folder: SweepFolder, name: str, resources: Resources, jobs: int, after: str = "") -> str:
-    """The script that ``submit`` would hand to sbatch for so many jobs."""
-    executor = _executor(folder, name, resources, after)
-    if jobs > 1:
-        executor.parameters["map_count"] = jobs
-    return executor._make_submission_file_text(executor._submitit_command_str, "")
-
-
-def check(folder: SweepFolder, name: str, resources: Resources, jobs: int) -> None:
-    """Ask sbatch whether it would take such jobs; submits nothing.
-
-    Raises:
-        UserError: it would not, or there is no SLURM.
-    """
-    if shutil.which("sbatch") is None:
-        raise UserError("there is no SLURM here (no sbatch): take --cluster local, or log in to the cluster")
-    with _outside_of_any_job(), tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
-        file.write(sbatch_text(folder, name, resources, jobs))
-        file.flush()
-        command = ["sbatch", "--test-only", "--chdir=/", file.name]  # the snapshot is not made yet
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise UserError(f"SLURM refuses: {_reason(answer.stderr)}")
-
-
-def submit(
-    folder: SweepFolder, name: str, jobs: Sequence[Job], resources: Resources, after: str = ""
-) -> list[str]:
-    """Submit jobs as one array.
-
-    Args:
-        folder: the sweep's; its snapshot is there.
-        name: that SLURM shows.
-        jobs: of the same resources.
-        resources: of each.
-        after: id of a job that must end well before; where it does not, SLURM drops these.
-
-    Returns:
-        SLURM's id of each job.
-
-    Raises:
-        UserError: SLURM refuses them.
-    """
-    executor = _executor(folder, name, resources, after)
-    tasks = [SlurmTask(job, resources.grace - _LEFT) for job in jobs]
-    try:
-        with _outside_of_any_job():
-            return [str(job.job_id) for job in executor.submit_array(tasks)]
-    except FailedJobError as error:
-        raise UserError(f"SLURM refuses: {_reason(str(error))}") from None
-
-
-@contextlib.contextmanager
-def _outside_of_any_job() -> Iterator[None]:
-    """Without the variables of a job that this process may run in: sbatch would take them for options."""
-    cluster = os.environ.get("SLURM_CONF")
-    with submitit.helpers.clean_env():
-        if cluster is not None:
-            os.environ["SLURM_CONF"] = cluster  # names the cluster, not the job
-        yield
-
-
-def _reason(text: str) -> str:
-    """What sbatch complains of, in one line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    named = [re.sub(r"^.*?sbatch: (error: )?", "", line) for line in lines if "sbatch: " in line]
-    return "; ".join(dict.fromkeys(named)) or " ".join(lines[-1:]) or "sbatch gave no reason"
-
-
-# --- asking -------------------------------------------------------------------------------------------------
-
-
-def queued(job_ids: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Those of the jobs that wait or run: their state (PENDING, RUNNING, ...) and the reason they wait.
-
-    Raises:
-        UserError: squeue does not answer.
-    """
-    if not job_ids:
-        return {}
-    # not --jobs: it fails where one id is too old
-    answer = _ask("squeue", "--noheader", "--array", "--me", "--states=all", "--format=%i|%T|%r")
-    found = {}
-    for line in answer.splitlines():
-        job_id, state, reason = line.strip().split("|", 2)
-        if job_id in job_ids and state not in _ENDED:
-            found[job_id] = (state, reason)
-    return found
-
-
-_ENDED = {
-    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED"),
-    *("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT", "REVOKED"),
-}
-
-
-def ended(job_ids: Collection[str]) -> dict[str, str]:
-    """How jobs ended that are no longer queued (CANCELLED, TIMEOUT, OUT_OF_MEMORY, ...); {} without sacct."""
-    if not job_ids or shutil.which("sacct") is None:
-        return {}
-    ids = ",".join(sorted(job_ids))
-    command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={ids}", "--format=JobID,State"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    pairs = [line.split("|", 1) for line in answer.stdout.splitlines() if "|" in line]
-    return {job_id: state.split()[0] for job_id, state in pairs if state}
-
-
-def cancel(job_ids: Collection[str]) -> None:
-    """Take jobs out of the queue; running ones write their checkpoint and end.
-
-    Raises:
-        UserError: SLURM refuses.
-    """
-    if job_ids:
-        _ask("scancel", *sorted(job_ids))
-
-
-def _ask(*command: str) -> str:
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    except (OSError, subprocess.TimeoutExpired) as error:
+def _sbatch_option(text: str) -> tuple[str, str | bool]:
+    name, equals, value = text.lstrip("-").partition("=")
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or (equals and not value):
         raise UserError(
-            f"{command[0]} does not answer ({error}): is this a machine of the cluster?"
-        ) from None
-    if answer.returncode:
-        raise UserError(f"{command[0]}: {' '.join(answer.stderr.split())}")
-    return answer.stdout
+            f"--sbatch {text}: give sbatch's options as NAME=VALUE or NAME, such as reservation=night"
+        )
+    return name, value if equals else True

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fastssl.run.log import read_metrics
-from launchers.clusters.state import JobState, job_states
+from launchers.clusters import job_states
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.plan import planned_jobs, planned_results, read_plan
+from launchers.sweeps.state import JobState
 from pipelines.command.errors import UserError
 
 _COUNTS = frozenset(

@@ -1,38 +1,32 @@
-"""The studies, by the names that ``python -m launchers.sweep`` takes. One file each says what it rebuilds."""
+"""The studies, by the names that ``python -m launchers.sweep`` takes. One file each says what it rebuilds.
+
+A study is a file here with a function ``study(scale)``, and its name in the tuple: ``moco-ladder`` is that of
+``moco_ladder.py``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
-from launchers.studies import (
-    architectures,
-    augmentations,
-    batch_size,
-    class_share,
-    epochs,
-    eqco,
-    mi_bound,
-    moco_ladder,
-    msbreg,
-    norms,
-    taxonomies,
-    tiny,
-    uniformity,
-)
 from launchers.sweeps.study import Scale, Study
 
+_NAMES = (
+    "tiny",
+    "moco-ladder",
+    "eqco",
+    "mi-bound",
+    "batch-size",
+    "msbreg",
+    "norms",
+    "uniformity",
+    "epochs",
+    "class-share",
+    "taxonomies",
+    "augmentations",
+    "architectures",
+)
+
 STUDIES: dict[str, Callable[[Scale], Study]] = {
-    "tiny": tiny.study,
-    "moco-ladder": moco_ladder.study,
-    "eqco": eqco.study,
-    "mi-bound": mi_bound.study,
-    "batch-size": batch_size.study,
-    "msbreg": msbreg.study,
-    "norms": norms.study,
-    "uniformity": uniformity.study,
-    "epochs": epochs.study,
-    "class-share": class_share.study,
-    "taxonomies": taxonomies.study,
-    "augmentations": augmentations.study,
-    "architectures": architectures.study,
+    name: import_module(f"{__name__}.{name.replace('-', '_')}").study for name in _NAMES
 }

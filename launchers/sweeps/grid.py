@@ -9,19 +9,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastssl.config import Config
-from fastssl.recipes import find_recipe
 from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_setting, split_values
 from launchers.sweeps.study import Figure, Run, Study
 from pipelines.command.errors import UserError
 
 
-def grid_study(recipe: str, grid: Sequence[str]) -> Study:
+def grid_study(recipe: str, base: Config, grid: Sequence[str]) -> Study:
     """The runs of ``--recipe RECIPE --grid FIELD=VALUE,VALUE FIELD=VALUE,...``.
 
+    Args:
+        recipe: its name.
+        base: its config, at the scale of the grid.
+        grid: FIELD=VALUE,VALUE each.
+
     Raises:
-        UserError: an unknown recipe or field, or a value that does not fit.
+        UserError: an unknown field, or a value that does not fit.
     """
-    base = find_recipe(recipe)
     axes: dict[str, tuple[str, list[Any]]] = {}
     for setting in grid:
         name, text = split_setting(setting, "--grid")

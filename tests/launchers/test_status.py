@@ -9,14 +9,18 @@ import pytest
 
 from fastssl.run import checkpoint
 from launchers import status
-from launchers.clusters.state import is_locked, job_states, write_driver
-from launchers.status import duration, progress, status_table
+from launchers.clusters import CLUSTERS, job_states
+from launchers.clusters.foreground import write_driver
+from launchers.status import duration, status_table
 from launchers.sweeps import attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.plan import planned_jobs, read_plan
+from launchers.sweeps.progress import Progress, progress
+from launchers.sweeps.state import is_locked
 from pipelines.command.errors import UserError
 from tests.helpers import ROOT
 
+IN_FOREGROUND = [cluster.kind for cluster in CLUSTERS if cluster.in_foreground]
 RUNS = ("done", "going", "broken", "waiting", "absent", "stopped", "lost", "dropped")
 
 
@@ -103,7 +107,7 @@ def test_progress(folder: SweepFolder) -> None:
     found = progress(folder, "going")
     assert (found.epoch, found.share, found.images_per_s) == (2.0, 0.04, 40.0)
     assert (found.seconds_left, found.knn_top1) == (120.0, 0.25)
-    assert progress(folder, "absent") == status.Progress()
+    assert progress(folder, "absent") == Progress()
 
 
 def test_the_table(folder: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,21 +147,50 @@ def test_retry_gives_the_command_again(folder: SweepFolder, tmp_path: Path) -> N
     assert (tmp_path / "again").read_text() == str(["-c", "--out", str(folder.path)])
 
 
-def test_cancel_on_this_machine_stops_the_driver(folder: SweepFolder) -> None:
+@pytest.mark.parametrize("kind", IN_FOREGROUND)
+def test_cancel_on_this_machine_stops_the_driver(folder: SweepFolder, tmp_path: Path, kind: str) -> None:
     for name in RUNS:
-        submitted(folder, name, "local", "local-1")
+        submitted(folder, name, kind, f"{kind}-1")
     with subprocess.Popen(["sleep", "60"]) as driver:
-        write_driver(folder, "local-1", driver.pid)
+        write_driver(folder, f"{kind}-1", driver.pid)
         with checkpoint.lock(folder.path):
             with pytest.raises(UserError, match="stop the whole sweep there"):
                 status.main([str(folder.path), "cancel", "waiting"])
             assert status.main([str(folder.path), "cancel"]) == 0
         assert driver.wait(10) == -signal.SIGTERM
+    assert not (tmp_path / "cancelled").exists()  # nothing of it went to scancel
 
 
-def test_jobs_of_a_driver_on_this_machine(folder: SweepFolder) -> None:
+@pytest.mark.parametrize("kind", IN_FOREGROUND)
+def test_cancel_says_when_nothing_drives_any_more(
+    folder: SweepFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
     for name in RUNS:
-        submitted(folder, name, "local", "8_1")  # the id that the fixture's attempts of "going" carry
+        submitted(folder, name, kind, f"{kind}-1")
+    assert status.main([str(folder.path), "cancel"]) == 0
+    assert capsys.readouterr().out == "cancelled 0 jobs\n"
+    with (
+        checkpoint.lock(folder.run("waiting")),  # somebody trains it by hand
+        pytest.raises(UserError, match=r"nothing drives .* any more"),
+    ):
+        status.main([str(folder.path), "cancel"])
+    assert not (tmp_path / "cancelled").exists()
+
+
+def test_a_run_that_was_never_submitted_is_not_counted_as_cancelled(
+    folder: SweepFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with checkpoint.lock(folder.run("absent")):
+        assert status.main([str(folder.path), "cancel", "absent", "waiting"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "cancelled 1 jobs\n"
+    assert told.err == "absent is trained by a process that no sweep started\n"
+
+
+@pytest.mark.parametrize("kind", IN_FOREGROUND)
+def test_jobs_of_a_driver_on_this_machine(folder: SweepFolder, kind: str) -> None:
+    for name in RUNS:
+        submitted(folder, name, kind, "8_1")  # the id that the fixture's attempts of "going" carry
     write_driver(folder, "8_1", os.getpid())
     jobs = planned_jobs(folder, read_plan(folder))
     with checkpoint.lock(folder.path):
@@ -167,6 +200,21 @@ def test_jobs_of_a_driver_on_this_machine(folder: SweepFolder) -> None:
     assert (states["going"].name, states["waiting"].name) == ("lost", "cancelled")
     with checkpoint.lock(folder.run("waiting")):  # somebody trains it by hand
         assert job_states(folder, jobs)["waiting"].name == "running"
+
+
+@pytest.mark.parametrize("kind", IN_FOREGROUND)
+def test_jobs_of_two_clusters_in_one_folder(folder: SweepFolder, tmp_path: Path, kind: str) -> None:
+    """Each is asked for its own jobs, and stops these."""
+    submitted(folder, "absent", kind, "here-1")
+    with subprocess.Popen(["sleep", "60"]) as driver:
+        write_driver(folder, "here-1", driver.pid)
+        with checkpoint.lock(folder.path):
+            states = job_states(folder, planned_jobs(folder, read_plan(folder)))
+            assert (states["going"].name, states["going"].cluster) == ("running", "slurm")
+            assert (states["absent"].name, states["absent"].cluster) == ("queued", kind)
+            assert status.main([str(folder.path), "cancel"]) == 0
+        assert driver.wait(10) == -signal.SIGTERM
+    assert (tmp_path / "cancelled").read_text().split() == ["8_1", "8_3"]
 
 
 def test_looking_at_a_lock_does_not_take_it(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import simplejpeg
 from fastssl.run import checkpoint
 from launchers import sweep
 from launchers.clusters import snapshot
+from launchers.options import parse
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import read_summary
@@ -207,9 +208,25 @@ def test_scales_have_folders_of_their_own(
         (["batch-size", "--scale", "tiny"], "batch-size-tiny"),
         (["tiny"], "tiny"),
         ([*GRID], "quickstart-grid"),
+        ([*GRID, "--scale", "tiny"], "quickstart-grid-tiny"),
     ):
         assert sweep.main([*options, "--dry-run"]) == 0
         assert f" runs into {tmp_path}/sweeps/{folder}\n" in capsys.readouterr().out
+
+
+def test_a_recipe_at_the_scale_tiny_is_shrunk_as_in_studies(tmp_path: Path) -> None:
+    """4 epochs of the scenes in batches of 64, in place of 200 epochs in batches of 1024."""
+    command = ["--recipe", "moco-v2-imagenet", "--grid", "temperature=0.1,0.2", "--out", str(tmp_path)]
+    paper, tiny = (sweep.chosen_study(parse([*command, "--scale", scale])[0]) for scale in ("paper", "tiny"))
+    assert (paper.name, paper.scale) == ("moco-v2-imagenet-grid", "paper")
+    assert (tiny.name, tiny.scale) == ("moco-v2-imagenet-grid", "tiny")
+    assert [run.name for run in tiny.runs] == [run.name for run in paper.runs]
+    for run, of_paper, temperature in zip(tiny.runs, paper.runs, (0.1, 0.2), strict=True):
+        experiment = run.config.experiment
+        assert (experiment.epochs, experiment.batch_size, run.config.machine.data) == (4, 64, "scenes")
+        assert experiment.backbone.name == "resnet9"
+        assert experiment.method.temperature == temperature  # type: ignore[union-attr]
+        assert (of_paper.config.experiment.epochs, of_paper.config.experiment.batch_size) == (200, 1024)
 
 
 def test_the_snapshot_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

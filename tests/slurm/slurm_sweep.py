@@ -15,10 +15,11 @@ import numpy as np
 import simplejpeg
 import torch
 
-from launchers.clusters.state import JobState, job_states
+from launchers.clusters import job_states
 from launchers.sweeps.attempts import Attempt, read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
+from launchers.sweeps.state import JobState
 from tests.helpers import ROOT
 
 SHORT, LONG = 2, 2000  # epochs: some seconds, and longer than a test waits

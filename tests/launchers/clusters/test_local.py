@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from launchers.clusters import local
-from launchers.clusters.local import run_debug, run_local, slots
-from launchers.clusters.state import job_states
+from launchers.clusters import job_states
+from launchers.clusters.debug import Debug
+from launchers.clusters.driver import slots
+from launchers.clusters.local import Local
 from launchers.sweeps.attempts import Attempt, read_attempts
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.job import read_summary
+from launchers.sweeps.job import Job, read_summary
 from pipelines.command.errors import UserError
 from tests.helpers.stub_runs import stub_job, stub_sweep
 
@@ -27,6 +28,10 @@ def attempts(folder: SweepFolder, job: str) -> list[Attempt]:
 
 def outcomes(folder: SweepFolder, job: str) -> list[str]:
     return [attempt.outcome for attempt in attempts(folder, job)]
+
+
+def run_local(folder: SweepFolder, jobs: list[Job], max_parallel: int) -> int:
+    return Local(max_parallel=max_parallel).submit(folder, "study", jobs, {})
 
 
 def status(folder: SweepFolder, run: str) -> object:
@@ -151,11 +156,11 @@ def test_debug_runs_in_this_process(folder: SweepFolder, monkeypatch: pytest.Mon
             raise UserError("no such folder")
         return 143 if "stopped" in arguments else 0
 
-    monkeypatch.setattr(local, "train", train)
-    monkeypatch.setattr(local, "evaluate", train)
+    monkeypatch.setattr("fastssl.train.main", train)
+    monkeypatch.setattr("fastssl.evaluate.__main__.main", train)
     names = ("crash", "mistake", "good", "stopped", "after")
     jobs = [stub_job(folder, name, result) for name in names for result in ("", "knn")]
-    assert run_debug(folder, jobs) == 143
+    assert Debug().submit(folder, "study", jobs, {}) == 143
     assert [arguments[-1] for arguments in called] == ["crash", "mistake", "good", "good", "stopped"]
     assert called[3][:2] == ["knn", str(folder.run("good"))]
     assert [outcomes(folder, name) for name in names] == [

@@ -1,14 +1,17 @@
 """What is asked of sbatch, and how its answers are read; with stand-ins for SLURM's commands."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from launchers.clusters import slurm
-from launchers.clusters.slurm import Resources, parse_minutes
+from launchers.clusters.slurm import Slurm, parse_minutes
+from launchers.clusters.slurm_queue import ended, queued
 from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.state import JobState
 from pipelines.command.errors import UserError
+from tests.helpers.stub_runs import stub_job, stub_sweep
 
 
 @pytest.mark.parametrize(
@@ -34,20 +37,20 @@ def test_what_is_no_time_limit(text: str) -> None:
 
 
 def test_a_limit_leaves_time_for_the_checkpoint() -> None:
-    Resources(minutes=4, grace=120)
+    Slurm.Config(time="4", grace=120)
     with pytest.raises(UserError, match="leaves no time for the checkpoint"):
-        Resources(minutes=3, grace=120)
+        Slurm.Config(time="3", grace=120)
     with pytest.raises(UserError, match="--grace must be more than"):
-        Resources(grace=20)
+        Slurm.Config(grace=20)
 
 
-def sbatch_lines(resources: Resources, jobs: int = 3, after: str = "") -> list[str]:
-    return slurm.sbatch_text(SweepFolder(Path("/s")), "study", resources, jobs, after).splitlines()
+def sbatch_lines(slurm: Slurm, jobs: int = 3, after: str = "") -> list[str]:
+    return slurm.sbatch_text(SweepFolder(Path("/s")), "study", jobs, after).splitlines()
 
 
 def test_the_script_says_what_was_asked() -> None:
-    resources = Resources(
-        minutes=600,
+    config = Slurm.Config(
+        time="10:00:00",
         nodes=2,
         gpus_per_node=4,
         cpus_per_gpu=8,
@@ -57,11 +60,10 @@ def test_the_script_says_what_was_asked() -> None:
         qos="long",
         constraint="h100",
         exclude="n7",
-        max_parallel=2,
         setup=("module load cuda",),
-        sbatch={"reservation": "night", "exclusive": True},
+        sbatch=("reservation=night", "exclusive"),
     )
-    lines = sbatch_lines(resources)
+    lines = sbatch_lines(Slurm(config, max_parallel=2))
     options = {line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")}
     assert options >= {
         *("time=600", "nodes=2", "gpus-per-node=4", "ntasks-per-node=4", "cpus-per-task=8", "mem=64G"),
@@ -74,14 +76,14 @@ def test_the_script_says_what_was_asked() -> None:
 
 
 def test_without_gpus_a_node_has_one_task() -> None:
-    lines = sbatch_lines(Resources(gpus_per_node=0, cpus_per_gpu=2), jobs=1)
+    lines = sbatch_lines(Slurm(Slurm.Config(gpus_per_node=0, cpus_per_gpu=2)), jobs=1)
     assert "#SBATCH --ntasks-per-node=1" in lines
     assert "#SBATCH --cpus-per-task=2" in lines
     assert not [line for line in lines if "gpus" in line or "--array" in line]
 
 
 def test_evaluations_wait_for_their_run_and_go_with_it() -> None:
-    lines = sbatch_lines(Resources(), after="12_3")
+    lines = sbatch_lines(Slurm(), after="12_3")
     assert "#SBATCH --dependency=afterok:12_3" in lines
     assert "#SBATCH --kill-on-invalid-dep=yes" in lines
 
@@ -101,7 +103,7 @@ def test_a_refusal_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     complaint = "echo 'sbatch: error: invalid partition specified: gpux' >&2\nexit 1"
     stand_in(tmp_path / "bin", "sbatch", complaint, monkeypatch)
     with pytest.raises(UserError, match=r"^SLURM refuses: invalid partition specified: gpux$"):
-        slurm.check(SweepFolder(tmp_path), "study", Resources(partition="gpux"), 2)
+        Slurm(Slurm.Config(partition="gpux")).check(SweepFolder(tmp_path), "study", 2)
 
 
 def test_nothing_of_an_outer_job_reaches_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +111,7 @@ def test_nothing_of_an_outer_job_reaches_sbatch(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
     monkeypatch.setenv("SLURM_CONF", "/etc/here.conf")
     stand_in(tmp_path / "bin", "sbatch", f"env > {tmp_path}/env", monkeypatch)
-    slurm.check(SweepFolder(tmp_path), "study", Resources(), 2)
+    Slurm().check(SweepFolder(tmp_path), "study", 2)
     found = (tmp_path / "env").read_text().splitlines()
     assert "SLURM_CONF=/etc/here.conf" in found
     assert not [line for line in found if line.startswith("SLURM_ARRAY")]
@@ -119,20 +121,37 @@ def test_nothing_of_an_outer_job_reaches_sbatch(tmp_path: Path, monkeypatch: pyt
 def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="there is no SLURM here"):
-        slurm.check(SweepFolder(tmp_path), "study", Resources(), 2)
+        Slurm().check(SweepFolder(tmp_path), "study", 2)
     with pytest.raises(UserError, match="squeue does not answer"):
-        slurm.queued(["1"])
-    assert slurm.queued([]) == {}
-    assert slurm.ended(["1"]) == {}
+        queued(["1"])
+    assert queued([]) == {}
+    assert ended(["1"]) == {}
+
+
+def test_evaluations_of_a_run_under_way_elsewhere_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """sbatch knows no job of another cluster to wait for."""
+    stand_in(tmp_path / "bin", "sbatch", "echo 'Submitted batch job 5'", monkeypatch)
+    folder = stub_sweep(tmp_path / "sweep")
+    jobs = [stub_job(folder, "good", "knn"), stub_job(folder, "elsewhere", "knn")]
+    states = {
+        "good": JobState(name="running", cluster="slurm", job_id="4"),
+        "elsewhere": JobState(name="running", cluster="local", job_id="local-1"),
+    }
+    assert Slurm().submit(folder, "study", jobs, states) == 0
+    assert "submitted 0 runs and 1 evaluations" in capsys.readouterr().out
+    assert json.loads(folder.record("good.knn").read_text())["cluster"] == "slurm"
+    assert not folder.record("elsewhere.knn").exists()
 
 
 def test_who_is_queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = "8_0|RUNNING|None\\n8_1|PENDING|Resources\\n8_2|FAILED|NonZeroExitCode\\n9|RUNNING|None"
     stand_in(tmp_path / "bin", "squeue", f"printf '{lines}\\n'", monkeypatch)
-    waiting = slurm.queued({"8_0", "8_1", "8_2", "8_3"})
+    waiting = queued({"8_0", "8_1", "8_2", "8_3"})
     assert waiting == {"8_0": ("RUNNING", "None"), "8_1": ("PENDING", "Resources")}
 
 
 def test_how_jobs_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path / "bin", "sacct", "printf '8_0|CANCELLED by 0\\n8_1|OUT_OF_MEMORY\\n'", monkeypatch)
-    assert slurm.ended({"8_0", "8_1"}) == {"8_0": "CANCELLED", "8_1": "OUT_OF_MEMORY"}
+    assert ended({"8_0", "8_1"}) == {"8_0": "CANCELLED", "8_1": "OUT_OF_MEMORY"}

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from launchers.clusters.state import write_record
 from launchers.report import main, report
 from launchers.reporting.estimate import estimate, number, t_quantile
 from launchers.sweeps.attempts import Outcome, begin, end
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
+from launchers.sweeps.state import Submission, write_submission
 from pipelines.command.errors import UserError
 from tests.helpers import ROOT
 from tests.helpers.report_folders import (
@@ -275,7 +275,7 @@ def write_attempt(sweep: Path, run: str, evaluation: str, outcome: Outcome, erro
     folder = SweepFolder(sweep)
     job = Job(sweep=sweep, run=run, data="", evaluation=evaluation)
     folder.jobs.mkdir(exist_ok=True)
-    write_record(folder, job, "local", "local-1")
+    write_submission(folder, Submission(job, "local", "local-1"))
     end(folder.attempts(job.name), begin(folder.attempts(job.name), "local-1", 0), outcome, 1, error)
 
 

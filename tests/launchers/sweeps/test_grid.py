@@ -7,14 +7,18 @@ from fastssl.optim import LARS
 from fastssl.recipes import find_recipe
 from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_values
 from launchers.sweeps.grid import applied, grid_study
-from launchers.sweeps.study import to_plan, with_seeds
+from launchers.sweeps.study import Study, to_plan, with_seeds
 from pipelines.command.errors import UserError
 
 RECIPE = "simo-k256-a256-imagenet"
 
 
+def of_recipe(*grid: str) -> Study:
+    return grid_study(RECIPE, find_recipe(RECIPE), grid)
+
+
 def test_every_combination_is_a_run() -> None:
-    study = grid_study(RECIPE, ["num_negatives=4,16", "eqco_alpha=256,None", "epochs=100,200"])
+    study = of_recipe("num_negatives=4,16", "eqco_alpha=256,None", "epochs=100,200")
     assert study.axes == ("num_negatives", "eqco_alpha", "epochs")
     assert len(study.runs) == 8
     first = study.runs[0]
@@ -30,7 +34,7 @@ def test_every_combination_is_a_run() -> None:
 
 
 def test_the_papers_number_stays_with_the_papers_experiment() -> None:
-    study = grid_study(RECIPE, ["eqco_alpha=256,65536"])
+    study = of_recipe("eqco_alpha=256,65536")
     papers = [run.paper and run.paper.number for run in study.runs]
     assert papers == [0.68, None]
     assert all(run.paper is None for run in applied(study, ["epochs=10"], "").runs)
@@ -38,7 +42,7 @@ def test_the_papers_number_stays_with_the_papers_experiment() -> None:
 
 
 def test_seeds() -> None:
-    study = with_seeds(grid_study(RECIPE, ["eqco_alpha=1024"]), 3)
+    study = with_seeds(of_recipe("eqco_alpha=1024"), 3)
     assert [run.name for run in study.runs] == [f"eqco-alpha-1024-s{seed}" for seed in range(3)]
     assert [run.config.experiment.seed for run in study.runs] == [0, 1, 2]
     assert len({run.row for run in study.runs}) == 1
@@ -47,14 +51,14 @@ def test_seeds() -> None:
 
 
 def test_figures_of_a_grid() -> None:
-    figure = grid_study(RECIPE, ["num_negatives=4,16,256", "epochs=100,200"]).figures[0]
+    figure = of_recipe("num_negatives=4,16,256", "epochs=100,200").figures[0]
     assert (figure.x, figure.y, figure.series, figure.log_x) == (
         "num_negatives",
         "linear.top1",
         "epochs",
         True,
     )
-    assert grid_study(RECIPE, ["precision=fp32,bf16"]).figures == ()
+    assert of_recipe("precision=fp32,bf16").figures == ()
 
 
 def test_names_of_fields() -> None:
@@ -70,8 +74,8 @@ def test_names_of_fields() -> None:
 
 def test_values_that_only_fit_together() -> None:
     settings = ["num_negatives=999", "batch_size=1024"]
-    by_grid = grid_study(RECIPE, settings).runs[0].config.experiment
-    by_set = applied(grid_study(RECIPE, []), settings, "").runs[0].config.experiment
+    by_grid = of_recipe(*settings).runs[0].config.experiment
+    by_set = applied(of_recipe(), settings, "").runs[0].config.experiment
     assert by_grid == by_set
     assert by_grid.batch_size == 1024
 
@@ -103,7 +107,7 @@ def test_values() -> None:
 )
 def test_what_is_wrong_is_said_in_a_line(grid: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as raised:
-        grid_study(RECIPE, grid)
+        of_recipe(*grid)
     assert "\n" not in str(raised.value)
 
 

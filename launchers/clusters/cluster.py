@@ -1,0 +1,125 @@
+"""A cluster: where jobs run. All that ``launchers.sweep`` and ``launchers.status`` know of it.
+
+::
+
+    class Local(Cluster):
+        @dataclass(frozen=True, kw_only=True)
+        class Config(Cluster.Config): ...    # the options that only this cluster has
+
+    CLUSTERS = (Local, Slurm, Debug)         # launchers/clusters/__init__.py: the one line
+
+Its kind is the class's name in lower case: the word of ``--cluster`` and of what is written down about each
+job. So a sweep folder may hold jobs of several clusters, and each answers for its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import Job
+from launchers.sweeps.state import Answer, JobState, Submission
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """The share of a cluster that one training job is given."""
+
+    nodes: int = 1
+    gpus_per_node: int = 1
+    """One process per GPU trains; 0: one process per node, without GPU."""
+
+    @property
+    def processes(self) -> int:
+        """Processes that train one run."""
+        return self.nodes * max(1, self.gpus_per_node)
+
+
+class Cluster(ABC):
+    """Base of all clusters. The first line of a cluster's docstring is its line in ``--help``.
+
+    Args:
+        config: its own options; None: their defaults, enough to ask for states and to cancel.
+        max_parallel: runs at a time; 0: as many as it has room for.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Options of the command line; their names are no other cluster's."""
+
+    kind: ClassVar[str]
+    elsewhere: ClassVar[bool] = False
+    """Whether its nodes may see data that this machine does not."""
+    in_foreground: ClassVar[bool] = False
+    """Whether jobs end with the process that submits them, which holds the sweep folder's lock meanwhile."""
+
+    config: Config
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls.kind = cls.__name__.lower()
+
+    def __init__(self, config: Config | None = None, *, max_parallel: int = 0) -> None:
+        self.config = self.Config() if config is None else config
+        self.max_parallel = max_parallel
+
+    def resources(self) -> Resources:
+        """What a training job is given."""
+        return Resources()
+
+    def check(self, folder: SweepFolder, study: str, jobs: int) -> None:  # noqa: B027
+        """Ask whether the cluster would take so many trainings; submits and writes nothing.
+
+        Raises:
+            UserError: it would not.
+        """
+
+    def outlook(self, folder: SweepFolder, study: str, jobs: Sequence[Job]) -> str:
+        """What ``--dry-run`` shows of a submission of these jobs; "" for nothing."""
+        return ""
+
+    @abstractmethod
+    def submit(
+        self, folder: SweepFolder, study: str, jobs: Sequence[Job], states: Mapping[str, JobState]
+    ) -> int:
+        """Submit jobs, and write down each one (``write_submission``).
+
+        An evaluation starts after its run's training has ended well. One whose training is under way on
+        another cluster is left out: the same command takes it up later.
+
+        Args:
+            folder: the sweep's; its snapshot of the code is there.
+            study: name of the study, for people.
+            jobs: to be submitted; none is queued or running.
+            states: of all jobs of the runs that the command names.
+
+        Returns:
+            exit status of the command: where jobs run in the foreground, 1 if one failed.
+
+        Raises:
+            UserError: the cluster refuses them.
+        """
+
+    @abstractmethod
+    def states(self, folder: SweepFolder, submissions: Sequence[Submission]) -> dict[str, Answer]:
+        """What the cluster says of jobs that were submitted to it, by the job's name; left out: gone.
+
+        Raises:
+            UserError: it does not answer.
+        """
+
+    @abstractmethod
+    def cancel(self, folder: SweepFolder, submissions: Sequence[Submission], whole: bool) -> None:
+        """Take jobs out of the queue; running ones write their checkpoint and end.
+
+        Args:
+            folder: the sweep's.
+            submissions: of jobs that are queued or running.
+            whole: these are all jobs of the sweep, not chosen ones.
+
+        Raises:
+            UserError: it cannot.
+        """

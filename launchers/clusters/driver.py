@@ -1,0 +1,165 @@
+"""The driver: jobs on this machine, n at a time over its GPUs, or its cores; it stays in the foreground.
+
+Ctrl-C (or TERM) stops every run after a checkpoint; the same command goes on. A run that fails is tried again
+and then left; the others do not notice.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from fastssl.run.interrupt import Interrupt
+from launchers.clusters.child import Child
+from launchers.clusters.foreground import finished_words
+from launchers.sweeps import attempts
+from launchers.sweeps.attempts import Outcome
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import Job
+from pipelines.command.errors import UserError
+
+_POLL = 0.1  # seconds
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A share of this machine: a GPU ("" without) and cores. Several may have the same."""
+
+    number: int
+    gpu: str
+    cores: frozenset[int]
+
+
+@dataclass
+class _Running:
+    job: Job
+    child: Child
+    attempt: int
+
+
+def slots(max_parallel: int) -> list[Slot]:
+    """The machine in shares: one a GPU, or all cores as one; ``max_parallel`` says how many otherwise.
+
+    More shares than GPUs share these; cores are dealt out evenly.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    gpus = named.split(",")[:count] if named else [str(number) for number in range(count)]
+    number = max_parallel or len(gpus) or 1
+    cores = sorted(os.sched_getaffinity(0))
+    share = max(1, len(cores) // number)
+    return [
+        Slot(
+            place,
+            gpus[place % len(gpus)] if gpus else "",
+            frozenset(cores[(place * share + core) % len(cores)] for core in range(share)),
+        )
+        for place in range(number)
+    ]
+
+
+class Driver:
+    """The jobs that wait, those that run, and what became of the others.
+
+    Args:
+        folder: the sweep's.
+        jobs: to run; those that measure a run start after its training.
+        job_id: of all of them.
+        free: the shares of this machine, each for one job at a time.
+    """
+
+    def __init__(self, folder: SweepFolder, jobs: Sequence[Job], job_id: str, free: list[Slot]) -> None:
+        self.folder = folder
+        self.waiting = list(jobs)
+        self.free = free
+        self.running: dict[Slot, _Running] = {}
+        self.failed: set[str] = set()
+        self.total, self.ended = len(jobs), 0
+        self.job_id = job_id
+
+    def run(self) -> int:
+        """Run the jobs. Returns the exit status: 0, 1 if one failed, or 128 + the signal that stopped it."""
+        with Interrupt() as interrupt:
+            try:
+                while (self.waiting or self.running) and not interrupt.signal:
+                    self._start_what_can()
+                    self._gather()
+                    time.sleep(_POLL)
+                if interrupt.signal and self.running:
+                    _say("stopping: each run writes its checkpoint; a second Ctrl-C kills them")
+                for one in self.running.values():
+                    one.child.stop()
+                while self.running:
+                    self._gather()
+                    time.sleep(_POLL)
+            finally:
+                for one in self.running.values():
+                    one.child.kill()
+        if interrupt.signal:
+            _say(f"stopped with {len(self.waiting)} jobs to do; the same command goes on")
+            return interrupt.exit_status
+        return 1 if self.failed else 0
+
+    def _start_what_can(self) -> None:
+        for job in list(self.waiting):
+            if job.evaluation and job.run in self.failed:
+                self.waiting.remove(job)
+                self._count(job, "not measured: its run failed")
+            elif self.free and not (job.evaluation and self._is_under_way(job.run)):
+                self.waiting.remove(job)
+                self._start(job)
+
+    def _is_under_way(self, run: str) -> bool:
+        """Whether a run is still to be trained, or just now."""
+        jobs = [*self.waiting, *(one.job for one in self.running.values())]
+        return any(job.run == run and not job.evaluation for job in jobs)
+
+    def _start(self, job: Job) -> None:
+        record = self.folder.attempts(job.name)
+        number = attempts.begin(record, self.job_id, job.steps_done())
+        try:
+            command = job.command()
+        except UserError as error:
+            self._end(job, number, "mistake", None, str(error))
+            return
+        slot = self.free.pop(0)
+        environment = dict(os.environ) | ({"CUDA_VISIBLE_DEVICES": slot.gpu} if slot.gpu else {})
+        child = Child(command, self.folder.code, self.folder.log(job.name), environment)
+        child.confine(slot.cores)
+        self.running[slot] = _Running(job, child, number)
+
+    def _gather(self) -> None:
+        for slot, one in list(self.running.items()):
+            if one.child.ended():
+                del self.running[slot]
+                self.free.append(slot)
+                outcome = one.child.outcome()
+                error = one.child.error() if outcome in ("mistake", "crashed") else ""
+                self._end(one.job, one.attempt, outcome, one.child.status(), error)
+
+    def _end(self, job: Job, number: int, outcome: Outcome, status: int | None, error: str) -> None:
+        attempts.end(self.folder.attempts(job.name), number, outcome, status, error)
+        if outcome == "crashed" and job.why_not_again(self.job_id) is None:
+            _say(f"{job.name} crashed, and is started again: {error}")
+            self.waiting.insert(0, job)
+        elif outcome in ("mistake", "crashed"):
+            self.failed.add(job.name)
+            self._count(job, f"failed: {error}  (log: {self.folder.log(job.name)})")
+        elif outcome == "finished":
+            self._count(job, finished_words(job))
+        else:
+            self.failed.add(job.name)  # stopped from elsewhere, or with all the others
+            self._count(job, "stopped")
+
+    def _count(self, job: Job, what: str) -> None:
+        self.ended += 1
+        _say(f"[{self.ended}/{self.total}] {job.name} {what}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

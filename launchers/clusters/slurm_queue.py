@@ -1,0 +1,60 @@
+"""What SLURM says of jobs: by squeue while they wait or run, by sacct afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Collection
+
+from pipelines.command.errors import UserError
+
+_ENDED = {
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED"),
+    *("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT", "REVOKED"),
+}
+
+
+def queued(job_ids: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Those of the jobs that wait or run: their state (PENDING, RUNNING, ...) and the reason they wait.
+
+    Raises:
+        UserError: squeue does not answer.
+    """
+    if not job_ids:
+        return {}
+    # not --jobs: it fails where one id is too old
+    answer = ask("squeue", "--noheader", "--array", "--me", "--states=all", "--format=%i|%T|%r")
+    found = {}
+    for line in answer.splitlines():
+        job_id, state, reason = line.strip().split("|", 2)
+        if job_id in job_ids and state not in _ENDED:
+            found[job_id] = (state, reason)
+    return found
+
+
+def ended(job_ids: Collection[str]) -> dict[str, str]:
+    """How jobs ended that are no longer queued (CANCELLED, TIMEOUT, OUT_OF_MEMORY, ...); {} without sacct."""
+    if not job_ids or shutil.which("sacct") is None:
+        return {}
+    ids = ",".join(sorted(job_ids))
+    command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={ids}", "--format=JobID,State"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    pairs = [line.split("|", 1) for line in answer.stdout.splitlines() if "|" in line]
+    return {job_id: state.split()[0] for job_id, state in pairs if state}
+
+
+def ask(*command: str) -> str:
+    """What a command of SLURM prints.
+
+    Raises:
+        UserError: it does not answer, or fails.
+    """
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(
+            f"{command[0]} does not answer ({error}): is this a machine of the cluster?"
+        ) from None
+    if answer.returncode:
+        raise UserError(f"{command[0]}: {' '.join(answer.stderr.split())}")
+    return answer.stdout

@@ -1,0 +1,51 @@
+"""What a sweep will be: the table of its runs, and its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from launchers.sweeps import cost
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.study import Run, Study
+
+_HEADS = ("run", "epochs", "batch", "hours", "paper", "evaluations")
+
+
+def outlook(folder: SweepFolder, study: Study, runs: Sequence[Run], devices: int, unit: str) -> Iterator[str]:
+    """Lines of text.
+
+    Args:
+        folder: the sweep's; runs of its neighbours tell the speed.
+        study: of which
+        runs: are to be run.
+        devices: that a run takes.
+        unit: of an hour of one of them: GPU-hours.
+    """
+    yield study.title
+    yield f"{len(runs)} runs into {folder.path}"
+    yield ""
+    measured = cost.measured(folder.path.parent.glob("*/runs/*"))
+    hours = [cost.run_hours(run.config, measured) for run in runs]
+    rows = [_HEADS, *(_row(run, known) for run, known in zip(runs, hours, strict=True))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    for row in rows:
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield ""
+    known = [value for value in hours if value is not None]
+    if known:
+        yield f"cost: {devices * sum(known):.1f} {unit} for {len(known)} runs, by images/s measured here"
+    if len(known) < len(runs):
+        yield f"cost of {len(runs) - len(known)} runs: unknown until a run of their kind was measured here"
+
+
+def _row(run: Run, hours: float | None) -> tuple[str, ...]:
+    experiment = run.config.experiment
+    paper = "" if run.paper is None or run.paper.number is None else f"{run.paper.number:g}"
+    return (
+        run.name,
+        f"{experiment.epochs:g}",
+        str(experiment.batch_size),
+        "unknown" if hours is None else f"{hours:.2f}",
+        paper,
+        " ".join(run.results),
+    )

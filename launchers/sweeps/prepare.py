@@ -1,0 +1,90 @@
+"""A sweep folder before jobs start: whether it is this study's, and its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastssl.config import differing_fields, read_config, to_dict
+from fastssl.run.versions import git_commit
+from launchers.sweeps.attempts import now
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.plan import read_plan
+from launchers.sweeps.study import Study, to_plan
+from pipelines.command.errors import UserError
+from pipelines.files.atomic import write_json
+
+VERSION = 1  # of sweep.json
+
+
+def check_folder(folder: SweepFolder, study: Study) -> None:
+    """A folder belongs to one study; runs may join it (more seeds), none may change or go.
+
+    Raises:
+        UserError: the folder is another study's, or none that a sweep may write to.
+    """
+    standing = next(path for path in (folder.path, *folder.path.parents) if path.exists())
+    if not standing.is_dir():
+        raise UserError(f"{standing} is no folder: choose another --out")
+    if folder.plan.exists():
+        _check_plan(folder, study)
+    elif folder.path.exists():
+        others = [entry.name for entry in folder.path.iterdir() if entry.name != "lock"]
+        if others:
+            raise UserError(
+                f"{folder.path} is not empty and no sweep folder (it holds {others[0]}): choose --out"
+            )
+
+
+def _check_plan(folder: SweepFolder, study: Study) -> None:
+    plan = read_plan(folder)
+    remedy = "choose another --out"
+    if (plan["study"], plan["scale"]) != (study.name, study.scale):
+        raise UserError(f"{folder.path} holds the study {plan['study']} at scale {plan['scale']}: {remedy}")
+    new = {run.name: run.config for run in study.runs}
+    for run in plan["runs"]:
+        name = run["name"]
+        if name not in new:
+            raise UserError(
+                f"{folder.path} holds a sweep with the run {name}, which this command lacks: {remedy}"
+            )
+        fields = differing_fields(read_config(folder.config(name)).experiment, new[name].experiment)
+        if fields:
+            raise UserError(f"{folder.path} holds {name} with another config: {', '.join(fields)}: {remedy}")
+
+
+def make_folder(folder: SweepFolder) -> None:
+    """Make the folder, where it is not there yet.
+
+    Raises:
+        UserError: that is not allowed.
+    """
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {folder.path}: {error.strerror}; choose another --out") from None
+
+
+def write_plan(folder: SweepFolder, study: Study, cluster: str, command: Sequence[str]) -> None:
+    """Write sweep.json and a config per run.
+
+    Args:
+        folder: the sweep's.
+        study: all runs of it.
+        cluster: kind of the cluster of this submission.
+        command: that makes the sweep go on, for all runs.
+    """
+    folder.jobs.mkdir(exist_ok=True)
+    for run in study.runs:
+        folder.config(run.name).parent.mkdir(exist_ok=True)
+        write_json(folder.config(run.name), {"config": to_dict(run.config)})
+    created = read_plan(folder)["created"] if folder.plan.exists() else now()
+    about = {
+        "version": VERSION,
+        "created": created,
+        "git_commit": git_commit(),
+        "command": list(command),
+        "folder": str(Path.cwd()),
+        "cluster": cluster,
+    }
+    write_json(folder.plan, {**about, **to_plan(study)})

@@ -1,0 +1,71 @@
+"""How far a run is, from the last lines of its metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import read_summary
+
+_TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        epoch: epochs done.
+        share: of all steps, from 0 to 1.
+        seconds_left: at the speed of its last lines; None before that is known.
+    """
+
+    epoch: float | None = None
+    share: float | None = None
+    images_per_s: float | None = None
+    seconds_left: float | None = None
+    knn_top1: float | None = None
+
+
+def progress(folder: SweepFolder, run: str) -> Progress:
+    """From the last lines of metrics.jsonl, and summary.json where these are missing."""
+    summary = read_summary(folder.run(run))
+    last = {**summary, **_last_values(folder.run(run) / "metrics.jsonl")}
+    step, total = last.get("step", summary.get("steps_done")), summary.get("total_steps")
+    rate = last.get("images_per_s") or None
+    left = None
+    if rate and total and step is not None:
+        left = (total - step) * _batch_size(folder.config(run)) / rate
+    return Progress(
+        epoch=last.get("epoch", summary.get("epochs_done")),
+        share=step / total if total and step is not None else None,
+        images_per_s=rate,
+        seconds_left=left,
+        knn_top1=last.get("knn_top1"),
+    )
+
+
+def _last_values(metrics: Path) -> dict[str, Any]:
+    """The last value of each metric, of the end of the file."""
+    values: dict[str, Any] = {}
+    try:
+        with metrics.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            lines = file.read().splitlines()
+    except OSError:
+        return values
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # cut where the tail begins, or being written
+        values |= row if isinstance(row, dict) else {}
+    return values
+
+
+def _batch_size(config: Path) -> int:
+    return int(json.loads(config.read_text())["config"]["experiment"]["batch_size"])

@@ -1,0 +1,128 @@
+"""Where a job stands: from its run folder, its attempts, and what its cluster says of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from launchers.sweeps.attempts import Attempt, now, read_attempts
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import Job
+from pipelines.files.atomic import write_json
+
+# interrupted: stopped after a checkpoint; lost: it ended without a word; new: not submitted
+Name = Literal["new", "queued", "running", "finished", "interrupted", "failed", "cancelled", "lost"]
+
+ACTIVE: frozenset[Name] = frozenset(("queued", "running"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobState:
+    """Where a job stands.
+
+    Attributes:
+        detail: why it waits or failed, in a line.
+        attempts: how often it was started, over all submissions.
+        cluster: kind of the cluster of its last submission; "" without.
+        job_id: that cluster's id of it; "" without.
+    """
+
+    name: Name
+    detail: str = ""
+    attempts: int = 0
+    cluster: str = ""
+    job_id: str = ""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The last submission of a job: to which cluster (its kind), and the cluster's id of the job."""
+
+    job: Job
+    cluster: str
+    job_id: str
+
+
+def write_submission(folder: SweepFolder, submission: Submission) -> None:
+    """Write down how a job was submitted."""
+    job = submission.job
+    values = {"run": job.run, "evaluation": job.evaluation, "cluster": submission.cluster}
+    write_json(folder.record(job.name), {**values, "job_id": submission.job_id, "submitted": now()})
+
+
+def read_submission(folder: SweepFolder, job: Job) -> Submission | None:
+    """How a job was submitted last; None if it never was."""
+    try:
+        values = json.loads(folder.record(job.name).read_text())
+        return Submission(job, values["cluster"], values["job_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a cluster says of a job that was submitted to it.
+
+    Attributes:
+        name: gone: neither waiting nor running, and nobody cancelled it, as far as the cluster knows.
+        detail: why it waits, or how it ended, in the cluster's words.
+    """
+
+    name: Literal["queued", "running", "cancelled", "gone"] = "gone"
+    detail: str = ""
+
+
+def state_of(folder: SweepFolder, job: Job, submission: Submission | None, answer: Answer) -> JobState:
+    """The state of a job: its result counts first, then its cluster's answer, then its attempts."""
+    attempts = read_attempts(folder.attempts(job.name))
+    if job.is_done():
+        return JobState(name="finished", attempts=len(attempts))
+    mine = [attempt for attempt in attempts if submission and attempt.job_id == submission.job_id]
+    name, detail = _name_and_detail(folder, job, submission, answer, mine)
+    return JobState(
+        name=name,
+        detail=detail,
+        attempts=0 if name == "new" else len(attempts),
+        cluster=submission.cluster if submission else "",
+        job_id=submission.job_id if submission else "",
+    )
+
+
+def _name_and_detail(
+    folder: SweepFolder, job: Job, submission: Submission | None, answer: Answer, mine: list[Attempt]
+) -> tuple[Name, str]:
+    """Of a job that is not done; ``mine`` are the attempts of its last submission."""
+    if answer.name in ("queued", "running"):
+        return answer.name, answer.detail
+    if not job.evaluation and is_locked(folder.run(job.run)):
+        return "running", ""
+    if submission is None:
+        return "new", ""
+    if not mine:
+        return "cancelled", answer.detail or "never started"
+    last = mine[-1]
+    if answer.name == "cancelled":
+        return "cancelled", last.error
+    if last.outcome in ("mistake", "crashed"):
+        return "failed", last.error
+    if last.outcome == "interrupted":
+        return "interrupted", answer.detail
+    if last.outcome == "finished":  # and yet without a result
+        return "failed", "its result is missing"
+    return "lost", f"on {last.host}: {answer.detail or 'killed, or the machine went down'}"
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process of this machine works in a folder (`fastssl.run.checkpoint.lock`).
+
+    Asks the kernel's list of locks: trying the lock, however briefly, could turn away a run that starts.
+    """
+    try:
+        inode = (folder / "lock").stat().st_ino
+        locks = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return False
+    held = (line.split() for line in locks if "FLOCK" in line and "->" not in line)
+    return any(fields[3] == "WRITE" and fields[5].rpartition(":")[2] == str(inode) for fields in held)
