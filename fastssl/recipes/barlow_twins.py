@@ -17,10 +17,10 @@ def barlow_twins_imagenet() -> Config:
     """Barlow Twins on ImageNet, as its authors' code trains it: LARS, BYOL's asymmetric augmentation.
 
     Section 2.2: batch 2048, 1000 epochs, lr 0.2 x batch/256 for weights and 0.0048 for norms and biases,
-    10 epochs of warm-up, cosine, lambda 0.0051. The code has weight decay 1e-6, where the text has 1.5e-6, and
-    starts residual branches at zero. Its cosine ends at a thousandth of the rate, here at 0. Its processes
-    divide the loss's gradient once more by their number, 32 in the paper, which adaptive rates do not notice
-    but norms, biases and the decay do.
+    10 epochs of warm-up, cosine, lambda 0.0051. The code has weight decay 1e-6, where the text has 1.5e-6,
+    and starts residual branches at zero. Its cosine ends at a thousandth of the rate, here at 0. Its gradient
+    is the loss's over the number of processes, 32 in the paper: adaptive rates do not notice, but norms,
+    biases and the decay do.
     Result: not measured yet.
     """
     return Config(
