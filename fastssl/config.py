@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import cattrs
 import tyro
@@ -22,7 +22,7 @@ from cattrs.v import format_exception
 
 from fastssl.component import Component, ComponentConfig, configs_by_kind
 from fastssl.distributed.precision import Precision
-from fastssl.methods import MethodConfig, SimCLRConfig, SiMoConfig
+from fastssl.methods import METHODS, Method
 from fastssl.models import BACKBONES, Backbone
 from fastssl.optim import OPTIMIZERS, Optimizer
 from pipelines.backends.choose import Pipeline, ProductName
@@ -35,6 +35,7 @@ VERSION = 3  # of the JSON; raise it when a field changes its name or meaning
 # of each family, its base's Config and its members
 FAMILIES: dict[type[ComponentConfig], tuple[type[Component], ...]] = {
     Backbone.Config: BACKBONES,
+    Method.Config: METHODS,
     Optimizer.Config: OPTIMIZERS,
 }
 
@@ -82,7 +83,7 @@ class Experiment:
     """How the views of an image are made, group by group."""
     backbone: Backbone.Config
     """The encoder."""
-    method: tyro.conf.AvoidSubcommands[MethodConfig]
+    method: Method.Config
     """What the encoder learns from."""
     optimizer: Optimizer.Config
     """How it is updated."""
@@ -106,28 +107,13 @@ class Experiment:
             raise UserError(f"class share must lie in (0, 1], not {self.class_share}")
         if not 0 < self.center_fraction <= 1:
             raise UserError(f"center fraction must lie in (0, 1], not {self.center_fraction}")
-        if isinstance(self.method, SimCLRConfig | SiMoConfig):
-            self.method.negatives_among(self.batch_size // self.accumulation_steps)
         self._check_batch_norm_group()
-        num_views = sum(group.num_views for group in self.views)
-        if num_views != self.method.num_views:
-            raise UserError(
-                f"{self.method.kind} needs num_views {self.method.num_views} in all, not {num_views}: "
-                f"change --views.0.num-views"
-            )
         for part in (self.backbone, self.method, self.optimizer):
-            if isinstance(part, ComponentConfig):
-                part.check(self)
+            part.check(self)
 
     def _check_batch_norm_group(self) -> None:
         group, images = self.batch_norm_group, self.batch_size // self.accumulation_steps
-        if group is None:
-            if getattr(self.method, "shuffling_bn", False):
-                raise UserError(
-                    "shuffling BN changes nothing where a whole batch shares its statistics: "
-                    "set --batch-norm-group, to 32 for instance"
-                )
-        elif group < 2 or images % group:
+        if group is not None and (group < 2 or images % group):
             raise UserError(
                 f"--batch-norm-group must be at least 2 and divide the {images} images of a micro-batch, "
                 f"not {group}"
@@ -203,14 +189,6 @@ def _converter() -> cattrs.Converter:
 def _with_families(families: Mapping[type[ComponentConfig], tuple[type[Component], ...]]) -> cattrs.Converter:
     """A converter that is strict, and writes and reads the kind of a component beside its fields."""
     converter = cattrs.Converter(forbid_extra_keys=True)
-    kinds = {kind.kind: kind for kind in get_args(MethodConfig)}
-
-    def structure_method(values: dict[str, Any], _: Any) -> Any:
-        if values.get("kind") not in kinds:
-            raise UserError(f"method kind must be one of {', '.join(kinds)}, not {values.get('kind')!r}")
-        return converter.structure(values, kinds[values["kind"]])
-
-    converter.register_structure_hook_func(lambda cls: cls == MethodConfig, structure_method)
 
     def structure_component(values: dict[str, Any], base: type[ComponentConfig]) -> ComponentConfig:
         known, kind = configs_by_kind(families[base]), values.get("kind")

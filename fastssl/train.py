@@ -29,8 +29,7 @@ from fastssl.distributed.device import choose_device
 from fastssl.distributed.processes import Place, find_place, joined, own_cores
 from fastssl.evaluate.features import Extraction
 from fastssl.evaluate.monitor import KnnMonitor, open_monitor
-from fastssl.methods import build_method
-from fastssl.models.backbone import build_backbone
+from fastssl.methods import build_encoder, build_method
 from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim.optimizer import learning_rates
 from fastssl.optim.schedules import learning_rate
@@ -214,7 +213,9 @@ def _monitor_features(run: RunState, device: torch.device) -> Extraction:
 
 def _measure_baselines(run: RunState, monitor: KnnMonitor, device: torch.device) -> None:
     """Measure pixels and the untrained encoder: a copy, as its batch norms ask no other process."""
-    alone = build_backbone(run.config.experiment.backbone).to(device).to(memory_format=torch.channels_last)
+    experiment = run.config.experiment
+    alone = build_encoder(experiment.method, experiment.backbone)
+    alone = alone.to(device).to(memory_format=torch.channels_last)
     alone.load_state_dict(run.method.encoder.state_dict())
     run.knn["knn_top1_pixels"] = monitor.pixels()
     run.knn["knn_top1_untrained"] = monitor.untrained(alone)

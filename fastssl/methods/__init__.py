@@ -1,47 +1,38 @@
-"""One file a method family; ``build_method`` makes the one that a config names."""
+"""Methods, one file a family; ``build_method`` makes the one that a config names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 
-from fastssl.methods.byol import BYOL, BYOLConfig
+from fastssl.methods.barlow_twins import BarlowTwins
+from fastssl.methods.byol import BYOL
 from fastssl.methods.method import Method, RunFacts
-from fastssl.methods.moco import MoCo, MoCoConfig
-from fastssl.methods.msbreg import MSBReg, MSBRegConfig
-from fastssl.methods.simclr import SimCLR, SimCLRConfig
-from fastssl.methods.simo import SiMo, SiMoConfig
-from fastssl.methods.supervised import Supervised, SupervisedConfig
+from fastssl.methods.moco import MoCo
+from fastssl.methods.msbreg import MSBReg
+from fastssl.methods.simclr import SimCLR
+from fastssl.methods.simo import SiMo
+from fastssl.methods.supervised import Supervised
 from fastssl.models.backbone import Backbone
 
 __all__ = [
-    "BYOLConfig",
-    "MSBRegConfig",
+    "BYOL",
+    "METHODS",
+    "BarlowTwins",
+    "MSBReg",
     "Method",
-    "MethodConfig",
-    "MoCoConfig",
-    "SiMoConfig",
-    "SimCLRConfig",
-    "SupervisedConfig",
+    "MoCo",
+    "SiMo",
+    "SimCLR",
+    "Supervised",
+    "build_encoder",
     "build_method",
 ]
 
-MethodConfig = MoCoConfig | BYOLConfig | MSBRegConfig | SiMoConfig | SimCLRConfig | SupervisedConfig
-
-_METHODS: dict[type[MethodConfig], Callable[[Any, Backbone.Config, RunFacts], Method]] = {
-    MoCoConfig: MoCo,
-    BYOLConfig: BYOL,
-    MSBRegConfig: MSBReg,
-    SiMoConfig: SiMo,
-    SimCLRConfig: SimCLR,
-    SupervisedConfig: Supervised,
-}
+METHODS = (MoCo, BYOL, MSBReg, SiMo, SimCLR, BarlowTwins, Supervised)
 
 
 def build_method(
-    config: MethodConfig,
+    config: Method.Config,
     backbone: Backbone.Config,
     *,
     seed: int,
@@ -63,4 +54,11 @@ def build_method(
     run = RunFacts(seed=seed, total_steps=total_steps, num_classes=num_classes)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return _METHODS[type(config)](config, backbone, run)
+        method: Method = config.component(config, backbone, run)
+    return method
+
+
+def build_encoder(config: Method.Config, backbone: Backbone.Config) -> Backbone:
+    """A new encoder that takes the weights saved of a method's ``encoder``, on the CPU."""
+    encoder: Backbone = config.component.build_encoder(config, backbone)
+    return encoder

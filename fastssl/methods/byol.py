@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -12,29 +12,11 @@ from torch import Tensor
 from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.diagnostics.uniformity import uniformity
 from fastssl.distributed.collectives import gather_with_gradient
-from fastssl.methods.method import RunFacts, exactly, full_precision
-from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig
-from fastssl.models.backbone import Backbone
+from fastssl.methods.method import autocast_off, expect_views
+from fastssl.methods.student_teacher import StudentTeacher
+from fastssl.models.heads import Head
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
-
-
-@dataclass(frozen=True, kw_only=True)
-class BYOLConfig(StudentTeacherConfig):
-    """BYOL. The defaults are those of 100 to 300 epochs."""
-
-    num_views: ClassVar[int] = 2
-
-    kind: Literal["byol"] = "byol"
-    # of L_uniform of either view's queries; 1 weighs it against the distances as Wang and Isola (2020) do
-    uniformity_weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.uniformity_weight < math.inf:
-            raise UserError(
-                f"uniformity_weight must be finite and not negative, not {self.uniformity_weight}"
-            )
 
 
 class BYOL(StudentTeacher):
@@ -44,23 +26,48 @@ class BYOL(StudentTeacher):
     supplement (Moon et al., 2022, table 3), which does not give its w.
     """
 
-    def __init__(self, config: BYOLConfig, backbone: Backbone.Config, run: RunFacts) -> None:
-        super().__init__(config, backbone, run)
-        self.config = config
+    @dataclass(frozen=True, kw_only=True)
+    class Config(StudentTeacher.Config):
+        """BYOL. The defaults are those of 100 to 300 epochs."""
+
+        num_views: ClassVar[int] = 2
+
+        predictor: Head.Config = Head.Config()
+        """The student's head behind its projector."""
+        uniformity_weight: float = 0.0
+        """Weight of L_uniform of either view's queries. 1 weighs it against the distances as Wang and Isola
+        (2020) do."""
+
+        def __post_init__(self) -> None:
+            if not 0 <= self.uniformity_weight < math.inf:
+                raise UserError(
+                    f"uniformity_weight must be finite and not negative, not {self.uniformity_weight}"
+                )
+
+        @property
+        def heads(self) -> dict[str, Head.Config]:
+            """Projector and predictor."""
+            return {"projector": self.projector, "predictor": self.predictor}
+
+        def small(self) -> Self:
+            """The same at test size."""
+            return replace(super().small(), predictor=self.predictor.small())
+
+    config: Config
 
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the batch of the loss, in [0, 8] but for L_uniform; see ``Method.forward``."""
-        views = exactly(batch, self.config.num_views, "byol")
+        views = expect_views(batch, self.config.num_views, self.config.kind)
         q1, q2 = self.queries(views)
-        k1, k2 = self.keys(views)
-        with full_precision(q1):
+        k1, k2 = self.keys(views, batch.step)
+        with autocast_off(q1):
             first, second = squared_distance(q1, k2), squared_distance(q2, k1)
             loss = first.mean() + second.mean()
             if self.config.uniformity_weight:
                 spread = uniformity(gather_with_gradient(q1)) + uniformity(gather_with_gradient(q2))
                 loss = loss + self.config.uniformity_weight * spread
-        figures = embedding_diagnostics(q1, k2, torch.cat([first, second]), [q1, q2])
-        return loss, {"loss": loss.detach(), **figures}
+        metrics = embedding_diagnostics(q1, k2, torch.cat([first, second]), [q1, q2])
+        return loss, {"loss": loss.detach(), **metrics}
 
 
 def squared_distance(queries: Tensor, keys: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Zhu, Huang, Li, Zhang, Sun, "EqCo: equivalent rules for self-supervised contrast
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +17,54 @@ from torch.nn import functional
 from pipelines.backends.products import to_device
 from pipelines.command.errors import UserError
 from pipelines.keys import absorb, hash_keys, to_integer
+
+
+class InfoNCE:
+    """InfoNCE by the settings of a config: the loss of queries, and what methods log of it."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Contrastive loss with EqCo's margin."""
+
+        temperature: float = 0.1
+        """tau, by which similarities are divided."""
+        num_negatives: int | None = None
+        """K, for each query; None: all that the batch has."""
+        eqco_alpha: float | None = None
+        """Number of negatives that K stand for; None: K, the usual loss."""
+
+        def __post_init__(self) -> None:
+            if not 0 < self.temperature < math.inf:
+                raise UserError(f"temperature must be positive, not {self.temperature}")
+            if self.num_negatives is not None and self.num_negatives < 1:
+                raise UserError(f"num_negatives must be at least 1, not {self.num_negatives}")
+            if self.eqco_alpha is not None and not 0 < self.eqco_alpha < math.inf:
+                raise UserError(f"eqco_alpha must be positive, not {self.eqco_alpha}")
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def __call__(self, positive: Tensor, negatives: Tensor) -> Tensor:
+        """Loss of each query [B], from its similarities over tau: see ``info_nce``."""
+        return info_nce(positive, negatives, self.config.eqco_alpha)
+
+    @torch.no_grad()
+    def metrics(
+        self, mean_loss: Tensor, positive: Tensor, rivals: Tensor, num_negatives: int
+    ) -> dict[str, Tensor]:
+        """Mutual information bound, similarity of positives, and share of queries that find their key.
+
+        Args:
+            mean_loss: over queries, 0-dim.
+            positive: similarity over tau of each query and its own key, [B].
+            rivals: the greatest of each query's negatives, [B].
+            num_negatives: K.
+        """
+        return {
+            "mi_bound": mutual_information_bound(mean_loss, num_negatives, self.config.eqco_alpha),
+            "positive_similarity": positive.mean() * self.config.temperature,
+            "accuracy": (positive > rivals).float().mean(),
+        }
 
 
 def info_nce(positive: Tensor, negatives: Tensor, alpha: float | None = None) -> Tensor:
@@ -50,20 +99,6 @@ def mutual_information_bound(loss: Tensor, num_negatives: int, alpha: float | No
         alpha: as in ``info_nce``.
     """
     return math.log1p(num_negatives if alpha is None else alpha) - loss
-
-
-def check_eqco(temperature: float, num_negatives: int | None, alpha: float | None) -> None:
-    """Refuse values of a config that leave no loss.
-
-    Raises:
-        UserError: naming the field.
-    """
-    if not 0 < temperature < math.inf:
-        raise UserError(f"temperature must be positive, not {temperature}")
-    if num_negatives is not None and num_negatives < 1:
-        raise UserError(f"num_negatives must be at least 1, not {num_negatives}")
-    if alpha is not None and not 0 < alpha < math.inf:
-        raise UserError(f"eqco_alpha must be positive, not {alpha}")
 
 
 def negative_columns(

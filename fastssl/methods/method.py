@@ -1,4 +1,4 @@
-"""What every method is: batches to a loss, and whatever it keeps up to date between steps."""
+"""The interface of methods: batches to a loss, and whatever is kept up to date between steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastssl.models.backbone import Backbone
+from fastssl.component import Component, ComponentConfig, ExperimentFields
+from fastssl.models.backbone import Backbone, build_backbone
 from fastssl.optim.optimizer import Groups, split_parameters
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
@@ -18,51 +19,89 @@ from pipelines.command.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What a method may know of the run that trains it."""
+    """Run constants passed to every method."""
 
     seed: int
     total_steps: int
-    num_classes: int | None  # None: the data has no classes
+    num_classes: int | None
+    """None: the data has no classes."""
 
 
-class Method(nn.Module, ABC):
-    """A loss on batches of views.
+class Method(Component, nn.Module, ABC):
+    """Loss on batches of views; made by ``METHOD(config, backbone, run)``.
 
     A step is ``forward`` (once for each accumulated part of the batch), backward, the optimizer's step on
-    ``student``, then ``after_step``. The trainer enters autocast around ``forward``; losses are float32.
+    ``student``, the update of ``averages``, then ``after_step``. The trainer enters autocast around
+    ``forward``; losses are float32.
 
     Attributes:
-        student: everything that gradients train; its part ``encoder`` is what is evaluated.
+        student: everything that gradients train. Its part ``encoder`` is what the method is for, unless the
+            method says otherwise (``encoder`` and ``build_encoder``).
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ComponentConfig):
+        """Fields and checks of every method."""
+
+        @property
+        def num_views(self) -> int:
+            """Views of an image that a step needs: a field, or fixed by the method."""
+            raise NotImplementedError
+
+        def check(self, experiment: ExperimentFields) -> None:
+            """Check that the view groups make as many views as the method takes.
+
+            Raises:
+                UserError: they do not.
+            """
+            num_views = sum(group.num_views for group in experiment.views)
+            if num_views != self.num_views:
+                raise UserError(
+                    f"{self.kind} needs num_views {self.num_views} in all, not {num_views}: "
+                    f"change --views.0.num-views"
+                )
 
     student: nn.Sequential
 
+    @classmethod
+    def build_encoder(cls, config: Config, backbone: Backbone.Config) -> Backbone:
+        """A new encoder with the shape of ``encoder``, whose saved weights it can load."""
+        return build_backbone(backbone)
+
     @property
     def encoder(self) -> Backbone:
-        """The backbone that the method is for."""
+        """The network that the method is for: it is saved by itself, evaluated and exported."""
         return cast(Backbone, self.student.encoder)
 
     @abstractmethod
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, 0-dim float32, and figures to log: detached 0-dim tensors on the batch's device."""
+        """The loss, 0-dim float32, and metrics to log: detached 0-dim tensors on the batch's device."""
 
     def param_groups(self) -> Groups:
         """Trainable parameters in parts, as ``split_parameters`` gives them: weights; norms and biases."""
         return split_parameters(self)
 
     def schedules(self, step: int) -> dict[str, float]:
-        """What the method itself changes from step to step, to be logged; its values in ``step``."""
+        """Values that the method itself changes from step to step, to be logged."""
         return {}
 
+    def averages(self, step: int) -> list[tuple[nn.Module, nn.Module, float]]:
+        """Moving averages to update after the optimizer has moved the student in ``step``.
+
+        Returns:
+            (target, source, momentum) for each: see ``fastssl.models.teacher.update_average``.
+        """
+        return []
+
     def after_step(self, step: int) -> None:
-        """Bring teacher and queue up to date, once the optimizer has moved the student in ``step``."""
+        """Bring queues and counters up to date, once the optimizer has moved the student in ``step``."""
 
 
-def exactly(batch: Batch, num_views: int, method: str) -> tuple[Tensor, ...]:
+def expect_views(batch: Batch, num_views: int, method: str) -> tuple[Tensor, ...]:
     """The batch's views, each [B, 3, S, S].
 
     Raises:
-        UserError: if they are not ``num_views``.
+        UserError: they are not ``num_views``.
     """
     views = batch.each_view()
     if len(views) != num_views:
@@ -70,11 +109,11 @@ def exactly(batch: Batch, num_views: int, method: str) -> tuple[Tensor, ...]:
     return views
 
 
-def full_precision(tensor: Tensor) -> torch.autocast:
+def autocast_off(tensor: Tensor) -> torch.autocast:
     """A context without autocast on the tensor's device."""
     return torch.autocast(tensor.device.type, enabled=False)
 
 
-def unit(embeddings: Tensor) -> Tensor:
+def l2_normalize(embeddings: Tensor) -> Tensor:
     """Embeddings [B, D] at length 1, float32."""
     return functional.normalize(embeddings.float(), dim=1)

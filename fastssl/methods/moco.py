@@ -8,8 +8,8 @@ contrastive learning", 2020 (v2).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -17,44 +17,18 @@ from torch import Tensor
 
 from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import gather
-from fastssl.methods.info_nce import check_eqco, draw_keys, info_nce, mutual_information_bound
-from fastssl.methods.method import RunFacts, exactly, full_precision, unit
-from fastssl.methods.student_teacher import Predictor, StudentTeacher, StudentTeacherConfig
+from fastssl.methods.info_nce import InfoNCE, draw_keys
+from fastssl.methods.method import RunFacts, autocast_off, expect_views
+from fastssl.methods.student_teacher import StudentTeacher
 from fastssl.models.backbone import Backbone
+from fastssl.models.heads import Head
 from fastssl.models.key_queue import KeyQueue
-from fastssl.models.shuffling import forward_shuffled
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from pipelines.keys import stable_id, uniforms
 
 _ENQUEUED_VIEW = stable_id("moco/enqueued-view")
 _KEPT_KEYS = stable_id("moco/kept-keys")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MoCoConfig(StudentTeacherConfig):
-    """MoCo. The defaults are those of v2+ of Huang et al., 2022, on ImageNet."""
-
-    num_views: ClassVar[int] = 2
-
-    kind: Literal["moco"] = "moco"
-    predictor: Predictor = "student"  # who has one: neither in v1 and v2, the student in v2+, both in S-v2+
-    symmetric_loss: bool = True  # both ways; otherwise the student sees view 1 only, and the teacher view 2
-    shuffling_bn: bool = False  # the teacher sees images in another order, for norms in groups (v1, v2)
-    temperature: float = 0.2  # tau, by which similarities are divided
-    num_negatives: int = 65536  # K, the queue's size; below a step's keys: K of them drawn at each step
-    eqco_alpha: float | None = None  # the number of negatives that K stand for; None: K, the usual loss
-    # keys that join the queue: those of a view drawn at each step (the authors' code), or all (their text);
-    # without a symmetric loss there is but one view's
-    enqueue: Literal["random_view", "all"] = "random_view"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_eqco(self.temperature, self.num_negatives, self.eqco_alpha)
-        if self.predictor not in ("none", "student", "both"):
-            raise UserError(f"unknown predictor {self.predictor}: none, student or both")
-        if self.enqueue not in ("random_view", "all"):
-            raise UserError(f"unknown enqueue {self.enqueue}: random_view or all")
 
 
 class MoCo(StudentTeacher):
@@ -64,60 +38,92 @@ class MoCo(StudentTeacher):
     term is all.
     """
 
-    def __init__(self, config: MoCoConfig, backbone: Backbone.Config, run: RunFacts) -> None:
-        super().__init__(config, backbone, run, config.predictor)
-        self.config = config
-        self.queue = KeyQueue(config.num_negatives, config.out_dim)
-        self._seed = run.seed
-        self._shuffling_seeds = [stable_id(f"moco/shuffling/{view}/{run.seed}") for view in range(2)]
+    @dataclass(frozen=True, kw_only=True)
+    class Config(StudentTeacher.Config):
+        """MoCo. The defaults are those of v2+ of Huang et al., 2022, on ImageNet."""
+
+        num_views: ClassVar[int] = 2
+
+        predictor: Head.Config = Head.Config()
+        """Head behind the projector, in the networks of ``predictor_on``."""
+        predictor_on: Literal["none", "student", "both"] = "student"
+        """Networks with a predictor: none in v1 and v2, the student in v2+, both in S-v2+."""
+        symmetric_loss: bool = True
+        """Both ways; otherwise the student sees view 1 only, and the teacher view 2."""
+        loss: InfoNCE.Config = InfoNCE.Config(temperature=0.2, num_negatives=65536)
+        """Its negatives are the queue, whose size is K; below a step's keys: K of them drawn at each step."""
+        enqueue: Literal["random_view", "all"] = "random_view"
+        """Keys that join the queue: those of a view drawn at each step (the authors' code), or all (their
+        text). Without a symmetric loss there is but one view's."""
+
+        def __post_init__(self) -> None:
+            if self.predictor_on not in ("none", "student", "both"):
+                raise UserError(f"unknown predictor_on {self.predictor_on}: none, student or both")
+            if self.enqueue not in ("random_view", "all"):
+                raise UserError(f"unknown enqueue {self.enqueue}: random_view or all")
+            if self.loss.num_negatives is None:
+                raise UserError("moco's queue needs a size: give --method.loss.num-negatives")
+
+        @property
+        def queue_size(self) -> int:
+            """K."""
+            assert self.loss.num_negatives is not None
+            return self.loss.num_negatives
+
+        @property
+        def heads(self) -> dict[str, Head.Config]:
+            """Projector and, where there is one, predictor."""
+            own = super().heads
+            return own if self.predictor_on == "none" else {**own, "predictor": self.predictor}
+
+        def small(self) -> Self:
+            """The same at test size, with a short queue."""
+            loss = replace(self.loss, num_negatives=min(256, self.queue_size))
+            return replace(super().small(), predictor=self.predictor.small(), loss=loss)
+
+    config: Config
+
+    def __init__(self, config: Config, backbone: Backbone.Config, run: RunFacts) -> None:
+        super().__init__(config, backbone, run, teacher_heads=2 if config.predictor_on == "both" else 1)
+        self.queue = KeyQueue(config.queue_size, config.projector.out_dim)
+        self._loss = InfoNCE(config.loss)
         self._pending: list[Tensor] = []  # keys of the step under way; empty between steps
 
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the batch of the loss; see ``Method.forward``."""
-        views = exactly(batch, self.config.num_views, "moco")
+        views = expect_views(batch, self.config.num_views, self.config.kind)
         symmetric = self.config.symmetric_loss
         queries = self.queries(views if symmetric else views[:1])
-        keys = self._keys(views if symmetric else views[1:], batch.step)
-        alpha = self.config.eqco_alpha
-        with full_precision(queries[0]):
+        keys = self.keys(views if symmetric else views[1:], batch.step)
+        with autocast_off(queries[0]):
             logits = [self._logits(q, k) for q, k in zip(queries, reversed(keys), strict=True)]
-            losses = [info_nce(*pair, alpha) for pair in logits]
+            losses = [self._loss(*pair) for pair in logits]
             loss = torch.stack([each.mean() for each in losses]).sum()
         self._pending.extend(gather(k) for k in self._enqueued(keys, step))  # of all processes
         with torch.no_grad():
             positives = torch.cat([positive for positive, _ in logits])
             rivals = torch.cat([negatives.amax(1) for _, negatives in logits])
             mean_loss = loss / len(losses)
-            metrics = {
-                "loss": loss.detach(),
-                "mi_bound": mutual_information_bound(mean_loss, self.config.num_negatives, alpha),
-                "positive_similarity": positives.mean() * self.config.temperature,
-                "accuracy": (positives > rivals).float().mean(),  # share of queries that find their key
-            }
-        return loss, metrics | embedding_diagnostics(queries[0], keys[-1], torch.cat(losses), queries)
+        metrics = {
+            "loss": loss.detach(),
+            **self._loss.metrics(mean_loss, positives, rivals, self.config.queue_size),
+            **embedding_diagnostics(queries[0], keys[-1], torch.cat(losses), queries),
+        }
+        return loss, metrics
 
     def after_step(self, step: int) -> None:
-        """Update the teacher; enqueue the step's keys (here, as backward still reads the old queue)."""
-        super().after_step(step)
+        """Enqueue the step's keys: not before, as backward still reads the old queue."""
         self.queue.enqueue(self._kept(torch.cat(self._pending), step), step)
         self._pending.clear()
 
-    def _keys(self, views: tuple[Tensor, ...], number: int) -> list[Tensor]:
-        if not self.config.shuffling_bn:
-            return self.keys(views)
-        draws = [(seed, number) for seed in self._shuffling_seeds[: len(views)]]
-        return [
-            unit(forward_shuffled(self.teacher, view, draw)) for view, draw in zip(views, draws, strict=True)
-        ]
-
     def _logits(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Similarities over temperature: to each query's own key [B], to the queue's [B, K]."""
-        queries = queries / self.config.temperature
+        queries = queries / self.config.loss.temperature
         return (queries * keys).sum(1), queries @ self.queue.keys.T
 
     def _kept(self, keys: Tensor, step: int) -> Tensor:
         """All keys of a step, or as many as the queue holds, drawn at random (Zhu et al., 2020, 2.3)."""
-        size = self.config.num_negatives
+        size = self.config.queue_size
         if len(keys) <= size:
             return keys
         draw = (self._seed, step, _KEPT_KEYS)

@@ -11,8 +11,8 @@ vectors.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -21,9 +21,10 @@ from torch import Tensor
 
 from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import first_row, gather_with_gradient, world_size
-from fastssl.methods.method import RunFacts, exactly, full_precision
-from fastssl.methods.student_teacher import StudentTeacher, StudentTeacherConfig
+from fastssl.methods.method import RunFacts, autocast_off, expect_views
+from fastssl.methods.student_teacher import StudentTeacher
 from fastssl.models.backbone import Backbone
+from fastssl.models.heads import Head
 from pipelines.backends.products import to_device
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
@@ -34,27 +35,6 @@ _DIRECTION = stable_id("msbreg/brownian-direction")
 CentroidForm = Literal["leave_one_out", "centroids"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class MSBRegConfig(StudentTeacherConfig):
-    """MSBReg. The default weights are the best of table 5 at 4 and at 8 views (ResNet-18, ImageNet-100)."""
-
-    kind: Literal["msbreg"] = "msbreg"
-    num_views: int = 4  # K, of each image; the view groups must make as many
-    centroid: CentroidForm = "leave_one_out"  # what a student's view is drawn to: see ``centroid_loss``
-    lambda_s: float = 0.004  # weight of the singular value loss
-    lambda_b: float = 0.5  # weight of the Brownian diffusive loss
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.num_views < 2:
-            raise UserError(f"msbreg num_views must be at least 2, not {self.num_views}")
-        if self.centroid not in ("leave_one_out", "centroids"):
-            raise UserError(f"unknown centroid {self.centroid}: leave_one_out or centroids")
-        for name in ("lambda_s", "lambda_b"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"{name} must be finite and not negative, not {getattr(self, name)}")
-
-
 class MSBReg(StudentTeacher):
     """Loss: centroid + lambda_s * singular value + lambda_b * Brownian.
 
@@ -62,22 +42,55 @@ class MSBReg(StudentTeacher):
     lambda_b above 0, the "BYOL + L_b" of table 4.
     """
 
-    def __init__(self, config: MSBRegConfig, backbone: Backbone.Config, run: RunFacts) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Config(StudentTeacher.Config):
+        """MSBReg. The default weights are the best of table 5 at 4 and 8 views (ResNet-18, ImageNet-100)."""
+
+        num_views: int = 4
+        """K, of each image; the view groups must make as many."""
+        predictor: Head.Config = Head.Config()
+        """The student's head behind its projector."""
+        centroid: CentroidForm = "leave_one_out"
+        """Where a student's view is drawn to: see ``centroid_loss``."""
+        lambda_s: float = 0.004
+        """Weight of the singular value loss."""
+        lambda_b: float = 0.5
+        """Weight of the Brownian diffusive loss."""
+
+        def __post_init__(self) -> None:
+            if self.num_views < 2:
+                raise UserError(f"msbreg num_views must be at least 2, not {self.num_views}")
+            if self.centroid not in ("leave_one_out", "centroids"):
+                raise UserError(f"unknown centroid {self.centroid}: leave_one_out or centroids")
+            for name in ("lambda_s", "lambda_b"):
+                if not 0 <= getattr(self, name) < math.inf:
+                    raise UserError(f"{name} must be finite and not negative, not {getattr(self, name)}")
+
+        @property
+        def heads(self) -> dict[str, Head.Config]:
+            """Projector and predictor."""
+            return {"projector": self.projector, "predictor": self.predictor}
+
+        def small(self) -> Self:
+            """The same at test size."""
+            return replace(super().small(), predictor=self.predictor.small())
+
+    config: Config
+
+    def __init__(self, config: Config, backbone: Backbone.Config, run: RunFacts) -> None:
         super().__init__(config, backbone, run)
-        self.config = config
-        self._seed = run.seed
         self._rows_seen = 0  # of this process, in the step's parts before; 0 between steps
 
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the batch of the loss; see ``Method.forward``."""
         config = self.config
-        views = exactly(batch, config.num_views, config.kind)
+        views = expect_views(batch, config.num_views, config.kind)
         queries = torch.stack(self.queries(views))  # [K, B, D]
-        keys = torch.stack(self.keys(views))
+        keys = torch.stack(self.keys(views, batch.step))
         row = self._rows_seen * world_size() + first_row(len(batch))
-        drawn = brownian_directions(self._seed, step, row, len(batch), config.out_dim)
+        drawn = brownian_directions(self._seed, step, row, len(batch), config.predictor.out_dim)
         self._rows_seen += len(batch)
-        with full_precision(queries):
+        with autocast_off(queries):
             centroid = centroid_loss(queries, keys, config.centroid)
             singular_value = singular_value_loss(_of_all_processes(queries))
             brownian = brownian_loss(queries, to_device(drawn, queries.device))
@@ -91,8 +104,7 @@ class MSBReg(StudentTeacher):
         }
 
     def after_step(self, step: int) -> None:
-        """Update the teacher; the next step's images are counted from 0."""
-        super().after_step(step)
+        """Count the next step's images from 0."""
         self._rows_seen = 0
 
 

@@ -7,56 +7,24 @@ Chen, Kornblith, Norouzi, Hinton, "A simple framework for contrastive learning o
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from fastssl.component import ExperimentFields
 from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import first_row, gather_with_gradient, world_size
-from fastssl.methods.info_nce import check_eqco, info_nce, mutual_information_bound, negative_columns
-from fastssl.methods.method import Method, RunFacts, exactly, full_precision, unit
-from fastssl.models.backbone import Backbone, build_backbone
-from fastssl.models.heads import projection_head
+from fastssl.methods.info_nce import InfoNCE, negative_columns
+from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views, l2_normalize
+from fastssl.models.backbone import Backbone
+from fastssl.models.heads import Head
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from pipelines.keys import stable_id
 
 _NEGATIVES = stable_id("simclr/negatives")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SimCLRConfig:
-    """SimCLR. The defaults are those of Chen et al., 2020, on ImageNet."""
-
-    num_views: ClassVar[int] = 2
-
-    kind: Literal["simclr"] = "simclr"
-    hidden_dim: int = 2048  # of the projector: as wide as a ResNet-50's features
-    out_dim: int = 128  # D, of the embeddings
-    temperature: float = 0.1  # tau, by which similarities are divided
-    num_negatives: int | None = None  # K, drawn for each query; None: all 2N - 2 views of the other images
-    eqco_alpha: float | None = None  # the number of negatives that K stand for; None: K, the usual loss
-
-    def __post_init__(self) -> None:
-        if min(self.hidden_dim, self.out_dim) < 1:
-            raise UserError(f"hidden_dim and out_dim must be positive, not {self.hidden_dim}, {self.out_dim}")
-        check_eqco(self.temperature, self.num_negatives, self.eqco_alpha)
-
-    def negatives_among(self, images: int) -> int:
-        """K of each query of a batch of so many images.
-
-        Raises:
-            UserError: there are fewer.
-        """
-        others, wanted = 2 * images - 2, self.num_negatives
-        if wanted is not None and wanted > others:
-            raise UserError(
-                f"simclr: num_negatives {wanted} but {images} images have {others} views of others: "
-                "lower num_negatives, or raise the batch or lower the accumulation steps"
-            )
-        return others if wanted is None else wanted
 
 
 class SimCLR(Method):
@@ -68,20 +36,59 @@ class SimCLR(Method):
     processes each asks its own images' queries, among the views of all.
     """
 
-    def __init__(self, config: SimCLRConfig, backbone: Backbone.Config, run: RunFacts) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        """SimCLR. The defaults are those of Chen et al., 2020, on ImageNet."""
+
+        num_views: ClassVar[int] = 2
+
+        projector: Head.Config = Head.Config(hidden_dim=2048, out_dim=128, out_norm="batch", bias=False)
+        """Head on the encoder; its hidden layer is as wide as a ResNet-50's features."""
+        loss: InfoNCE.Config = InfoNCE.Config(temperature=0.1)
+        """Its negatives: None: all 2N - 2 views of the other images; otherwise K drawn for each query."""
+
+        def negatives_among(self, images: int) -> int:
+            """K of each query of a batch of so many images.
+
+            Raises:
+                UserError: there are fewer.
+            """
+            others, wanted = 2 * images - 2, self.loss.num_negatives
+            if wanted is not None and wanted > others:
+                raise UserError(
+                    f"simclr: num_negatives {wanted} but {images} images have {others} views of others: "
+                    "lower num_negatives, or raise the batch or lower the accumulation steps"
+                )
+            return others if wanted is None else wanted
+
+        def check(self, experiment: ExperimentFields) -> None:
+            """Check that a micro-batch has as many negatives as asked for.
+
+            Raises:
+                UserError: it has fewer.
+            """
+            super().check(experiment)
+            self.negatives_among(experiment.batch_size // experiment.accumulation_steps)
+
+        def small(self) -> Self:
+            """The same at test size."""
+            return replace(self, projector=self.projector.small())
+
+    def __init__(self, config: Config, backbone: Backbone.Config, run: RunFacts) -> None:
         super().__init__()
         self.config = config
         self._seed = run.seed
-        encoder = build_backbone(backbone)
-        projector = projection_head(encoder.feature_dim, config.hidden_dim, config.out_dim)
+        self._loss = InfoNCE(config.loss)
+        encoder = self.build_encoder(config, backbone)
+        projector = Head(encoder.feature_dim, config.projector)
         self.student = nn.Sequential(OrderedDict(encoder=encoder, projector=projector))
 
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the batch's views; see ``Method.forward``."""
-        views = exactly(batch, self.config.num_views, "simclr")
+        views = expect_views(batch, self.config.num_views, self.config.kind)
         images, first = len(batch) * world_size(), first_row(len(batch))
         num_negatives = self.config.negatives_among(images)
-        outputs = unit(self.student(_interleaved(views)))
+        outputs = l2_normalize(self.student(_interleaved(views)))
         embeddings = outputs.unflatten(0, (len(batch), self.config.num_views))
         own, keys = (_view_by_view(rows) for rows in (embeddings, gather_with_gradient(embeddings)))
         columns = negative_columns(
@@ -92,21 +99,21 @@ class SimCLR(Method):
             own=range(first, first + len(batch)),
             device=own.device,
         )
-        with full_precision(own):
+        with autocast_off(own):
             vectors = own.view_as(own)  # the embeddings as queries, apart from the keys that they are too
-            queries = vectors / self.config.temperature
+            queries = vectors / self.config.loss.temperature
             positive = (queries * own.roll(len(batch), 0)).sum(1)
             negatives = (queries @ keys.T).gather(1, columns)
-            losses = info_nce(positive, negatives, self.config.eqco_alpha)
+            losses = self._loss(positive, negatives)
             loss = losses.mean()
         with torch.no_grad():
-            metrics = {
-                "loss": loss.detach(),
-                "mi_bound": mutual_information_bound(loss, num_negatives, self.config.eqco_alpha),
-                "positive_similarity": positive.mean() * self.config.temperature,
-                "accuracy": (positive > negatives.amax(1)).float().mean(),
-            }
-        return loss, metrics | embedding_diagnostics(own[: len(batch)], own[len(batch) :], losses, [vectors])
+            rivals = negatives.amax(1)
+        metrics = {
+            "loss": loss.detach(),
+            **self._loss.metrics(loss, positive, rivals, num_negatives),
+            **embedding_diagnostics(own[: len(batch)], own[len(batch) :], losses, [vectors]),
+        }
+        return loss, metrics
 
 
 def _interleaved(views: tuple[Tensor, ...]) -> Tensor:

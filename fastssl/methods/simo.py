@@ -6,65 +6,30 @@ section 3.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from fastssl.component import ExperimentFields
 from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import first_row, gather, world_size
-from fastssl.methods.info_nce import check_eqco, info_nce, mutual_information_bound, negative_columns
-from fastssl.methods.method import Method, RunFacts, exactly, full_precision, unit
-from fastssl.models.backbone import Backbone, build_backbone
-from fastssl.models.heads import projection_head
-from fastssl.models.shuffling import forward_shuffled
-from fastssl.models.teacher import make_teacher, update_teacher
+from fastssl.methods.info_nce import InfoNCE, negative_columns
+from fastssl.methods.method import RunFacts, autocast_off, expect_views
+from fastssl.methods.student_teacher import StudentTeacher
+from fastssl.models.backbone import Backbone
+from fastssl.models.heads import Head
+from fastssl.models.teacher import Teacher
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from pipelines.keys import stable_id
 
 _NEGATIVES = stable_id("simo/negatives")
+_TINY_BATCH = 64  # images of a batch at test size
 
 
-@dataclass(frozen=True, kw_only=True)
-class SiMoConfig:
-    """SiMo. The defaults are the paper's on ImageNet, batch 256; its backbone has zero_init_residual."""
-
-    num_views: ClassVar[int] = 2
-
-    kind: Literal["simo"] = "simo"
-    hidden_dim: int = 2048  # of the projector: as wide as a ResNet-50's features
-    out_dim: int = 128  # D, of the embeddings
-    temperature: float = 0.2  # tau, by which similarities are divided (MoCo v2's)
-    num_negatives: int = 256  # K, drawn for each query; the whole batch N stands for its N - 1 others
-    eqco_alpha: float | None = 256  # the number of negatives that K stand for; None: K, the usual loss
-    teacher_momentum: float = 0.999  # beta, weight of the old teacher in its update
-    shuffling_bn: bool = False  # the teacher sees images in another order, for norms in groups (table 4)
-
-    def __post_init__(self) -> None:
-        if min(self.hidden_dim, self.out_dim) < 1:
-            raise UserError(f"hidden_dim and out_dim must be positive, not {self.hidden_dim}, {self.out_dim}")
-        if not 0 <= self.teacher_momentum <= 1:
-            raise UserError(f"teacher_momentum must lie in [0, 1], not {self.teacher_momentum}")
-        check_eqco(self.temperature, self.num_negatives, self.eqco_alpha)
-
-    def negatives_among(self, images: int) -> int:
-        """K of each query of a batch of so many images: all of them stand for the N - 1 others.
-
-        Raises:
-            UserError: there are fewer.
-        """
-        if self.num_negatives > images:
-            raise UserError(
-                f"simo: num_negatives {self.num_negatives} but the batch holds {images} images: "
-                "lower num_negatives, or raise the batch or lower the accumulation steps"
-            )
-        return min(self.num_negatives, images - 1)
-
-
-class SiMo(Method):
+class SiMo(StudentTeacher):
     """Loss: the mean of InfoNCE over the student's first views; keys are the teacher's second views.
 
     Each query draws its own negatives, where the authors' code draws one set of offsets for all queries: by
@@ -72,23 +37,62 @@ class SiMo(Method):
     queries, among the keys of all.
     """
 
-    def __init__(self, config: SiMoConfig, backbone: Backbone.Config, run: RunFacts) -> None:
-        super().__init__()
-        self.config = config
-        self._seed = run.seed
-        self._shuffling_seed = stable_id(f"simo/shuffling/{run.seed}")
-        encoder = build_backbone(backbone)
-        projector = projection_head(encoder.feature_dim, config.hidden_dim, config.out_dim)
-        self.student = nn.Sequential(OrderedDict(encoder=encoder, projector=projector))
-        self.teacher = make_teacher(self.student)
+    @dataclass(frozen=True, kw_only=True)
+    class Config(StudentTeacher.Config):
+        """SiMo. The defaults are the paper's on ImageNet, batch 256; its backbone has zero_init_residual."""
+
+        num_views: ClassVar[int] = 2
+
+        projector: Head.Config = Head.Config(hidden_dim=2048, out_dim=128, out_norm="batch", bias=False)
+        """Head of both networks; its hidden layer is as wide as a ResNet-50's features."""
+        teacher: Teacher.Config = Teacher.Config(momentum=0.999, ascending=False)
+        """How the teacher follows the student; with momentum (the paper's beta) 0 it becomes the student."""
+        loss: InfoNCE.Config = InfoNCE.Config(temperature=0.2, num_negatives=256, eqco_alpha=256)
+        """Its negatives are drawn for each query; None, or as many as the whole batch N: its N - 1 others."""
+
+        def negatives_among(self, images: int) -> int:
+            """K of each query of a batch of so many images: all of them stand for the N - 1 others.
+
+            Raises:
+                UserError: there are fewer.
+            """
+            wanted = images if self.loss.num_negatives is None else self.loss.num_negatives
+            if wanted > images:
+                raise UserError(
+                    f"simo: num_negatives {wanted} but the batch holds {images} images: "
+                    "lower num_negatives, or raise the batch or lower the accumulation steps"
+                )
+            return min(wanted, images - 1)
+
+        def check(self, experiment: ExperimentFields) -> None:
+            """Check that a micro-batch has as many negatives as asked for.
+
+            Raises:
+                UserError: it has fewer.
+            """
+            super().check(experiment)
+            self.negatives_among(experiment.batch_size // experiment.accumulation_steps)
+
+        def small(self) -> Self:
+            """The same at test size, with no more negatives than a small batch has."""
+            count = self.loss.num_negatives
+            loss = replace(self.loss, num_negatives=count and min(count, _TINY_BATCH))
+            return replace(super().small(), loss=loss)
+
+    config: Config
+    shuffles = "simo/shuffling/{seed}"
+
+    def __init__(self, config: Config, backbone: Backbone.Config, run: RunFacts) -> None:
+        super().__init__(config, backbone, run)
+        self._loss = InfoNCE(config.loss)
 
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the batch's images; see ``Method.forward``."""
-        first, second = exactly(batch, self.config.num_views, "simo")
+        first, second = expect_views(batch, self.config.num_views, self.config.kind)
         images, own = len(batch) * world_size(), first_row(len(batch))
         num_negatives = self.config.negatives_among(images)
-        queries = unit(self.student(first))
-        keys = self._keys(second, batch.step)
+        (queries,) = self.queries((first,))
+        (keys,) = self.keys((second,), batch.step)
         columns = negative_columns(
             (self._seed, batch.step, _NEGATIVES),
             views=1,
@@ -97,32 +101,16 @@ class SiMo(Method):
             own=range(own, own + len(batch)),
             device=queries.device,
         )
-        with full_precision(queries):
-            similarities = queries @ gather(keys).T / self.config.temperature
+        with autocast_off(queries):
+            similarities = queries @ gather(keys).T / self.config.loss.temperature
             positive, negatives = similarities.diagonal(own), similarities.gather(1, columns)
-            losses = info_nce(positive, negatives, self.config.eqco_alpha)
+            losses = self._loss(positive, negatives)
             loss = losses.mean()
         with torch.no_grad():
-            metrics = {
-                "loss": loss.detach(),
-                "mi_bound": mutual_information_bound(loss, num_negatives, self.config.eqco_alpha),
-                "positive_similarity": positive.mean() * self.config.temperature,
-                "accuracy": (positive > negatives.amax(1)).float().mean(),
-            }
-        return loss, metrics | embedding_diagnostics(queries, keys, losses, [queries])
-
-    def schedules(self, step: int) -> dict[str, float]:
-        """The weight of the old teacher in its update: beta."""
-        return {"teacher_momentum": self.config.teacher_momentum}
-
-    def after_step(self, step: int) -> None:
-        """Move the teacher towards the student; with beta 0 it becomes the student."""
-        update_teacher(self.teacher, self.student, self.config.teacher_momentum)
-
-    @torch.no_grad()
-    def _keys(self, view: Tensor, loader_step: int) -> Tensor:
-        if self.config.shuffling_bn:
-            outputs = forward_shuffled(self.teacher, view, (self._shuffling_seed, loader_step))
-        else:
-            outputs = self.teacher(view)
-        return unit(outputs)
+            rivals = negatives.amax(1)
+        metrics = {
+            "loss": loss.detach(),
+            **self._loss.metrics(loss, positive, rivals, num_negatives),
+            **embedding_diagnostics(queries, keys, losses, [queries]),
+        }
+        return loss, metrics

@@ -1,89 +1,117 @@
-"""What MoCo and BYOL share (Huang et al., 2022, figure 1): a student and its slower teacher."""
+"""Student and teacher, which MoCo, BYOL and their kin share (Huang et al., 2022, figure 1)."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from fastssl.methods.method import Method, RunFacts, unit
-from fastssl.models.backbone import Backbone, build_backbone
-from fastssl.models.heads import mlp
-from fastssl.models.teacher import make_teacher, update_teacher
+from fastssl.component import ExperimentFields
+from fastssl.methods.method import Method, RunFacts, l2_normalize
+from fastssl.models.backbone import Backbone
+from fastssl.models.heads import Head
+from fastssl.models.shuffling import forward_shuffled
+from fastssl.models.teacher import Teacher
 from fastssl.optim.schedules import teacher_momentum
 from pipelines.command.errors import UserError
-
-Predictor = Literal["none", "student", "both"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentTeacherConfig:
-    """The two networks. The defaults are those of Huang et al., 2022."""
-
-    hidden_dim: int | None = 4096  # of projector and predictor; None: each is a single linear layer
-    out_dim: int = 256  # D, of the embeddings
-    # a batch norm on the projector's output too, as in SiMo's head: it centres the teacher's embeddings,
-    # nearly all alike in an untrained network; a short run cannot wait until training has spread them
-    projector_out_norm: bool = False
-    head_norm: Literal["batch", "layer", "none"] = "batch"  # of the hidden layers of projector and predictor
-    teacher_momentum: float = 0.99  # weight of the old teacher in its update
-    teacher_momentum_ascending: bool = True  # to 1 at the end of the run, along half a cosine
-
-    def __post_init__(self) -> None:
-        if min(self.out_dim, 1 if self.hidden_dim is None else self.hidden_dim) < 1:
-            raise UserError(f"hidden_dim and out_dim must be positive, not {self.hidden_dim}, {self.out_dim}")
-        if self.head_norm not in ("batch", "layer", "none"):
-            raise UserError(f"unknown head_norm {self.head_norm}: batch, layer or none")
-        if not 0 <= self.teacher_momentum <= 1:
-            raise UserError(f"teacher_momentum must lie in [0, 1], not {self.teacher_momentum}")
+from pipelines.keys import stable_id
 
 
 class StudentTeacher(Method):
-    """Student: encoder, projector and, with a predictor, that. Teacher: an average of the student's parts.
+    """Student: encoder, projector and, with some methods, predictor. Teacher: an average of its parts.
 
     Views go through a network one after the other, so that each has batch-norm statistics of its own.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        """The two networks. The defaults are those of Huang et al., 2022."""
+
+        projector: Head.Config = Head.Config()
+        """Head of both networks."""
+        teacher: Teacher.Config = Teacher.Config()
+        """How the teacher follows the student."""
+
+        @property
+        def heads(self) -> dict[str, Head.Config]:
+            """The student's heads by name, in their order."""
+            return {"projector": self.projector}
+
+        def check(self, experiment: ExperimentFields) -> None:
+            """Check that queries meet keys as wide as they are, and that shuffling BN has groups to shuffle.
+
+            Raises:
+                UserError: they do not, or it has none.
+            """
+            super().check(experiment)
+            widths = {name: head.out_dim for name, head in self.heads.items()}
+            if len(set(widths.values())) > 1:
+                options = " and ".join(f"--method.{name}.out-dim {width}" for name, width in widths.items())
+                raise UserError(f"{self.kind}'s heads must give embeddings of one width, not {options}")
+            if self.teacher.shuffling_bn and experiment.batch_norm_group is None:
+                raise UserError(
+                    "shuffling BN changes nothing where a whole batch shares its statistics: "
+                    "set --batch-norm-group, to 32 for instance"
+                )
+
+        def small(self) -> Self:
+            """Narrow heads and a quick teacher; with batch norms, one more on the projector's output."""
+            projector = self.projector.small()
+            if projector.norm == "batch":
+                projector = replace(projector, out_norm="batch")
+            return replace(self, projector=projector, teacher=self.teacher.small())
+
+    config: Config
+    shuffles = "{kind}/shuffling/{view}/{seed}"  # names the draws of shuffling BN
+
     def __init__(
-        self,
-        config: StudentTeacherConfig,
-        backbone: Backbone.Config,
-        run: RunFacts,
-        predictor: Predictor = "student",
+        self, config: Config, backbone: Backbone.Config, run: RunFacts, *, teacher_heads: int = 1
     ) -> None:
         super().__init__()
-        encoder = build_backbone(backbone)
-        projector = mlp(encoder.feature_dim, config.hidden_dim, config.out_dim, config.head_norm)
-        if config.projector_out_norm:
-            projector.append(nn.BatchNorm1d(config.out_dim))
-        parts: OrderedDict[str, nn.Module] = OrderedDict(encoder=encoder, projector=projector)
-        if predictor != "none":
-            parts["predictor"] = mlp(config.out_dim, config.hidden_dim, config.out_dim, config.head_norm)
+        self.config = config
+        encoder = self.build_encoder(config, backbone)
+        parts: OrderedDict[str, nn.Module] = OrderedDict(encoder=encoder)
+        in_dim = encoder.feature_dim
+        for name, head in config.heads.items():
+            parts[name] = Head(in_dim, head)
+            in_dim = head.out_dim
         self.student = nn.Sequential(parts)
-        self.teacher = make_teacher(self.student if predictor == "both" else self.student[:2])
-        self._momentum = config.teacher_momentum
-        self._ascending = config.teacher_momentum_ascending
-        self._total_steps = run.total_steps
+        self.teacher = Teacher.of(self.student[: 1 + teacher_heads])
+        self._seed, self._total_steps = run.seed, run.total_steps
 
     def queries(self, views: tuple[Tensor, ...]) -> list[Tensor]:
         """The student's unit vectors, float32 [B, D], of each view [B, 3, S, S]."""
-        return [unit(self.student(view)) for view in views]
+        return [l2_normalize(self.student(view)) for view in views]
 
     @torch.no_grad()
-    def keys(self, views: tuple[Tensor, ...]) -> list[Tensor]:
-        """The teacher's unit vectors, float32 [B, D], of each view; no gradient flows through them."""
-        return [unit(self.teacher(view)) for view in views]
+    def keys(self, views: tuple[Tensor, ...], loader_step: int) -> list[Tensor]:
+        """The teacher's unit vectors, float32 [B, D], of each view; no gradient flows through them.
+
+        Args:
+            views: [B, 3, S, S] each.
+            loader_step: of the batch; it names the draw of shuffling BN.
+        """
+        if not self.config.teacher.shuffling_bn:
+            return [l2_normalize(self.teacher(view)) for view in views]
+        names = [
+            self.shuffles.format(kind=self.config.kind, view=i, seed=self._seed) for i in range(len(views))
+        ]
+        return [
+            l2_normalize(forward_shuffled(self.teacher, view, (stable_id(name), loader_step)))
+            for view, name in zip(views, names, strict=True)
+        ]
 
     def schedules(self, step: int) -> dict[str, float]:
         """The weight of the old teacher in its update."""
+        teacher = self.config.teacher
         momentum = teacher_momentum(
-            step, total_steps=self._total_steps, base=self._momentum, ascending=self._ascending
+            step, total_steps=self._total_steps, base=teacher.momentum, ascending=teacher.ascending
         )
         return {"teacher_momentum": momentum}
 
-    def after_step(self, step: int) -> None:
-        """Move the teacher towards the student."""
-        update_teacher(self.teacher, self.student, self.schedules(step)["teacher_momentum"])
+    def averages(self, step: int) -> list[tuple[nn.Module, nn.Module, float]]:
+        """The teacher follows the student."""
+        return [(self.teacher, self.student, self.schedules(step)["teacher_momentum"])]

@@ -1,45 +1,65 @@
-"""Projectors and predictors: two-layer perceptrons on an encoder, for training only."""
+"""Heads: projectors and predictors on an encoder, for training only."""
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self, get_args
 
 from torch import nn
 
+from pipelines.command.errors import UserError
 
-def mlp(
-    in_dim: int,
-    hidden_dim: int | None,
-    out_dim: int,
-    norm: Literal["none", "batch", "layer"] = "batch",
-) -> nn.Sequential:
-    """Linear, normalisation, ReLU, Linear: features [B, in_dim] to embeddings [B, out_dim].
+Norm = Literal["batch", "layer", "none"]
+_NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
-    Both linear layers have biases (the first one's has no effect before a batch norm), as in the public code
-    of Huang et al., 2022, of all methods but S-MoCo v2+, whose last layers have none there. ``none`` is MoCo
-    v2's head, ``batch`` BYOL's and MoCo v2+'s, ``layer`` that of MSBReg's variant without batch norm. Without
-    ``hidden_dim`` it is one linear layer alone, MoCo v1's head.
+
+class Head(nn.Sequential):
+    """A multi-layer perceptron: features [B, in_dim] to embeddings [B, out_dim].
+
+    Each hidden layer is Linear, normalization, ReLU; the last one is Linear and, with ``out_norm``, one more
+    normalization. BYOL's and MoCo v2+'s heads have batch norms in their hidden layers; MoCo v2's have none;
+    MoCo v1's is one linear layer. SimCLR's (by its authors' code, but for the last norm's offset, which that
+    leaves out) and SiMo's (section 3 of Zhu et al., 2020) have a batch norm at each linear layer and no bias.
     """
-    if hidden_dim is None:
-        return nn.Sequential(nn.Linear(in_dim, out_dim))
-    hidden = nn.Linear(in_dim, hidden_dim)
-    output = nn.Linear(hidden_dim, out_dim)
-    if norm == "none":
-        return nn.Sequential(hidden, nn.ReLU(inplace=True), output)
-    normalisation = nn.BatchNorm1d(hidden_dim) if norm == "batch" else nn.LayerNorm(hidden_dim)
-    return nn.Sequential(hidden, normalisation, nn.ReLU(inplace=True), output)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Shape of a head. The defaults are those of Huang et al., 2022."""
+
+        layers: int = 2
+        """Linear layers."""
+        hidden_dim: int = 4096
+        """Units of each hidden layer; unused in a head of one layer."""
+        out_dim: int = 256
+        """D, of the embeddings."""
+        norm: Norm = "batch"
+        """Normalization of the hidden layers."""
+        out_norm: Norm = "none"
+        """Normalization of the output. `batch` centers a teacher's embeddings, nearly all alike in an
+        untrained network: a short run cannot wait until training has spread them."""
+        bias: bool = True
+        """Biases in the linear layers (without effect before a batch norm)."""
+
+        def __post_init__(self) -> None:
+            for name in ("layers", "hidden_dim", "out_dim"):
+                if getattr(self, name) < 1:
+                    raise UserError(f"a head's {name} must be positive, not {getattr(self, name)}")
+            for name in ("norm", "out_norm"):
+                if getattr(self, name) not in get_args(Norm):
+                    raise UserError(f"unknown {name} {getattr(self, name)} of a head: batch, layer or none")
+
+        def small(self) -> Self:
+            """The same head at test size."""
+            return replace(self, hidden_dim=min(512, self.hidden_dim), out_dim=min(128, self.out_dim))
+
+    def __init__(self, in_dim: int, config: Config) -> None:
+        parts: list[nn.Module] = []
+        for _ in range(config.layers - 1):
+            parts += [*_linear(in_dim, config.hidden_dim, config.bias, config.norm), nn.ReLU(inplace=True)]
+            in_dim = config.hidden_dim
+        super().__init__(*parts, *_linear(in_dim, config.out_dim, config.bias, config.out_norm))
 
 
-def projection_head(in_dim: int, hidden_dim: int, out_dim: int) -> nn.Sequential:
-    """Linear, batch norm, ReLU, Linear, batch norm; no biases: [B, in_dim] to [B, out_dim].
-
-    SimCLR's head by its authors' code (but for the last norm's offset, which that leaves out), and SiMo's
-    (section 3 of Zhu et al., 2020: a batch norm at each fully connected layer).
-    """
-    return nn.Sequential(
-        nn.Linear(in_dim, hidden_dim, bias=False),
-        nn.BatchNorm1d(hidden_dim),
-        nn.ReLU(inplace=True),
-        nn.Linear(hidden_dim, out_dim, bias=False),
-        nn.BatchNorm1d(out_dim),
-    )
+def _linear(in_dim: int, out_dim: int, bias: bool, norm: Norm) -> list[nn.Module]:
+    linear = nn.Linear(in_dim, out_dim, bias=bias)
+    return [linear] if norm == "none" else [linear, _NORMS[norm](out_dim)]

@@ -3,27 +3,62 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import nn
 
+from pipelines.command.errors import UserError
 
-def make_teacher(student: nn.Sequential) -> nn.Sequential:
-    """A copy of ``student`` that starts equal to it and takes no gradients."""
-    return copy.deepcopy(student).requires_grad_(False)
+
+class Teacher(nn.Sequential):
+    """A student's slower twin; made by ``Teacher.of``."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """How the teacher follows the student. The defaults are those of Huang et al., 2022."""
+
+        momentum: float = 0.99
+        """Weight of the old teacher in its update."""
+        ascending: bool = True
+        """The momentum rises to 1 at the end of the run, along half a cosine."""
+        shuffling_bn: bool = False
+        """The teacher sees the images in another order, for batch norms in groups (MoCo v1 and v2)."""
+
+        def __post_init__(self) -> None:
+            if not 0 <= self.momentum <= 1:
+                raise UserError(f"the teacher's momentum must lie in [0, 1], not {self.momentum}")
+
+        def small(self) -> Self:
+            """The same teacher for a short run, which it must follow quickly."""
+            return replace(self, momentum=min(0.9, self.momentum))
+
+    @classmethod
+    def of(cls, student: nn.Sequential) -> Teacher:
+        """A copy of a student, or of its first parts, that starts equal to it and takes no gradients."""
+        return cls(OrderedDict(copy.deepcopy(student).named_children())).requires_grad_(False)
+
+
+def update_averages(averages: Iterable[tuple[nn.Module, nn.Module, float]]) -> None:
+    """Update each (target, source, momentum): see ``update_average``."""
+    for target, source, momentum in averages:
+        update_average(target, source, momentum)
 
 
 @torch.no_grad()
-def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """teacher <- momentum * teacher + (1 - momentum) * student, in place, parameter by parameter.
+def update_average(target: nn.Module, source: nn.Module, momentum: float) -> None:
+    """target <- momentum * target + (1 - momentum) * source, in place, parameter by parameter.
 
-    Buffers are left alone: the teacher's batch norms run in train mode and keep their own statistics.
+    Buffers are left alone: a teacher's batch norms run in train mode and keep their own statistics.
 
     Args:
-        teacher: its parameters.
-        student: has a parameter of the same name for each of the teacher's; it may have more (a predictor).
+        target: its parameters.
+        source: has a parameter of the same name for each of the target's; it may have more (a predictor).
         momentum: in [0, 1].
     """
-    sources = dict(student.named_parameters())
-    names, targets = zip(*teacher.named_parameters(), strict=True)
+    sources = dict(source.named_parameters())
+    names, targets = zip(*target.named_parameters(), strict=True)
     torch._foreach_lerp_(targets, [sources[name] for name in names], 1 - momentum)

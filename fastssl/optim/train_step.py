@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fastssl.distributed.collectives import rank, with_averaged_gradients
 from fastssl.models.batch_norm import average_statistics
+from fastssl.models.teacher import update_averages
 from fastssl.optim.optimizer import set_learning_rate
 from pipelines.batch import Batch
 from pipelines.keys import stable_id
@@ -23,8 +24,12 @@ class Trainable(Protocol):
         """Loss and metrics of a micro-batch."""
         ...
 
+    def averages(self, step: int) -> list[tuple[nn.Module, nn.Module, float]]:
+        """Moving averages of the weights, as ``fastssl.models.teacher.update_averages`` takes them."""
+        ...
+
     def after_step(self, step: int) -> None:
-        """Bring up to date what follows the weights."""
+        """Bring up to date whatever else follows the weights."""
         ...
 
 
@@ -86,6 +91,7 @@ class TrainStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        update_averages(self._method.averages(step))  # type: ignore[operator]
         self._method.after_step(step)  # type: ignore[operator]
         average_statistics(self._method)
         return batch, metrics

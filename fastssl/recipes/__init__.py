@@ -11,7 +11,7 @@ import inspect
 from functools import partial
 
 from fastssl.config import Config
-from fastssl.recipes import byol, eqco, moco, msbreg, small_images, supervised
+from fastssl.recipes import barlow_twins, byol, eqco, moco, msbreg, small_images, supervised
 from fastssl.recipes.derive import Recipe
 from fastssl.recipes.small_images import quickstart
 from pipelines.command.errors import UserError
@@ -20,7 +20,7 @@ __all__ = ["RECIPES", "documentation", "find_recipe", "quickstart"]
 
 RECIPES: dict[str, Recipe] = {
     recipe().recipe: recipe
-    for family in (small_images, moco, byol, eqco, msbreg, supervised)
+    for family in (small_images, moco, byol, barlow_twins, eqco, msbreg, supervised)
     for recipe in family.RECIPES
 }
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from functools import partial
 
 from fastssl.config import Config, Experiment, Machine, Paper
-from fastssl.methods import BYOLConfig
+from fastssl.methods import BYOL
 from fastssl.models import ResNet
+from fastssl.models.teacher import Teacher
 from fastssl.optim import LARS, SGD, Optimizer
 from fastssl.recipes import augmentations
 from fastssl.recipes.derive import row
@@ -33,7 +34,7 @@ def byol_imagenet() -> Config:
             batch_size=4096,
             views=(ViewGroup(spec=augmentations.BYOL_SYMMETRIC, num_views=2),),
             backbone=ResNet.Config(depth=50),
-            method=BYOLConfig(),
+            method=BYOL.Config(),
             optimizer=_lars(0.3, 1e-6),
         ),
         machine=Machine(data="imagenet", keep_every=50),
@@ -54,7 +55,7 @@ def byol_sgd_imagenet() -> Config:
             batch_size=1024,
             views=(ViewGroup(spec=augmentations.BYOL_SYMMETRIC, num_views=2),),
             backbone=ResNet.Config(depth=50),
-            method=BYOLConfig(),
+            method=BYOL.Config(),
             optimizer=SGD.Config(base_lr=0.03, weight_decay=1e-4, warmup_epochs=10),
         ),
         machine=Machine(data="imagenet", keep_every=50),
@@ -90,7 +91,7 @@ def _own(
                 ViewGroup(spec=augmentations.BYOL_SECOND),
             ),
             backbone=ResNet.Config(depth=50),
-            method=BYOLConfig(teacher_momentum=teacher_momentum),
+            method=BYOL.Config(teacher=Teacher.Config(momentum=teacher_momentum)),
             optimizer=_lars(base_lr, weight_decay),
         ),
         machine=Machine(data="imagenet", keep_every=50),

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any
 
 from fastssl.config import Config, Experiment, Machine, Paper
-from fastssl.methods import SimCLRConfig, SiMoConfig
+from fastssl.methods import SimCLR, SiMo
+from fastssl.methods.info_nce import InfoNCE
 from fastssl.models import ResNet
 from fastssl.optim import LARS, SGD
 from fastssl.recipes import augmentations
@@ -30,7 +31,7 @@ def _moco(version: str, place: str, number: float | None, negatives: int, alpha:
     Result: not measured yet.
     """
     name = f"moco-{version}-k{negatives}" + (f"-a{alpha}" if alpha else "")
-    queue = {"method.num_negatives": negatives, "method.eqco_alpha": alpha}
+    queue = {"method.loss.num_negatives": negatives, "method.loss.eqco_alpha": alpha}
     if version == "v1":
         return derived(moco_v1_imagenet, f"{name}-imagenet", place, number, queue)
     own = {"batch_size": 256, "optimizer.warmup_epochs": 0}
@@ -73,7 +74,9 @@ def _simo(negatives: int, alpha: int, place: str, number: float) -> Config:
             batch_size=256,
             views=(ViewGroup(spec=augmentations.MOCO_V2, num_views=2),),
             backbone=ResNet.Config(depth=50, zero_init_residual=True),
-            method=SiMoConfig(num_negatives=negatives, eqco_alpha=alpha),
+            method=SiMo.Config(
+                loss=InfoNCE.Config(temperature=0.2, num_negatives=negatives, eqco_alpha=alpha)
+            ),
             optimizer=SGD.Config(base_lr=0.03, weight_decay=1e-4, warmup_epochs=10),
         ),
         machine=Machine(data="imagenet", keep_every=50),
@@ -83,14 +86,14 @@ def _simo(negatives: int, alpha: int, place: str, number: float) -> Config:
 _SIMO_256 = partial(_simo, 256, 256, "table 2, K 256, alpha 256", 0.680)
 _SIMO_65536 = partial(_simo, 256, 65536, "table 2, K 256, alpha 65536", 0.685)
 _SHORT = {"epochs": 100}
-_BETA_0 = {"epochs": 100, "method.teacher_momentum": 0.0}
+_BETA_0 = {"epochs": 100, "method.teacher.momentum": 0.0}
 # 8 GPUs, as in section 2.3, have 32 images of a batch each
-_SHUFFLING_BN = {"epochs": 100, "batch_norm_group": 32, "method.shuffling_bn": True}
+_SHUFFLING_BN = {"epochs": 100, "batch_norm_group": 32, "method.teacher.shuffling_bn": True}
 
 
 def _wider(base: Recipe, times: int, place: str, number: float) -> Recipe:
     """SiMo on a wider ResNet-50; its head is as wide as the features (the paper is silent)."""
-    changes: dict[str, Any] = {"backbone.width": float(times), "method.hidden_dim": 2048 * times}
+    changes: dict[str, Any] = {"backbone.width": float(times), "method.projector.hidden_dim": 2048 * times}
     return row(base, f"resnet50-{times}x", place, number, changes)
 
 
@@ -131,7 +134,7 @@ def simclr_imagenet() -> Config:
             batch_size=8192,
             views=(ViewGroup(spec=augmentations.SIMCLR, num_views=2),),
             backbone=ResNet.Config(depth=50),
-            method=SimCLRConfig(),
+            method=SimCLR.Config(),
             optimizer=LARS.Config(
                 base_lr=0.3, weight_decay=1e-6, warmup_epochs=10, exclude_norm_and_bias=True
             ),
@@ -145,7 +148,7 @@ def simclr_eqco_imagenet() -> Config:
 
     Settings: section 2.3 of the paper: SimCLR's, but for SGD with momentum and a batch of 256. It names no
     rate for SGD, so lr and weight decay stay SimCLR's. Its figure 2 (a plot) goes from K = 256 downwards;
-    without EqCo: --method.eqco-alpha None.
+    without EqCo: --method.loss.eqco-alpha None.
     Result: not measured yet.
     """
     return Config(
@@ -158,7 +161,7 @@ def simclr_eqco_imagenet() -> Config:
             batch_size=256,
             views=(ViewGroup(spec=augmentations.SIMCLR, num_views=2),),
             backbone=ResNet.Config(depth=50),
-            method=SimCLRConfig(num_negatives=16, eqco_alpha=256),
+            method=SimCLR.Config(loss=InfoNCE.Config(num_negatives=16, eqco_alpha=256)),
             optimizer=SGD.Config(
                 base_lr=0.3, weight_decay=1e-6, warmup_epochs=10, exclude_norm_and_bias=True
             ),

@@ -11,8 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 from fastssl.config import Config, Experiment, Machine, Paper
-from fastssl.methods import MoCoConfig
+from fastssl.methods import MoCo
+from fastssl.methods.info_nce import InfoNCE
 from fastssl.models import ResNet
+from fastssl.models.heads import Head
+from fastssl.models.teacher import Teacher
 from fastssl.optim import LARS, SGD
 from fastssl.recipes import augmentations
 from fastssl.recipes.derive import Recipe, derived, row
@@ -46,16 +49,12 @@ def moco_v1_imagenet() -> Config:
             batch_norm_group=32,
             views=(ViewGroup(spec=augmentations.MOCO_V1, num_views=2),),
             backbone=ResNet.Config(depth=50),
-            method=MoCoConfig(
-                predictor="none",
+            method=MoCo.Config(
+                projector=Head.Config(layers=1, out_dim=128, norm="none"),
+                predictor_on="none",
+                teacher=Teacher.Config(momentum=0.999, ascending=False, shuffling_bn=True),
                 symmetric_loss=False,
-                shuffling_bn=True,
-                temperature=0.07,
-                hidden_dim=None,
-                out_dim=128,
-                head_norm="none",
-                teacher_momentum=0.999,
-                teacher_momentum_ascending=False,
+                loss=InfoNCE.Config(temperature=0.07, num_negatives=65536),
             ),
             optimizer=SGD.Config(
                 base_lr=0.03,
@@ -85,8 +84,9 @@ def moco_v2_imagenet() -> Config:
         {
             "batch_size": 1024,
             "views": (ViewGroup(spec=augmentations.MOCO_V2, num_views=2),),
-            "method.temperature": 0.2,
-            "method.hidden_dim": 2048,
+            "method.loss.temperature": 0.2,
+            "method.projector.layers": 2,
+            "method.projector.hidden_dim": 2048,
             "optimizer.warmup_epochs": 10,
             "optimizer.schedule": "cosine",
             "optimizer.drops": (),
@@ -105,7 +105,11 @@ def moco_v2_sync_bn_imagenet() -> Config:
         "moco-v2-sync-bn-imagenet",
         "figure 2, + SyncBN",
         None,
-        {"batch_norm_group": None, "method.shuffling_bn": False, "method.head_norm": "batch"},
+        {
+            "batch_norm_group": None,
+            "method.teacher.shuffling_bn": False,
+            "method.projector.norm": "batch",
+        },
     )
 
 
@@ -120,7 +124,11 @@ def moco_v2_predictor_imagenet() -> Config:
         "moco-v2-predictor-imagenet",
         "figure 2, + Asymmetric Predictor",
         None,
-        {"method.predictor": "student", "method.hidden_dim": 4096, "method.out_dim": 256},
+        {
+            "method.predictor_on": "student",
+            "method.projector.hidden_dim": 4096,
+            "method.projector.out_dim": 256,
+        },
     )
 
 
@@ -135,7 +143,7 @@ def moco_v2_momentum_ascending_imagenet() -> Config:
         "moco-v2-momentum-ascending-imagenet",
         "section 4.1, + Momentum Ascending",
         0.700,
-        {"method.teacher_momentum": 0.99, "method.teacher_momentum_ascending": True},
+        {"method.teacher.momentum": 0.99, "method.teacher.ascending": True},
     )
 
 
@@ -179,7 +187,7 @@ def s_moco_v2_plus_imagenet() -> Config:
         "s-moco-v2-plus-imagenet",
         "table 4, S-MoCo v2+",
         0.712,
-        {"method.predictor": "both"},
+        {"method.predictor_on": "both"},
     )
 
 

@@ -12,13 +12,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fastssl.config import Config, Experiment, Machine, Paper
-from fastssl.methods import BYOLConfig, MSBRegConfig
+from fastssl.methods import BYOL, MSBReg
 from fastssl.models import ResNet
+from fastssl.models.heads import Head
 from fastssl.optim import LARS, Optimizer
 from fastssl.recipes import augmentations
 from pipelines.views import ViewGroup
 
 TITLE = "An embedding-dynamic approach to self-supervised learning (2022), supplement"
+
+# of ResNet-18, the same with layer norms, and of ResNet-50 (section 1.2)
+_SMALL = Head.Config(hidden_dim=512, out_dim=128)
+_LAYER_NORM = replace(_SMALL, norm="layer")
+_WIDE = Head.Config(hidden_dim=2048, out_dim=256)
 
 
 def _lars(base_lr: float, num_views: int) -> Optimizer.Config:
@@ -30,7 +36,7 @@ def _lars(base_lr: float, num_views: int) -> Optimizer.Config:
     )
 
 
-def _imagenet100(recipe: str, place: str, number: float, method: BYOLConfig | MSBRegConfig) -> Config:
+def _imagenet100(recipe: str, place: str, number: float, method: BYOL.Config | MSBReg.Config) -> Config:
     return Config(
         recipe=recipe,
         paper=Paper(title=TITLE, place=place, metric="linear top-1", number=number),
@@ -46,7 +52,7 @@ def _imagenet100(recipe: str, place: str, number: float, method: BYOLConfig | MS
     )
 
 
-def _stl10(recipe: str, place: str, number: float, method: BYOLConfig | MSBRegConfig) -> Config:
+def _stl10(recipe: str, place: str, number: float, method: BYOL.Config | MSBReg.Config) -> Config:
     return Config(
         recipe=recipe,
         paper=Paper(title=TITLE, place=place, metric="linear top-1", number=number),
@@ -68,7 +74,7 @@ def msbreg_imagenet100() -> Config:
     Batch 512, lr 3.2 x batch/256 (0.4 a view), 300 epochs, lambda_s 0.004, lambda_b 0.5.
     Result: not measured yet.
     """
-    method = MSBRegConfig(num_views=8, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.5)
+    method = MSBReg.Config(num_views=8, projector=_SMALL, predictor=_SMALL, lambda_s=0.004, lambda_b=0.5)
     return _imagenet100("msbreg-imagenet100", "table 5, K 8, lambda_s .004, lambda_b .5", 0.816, method)
 
 
@@ -78,7 +84,7 @@ def msbreg_4_views_imagenet100() -> Config:
     Batch 512, lr 1.6 x batch/256 (0.4 a view), 300 epochs, lambda_s 0.004, lambda_b 0.5.
     Result: not measured yet.
     """
-    method = MSBRegConfig(num_views=4, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.5)
+    method = MSBReg.Config(num_views=4, projector=_SMALL, predictor=_SMALL, lambda_s=0.004, lambda_b=0.5)
     place = "table 5, K 4, lambda_s .004, lambda_b .5"
     return _imagenet100("msbreg-4-views-imagenet100", place, 0.804, method)
 
@@ -89,7 +95,7 @@ def msbreg_2_views_imagenet100() -> Config:
     Batch 512, lr 0.8 x batch/256 (0.4 a view), 300 epochs, lambda_s 0.004, lambda_b 0.25.
     Result: not measured yet.
     """
-    method = MSBRegConfig(num_views=2, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.25)
+    method = MSBReg.Config(num_views=2, projector=_SMALL, predictor=_SMALL, lambda_s=0.004, lambda_b=0.25)
     place = "table 5, K 2, lambda_s .004, lambda_b .25"
     return _imagenet100("msbreg-2-views-imagenet100", place, 0.728, method)
 
@@ -100,7 +106,7 @@ def byol_imagenet100() -> Config:
     Batch 512, lr 0.8 x batch/256, 300 epochs.
     Result: not measured yet.
     """
-    method = BYOLConfig(hidden_dim=512, out_dim=128)
+    method = BYOL.Config(projector=_SMALL, predictor=_SMALL)
     return _imagenet100("byol-imagenet100", "table 5, K 2, lambda_s 0, lambda_b 0", 0.719, method)
 
 
@@ -111,7 +117,7 @@ def byol_uniformity_imagenet100() -> Config:
     weighs against the distances as in Wang and Isola (2020).
     Result: not measured yet.
     """
-    method = BYOLConfig(hidden_dim=512, out_dim=128, uniformity_weight=1.0)
+    method = BYOL.Config(projector=_SMALL, predictor=_SMALL, uniformity_weight=1.0)
     return _imagenet100("byol-uniformity-imagenet100", "table 3, BYOL + L_uniform", 0.721, method)
 
 
@@ -122,7 +128,7 @@ def msbreg_stl10() -> Config:
     nor lambda_s: 4 (as tables 2 and 3) and 0.004 (the best of table 5).
     Result: not measured yet.
     """
-    method = MSBRegConfig(num_views=4, hidden_dim=512, out_dim=128, lambda_s=0.004, lambda_b=0.05)
+    method = MSBReg.Config(num_views=4, projector=_SMALL, predictor=_SMALL, lambda_s=0.004, lambda_b=0.05)
     return _stl10("msbreg-stl10", "table 4, Ours, BN", 0.914, method)
 
 
@@ -133,8 +139,8 @@ def msbreg_layer_norm_stl10() -> Config:
     msbreg-stl10.
     Result: not measured yet.
     """
-    method = MSBRegConfig(
-        num_views=4, hidden_dim=512, out_dim=128, head_norm="layer", lambda_s=0.004, lambda_b=0.005
+    method = MSBReg.Config(
+        num_views=4, projector=_LAYER_NORM, predictor=_LAYER_NORM, lambda_s=0.004, lambda_b=0.005
     )
     return _stl10("msbreg-layer-norm-stl10", "table 4, Ours, LN, lambda_b 5e-3", 0.823, method)
 
@@ -144,7 +150,7 @@ def byol_stl10() -> Config:
 
     Result: not measured yet.
     """
-    return _stl10("byol-stl10", "table 4, BYOL, BN", 0.895, BYOLConfig(hidden_dim=512, out_dim=128))
+    return _stl10("byol-stl10", "table 4, BYOL, BN", 0.895, BYOL.Config(projector=_SMALL, predictor=_SMALL))
 
 
 def byol_layer_norm_stl10() -> Config:
@@ -152,7 +158,7 @@ def byol_layer_norm_stl10() -> Config:
 
     Result: not measured yet.
     """
-    method = BYOLConfig(hidden_dim=512, out_dim=128, head_norm="layer")
+    method = BYOL.Config(projector=_LAYER_NORM, predictor=_LAYER_NORM)
     return _stl10("byol-layer-norm-stl10", "table 4, BYOL, LN, batch 256", 0.106, method)
 
 
@@ -162,8 +168,8 @@ def byol_layer_norm_brownian_stl10() -> Config:
     Batch 256, lr 1 x batch/256, 320 epochs, lambda_b 0.005.
     Result: not measured yet.
     """
-    method = MSBRegConfig(
-        num_views=2, hidden_dim=512, out_dim=128, head_norm="layer", lambda_s=0, lambda_b=0.005
+    method = MSBReg.Config(
+        num_views=2, projector=_LAYER_NORM, predictor=_LAYER_NORM, lambda_s=0, lambda_b=0.005
     )
     return _stl10("byol-layer-norm-brownian-stl10", "table 4, BYOL + L_b, LN, lambda_b 5e-3", 0.753, method)
 
@@ -176,7 +182,7 @@ def msbreg_imagenet() -> Config:
     accuracy.
     Result: not measured yet.
     """
-    method = MSBRegConfig(num_views=4, hidden_dim=2048, out_dim=256, lambda_s=0.004, lambda_b=0.5)
+    method = MSBReg.Config(num_views=4, projector=_WIDE, predictor=_WIDE, lambda_s=0.004, lambda_b=0.5)
     return Config(
         recipe="msbreg-imagenet",
         paper=Paper(title=TITLE, place="sections 1.1 and 1.2, ImageNet", metric="linear top-1", number=None),

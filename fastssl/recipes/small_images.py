@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fastssl.config import Config, Experiment, Machine, Paper
-from fastssl.methods import BYOLConfig, MoCoConfig, SupervisedConfig
+from fastssl.methods import BYOL, MoCo, Supervised
+from fastssl.methods.info_nce import InfoNCE
 from fastssl.models import ResNet, ResNet9
+from fastssl.models.heads import Head
+from fastssl.models.teacher import Teacher
 from fastssl.optim import SGD
 from fastssl.recipes import augmentations
 from pipelines.views import ViewGroup
@@ -14,8 +17,11 @@ from pipelines.views import ViewGroup
 # A run of minutes has no time for a slow teacher: small batches make many steps, the teacher follows within
 # ten of them, and the queue is short, so that its keys are not much older. The batch norm on the projector's
 # output keeps the keys of all steps centred; without it such a teacher drifts, and the student with it.
-SHORT_RUN_MOCO = MoCoConfig(
-    num_negatives=256, hidden_dim=512, out_dim=128, teacher_momentum=0.9, projector_out_norm=True
+SHORT_RUN_MOCO = MoCo.Config(
+    projector=Head.Config(hidden_dim=512, out_dim=128, out_norm="batch"),
+    predictor=Head.Config(hidden_dim=512, out_dim=128),
+    teacher=Teacher.Config(momentum=0.9),
+    loss=InfoNCE.Config(temperature=0.2, num_negatives=256),
 )
 
 
@@ -94,7 +100,11 @@ def moco_v2_plus_cifar10() -> Config:
             center_fraction=1.0,
             views=(ViewGroup(spec=augmentations.SIMCLR_CIFAR10, num_views=2),),
             backbone=ResNet.Config(depth=18, stem="cifar"),
-            method=MoCoConfig(num_negatives=8192, hidden_dim=1024),
+            method=MoCo.Config(
+                projector=Head.Config(hidden_dim=1024),
+                predictor=Head.Config(hidden_dim=1024),
+                loss=InfoNCE.Config(temperature=0.2, num_negatives=8192),
+            ),
             optimizer=SGD.Config(base_lr=0.06, weight_decay=5e-4, warmup_epochs=0),
         ),
         machine=Machine(data="cifar10"),
@@ -123,7 +133,9 @@ def byol_cifar10() -> Config:
             center_fraction=1.0,
             views=(ViewGroup(spec=augmentations.SIMCLR_CIFAR10, num_views=2),),
             backbone=ResNet.Config(depth=18, stem="cifar"),
-            method=BYOLConfig(hidden_dim=1024),
+            method=BYOL.Config(
+                projector=Head.Config(hidden_dim=1024), predictor=Head.Config(hidden_dim=1024)
+            ),
             optimizer=SGD.Config(base_lr=0.03, weight_decay=5e-4, warmup_epochs=0),
         ),
         machine=Machine(data="cifar10"),
@@ -152,7 +164,7 @@ def supervised_cifar10() -> Config:
             center_fraction=1.0,
             views=(ViewGroup(spec=augmentations.SUPERVISED_CIFAR10),),
             backbone=ResNet.Config(depth=18, stem="cifar"),
-            method=SupervisedConfig(),
+            method=Supervised.Config(),
             optimizer=SGD.Config(base_lr=0.2, nesterov=True, weight_decay=5e-4, warmup_epochs=0),
         ),
         machine=Machine(data="cifar10"),

@@ -8,7 +8,7 @@ supplement: B.1 (100 to 500 epochs; figure 6 is a plot), B.2 and table 6 (taxono
 from __future__ import annotations
 
 from fastssl.config import Config, Experiment, Machine, Paper
-from fastssl.methods import SupervisedConfig
+from fastssl.methods import Supervised
 from fastssl.models import ResNet
 from fastssl.optim import SGD
 from fastssl.recipes import augmentations
@@ -35,7 +35,7 @@ def supervised_imagenet() -> Config:
             batch_norm_group=32,
             views=(ViewGroup(spec=augmentations.SUPERVISED),),
             backbone=ResNet.Config(depth=50),
-            method=SupervisedConfig(),
+            method=Supervised.Config(),
             optimizer=SGD.Config(base_lr=0.1, weight_decay=1e-4, warmup_epochs=10),
         ),
         machine=Machine(data="imagenet", keep_every=50),

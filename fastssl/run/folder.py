@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from fastssl.config import Config, differing_fields, from_dict, read_config, to_dict
-from fastssl.models.backbone import build_backbone
+from fastssl.methods import build_encoder
 from fastssl.run import checkpoint
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError
@@ -92,11 +92,9 @@ def load_encoder(where: Path) -> tuple[Config, nn.Module, int]:
         raise UserError(f"{where} does not exist: give a run folder or one of its checkpoints")
     path = where / LAST if where.is_dir() else where
     state = checkpoint.load(path)
-    if not {"config", "method", "step"} <= state.keys():
+    if not {"config", "encoder", "step"} <= state.keys():
         raise UserError(f"{path} is not a checkpoint of this fastssl")
     config = from_dict(state["config"], str(path))
-    encoder = build_backbone(config.experiment.backbone)
-    prefix = "student.encoder."
-    weights = {name: value for name, value in state["method"].items() if name.startswith(prefix)}
-    encoder.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items()})
+    encoder = build_encoder(config.experiment.method, config.experiment.backbone)
+    encoder.load_state_dict(state["encoder"])
     return config, encoder.eval(), state["step"]

@@ -85,6 +85,7 @@ class RunState:
             "config": to_dict(self.config),
             "step": self.step,
             "method": self.method.state_dict(),
+            "encoder": self.method.encoder.state_dict(),  # shares the method's storage: no byte more
             **self.train_step.state_dict(),
             "means": self.means.state_dict(),
             "clock": self.clock.state_dict(),

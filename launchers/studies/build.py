@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastssl.config import Config, Machine, Paper
-from fastssl.methods import MoCoConfig, SiMoConfig
-from fastssl.methods.student_teacher import StudentTeacherConfig
 from fastssl.recipes import find_recipe
 from fastssl.recipes.derive import with_changes
 from launchers.sweeps.study import Run, Scale, Value
@@ -37,7 +35,7 @@ def recipe_run(
         name: of the run.
         recipe: which.
         values: of the study's axes.
-        changes: fields of the experiment, ``method.num_negatives`` for instance, and their values.
+        changes: fields of the experiment, ``method.loss.num_negatives`` for instance, and their values.
         row: of the table; left out, the values.
         paper: what it rebuilds; left out, what the recipe does, if nothing is changed.
         keep_every: epochs between two checkpoints that are kept; None: as the recipe has it.
@@ -81,7 +79,7 @@ def shrunk(config: Config) -> Config:
         center_fraction=1.0,
         views=tuple(_small_views(group) for group in before.views),
         backbone=before.backbone.small(),
-        method=_small_method(before.method),
+        method=before.method.small(),
         optimizer=before.optimizer.small(),
     )
     return dataclasses.replace(
@@ -94,21 +92,3 @@ def _small_views(group: ViewGroup) -> ViewGroup:
     spec = group.spec
     scale = (max(0.25, spec.scale[0]), spec.scale[1])
     return dataclasses.replace(group, spec=dataclasses.replace(spec, size=32, scale=scale))
-
-
-def _small_method(method: Any) -> Any:
-    changes: dict[str, Any] = {}
-    names = {field.name for field in dataclasses.fields(method)}
-    if getattr(method, "hidden_dim", None) is not None:
-        changes["hidden_dim"] = 512
-    if "out_dim" in names:
-        changes["out_dim"] = 128
-    if isinstance(method, MoCoConfig):
-        changes["num_negatives"] = 256
-    if isinstance(method, SiMoConfig):
-        changes["num_negatives"] = min(method.num_negatives, TINY_BATCH)
-    if getattr(method, "teacher_momentum", 0) > 0:
-        changes["teacher_momentum"] = 0.9
-    if isinstance(method, StudentTeacherConfig) and method.head_norm == "batch":
-        changes["projector_out_norm"] = True
-    return dataclasses.replace(method, **changes)

@@ -97,7 +97,7 @@ def _run(scale: Scale, method: str, recipe: str, count: int, alpha: int | None) 
     own = f"{name}-imagenet"
     if scale == "paper" and own in RECIPES:
         return recipe_run(scale, name, own, values, row=_row(values))
-    changes: dict[str, Any] = {"method.num_negatives": count, "method.eqco_alpha": alpha}
+    changes: dict[str, Any] = {"method.loss.num_negatives": count, "method.loss.eqco_alpha": alpha}
     return recipe_run(scale, name, recipe, values, changes, row=_row(values))
 
 

@@ -24,7 +24,7 @@ _TINY: dict[str, Any] = {
     "epochs": 5.0,
     "batch_size": 129,
     "optimizer.base_lr": 0.24,
-    "method.temperature": 0.3,
+    "method.loss.temperature": 0.3,
     "views": quickstart().experiment.views,  # SimCLR's own are too strong for 32 pixels and minutes
 }
 
@@ -71,7 +71,7 @@ def _run(scale: Scale, size: int, alpha: int | None) -> Run:
     values: dict[str, Value] = {"num_negatives": size, "eqco_alpha": alpha}
     rule = f", EqCo with alpha {alpha}" if alpha else ""
     name, row = f"k{size}" + (f"-a{alpha}" if alpha else ""), f"K {size}{rule}"
-    changes = {"method.num_negatives": size, "method.eqco_alpha": alpha}
+    changes = {"method.loss.num_negatives": size, "method.loss.eqco_alpha": alpha}
     recipe = "moco-v2-k65536-imagenet" if scale == "paper" else "simclr-eqco-imagenet"
     if scale == "tiny":
         changes |= _TINY

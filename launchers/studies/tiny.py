@@ -38,6 +38,6 @@ def _run(count: int, alpha: int | None) -> Run:
         f"k{count}" + (f"-a{alpha}" if alpha else ""),
         "quickstart",
         {"num_negatives": count, "eqco_alpha": alpha},
-        {"epochs": 3.0, "method.num_negatives": count, "method.eqco_alpha": alpha},
+        {"epochs": 3.0, "method.loss.num_negatives": count, "method.loss.eqco_alpha": alpha},
         row=f"K {count}" + (f", alpha {alpha}" if alpha else ", no EqCo"),
     )

@@ -15,7 +15,8 @@ from pipelines.command.errors import run_command
 
 SMALL = [
     *("--epochs", "1", "--batch-size", "8", "--views.0.spec.size", "16", "--backbone.width", "0.0625"),
-    *("--method.num-negatives", "16", "--method.hidden-dim", "16", "--threads", "1", "--workers", "1"),
+    *("--method.loss.num-negatives", "16", "--method.projector.hidden-dim", "16"),
+    *("--threads", "1", "--workers", "1"),
 ]
 
 

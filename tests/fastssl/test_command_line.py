@@ -57,10 +57,11 @@ SPECIAL: dict[str, list[str]] = {
     "--product": ["crops"],
     "--max-bad-images": ["77"],
     "--center-fraction": ["0.9"],
-    "--method.hidden-dim": ["77"],
+    "--method.projector.out-dim": ["77"],
+    "--method.predictor.out-dim": ["77"],
     "--method.enqueue": ["all"],
-    "--method.eqco-alpha": ["300"],
-    "--method.num-negatives": ["15"],
+    "--method.loss.eqco-alpha": ["300"],
+    "--method.loss.num-negatives": ["15"],
     "--optimizer.base-lr": ["0.7"],
     "--optimizer.momentum": ["0.8"],
     "--optimizer.schedule": ["steps"],
@@ -75,8 +76,9 @@ CHOICES: dict[str, tuple[Any, Any]] = {
     "depth": (50, 101),
     "stem": ("imagenet", "cifar"),
     "color-space": ("rgb", "lab"),
-    "head-norm": ("batch", "layer"),
-    "predictor": ("student", "both"),
+    "norm": ("batch", "layer"),
+    "out-norm": ("batch", "layer"),
+    "predictor-on": ("student", "both"),
     "centroid": ("leave_one_out", "centroids"),
 }
 
@@ -222,7 +224,7 @@ def test_the_config_of_a_run_serves_as_a_recipe(tmp_path: Path) -> None:
         (["--base-lr", "3"], "--optimizer.base-lr"),
         (["--optimiser.base-lr", "3"], "--optimizer.base-lr"),
         (["--seed", "1", "--view.0.num-views", "3"], "--views.0.num-views"),
-        (["--method.num_negativs", "3"], "--method.num-negatives"),
+        (["--method.loss.num_negativs", "3"], "--method.loss.num-negatives"),
     ],
 )
 def test_a_misspelt_option_names_the_right_one(words: list[str], meant: str) -> None:
@@ -342,9 +344,10 @@ def test_steps_become_a_cosine_without_drops() -> None:
 
 
 def test_a_part_without_a_hidden_layer_can_be_asked_for() -> None:
-    assert parse(["moco-v1-imagenet"]).experiment.method.hidden_dim is None  # type: ignore[union-attr]
-    config = parse(["moco-v2-imagenet", "--method.hidden-dim", "None"])
-    assert config.experiment.method.hidden_dim is None  # type: ignore[union-attr]
+    method: Any = parse(["moco-v1-imagenet"]).experiment.method
+    assert method.projector.layers == 1
+    method = parse(["moco-v2-imagenet", "--method.projector.layers", "1"]).experiment.method
+    assert method.projector.layers == 1
 
 
 def test_a_command_starts_without_what_only_a_run_needs() -> None:

@@ -5,38 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fastssl.methods import (
-    BYOLConfig,
-    MethodConfig,
-    MoCoConfig,
-    MSBRegConfig,
-    SimCLRConfig,
-    SiMoConfig,
-    SupervisedConfig,
-    build_method,
-)
 from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim import OPTIMIZERS, Optimizer
 from fastssl.optim.optimizer import build_optimizer
 from pipelines.batch import Batch
-from tests.helpers.batches import TINY, make_batch
+from tests.helpers.batches import make_batch, tiny_method
+from tests.helpers.methods import CASES, Case, finish_step
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
 ]
-METHODS: dict[str, MethodConfig] = {
-    "moco": MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16),
-    "moco-few": MoCoConfig(num_negatives=5, eqco_alpha=64, hidden_dim=32, out_dim=16),
-    "moco-shuffled": MoCoConfig(num_negatives=20, shuffling_bn=True, hidden_dim=32, out_dim=16),
-    "simo": SiMoConfig(num_negatives=7, eqco_alpha=64, hidden_dim=32, out_dim=16),
-    "simo-few": SiMoConfig(num_negatives=3, eqco_alpha=64, hidden_dim=32, out_dim=16),
-    "simclr": SimCLRConfig(hidden_dim=32, out_dim=16),
-    "simclr-few": SimCLRConfig(num_negatives=3, eqco_alpha=64, hidden_dim=32, out_dim=16),
-    "byol": BYOLConfig(hidden_dim=32, out_dim=16, uniformity_weight=0.5),
-    "msbreg": MSBRegConfig(hidden_dim=32, out_dim=16),
-    "supervised": SupervisedConfig(),
-}
 
 
 def on_gpu(batch: Batch) -> Batch:
@@ -47,15 +26,14 @@ def on_gpu(batch: Batch) -> Batch:
     )
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("optimizer_class", OPTIMIZERS)
-def test_no_step_waits_for_the_device(kind: str, optimizer_class: type[Optimizer]) -> None:
-    config = METHODS[kind]
-    method = build_method(config, TINY, seed=0, total_steps=10, num_classes=10)
-    method = method.cuda().to(memory_format=torch.channels_last).train()
-    group_batch_norms(method, 4 if kind == "moco-shuffled" else 8, 8)
+def test_no_step_waits_for_the_device(case: Case, optimizer_class: type[Optimizer]) -> None:
+    method = tiny_method(case.config).cuda().to(memory_format=torch.channels_last)
+    group_batch_norms(method, case.images_per_group, case.images)
     optimizer = build_optimizer(method.param_groups(), optimizer_class.Config(base_lr=0.1))
-    batches = [on_gpu(make_batch(step, views=config.num_views)) for step in range(5)]
+    views = case.config.num_views
+    batches = [on_gpu(make_batch(step, size=case.images, views=views)) for step in range(5)]
     losses = []
     try:
         for step, batch in enumerate(batches):
@@ -66,7 +44,7 @@ def test_no_step_waits_for_the_device(kind: str, optimizer_class: type[Optimizer
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            method.after_step(step)
+            finish_step(method, step)
             losses.append(loss.detach())
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fastssl.methods import Method, MethodConfig, build_method
+from fastssl.methods import Method, build_method
 from fastssl.models import ResNet9
 from pipelines.batch import Batch
 
@@ -27,7 +27,7 @@ def make_batch(step: int, size: int = 8, views: int = 2, labelled: bool = True) 
     )
 
 
-def tiny_method(config: MethodConfig, *, seed: int = 0, total_steps: int = 20) -> Method:
+def tiny_method(config: Method.Config, *, seed: int = 0, total_steps: int = 20) -> Method:
     """A method on a narrow ResNet-9, channels-last, in train mode."""
     method = build_method(
         config,

@@ -7,14 +7,14 @@ import copy
 import numpy as np
 from torch import Tensor, nn
 
-from fastssl.methods import MoCoConfig
-from fastssl.methods.moco import MoCo
+from fastssl.methods import MoCo
 from tests.helpers.batches import make_batch, tiny_method
+from tests.helpers.methods import finish_step, narrow
 
-CONFIG = MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, temperature=0.2)
+CONFIG = narrow(MoCo, {"loss.num_negatives": 20, "loss.temperature": 0.2})
 
 
-def moco(config: MoCoConfig = CONFIG, seed: int = 0) -> MoCo:
+def moco(config: MoCo.Config = CONFIG, seed: int = 0) -> MoCo:
     method = tiny_method(config, seed=seed)
     assert isinstance(method, MoCo)
     return method
@@ -51,7 +51,7 @@ def run_and_watch_the_queue(
         seen.append((k1, k2))
         loss, _ = method(batch, step)
         loss.backward()
-        method.after_step(step)
+        finish_step(method, step)
     return seen
 
 

@@ -16,8 +16,10 @@ from tests.helpers import ROOT
 CLASSES = ("circle", "disc", "square")
 SMALL = [
     *("quickstart", "--batch-size", "16", "--epochs", "25", "--views.0.spec.size", "16"),
-    *("--backbone.width", "0.0625", "--method.num-negatives", "64", "--method.hidden-dim", "32"),
-    *("--method.out-dim", "16", "--threads", "1", "--workers", "2", "--log-every", "3"),
+    *("--backbone.width", "0.0625", "--method.loss.num-negatives", "64"),
+    *("--method.projector.hidden-dim", "32", "--method.projector.out-dim", "16"),
+    *("--method.predictor.hidden-dim", "32", "--method.predictor.out-dim", "16"),
+    *("--threads", "1", "--workers", "2", "--log-every", "3"),
     *("--monitor-every", "10", "--checkpoint-minutes", "0.002"),
 ]
 

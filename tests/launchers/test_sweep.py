@@ -299,8 +299,9 @@ def test_a_driver_that_was_killed_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 SHRUNK = [
-    *("batch_size=6", "backbone.width=0.0625", "views.0.spec.size=16", "num_negatives=16", "hidden_dim=16"),
-    *("method.out_dim=8", "epochs=20", "log_every=1", "checkpoint_minutes=60"),
+    *("batch_size=6", "backbone.width=0.0625", "views.0.spec.size=16", "num_negatives=16"),
+    *("projector.hidden_dim=16", "predictor.hidden_dim=16", "projector.out_dim=8", "predictor.out_dim=8"),
+    *("epochs=20", "log_every=1", "checkpoint_minutes=60"),
 ]
 
 

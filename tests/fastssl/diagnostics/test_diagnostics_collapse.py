@@ -8,9 +8,10 @@ from torch import nn
 
 from fastssl.diagnostics.collapse import collapse_warning
 from fastssl.diagnostics.spread import effective_rank, feature_std
-from fastssl.methods import BYOLConfig, Method
+from fastssl.methods import BYOL, Method
 from pipelines.batch import Batch
 from tests.helpers.batches import make_batch, tiny_method
+from tests.helpers.methods import finish_step, narrow
 
 
 def figures_at(std: float) -> dict[str, float]:
@@ -68,12 +69,12 @@ def train(method: Method, steps: int) -> dict[str, float]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        method.after_step(step)
+        finish_step(method, step)
     return {name: value.item() for name, value in metrics.items()}
 
 
 def test_byol_without_a_predictor_is_seen_to_collapse_and_byol_is_not() -> None:
-    config = BYOLConfig(hidden_dim=64, out_dim=32, teacher_momentum=0.5)
+    config = narrow(BYOL, {"teacher.momentum": 0.5}, hidden_dim=64, out_dim=32)
     byol, collapsing = (tiny_method(config, total_steps=100) for _ in range(2))
     collapsing.student.predictor = nn.Identity()
     assert collapse_warning(train(byol, 100), 100, 100) is None

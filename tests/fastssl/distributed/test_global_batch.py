@@ -5,50 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from fastssl.distributed.collectives import first_row, world_size
-from fastssl.methods import (
-    BYOLConfig,
-    MethodConfig,
-    MoCoConfig,
-    MSBRegConfig,
-    SimCLRConfig,
-    SiMoConfig,
-    SupervisedConfig,
-)
 from fastssl.models.batch_norm import average_statistics, group_batch_norms
 from pipelines.batch import Batch
 from tests.helpers.batches import make_batch, tiny_method
+from tests.helpers.methods import CASES, Case, finish_step, networks
 
 Records = list[dict[str, dict[str, Tensor]]]  # of each step: its metrics, gradients and state
 
-WORLD, IMAGES, PARTS, STEPS = 2, 8, 2, 2  # images of a part of a step, over all processes
-
-
-def config_of(kind: type[Any], **fields: Any) -> Any:
-    return kind(hidden_dim=32, out_dim=16, **fields)
-
-
-# method, images that share batch-norm statistics: those of all processes, or some of one
-RUNS: dict[str, tuple[MethodConfig, int]] = {
-    "simclr": (config_of(SimCLRConfig), IMAGES),
-    "simclr-sampled": (config_of(SimCLRConfig, num_negatives=3, eqco_alpha=256), 4),
-    "simo": (config_of(SiMoConfig, num_negatives=8), 4),
-    "simo-sampled-shuffled": (config_of(SiMoConfig, num_negatives=3, shuffling_bn=True), 2),
-    "msbreg": (config_of(MSBRegConfig, lambda_s=0.05), 4),
-    "byol-uniformity": (config_of(BYOLConfig, uniformity_weight=0.5), 4),
-    "moco": (config_of(MoCoConfig, num_negatives=40), 4),
-    "moco-shuffled": (config_of(MoCoConfig, num_negatives=40, symmetric_loss=False, shuffling_bn=True), 2),
-    "moco-few": (config_of(MoCoConfig, num_negatives=5, eqco_alpha=64.0, enqueue="all"), 4),
-    "supervised": (SupervisedConfig(), IMAGES),
-}
+WORLD, PARTS, STEPS = 2, 2, 2
 
 
 def own_share(batch: Batch) -> Batch:
@@ -71,22 +43,21 @@ def mean_over_processes(values: dict[str, Tensor]) -> dict[str, Tensor]:
     return values
 
 
-def train(config: MethodConfig, images_per_group: int) -> Records:
+def train(case: Case) -> Records:
     """A few steps of accumulated parts; for each its metrics (sums over parts), gradients and state.
 
     The networks are float64, so that no rounding puts a value on another side of a ReLU or a maximum.
     """
-    method = tiny_method(config)
-    for network in method.children():
-        if isinstance(network, nn.Sequential):
-            network.double()
-    group_batch_norms(method, images_per_group, IMAGES)
+    method = tiny_method(case.config)
+    for network in networks(method):
+        network.double()
+    group_batch_norms(method, case.images_per_group, case.images)
     optimizer = torch.optim.SGD(method.student.parameters(), lr=0.02, momentum=0.9)
     records = []
     for step in range(STEPS):
         figures: dict[str, Tensor] = {}
         for loader_step in range(PARTS * step, PARTS * (step + 1)):
-            batch = own_share(make_batch(loader_step, size=IMAGES, views=config.num_views))
+            batch = own_share(make_batch(loader_step, size=case.images, views=case.config.num_views))
             loss, metrics = method(batch, step)
             (loss / PARTS).backward()
             for name, value in metrics.items():
@@ -97,7 +68,7 @@ def train(config: MethodConfig, images_per_group: int) -> Records:
         mean_over_processes(gradients)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        method.after_step(step)
+        finish_step(method, step)
         average_statistics(method)
         state = {name: value.clone() for name, value in method.state_dict().items()}
         records.append({"metrics": mean_over_processes(figures), "gradients": gradients, "state": state})
@@ -114,7 +85,7 @@ def work(rank: int, folder: str) -> None:
         world_size=WORLD,
         timeout=timedelta(seconds=120),
     )
-    records = {name: train(*run) for name, run in RUNS.items()}
+    records = {name: train(case) for name, case in CASES.items()}
     torch.save(records, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -136,9 +107,9 @@ def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         assert (difference <= 1e-5 + 1e-4 * value.abs()).all(), (name, ours[name], value)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", CASES)
 def test_two_processes_train_as_one(name: str, of_two_processes: list[dict[str, Records]]) -> None:
-    expected = train(*RUNS[name])
+    expected = train(CASES[name])
     for records in of_two_processes:
         for ours, theirs in zip(records[name], expected, strict=True):
             for kind in ("metrics", "gradients", "state"):

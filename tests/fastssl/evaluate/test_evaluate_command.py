@@ -10,7 +10,7 @@ import pytest
 
 from fastssl.config import Config, Machine, to_dict
 from fastssl.evaluate.__main__ import main
-from fastssl.methods import MoCoConfig, build_method
+from fastssl.methods import MoCo, build_method
 from fastssl.models import ResNet9
 from fastssl.recipes import quickstart
 from fastssl.run import checkpoint
@@ -19,6 +19,7 @@ from pipelines.command.errors import run_command
 from pipelines.files.atomic import write_json
 from pipelines.views import ViewGroup, ViewSpec
 from tests.helpers.image_folder import write_colors
+from tests.helpers.methods import narrow
 
 
 def save_checkpoint(run: Path, config: Config, name: str, step: int) -> None:
@@ -29,7 +30,7 @@ def save_checkpoint(run: Path, config: Config, name: str, step: int) -> None:
         total_steps=10,
         num_classes=3,
     )
-    state = {"config": to_dict(config), "step": step, "method": method.state_dict()}
+    state = {"config": to_dict(config), "step": step, "encoder": method.encoder.state_dict()}
     checkpoint.save(run / "checkpoints" / name, state)
 
 
@@ -42,7 +43,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     experiment = replace(
         quickstart().experiment,
         backbone=ResNet9.Config(width=0.125),
-        method=MoCoConfig(num_negatives=16, hidden_dim=8, out_dim=4),
+        method=narrow(MoCo, {"loss.num_negatives": 16}, hidden_dim=8, out_dim=4),
         views=(ViewGroup(spec=ViewSpec(size=16), num_views=2),),
         batch_size=4,
     )

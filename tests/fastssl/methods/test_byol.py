@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastssl.methods import BYOLConfig
-from fastssl.methods.byol import BYOL
+from fastssl.methods import BYOL
 from pipelines.command.errors import UserError
 from tests.helpers.batches import make_batch, tiny_method
 from tests.helpers.figures_by_hand import embedding_figures_by_hand
+from tests.helpers.methods import finish_step, narrow
 
-CONFIG = BYOLConfig(hidden_dim=32, out_dim=16)
+CONFIG = narrow(BYOL)
 
 
 def byol() -> BYOL:
@@ -42,11 +42,11 @@ def test_loss_is_equation_2() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        method.after_step(step)
+        finish_step(method, step)
 
 
 def test_uniformity_is_added_with_its_weight() -> None:
-    method = tiny_method(BYOLConfig(hidden_dim=32, out_dim=16, uniformity_weight=0.7))
+    method = tiny_method(narrow(BYOL, {"uniformity_weight": 0.7}))
     plain = byol()
     nn.init.normal_(plain.student.get_parameter("predictor.3.weight"))
     method.load_state_dict(plain.state_dict())
@@ -62,7 +62,7 @@ def test_uniformity_is_added_with_its_weight() -> None:
 
 def test_layer_norm_heads_have_no_batch_norm() -> None:
     for head_norm, kind in (("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm)):
-        method = tiny_method(BYOLConfig(hidden_dim=32, out_dim=16, head_norm=head_norm))  # type: ignore[arg-type]
+        method = tiny_method(narrow(BYOL, {"projector.norm": head_norm, "predictor.norm": head_norm}))
         for head in method.student[1:]:
             norms = [m for m in head.modules() if isinstance(m, nn.BatchNorm1d | nn.LayerNorm)]
             assert [type(norm) for norm in norms] == [kind]
@@ -84,7 +84,7 @@ def test_teacher_moves_by_the_ascending_momentum() -> None:
     weight = method.teacher.get_parameter("projector.0.weight")
     for step, momentum in ((0, 0.99), (10, 0.995), (20, 1.0)):
         expected = momentum * weight.double() + (1 - momentum) * student
-        method.after_step(step)
+        finish_step(method, step)
         torch.testing.assert_close(weight.double(), expected, rtol=1e-6, atol=1e-7)
 
 
@@ -95,7 +95,7 @@ def test_teacher_keeps_batch_statistics_of_its_own() -> None:
     assert mean.abs().max() > 0  # train mode
     before = mean.clone()
     method.student.get_buffer("encoder.bn1.running_mean").fill_(7)
-    method.after_step(0)
+    finish_step(method, 0)
     assert torch.equal(mean, before)
 
 
@@ -114,11 +114,11 @@ def test_bad_batches_and_values_are_refused() -> None:
     for views in (1, 3):
         with pytest.raises(UserError, match="num_views 2"):
             byol()(make_batch(0, views=views), 0)
-    with pytest.raises(UserError, match="teacher_momentum"):
-        BYOLConfig(teacher_momentum=-0.1)
+    with pytest.raises(UserError, match="momentum"):
+        narrow(BYOL, {"teacher.momentum": -0.1})
     with pytest.raises(UserError, match="uniformity_weight"):
-        BYOLConfig(uniformity_weight=-1)
+        narrow(BYOL, {"uniformity_weight": -1})
     with pytest.raises(UserError, match="batch, layer or none"):
-        BYOLConfig(head_norm="group")  # type: ignore[arg-type]
+        narrow(BYOL, {"projector.norm": "group", "predictor.norm": "group"})
     with pytest.raises(UserError, match="hidden_dim"):
-        BYOLConfig(hidden_dim=0)
+        narrow(BYOL, hidden_dim=0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fastssl.methods.info_nce import (
-    check_eqco,
+    InfoNCE,
     draw_keys,
     draw_subsets,
     info_nce,
@@ -215,6 +215,6 @@ def test_drawn_keys_are_distinct_and_change_with_the_step() -> None:
 def test_values_that_leave_no_loss_are_refused(
     temperature: float, num_negatives: int | None, alpha: float | None, name: str
 ) -> None:
-    check_eqco(0.2, 4, 256.0)
+    InfoNCE.Config(temperature=0.2, num_negatives=4, eqco_alpha=256.0)
     with pytest.raises(UserError, match=rf"^{name} [^\n]+$"):
-        check_eqco(temperature, num_negatives, alpha)
+        InfoNCE.Config(temperature=temperature, num_negatives=num_negatives, eqco_alpha=alpha)

@@ -7,61 +7,49 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastssl.methods import (
-    BYOLConfig,
-    Method,
-    MethodConfig,
-    MoCoConfig,
-    MSBRegConfig,
-    SimCLRConfig,
-    SiMoConfig,
-    SupervisedConfig,
-    build_method,
-)
+from fastssl.methods import Method, MoCo, build_encoder
+from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim import OPTIMIZERS, SGD, Optimizer
 from fastssl.optim.optimizer import build_optimizer
+from pipelines.batch import Batch
 from tests.helpers.batches import TINY, make_batch, tiny_method
+from tests.helpers.methods import CASES, Case, finish_step, narrow, networks
 
-METHODS: dict[str, MethodConfig] = {
-    "moco": MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16),
-    "moco-centred": MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, projector_out_norm=True),
-    "byol": BYOLConfig(hidden_dim=32, out_dim=16),
-    "moco-few": MoCoConfig(num_negatives=5, eqco_alpha=65536, hidden_dim=32, out_dim=16),
-    "simo": SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=3),
-    "simclr": SimCLRConfig(hidden_dim=32, out_dim=16),
-    "simclr-sampled": SimCLRConfig(hidden_dim=32, out_dim=16, num_negatives=3, eqco_alpha=256),
-    "byol-layer-norm": BYOLConfig(hidden_dim=32, out_dim=16, head_norm="layer"),
-    "byol-uniformity": BYOLConfig(hidden_dim=32, out_dim=16, uniformity_weight=0.5),
-    "msbreg": MSBRegConfig(hidden_dim=32, out_dim=16),
-    "msbreg-layer-norm": MSBRegConfig(hidden_dim=32, out_dim=16, num_views=2, head_norm="layer"),
-    "supervised": SupervisedConfig(),
-}
-
-every_method = pytest.mark.parametrize("config", METHODS.values(), ids=METHODS)
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-def go(method: Method, optimizer: torch.optim.Optimizer, steps: range, config: MethodConfig) -> list[float]:
+def method_of(case: Case) -> Method:
+    method = tiny_method(case.config)
+    group_batch_norms(method, case.images_per_group, case.images)
+    return method
+
+
+def batch_of(case: Case, step: int) -> Batch:
+    return make_batch(step, size=case.images, views=case.config.num_views)
+
+
+def go(method: Method, optimizer: torch.optim.Optimizer, steps: range, case: Case) -> list[float]:
     """Train on fresh batches; returns the losses."""
     losses = []
     for step in steps:
         for group in optimizer.param_groups:
             group["lr"] = 0.05 / (1 + step)
-        loss, _ = method(make_batch(step, views=config.num_views), step)
+        loss, _ = method(batch_of(case, step), step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        method.after_step(step)
+        finish_step(method, step)
         losses.append(loss.item())
     return losses
 
 
-@every_method
-def test_loss_goes_down_on_a_batch_seen_again(config: MethodConfig) -> None:
-    method = tiny_method(config)
+@every_case
+def test_loss_goes_down_on_a_batch_seen_again(case: Case) -> None:
+    method = tiny_method(case.config)  # groups of two images are too noisy for four steps
     optimizer = build_optimizer(method.param_groups(), SGD.Config())
     for group in optimizer.param_groups:
         group["lr"] = 0.002
-    batch, losses = make_batch(0, size=16, views=config.num_views), []
+    batch, losses = make_batch(0, size=max(16, case.images), views=case.config.num_views), []
     for step in range(4):  # no after_step: teacher and queue stay, so that the objective is one
         loss, _ = method(batch, step)
         optimizer.zero_grad()
@@ -71,51 +59,43 @@ def test_loss_goes_down_on_a_batch_seen_again(config: MethodConfig) -> None:
     assert losses[3] < losses[1] < losses[0]
 
 
-@every_method
+@every_case
 @pytest.mark.parametrize("optimizer_class", OPTIMIZERS)
-def test_a_run_goes_on_bit_equally_from_its_state(
-    config: MethodConfig, optimizer_class: type[Optimizer]
-) -> None:
-    method = tiny_method(config)
-    optimizer = build_optimizer(method.param_groups(), optimizer_class.Config(exclude_norm_and_bias=True))
-    go(method, optimizer, range(4), config)
+def test_a_run_goes_on_bit_equally_from_its_state(case: Case, optimizer_class: type[Optimizer]) -> None:
+    method = method_of(case)
+    config = optimizer_class.Config(exclude_norm_and_bias=True)
+    optimizer = build_optimizer(method.param_groups(), config)
+    go(method, optimizer, range(4), case)
     file = io.BytesIO()
     torch.save({"method": method.state_dict(), "optimizer": optimizer.state_dict()}, file)
-    losses = go(method, optimizer, range(4, 8), config)
+    losses = go(method, optimizer, range(4, 8), case)
 
     file.seek(0)
     saved = torch.load(file, weights_only=True)
-    resumed = tiny_method(config)
-    resumed_optimizer = build_optimizer(
-        resumed.param_groups(), optimizer_class.Config(exclude_norm_and_bias=True)
-    )
+    resumed = method_of(case)
+    resumed_optimizer = build_optimizer(resumed.param_groups(), config)
     resumed.load_state_dict(saved["method"])
     resumed_optimizer.load_state_dict(saved["optimizer"])
-    assert go(resumed, resumed_optimizer, range(4, 8), config) == losses
+    assert go(resumed, resumed_optimizer, range(4, 8), case) == losses
     for (name, value), other in zip(method.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(value, other), name
 
 
-@every_method
-def test_bf16_forward_gives_finite_float32_losses_and_gradients(config: MethodConfig) -> None:
-    method = tiny_method(config)
+@every_case
+def test_bf16_forward_gives_finite_float32_losses_and_gradients(case: Case) -> None:
+    method = method_of(case)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, metrics = method(make_batch(0, views=config.num_views), 0)
+        loss, metrics = method(batch_of(case, 0), 0)
     assert loss.dtype == torch.float32
     assert all(value.isfinite() and value.ndim == 0 for value in metrics.values())
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in method.student.parameters())
 
 
-def networks(method: Method) -> list[nn.Module]:
-    """The parts whose outputs a loss is made of."""
-    return [part for name, part in method.named_children() if name in ("student", "teacher")]
-
-
-@every_method
-def test_loss_under_autocast_is_computed_in_float32(config: MethodConfig) -> None:
+@every_case
+def test_loss_under_autocast_is_computed_in_float32(case: Case) -> None:
     """Only the networks' outputs may be rounded to bfloat16, whose rounding is 2**-8, not the loss."""
-    method, reference = tiny_method(config), tiny_method(config)
+    method, reference = method_of(case), method_of(case)
     outputs: list[Tensor] = []
 
     def record(_module: nn.Module, _inputs: object, output: Tensor) -> None:
@@ -129,7 +109,7 @@ def test_loss_under_autocast_is_computed_in_float32(config: MethodConfig) -> Non
         network.register_forward_hook(record)
     for network in networks(reference):
         network.register_forward_hook(replay)
-    batch = make_batch(0, views=config.num_views)
+    batch = batch_of(case, 0)
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = method(batch, 0)
     expected, _ = reference(batch, 0)
@@ -148,48 +128,68 @@ class NoHostReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@every_method
+@every_case
 @pytest.mark.parametrize("optimizer_class", OPTIMIZERS)
-def test_a_step_reads_nothing_back_to_the_host(
-    config: MethodConfig, optimizer_class: type[Optimizer]
-) -> None:
-    method = tiny_method(config)
-    optimizer = build_optimizer(method.param_groups(), optimizer_class.Config(exclude_norm_and_bias=True))
-    batches = [make_batch(step, views=config.num_views) for step in range(4)]
+def test_a_step_reads_nothing_back_to_the_host(case: Case, optimizer_class: type[Optimizer]) -> None:
+    method = method_of(case)
+    config = optimizer_class.Config(exclude_norm_and_bias=True)
+    optimizer = build_optimizer(method.param_groups(), config)
+    batches = [batch_of(case, step) for step in range(4)]
     with NoHostReads():  # type: ignore[no-untyped-call]
         for step, batch in enumerate(batches):
             loss, _ = method(batch, step)
             loss.backward()
             optimizer.step()
-            method.after_step(step)
+            finish_step(method, step)
         with pytest.raises(AssertionError, match="on the host"):
             bool(loss > 0)
 
 
-@every_method
-def test_weights_follow_from_the_seed_alone(config: MethodConfig) -> None:
+@every_case
+def test_weights_follow_from_the_seed_alone(case: Case) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = tiny_method(config, seed=3).state_dict()
+    method, other = tiny_method(case.config, seed=3), tiny_method(case.config, seed=4)
+    first = method.state_dict()
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    again = tiny_method(config, seed=3).state_dict()
-    other = tiny_method(config, seed=4).state_dict()
+    again = tiny_method(case.config, seed=3).state_dict()
     assert all(torch.equal(value, again[name]) for name, value in first.items())
-    assert not torch.equal(first["student.encoder.conv1.weight"], other["student.encoder.conv1.weight"])
+    weight, another = (next(each.encoder.parameters()) for each in (method, other))
+    assert not torch.equal(weight, another)
 
 
-@every_method
-def test_the_encoder_is_the_students(config: MethodConfig) -> None:
-    method = build_method(config, TINY, seed=0, total_steps=1, num_classes=3)
-    assert method.encoder is method.student[0]
-    assert method.encoder(torch.randn(2, 3, 32, 32)).shape == (2, method.encoder.feature_dim)
+@every_case
+def test_the_encoder_is_rebuilt_from_its_weights_alone(case: Case) -> None:
+    method = method_of(case)
+    method(batch_of(case, 0), 0)  # moves the batch-norm statistics
+    rebuilt = build_encoder(case.config, TINY).to(memory_format=torch.channels_last)
+    rebuilt.load_state_dict(method.encoder.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    features = method.eval().encoder(images)
+    assert features.shape == (2, method.encoder.feature_dim)
+    assert torch.equal(rebuilt.eval()(images), features)
+
+
+@every_case
+def test_gradients_train_the_encoder_and_all_else_is_an_average(case: Case) -> None:
+    method = method_of(case)
+    method(batch_of(case, 0), 0)[0].backward()
+    trained = {name for name, p in method.named_parameters() if p.requires_grad}
+    assert trained == {name for name, p in method.named_parameters() if p.grad is not None}
+    ids = {id(p) for p in method.parameters() if p.requires_grad}
+    assert {id(p) for p in method.encoder.parameters()} <= ids
+    averaged = {id(p) for target, _, _ in method.averages(0) for p in target.parameters()}
+    assert {id(p) for p in method.parameters()} == ids | averaged
+    assert not ids & averaged
 
 
 def test_projector_out_norm_centres_the_embeddings_of_both_networks() -> None:
     views = make_batch(0, views=2).each_view()
     for centred in (False, True):
-        config = MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, projector_out_norm=centred)
+        config = narrow(
+            MoCo, {"loss.num_negatives": 20, "projector.out_norm": "batch" if centred else "none"}
+        )
         student, teacher = tiny_method(config).student, tiny_method(config).teacher
         assert isinstance(teacher, nn.Module)
         for network in (student[:2], teacher):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from fastssl.methods import MoCoConfig
+from fastssl.methods import MoCo
 from pipelines.command.errors import UserError
 from tests.helpers.batches import make_batch
 from tests.helpers.figures_by_hand import embedding_figures_by_hand, query_gradient_norm
+from tests.helpers.methods import finish_step, narrow
 from tests.helpers.moco_by_hand import equation_1, moco, outputs, ring, run_and_watch_the_queue
 
 
@@ -45,7 +46,7 @@ def test_loss_is_the_symmetric_sum_with_the_queue_of_before() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        method.after_step(step)
+        finish_step(method, step)
 
 
 def test_queue_wraps_and_keeps_the_order_of_one_view_a_step() -> None:
@@ -66,13 +67,13 @@ def test_queue_wraps_and_keeps_the_order_of_one_view_a_step() -> None:
 
 def test_enqueued_view_is_random_but_set_by_the_seed() -> None:
     def choices(seed: int) -> list[int]:
-        method = moco(MoCoConfig(num_negatives=8, hidden_dim=32, out_dim=16), seed=seed)
+        method = moco(narrow(MoCo, {"loss.num_negatives": 8}), seed=seed)
         found = []
         for step in range(12):
             batch = make_batch(step)
             keys = outputs(method.teacher, batch.each_view())
             method(batch, step)
-            method.after_step(step)
+            finish_step(method, step)
             hits = [np.allclose(method.queue.keys.numpy()[:8], key, atol=1e-5) for key in keys]
             assert sum(hits) == 1
             found.append(hits.index(True))
@@ -84,7 +85,7 @@ def test_enqueued_view_is_random_but_set_by_the_seed() -> None:
 
 
 def test_enqueue_all_writes_both_views() -> None:
-    method = moco(MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, enqueue="all"))
+    method = moco(narrow(MoCo, {"loss.num_negatives": 20, "enqueue": "all"}))
     start = method.queue.keys.numpy().copy()
     seen = run_and_watch_the_queue(method, 4)
     expected = ring(start, [key for pair in seen for key in pair])
@@ -92,7 +93,7 @@ def test_enqueue_all_writes_both_views() -> None:
 
 
 def test_accumulated_parts_enqueue_together() -> None:
-    method = moco(MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16, enqueue="all"))
+    method = moco(narrow(MoCo, {"loss.num_negatives": 20, "enqueue": "all"}))
     start, writes = method.queue.keys.numpy().copy(), []
     for step in range(3):
         for part in range(2):
@@ -100,7 +101,7 @@ def test_accumulated_parts_enqueue_together() -> None:
             writes += outputs(method.teacher, batch.each_view())
             loss, _ = method(batch, step)
             loss.backward()
-        method.after_step(step)
+        finish_step(method, step)
     np.testing.assert_allclose(method.queue.keys.numpy(), ring(start, writes), atol=1e-5)
 
 
@@ -130,7 +131,7 @@ def test_bad_batches_and_values_are_refused() -> None:
 
 
 def test_short_queue_holds_random_keys_of_the_step_before() -> None:
-    method = moco(MoCoConfig(num_negatives=3, hidden_dim=32, out_dim=16, enqueue="all", eqco_alpha=64))
+    method = moco(narrow(MoCo, {"loss.num_negatives": 3, "enqueue": "all", "loss.eqco_alpha": 64}))
     chosen = set()
     for step in range(10):
         batch = make_batch(step)
@@ -140,7 +141,7 @@ def test_short_queue_holds_random_keys_of_the_step_before() -> None:
         loss, _ = method(batch, step)
         expected = equation_10(q1, k2, queue, 0.2, 64) + equation_10(q2, k1, queue, 0.2, 64)
         assert loss.item() == pytest.approx(expected, rel=1e-5)
-        method.after_step(step)
+        finish_step(method, step)
         near = np.abs(method.queue.keys.numpy()[:, None] - np.concatenate([k1, k2])).max(2) < 1e-5
         assert (near.sum(1) == 1).all()
         assert len(set(near.argmax(1))) == 3
@@ -151,17 +152,20 @@ def test_short_queue_holds_random_keys_of_the_step_before() -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        {"temperature": 0},
-        {"num_negatives": 0},
-        {"eqco_alpha": 0},
+        {"loss.temperature": 0},
+        {"loss.num_negatives": 0},
+        {"loss.num_negatives": None},
+        {"loss.eqco_alpha": 0},
         {"enqueue": "both"},
-        {"predictor": "teacher"},
-        {"head_norm": "group"},
-        {"hidden_dim": 0},
-        {"out_dim": -1},
-        {"teacher_momentum": 1.1},
+        {"predictor_on": "teacher"},
+        {"projector.norm": "group"},
+        {"projector.out_norm": "group"},
+        {"projector.layers": 0},
+        {"projector.hidden_dim": 0},
+        {"predictor.out_dim": -1},
+        {"teacher.momentum": 1.1},
     ],
 )
 def test_bad_config_values_are_refused(field: dict[str, object]) -> None:
     with pytest.raises(UserError, match=r"^[^\n]+$"):
-        MoCoConfig(**field)  # type: ignore[arg-type]
+        narrow(MoCo, field)

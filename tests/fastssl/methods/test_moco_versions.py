@@ -8,14 +8,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastssl.methods import MoCoConfig
-from fastssl.methods.moco import MoCo
+from fastssl.methods import MoCo
 from fastssl.models.batch_norm import group_batch_norms
+from fastssl.recipes.derive import with_changes
 from tests.helpers.batches import make_batch
+from tests.helpers.methods import finish_step, narrow
 from tests.helpers.moco_by_hand import CONFIG, equation_1, moco, outputs, ring, run_and_watch_the_queue
 
-VERSION_1 = MoCoConfig(
-    num_negatives=20, hidden_dim=None, out_dim=16, head_norm="none", predictor="none", symmetric_loss=False
+VERSION_1 = narrow(
+    MoCo,
+    {
+        "projector.layers": 1,
+        "loss.num_negatives": 20,
+        "projector.norm": "none",
+        "predictor_on": "none",
+        "symmetric_loss": False,
+    },
 )
 
 
@@ -33,7 +41,7 @@ def test_asymmetric_loss_is_that_of_view_1_with_the_keys_of_view_2() -> None:
         assert metrics["mi_bound"].item() == pytest.approx(np.log(21) - expected, abs=1e-5)
         assert metrics["positive_similarity"].item() == pytest.approx((q1 * k2).sum(1).mean(), abs=1e-5)
         loss.backward()
-        method.after_step(step)
+        finish_step(method, step)
 
 
 def test_without_symmetric_loss_each_network_sees_one_view() -> None:
@@ -53,7 +61,7 @@ def test_without_symmetric_loss_each_network_sees_one_view() -> None:
 
 @pytest.mark.parametrize("enqueue", ["random_view", "all"])
 def test_without_symmetric_loss_the_keys_of_view_2_join_the_queue(enqueue: str) -> None:
-    method = moco(replace(VERSION_1, enqueue=enqueue))  # type: ignore[arg-type]
+    method = moco(replace(VERSION_1, enqueue=enqueue))
     start = method.queue.keys.numpy().copy()
     seen = run_and_watch_the_queue(method, 4)
     expected = ring(start, [k2 for _, k2 in seen])
@@ -70,19 +78,19 @@ def test_heads_of_each_version() -> None:
     one = moco(VERSION_1)
     width = one.encoder.feature_dim
     assert head_layers(one.student) == head_layers(one.teacher) == [(width, 16)]
-    two = moco(replace(VERSION_1, hidden_dim=32))
+    two = moco(with_changes(VERSION_1, {"projector.layers": 2}))
     assert head_layers(two.student) == head_layers(two.teacher) == [(width, 32), (32, 16)]
     assert not any(isinstance(part, nn.BatchNorm1d) for part in two.modules())
     projector, predictor = [(width, 32), (32, 16)], [(16, 32), (32, 16)]
     plus = moco()
     assert head_layers(plus.student) == projector + predictor
     assert head_layers(plus.teacher) == projector
-    symmetric = moco(replace(CONFIG, predictor="both"))
+    symmetric = moco(replace(CONFIG, predictor_on="both"))
     assert head_layers(symmetric.student) == head_layers(symmetric.teacher) == projector + predictor
 
 
 def test_the_teachers_predictor_makes_its_keys_and_is_averaged() -> None:
-    method = moco(replace(CONFIG, predictor="both"))
+    method = moco(replace(CONFIG, predictor_on="both"))
     optimizer = torch.optim.SGD(method.student.parameters(), lr=0.05)
     for step in range(3):
         batch = make_batch(step)
@@ -100,7 +108,7 @@ def test_the_teachers_predictor_makes_its_keys_and_is_averaged() -> None:
         student = method.student.get_parameter("predictor.0.weight").detach().double()
         moved = momentum * weight.double() + (1 - momentum) * student
         assert not torch.equal(moved, weight.double())
-        method.after_step(step)
+        finish_step(method, step)
         torch.testing.assert_close(weight.double(), moved, rtol=1e-6, atol=1e-7)
 
 
@@ -110,7 +118,7 @@ PAIRINGS = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))  # of four ima
 
 
 def shuffled(images_per_group: int, seed: int = 0) -> MoCo:
-    config = replace(CONFIG, num_negatives=8, shuffling_bn=True, enqueue="all")
+    config = with_changes(CONFIG, {"loss.num_negatives": 8, "teacher.shuffling_bn": True, "enqueue": "all"})
     method = moco(config, seed=seed)
     group_batch_norms(method, images_per_group, 4)
     return method
@@ -137,7 +145,7 @@ def pairings(seed: int, steps: int) -> list[tuple[int, int]]:
         batch = make_batch(step, size=4)
         before = copy.deepcopy(method)
         method(batch, step)
-        method.after_step(step)
+        finish_step(method, step)
         k1, k2 = np.split(method.queue.keys.numpy(), 2)  # in the order of the batch
         first, second = batch.each_view()
         found.append((pairing_of(before, first, k1), pairing_of(before, second, k2)))
@@ -157,7 +165,7 @@ def test_shuffling_bn_changes_nothing_where_all_share_their_statistics() -> None
         batch = make_batch(step, size=4)
         keys = np.concatenate(outputs(method.teacher, batch.each_view()))
         method(batch, step)
-        method.after_step(step)
+        finish_step(method, step)
         np.testing.assert_allclose(method.queue.keys.numpy(), keys, atol=1e-5)
 
 

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastssl.methods import BYOLConfig
+from fastssl.methods import BYOL
 from fastssl.methods.method import RunFacts
 from fastssl.methods.msbreg import (
     MSBReg,
-    MSBRegConfig,
     brownian_directions,
     brownian_loss,
     centroid_loss,
@@ -23,11 +22,12 @@ from pipelines.command.errors import UserError
 from pipelines.keys import stable_id, uniforms
 from tests.helpers.batches import NUM_CLASSES, TINY, make_batch, tiny_method
 from tests.helpers.figures_by_hand import embedding_figures_by_hand
+from tests.helpers.methods import finish_step, narrow
 
-CONFIG = MSBRegConfig(hidden_dim=32, out_dim=16, lambda_s=0.01, lambda_b=0.5)
+CONFIG = narrow(MSBReg, {"lambda_s": 0.01, "lambda_b": 0.5})
 
 
-def msbreg(config: MSBRegConfig = CONFIG, seed: int = 0) -> MSBReg:
+def msbreg(config: MSBReg.Config = CONFIG, seed: int = 0) -> MSBReg:
     run = RunFacts(seed=seed, total_steps=20, num_classes=NUM_CLASSES)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -85,7 +85,7 @@ def singular_value_by_hand(z: np.ndarray) -> float:
 @pytest.mark.parametrize("form", ["leave_one_out", "centroids"])
 @pytest.mark.parametrize("num_views", [2, 4, 8])
 def test_loss_is_the_stated_sum(num_views: int, form: str) -> None:
-    config = replace(CONFIG, num_views=num_views, centroid=form)  # type: ignore[arg-type]
+    config = replace(CONFIG, num_views=num_views, centroid=form)
     method = msbreg(config, seed=3)
     optimizer = torch.optim.SGD(method.student.parameters(), lr=0.05)
     for step in range(2):
@@ -107,11 +107,11 @@ def test_loss_is_the_stated_sum(num_views: int, form: str) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        method.after_step(step)
+        finish_step(method, step)
 
 
 def test_two_views_without_the_other_losses_are_byol() -> None:
-    byol = tiny_method(BYOLConfig(hidden_dim=32, out_dim=16))
+    byol = tiny_method(narrow(BYOL))
     method = msbreg(replace(CONFIG, num_views=2, lambda_s=0, lambda_b=0))
     nn.init.normal_(byol.student.get_parameter("predictor.3.weight"))  # the teacher is no longer the student
     method.load_state_dict(byol.state_dict())
@@ -123,7 +123,7 @@ def test_two_views_without_the_other_losses_are_byol() -> None:
         for module, target in ((method, loss), (byol, expected)):
             module.zero_grad()
             target.backward()
-            module.after_step(step)
+            finish_step(module, step)
         ours, theirs = (torch.cat([p.grad.flatten() for p in m.student.parameters()]) for m in (method, byol))  # type: ignore[union-attr]
         assert (ours - theirs).norm() < 1e-4 * theirs.norm()  # float32, through some ten layers
     centroids = msbreg(replace(method.config, centroid="centroids"))
@@ -276,7 +276,7 @@ def test_parts_of_a_batch_get_the_directions_of_the_whole() -> None:
             _, metrics = method(accumulated, step)
             xi = directions_by_hand(0, step, range(rows.start, rows.stop), 16)
             assert metrics["brownian_loss"].item() == pytest.approx((q * xi).sum(2).mean(), abs=1e-6)
-        method.after_step(step)
+        finish_step(method, step)
 
 
 def test_gradients_reach_the_whole_student_and_nothing_else() -> None:
@@ -297,7 +297,7 @@ def test_bad_batches_and_values_are_refused() -> None:
         ({"centroid": "median"}, "leave_one_out or centroids"),
         ({"lambda_s": -1.0}, "lambda_s must be finite"),
         ({"lambda_b": math.nan}, "lambda_b must be finite"),
-        ({"teacher_momentum": 2.0}, "teacher_momentum"),
+        ({"teacher.momentum": 2.0}, "momentum"),
     ):
         with pytest.raises(UserError, match=message):
-            MSBRegConfig(**bad)
+            narrow(MSBReg, bad)

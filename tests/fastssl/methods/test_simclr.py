@@ -10,25 +10,26 @@ from torch import Tensor, nn
 
 from fastssl.methods.info_nce import negative_columns
 from fastssl.methods.method import RunFacts
-from fastssl.methods.simclr import SimCLR, SimCLRConfig
-from fastssl.models.heads import projection_head
+from fastssl.methods.simclr import SimCLR
+from fastssl.models.heads import Head
 from pipelines.command.errors import UserError
 from pipelines.keys import stable_id
 from tests.helpers.batches import TINY, make_batch
 from tests.helpers.figures_by_hand import embedding_figures_by_hand, query_gradient_norm
+from tests.helpers.methods import finish_step, narrow
 
-PLAIN = SimCLRConfig(hidden_dim=32, out_dim=16)
-SAMPLED = SimCLRConfig(hidden_dim=32, out_dim=16, num_negatives=3, eqco_alpha=14)
+PLAIN = narrow(SimCLR)
+SAMPLED = narrow(SimCLR, {"loss.num_negatives": 3, "loss.eqco_alpha": 14})
 CONFIGS = {
     "plain": PLAIN,
-    "margin": SimCLRConfig(hidden_dim=32, out_dim=16, eqco_alpha=256),
+    "margin": narrow(SimCLR, {"loss.eqco_alpha": 256}),
     "sampled": SAMPLED,
-    "sampled-plain": SimCLRConfig(hidden_dim=32, out_dim=16, num_negatives=3),
+    "sampled-plain": narrow(SimCLR, {"loss.num_negatives": 3}),
 }
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
-def simclr(config: SimCLRConfig = PLAIN, seed: int = 0) -> SimCLR:
+def simclr(config: SimCLR.Config = PLAIN, seed: int = 0) -> SimCLR:
     torch.manual_seed(0)
     run = RunFacts(seed=seed, total_steps=20, num_classes=None)
     return SimCLR(config, TINY, run).to(memory_format=torch.channels_last).train()
@@ -47,16 +48,16 @@ def loss_of(embeddings: np.ndarray, negatives: list[list[int]], tau: float, alph
     return total / len(z)
 
 
-def negatives_of(config: SimCLRConfig, images: int, seed: int, step: int) -> list[list[int]]:
+def negatives_of(config: SimCLR.Config, images: int, seed: int, step: int) -> list[list[int]]:
     """The keys of other images that each query is told from."""
-    if config.num_negatives is None:
+    if config.loss.num_negatives is None:
         return [[j for j in range(2 * images) if j % images != i % images] for i in range(2 * images)]
     keys = (seed, step, stable_id("simclr/negatives"))
     drawn = negative_columns(
         keys,
         views=2,
         images=images,
-        count=config.num_negatives,
+        count=config.loss.num_negatives,
         own=range(images),
         device=torch.device("cpu"),
     )
@@ -64,7 +65,7 @@ def negatives_of(config: SimCLRConfig, images: int, seed: int, step: int) -> lis
 
 
 @every_config
-def test_loss_and_its_gradient_are_the_papers(config: SimCLRConfig) -> None:
+def test_loss_and_its_gradient_are_the_papers(config: SimCLR.Config) -> None:
     method, step, rng = simclr(config, seed=4), 3, np.random.default_rng(0)
     outputs: list[Tensor] = []
 
@@ -81,7 +82,7 @@ def test_loss_and_its_gradient_are_the_papers(config: SimCLRConfig) -> None:
     view_by_view = [*range(0, 16, 2), *range(1, 16, 2)]  # an image's two views leave the head together
     embeddings, gradient = (rows[view_by_view].double().numpy() for rows in (output.detach(), output.grad))
     negatives = negatives_of(config, 8, 4, step)
-    alpha = config.eqco_alpha
+    alpha = config.loss.eqco_alpha
     expected = loss_of(embeddings, negatives, 0.1, alpha)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert loss.dtype == torch.float32
@@ -113,7 +114,7 @@ def test_loss_and_its_gradient_are_the_papers(config: SimCLRConfig) -> None:
 def test_all_negatives_named_are_all_negatives() -> None:
     batch = make_batch(0)
     plain, _ = simclr()(batch, 0)
-    named, _ = simclr(SimCLRConfig(hidden_dim=32, out_dim=16, num_negatives=14, eqco_alpha=14))(batch, 0)
+    named, _ = simclr(narrow(SimCLR, {"loss.num_negatives": 14, "loss.eqco_alpha": 14}))(batch, 0)
     assert named.item() == pytest.approx(plain.item(), rel=1e-6)
 
 
@@ -139,7 +140,7 @@ def test_an_images_views_go_through_the_network_one_after_the_other() -> None:
 
 
 def test_head_is_a_batch_norm_at_each_linear_layer_without_biases() -> None:
-    head = projection_head(2048, 2048, 128)
+    head = Head(2048, SimCLR.Config().projector)
     kinds = [type(part).__name__ for part in head]
     assert kinds == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d"]
     shapes = {name: tuple(p.shape) for name, p in head.named_parameters()}
@@ -148,7 +149,7 @@ def test_head_is_a_batch_norm_at_each_linear_layer_without_biases() -> None:
 
 
 @every_config
-def test_a_run_goes_on_bit_equally_from_its_state(config: SimCLRConfig) -> None:
+def test_a_run_goes_on_bit_equally_from_its_state(config: SimCLR.Config) -> None:
     def go(method: SimCLR, optimizer: torch.optim.Optimizer, steps: range) -> list[float]:
         losses = []
         for step in steps:
@@ -156,7 +157,7 @@ def test_a_run_goes_on_bit_equally_from_its_state(config: SimCLRConfig) -> None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            method.after_step(step)
+            finish_step(method, step)
             losses.append(loss.item())
         return losses
 
@@ -192,7 +193,7 @@ def test_negatives_change_with_the_loaders_step_and_the_seed() -> None:
 
 @pytest.mark.parametrize("alpha", [None, 65536.0])
 def test_half_precision_networks_give_finite_float32_losses(alpha: float | None) -> None:
-    method = simclr(SimCLRConfig(hidden_dim=32, out_dim=16, temperature=0.01, eqco_alpha=alpha))
+    method = simclr(narrow(SimCLR, {"loss.temperature": 0.01, "loss.eqco_alpha": alpha}))
     with torch.autocast("cpu", torch.float16):
         loss, metrics = method(make_batch(0), 0)
     assert loss.dtype == torch.float32
@@ -204,15 +205,21 @@ def test_half_precision_networks_give_finite_float32_losses(alpha: float | None)
 def test_bad_batches_and_values_are_refused() -> None:
     with pytest.raises(UserError, match="num_views 2"):
         simclr()(make_batch(0, views=3), 0)
-    too_many = simclr(SimCLRConfig(hidden_dim=32, out_dim=16, num_negatives=15))
+    too_many = simclr(narrow(SimCLR, {"loss.num_negatives": 15}))
     with pytest.raises(UserError, match=r"^simclr: num_negatives 15 but 8 images have 14 [^\n]+$"):
         too_many(make_batch(0), 0)
 
 
 @pytest.mark.parametrize(
     "field",
-    [{"temperature": 0}, {"num_negatives": 0}, {"eqco_alpha": -1}, {"hidden_dim": 0}, {"out_dim": 0}],
+    [
+        {"loss.temperature": 0},
+        {"loss.num_negatives": 0},
+        {"loss.eqco_alpha": -1},
+        {"projector.hidden_dim": 0},
+        {"projector.out_dim": 0},
+    ],
 )
 def test_bad_config_values_are_refused(field: dict[str, object]) -> None:
     with pytest.raises(UserError, match=r"^[^\n]+$"):
-        SimCLRConfig(**field)  # type: ignore[arg-type]
+        narrow(SimCLR, field)

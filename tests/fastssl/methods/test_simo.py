@@ -9,24 +9,26 @@ from torch import Tensor, nn
 
 from fastssl.methods.info_nce import negative_columns
 from fastssl.methods.method import RunFacts
-from fastssl.methods.simo import SiMo, SiMoConfig
+from fastssl.methods.simo import SiMo
+from fastssl.recipes.derive import with_changes
 from pipelines.command.errors import UserError
 from pipelines.keys import stable_id
 from tests.helpers.batches import TINY, make_batch
 from tests.helpers.figures_by_hand import embedding_figures_by_hand, query_gradient_norm
+from tests.helpers.methods import finish_step, narrow
 
-ALL = SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=8, teacher_momentum=0.9)
-SAMPLED = SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=3, teacher_momentum=0.9)
+ALL = narrow(SiMo, {"loss.num_negatives": 8, "teacher.momentum": 0.9})
+SAMPLED = narrow(SiMo, {"loss.num_negatives": 3, "teacher.momentum": 0.9})
 CONFIGS = {
     "all": ALL,
     "sampled": SAMPLED,
-    "plain": SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=7, eqco_alpha=None),
-    "no-momentum": SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=3, teacher_momentum=0),
+    "plain": narrow(SiMo, {"loss.num_negatives": 7, "loss.eqco_alpha": None}),
+    "no-momentum": narrow(SiMo, {"loss.num_negatives": 3, "teacher.momentum": 0}),
 }
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
-def simo(config: SiMoConfig = ALL, seed: int = 0) -> SiMo:
+def simo(config: SiMo.Config = ALL, seed: int = 0) -> SiMo:
     torch.manual_seed(0)
     run = RunFacts(seed=seed, total_steps=20, num_classes=None)
     return SiMo(config, TINY, run).to(memory_format=torch.channels_last).train()
@@ -40,7 +42,7 @@ def go(method: SiMo, optimizer: torch.optim.Optimizer, steps: range) -> list[flo
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        method.after_step(step)
+        finish_step(method, step)
         losses.append(loss.item())
     return losses
 
@@ -58,30 +60,31 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def loss_of(
-    embeddings: np.ndarray, keys: np.ndarray, negatives: list[list[int]], config: SiMoConfig
+    embeddings: np.ndarray, keys: np.ndarray, negatives: list[list[int]], config: SiMo.Config
 ) -> float:
     """Equation 10's mean over the student's embeddings [N, D] as they leave the head; keys alike."""
-    q, k, tau, total = unit(embeddings), unit(keys), config.temperature, 0.0
+    q, k, tau, total = unit(embeddings), unit(keys), config.loss.temperature, 0.0
     for i, others in enumerate(negatives):
-        scale = 1.0 if config.eqco_alpha is None else config.eqco_alpha / len(others)
+        scale = 1.0 if config.loss.eqco_alpha is None else config.loss.eqco_alpha / len(others)
         rivals = sum(math.exp(q[i] @ k[j] / tau) for j in others)
         positive = math.exp(q[i] @ k[i] / tau)
         total -= math.log(positive / (positive + scale * rivals))
     return total / len(q)
 
 
-def negatives_of(config: SiMoConfig, images: int, seed: int, step: int) -> list[list[int]]:
+def negatives_of(config: SiMo.Config, images: int, seed: int, step: int) -> list[list[int]]:
     """The other images whose keys each query is told from."""
-    if config.num_negatives >= images - 1:
+    count = config.loss.num_negatives
+    if count is None or count >= images - 1:
         return [[j for j in range(images) if j != i] for i in range(images)]
     keys, device = (seed, step, stable_id("simo/negatives")), torch.device("cpu")
-    count, own = config.num_negatives, range(images)
+    own = range(images)
     drawn = negative_columns(keys, views=1, images=images, count=count, own=own, device=device)
     return drawn.tolist()
 
 
 @every_config
-def test_loss_and_its_gradient_are_equation_10s(config: SiMoConfig) -> None:
+def test_loss_and_its_gradient_are_equation_10s(config: SiMo.Config) -> None:
     method, step, rng = simo(config, seed=4), 3, np.random.default_rng(0)
     for p in method.teacher.parameters():  # away from the student's
         p.add_(0.02 * torch.randn_like(p))
@@ -117,7 +120,7 @@ def test_loss_and_its_gradient_are_equation_10s(config: SiMoConfig) -> None:
     positives = similarities.diagonal()
     rivals = np.array([similarities[i, others].max() for i, others in enumerate(negatives)])
     assert metrics["loss"].item() == loss.item()
-    bound = math.log(1 + (config.eqco_alpha or len(negatives[0]))) - expected
+    bound = math.log(1 + (config.loss.eqco_alpha or len(negatives[0]))) - expected
     assert metrics["mi_bound"].item() == pytest.approx(bound, abs=1e-4)
     assert metrics["positive_similarity"].item() == pytest.approx(positives.mean(), abs=1e-5)
     assert metrics["accuracy"].item() == pytest.approx((positives > rivals).mean(), abs=1e-6)
@@ -125,7 +128,9 @@ def test_loss_and_its_gradient_are_equation_10s(config: SiMoConfig) -> None:
     for name, value in embedding_figures_by_hand(q, k).items():
         assert metrics[name].item() == pytest.approx(value, rel=1e-4), name
     norms = [
-        query_gradient_norm(q[i], k[i], k[others], config.temperature, config.eqco_alpha or len(others))
+        query_gradient_norm(
+            q[i], k[i], k[others], config.loss.temperature, config.loss.eqco_alpha or len(others)
+        )
         for i, others in enumerate(negatives)
     ]
     assert metrics["query_gradient_mean"].item() == pytest.approx(np.mean(norms), rel=1e-4)
@@ -135,7 +140,7 @@ def test_loss_and_its_gradient_are_equation_10s(config: SiMoConfig) -> None:
 
 def test_the_whole_batch_stands_for_its_other_images() -> None:
     """Table 2's K = 256 at a batch of 256: the other 255, and alpha / 255."""
-    batch, fewer = make_batch(0), SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=7)
+    batch, fewer = make_batch(0), narrow(SiMo, {"loss.num_negatives": 7})
     assert simo(ALL)(batch, 0)[0].item() == simo(fewer)(batch, 0)[0].item()
 
 
@@ -149,7 +154,7 @@ def test_gradients_reach_the_whole_student_and_no_teacher() -> None:
 
 
 def test_shuffling_gives_the_teacher_another_order_and_the_loss_the_old_one() -> None:
-    plain, shuffling = simo(), simo(replace(ALL, shuffling_bn=True))
+    plain, shuffling = simo(), simo(with_changes(ALL, {"teacher.shuffling_bn": True}))
     seen: list[Tensor] = []
     shuffling.teacher.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     orders = []
@@ -166,7 +171,7 @@ def test_shuffling_gives_the_teacher_another_order_and_the_loss_the_old_one() ->
 
 @pytest.mark.parametrize("beta", [0.0, 0.999])
 def test_teacher_moves_by_its_average_alone(beta: float) -> None:
-    method = simo(SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=3, teacher_momentum=beta))
+    method = simo(narrow(SiMo, {"loss.num_negatives": 3, "teacher.momentum": beta}))
     student_before, teacher_before = copies(method.student), copies(method.teacher)
     assert all(torch.equal(a, b) for a, b in zip(student_before, teacher_before, strict=True))
     loss, _ = method(make_batch(0), 0)
@@ -175,14 +180,14 @@ def test_teacher_moves_by_its_average_alone(beta: float) -> None:
     student, teacher = copies(method.student), copies(method.teacher)
     assert all(torch.equal(a, b) for a, b in zip(teacher, teacher_before, strict=True))
     assert all(not torch.equal(a, b) for a, b in zip(student, student_before, strict=True))
-    method.after_step(0)
+    finish_step(method, 0)
     for after, old, new in zip(method.teacher.parameters(), teacher_before, student, strict=True):
         expected = beta * old.double() + (1 - beta) * new.double()
         torch.testing.assert_close(after.double(), expected, rtol=1e-6, atol=1e-7)
 
 
 @every_config
-def test_a_run_goes_on_bit_equally_from_its_state(config: SiMoConfig) -> None:
+def test_a_run_goes_on_bit_equally_from_its_state(config: SiMo.Config) -> None:
     method = simo(config)
     optimizer = sgd(method)
     go(method, optimizer, range(3))
@@ -216,7 +221,7 @@ def test_negatives_change_with_the_loaders_step_and_the_seed() -> None:
 
 @pytest.mark.parametrize("alpha", [None, 65536.0])
 def test_half_precision_networks_give_finite_float32_losses(alpha: float | None) -> None:
-    config = SiMoConfig(hidden_dim=32, out_dim=16, temperature=0.01, num_negatives=3, eqco_alpha=alpha)
+    config = narrow(SiMo, {"loss.temperature": 0.01, "loss.num_negatives": 3, "loss.eqco_alpha": alpha})
     method = simo(config)
     with torch.autocast("cpu", torch.float16):
         loss, metrics = method(make_batch(0), 0)
@@ -229,7 +234,7 @@ def test_half_precision_networks_give_finite_float32_losses(alpha: float | None)
 def test_bad_batches_and_values_are_refused() -> None:
     with pytest.raises(UserError, match="num_views 2"):
         simo()(make_batch(0, views=3), 0)
-    too_many = simo(SiMoConfig(hidden_dim=32, out_dim=16, num_negatives=9))
+    too_many = simo(narrow(SiMo, {"loss.num_negatives": 9}))
     with pytest.raises(UserError, match=r"^simo: num_negatives 9 but the batch holds 8 images: [^\n]+$"):
         too_many(make_batch(0), 0)
 
@@ -237,14 +242,14 @@ def test_bad_batches_and_values_are_refused() -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        {"temperature": 0},
-        {"num_negatives": 0},
-        {"eqco_alpha": -1},
-        {"hidden_dim": 0},
-        {"out_dim": 0},
-        {"teacher_momentum": 1.1},
+        {"loss.temperature": 0},
+        {"loss.num_negatives": 0},
+        {"loss.eqco_alpha": -1},
+        {"projector.hidden_dim": 0},
+        {"projector.out_dim": 0},
+        {"teacher.momentum": 1.1},
     ],
 )
 def test_bad_config_values_are_refused(field: dict[str, object]) -> None:
     with pytest.raises(UserError, match=r"^[^\n]+$"):
-        SiMoConfig(**field)  # type: ignore[arg-type]
+        narrow(SiMo, field)

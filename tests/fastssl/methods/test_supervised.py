@@ -3,13 +3,13 @@ import copy
 import numpy as np
 import pytest
 
-from fastssl.methods import SupervisedConfig, build_method
+from fastssl.methods import Supervised, build_method
 from pipelines.command.errors import UserError
 from tests.helpers.batches import NUM_CLASSES, TINY, make_batch, tiny_method
 
 
 def test_loss_is_the_cross_entropy() -> None:
-    method = tiny_method(SupervisedConfig())
+    method = tiny_method(Supervised.Config())
     batch = make_batch(0, views=1)
     logits = copy.deepcopy(method.student)(batch.each_view()[0]).detach().double().numpy()
     assert batch.labels is not None
@@ -23,10 +23,10 @@ def test_loss_is_the_cross_entropy() -> None:
 
 
 def test_bad_batches_are_refused() -> None:
-    method = tiny_method(SupervisedConfig())
+    method = tiny_method(Supervised.Config())
     with pytest.raises(UserError, match="labels"):
         method(make_batch(0, views=1, labelled=False), 0)
     with pytest.raises(UserError, match="num_views 1"):
         method(make_batch(0, views=2), 0)
     with pytest.raises(UserError, match="classes"):
-        build_method(SupervisedConfig(), TINY, seed=0, total_steps=1, num_classes=None)
+        build_method(Supervised.Config(), TINY, seed=0, total_steps=1, num_classes=None)

@@ -1,31 +1,69 @@
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from fastssl.models.heads import mlp
+from fastssl.models.heads import Head
+from pipelines.command.errors import UserError
 
 
-@pytest.mark.parametrize("norm", ["none", "batch"])
-def test_without_a_hidden_layer_it_is_linear(norm: str) -> None:
+def head(**fields: Any) -> Head:
+    """A float64 head on 6 features, all of its parameters random."""
     torch.manual_seed(0)
-    head = mlp(6, None, 4, norm).double()  # type: ignore[arg-type]
-    x = torch.randn(7, 6, dtype=torch.float64)
-    weight, bias = (p.detach().numpy() for p in head.parameters())
-    np.testing.assert_allclose(head(x).detach().numpy(), x.numpy() @ weight.T + bias, rtol=1e-12)
+    network = Head(6, Head.Config(hidden_dim=10, out_dim=4, **fields)).double()
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, -1, 1)
+    return network
+
+
+def normalized(x: np.ndarray, norm: str, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    axis = 0 if norm == "batch" else 1
+    mean, var = x.mean(axis, keepdims=True), x.var(axis, keepdims=True)
+    return np.asarray((x - mean) / np.sqrt(var + 1e-5) * scale + shift)
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
-def test_mlp_is_linear_norm_relu_linear(norm: str) -> None:
-    torch.manual_seed(0)
-    head = mlp(6, 10, 4, norm).double()  # type: ignore[arg-type]
-    for parameter in head.parameters():
-        torch.nn.init.uniform_(parameter, -1, 1)
+@pytest.mark.parametrize("out_norm", ["none", "batch", "layer"])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("bias", [True, False])
+def test_layers_are_linear_norm_relu_and_the_last_linear_norm(
+    layers: int, norm: str, out_norm: str, bias: bool
+) -> None:
+    network = head(layers=layers, norm=norm, out_norm=out_norm, bias=bias)
+    parameters = [p.detach().numpy() for p in network.parameters()]
     x = torch.randn(7, 6, dtype=torch.float64)
-    parameters = [p.detach().numpy() for p in head.parameters()]
-    hidden = x.numpy() @ parameters[0].T + parameters[1]
-    if norm != "none":
-        axis = 0 if norm == "batch" else 1
-        mean, var = hidden.mean(axis, keepdims=True), hidden.var(axis, keepdims=True)
-        hidden = (hidden - mean) / np.sqrt(var + 1e-5) * parameters[2] + parameters[3]
-    expected = np.maximum(hidden, 0) @ parameters[-2].T + parameters[-1]
-    np.testing.assert_allclose(head(x).detach().numpy(), expected, rtol=1e-10, atol=1e-12)
+    expected = x.numpy()
+    for layer in range(layers):
+        expected = expected @ parameters.pop(0).T
+        if bias:
+            expected = expected + parameters.pop(0)
+        last = layer == layers - 1
+        if (out_norm if last else norm) != "none":
+            scale, shift = parameters.pop(0), parameters.pop(0)
+            expected = normalized(expected, out_norm if last else norm, scale, shift)
+        if not last:
+            expected = np.maximum(expected, 0)
+    assert not parameters
+    assert expected.shape == (7, 4)
+    np.testing.assert_allclose(network(x).detach().numpy(), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_weights_are_those_of_torch_layers_made_in_order() -> None:
+    torch.manual_seed(3)
+    hidden, output = nn.Linear(6, 10), nn.Linear(10, 4)
+    torch.manual_seed(3)
+    network = Head(6, Head.Config(hidden_dim=10, out_dim=4))
+    assert torch.equal(network.get_parameter("0.weight"), hidden.weight)
+    assert torch.equal(network.get_parameter("3.weight"), output.weight)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"layers": 0}, {"hidden_dim": 0}, {"out_dim": -1}, {"norm": "group"}, {"out_norm": "group"}]
+)
+def test_shapes_that_cannot_be_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=f"^[^\n]*{next(iter(fields))}[^\n]*$"):
+        Head.Config(**fields)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fastssl.models.teacher import make_teacher, update_teacher
+from fastssl.models.teacher import Teacher, update_average
 
 
 def student() -> nn.Sequential:
@@ -15,14 +15,14 @@ def student() -> nn.Sequential:
 
 def test_teacher_is_an_average_of_the_parameters_alone() -> None:
     pupil = student().to(memory_format=torch.channels_last)
-    teacher = make_teacher(pupil[:1])
+    teacher = Teacher.of(pupil[:1])
     expected = {name: p.detach().double().numpy().copy() for name, p in teacher.named_parameters()}
     for momentum in (0.0, 0.3, 0.99, 1.0):
         for parameter in pupil.parameters():
             nn.init.normal_(parameter)
         pupil.get_buffer("encoder.1.running_mean").normal_()
         before = {name: buffer.clone() for name, buffer in teacher.named_buffers()}
-        update_teacher(teacher, pupil, momentum)
+        update_average(teacher, pupil, momentum)
         for name, source in pupil.named_parameters():
             if name in expected:
                 expected[name] = momentum * expected[name] + (1 - momentum) * source.detach().double().numpy()
@@ -35,7 +35,7 @@ def test_teacher_is_an_average_of_the_parameters_alone() -> None:
 
 def test_teacher_shares_nothing_with_its_student_and_takes_no_gradients() -> None:
     pupil = student()
-    teacher = make_teacher(pupil)
+    teacher = Teacher.of(pupil)
     assert not any(p.requires_grad for p in teacher.parameters())
     assert all(p.requires_grad for p in pupil.parameters())
     weight = teacher.get_parameter("predictor.weight").clone()

@@ -1,5 +1,6 @@
 """One step against the same written out: gradients of the mean of micro-batches, then the optimizer."""
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,11 +20,15 @@ class Squares(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.linear = nn.Linear(3, 2, bias=False)
+        self.follower = copy.deepcopy(self.linear).requires_grad_(False)
         self.done: list[int] = []
 
     def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         loss = self.linear(batch.x).float().square().mean()
         return loss, {"loss": loss.detach(), "step": torch.tensor(float(step))}
+
+    def averages(self, step: int) -> list[tuple[nn.Module, nn.Module, float]]:
+        return [(self.follower, self.linear, 0.75)]
 
     def after_step(self, step: int) -> None:
         self.done.append(step)
@@ -50,6 +55,8 @@ def test_a_step_is_gradient_descent_on_the_mean_of_its_micro_batches(accumulatio
     torch.testing.assert_close(
         model.linear.weight.detach().double(), before - 0.1 * gradient, rtol=1e-5, atol=1e-7
     )
+    average = 0.75 * before + 0.25 * model.linear.weight.detach().double()  # of the moved weights
+    torch.testing.assert_close(model.follower.weight.double(), average, rtol=1e-6, atol=1e-8)
     assert model.done == [5]
     assert model.linear.weight.grad is None
 

@@ -47,8 +47,9 @@ def test_settings_and_number_are_the_published_ones(name: str) -> None:
     assert (optimizer.schedule, optimizer.exclude_norm_and_bias) == ("cosine", True)
     assert optimizer.base_lr == pytest.approx(base_lr * num_views)
     assert (experiment.backbone.label, experiment.epochs, experiment.batch_size) == (backbone, epochs, batch)
-    assert (method.hidden_dim, method.out_dim, method.head_norm) == (hidden_dim, out_dim, norm)
-    assert (method.teacher_momentum, method.teacher_momentum_ascending) == (0.99, True)  # BYOL's, 300 epochs
+    for head in (method.projector, method.predictor):
+        assert (head.layers, head.hidden_dim, head.out_dim, head.norm) == (2, hidden_dim, out_dim, norm)
+    assert (method.teacher.momentum, method.teacher.ascending) == (0.99, True)  # BYOL's, 300 epochs
     assert method.num_views == num_views
     assert (getattr(method, "lambda_s", 0), getattr(method, "lambda_b", 0)) == (lambda_s, lambda_b)
     assert bool(getattr(method, "uniformity_weight", 0)) == ("uniformity" in name)

@@ -46,8 +46,9 @@ LADDER: dict[str, set[str]] = {
         "views.0.spec.jitter_p (1.0 became 0.8)",
         "views.0.spec.hue (0.4 became 0.1)",
         "views.0.spec.blur_p (0.0 became 0.5)",
-        "method.temperature (0.07 became 0.2)",
-        "method.hidden_dim (None became 2048)",
+        "method.loss.temperature (0.07 became 0.2)",
+        "method.projector.layers (1 became 2)",
+        "method.projector.hidden_dim (4096 became 2048)",
         "optimizer.warmup_epochs (0 became 10)",
         "optimizer.schedule (steps became cosine)",
         "optimizer.drops.0 (0.6 became absent)",
@@ -55,17 +56,17 @@ LADDER: dict[str, set[str]] = {
     },
     "moco-v2-sync-bn": {
         "batch_norm_group (32 became None)",
-        "method.shuffling_bn (True became False)",
-        "method.head_norm (none became batch)",
+        "method.teacher.shuffling_bn (True became False)",
+        "method.projector.norm (none became batch)",
     },
     "moco-v2-predictor": {
-        "method.predictor (none became student)",
-        "method.hidden_dim (2048 became 4096)",
-        "method.out_dim (128 became 256)",
+        "method.predictor_on (none became student)",
+        "method.projector.hidden_dim (2048 became 4096)",
+        "method.projector.out_dim (128 became 256)",
     },
     "moco-v2-momentum-ascending": {
-        "method.teacher_momentum (0.999 became 0.99)",
-        "method.teacher_momentum_ascending (False became True)",
+        "method.teacher.momentum (0.999 became 0.99)",
+        "method.teacher.ascending (False became True)",
     },
     "moco-v2-plus": {"method.symmetric_loss (False became True)"},
     "moco-v2-plus-complex-augmentation": {
@@ -73,7 +74,7 @@ LADDER: dict[str, set[str]] = {
         "views.0.spec.saturation (0.4 became 0.2)",
         "views.0.spec.solarize_p (0.0 became 0.2)",
     },
-    "s-moco-v2-plus": {"method.predictor (student became both)"},
+    "s-moco-v2-plus": {"method.predictor_on (student became both)"},
 }
 # BYOL's own settings, section 3.2: "copied from the implementation of the original BYOL"
 LARS = {
@@ -87,31 +88,31 @@ LARS = {
 }
 # Other rows: the recipe that one is compared with, itself, and all that changes.
 ROWS: list[tuple[str, str, set[str]]] = [
-    ("moco-v1", "moco-v1-k256", {"method.num_negatives (65536 became 256)"}),
-    ("moco-v1-k256", "moco-v1-k256-a65536", {"method.eqco_alpha (None became 65536)"}),
+    ("moco-v1", "moco-v1-k256", {"method.loss.num_negatives (65536 became 256)"}),
+    ("moco-v1-k256", "moco-v1-k256-a65536", {"method.loss.eqco_alpha (None became 65536)"}),
     (
         "moco-v2",
         "moco-v2-k65536",
         {"batch_size (1024 became 256)", "optimizer.warmup_epochs (10 became 0)"},
     ),
-    ("moco-v2-k65536", "moco-v2-k1024", {"method.num_negatives (65536 became 1024)"}),
-    ("moco-v2-k256", "moco-v2-k256-a65536", {"method.eqco_alpha (None became 65536)"}),
-    ("moco-v2-k256-a65536", "moco-v2-k16-a65536", {"method.num_negatives (256 became 16)"}),
+    ("moco-v2-k65536", "moco-v2-k1024", {"method.loss.num_negatives (65536 became 1024)"}),
+    ("moco-v2-k256", "moco-v2-k256-a65536", {"method.loss.eqco_alpha (None became 65536)"}),
+    ("moco-v2-k256-a65536", "moco-v2-k16-a65536", {"method.loss.num_negatives (256 became 16)"}),
     ("simo-k256-a256", "simo-k256-a256-100-epochs", {"epochs (200 became 100)"}),
     (
         "simo-k256-a256-100-epochs",
         "simo-k256-a256-beta-0-100-epochs",
-        {"method.teacher_momentum (0.999 became 0.0)"},
+        {"method.teacher.momentum (0.999 became 0.0)"},
     ),
     (
         "simo-k256-a256-100-epochs",
         "simo-k256-a256-shuffling-bn-100-epochs",
-        {"batch_norm_group (None became 32)", "method.shuffling_bn (False became True)"},
+        {"batch_norm_group (None became 32)", "method.teacher.shuffling_bn (False became True)"},
     ),
     (
         "simo-k256-a65536",
         "simo-k256-a65536-resnet50-4x",
-        {"backbone.width (1.0 became 4.0)", "method.hidden_dim (2048 became 8192)"},
+        {"backbone.width (1.0 became 4.0)", "method.projector.hidden_dim (2048 became 8192)"},
     ),
     ("byol-sgd", "byol", LARS),
     ("byol-sgd", "byol-sgd-100-epochs", {"epochs (200 became 100)"}),
@@ -155,8 +156,7 @@ def test_a_row_changes_what_its_table_says(old: str, new: str, expected: set[str
 
 def test_byol_sgd_has_the_settings_of_moco_v2_plus() -> None:
     names = {line.split(" ")[0] for line in changes("moco-v2-plus-complex-augmentation", "byol-sgd")}
-    mocos = {"predictor", "symmetric_loss", "shuffling_bn", "temperature"}
-    mocos |= {"num_negatives", "eqco_alpha", "enqueue"}
+    mocos = {"predictor_on", "symmetric_loss", "loss", "enqueue"}
     assert names == {f"method.{field}" for field in {"kind", *mocos, "uniformity_weight"}}
 
 

@@ -1,3 +1,5 @@
+import contextlib
+import dataclasses
 import math
 import re
 from collections.abc import Callable
@@ -8,15 +10,7 @@ import pytest
 import torch
 
 from fastssl.config import Experiment
-from fastssl.methods import (
-    BYOLConfig,
-    MethodConfig,
-    MoCoConfig,
-    MSBRegConfig,
-    SimCLRConfig,
-    SiMoConfig,
-    build_method,
-)
+from fastssl.methods import Method, build_method
 from fastssl.models import ResNet
 from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim import SGD
@@ -27,27 +21,24 @@ from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from pipelines.views import ViewSpec, evaluation_spec
 
-METHOD_NAMES = {
-    **{"moco": r"(s-)?moco-v[12](-plus)?", "byol": "byol", "supervised": "supervised"},
-    **{"msbreg": "(msbreg|byol)", "simo": "simo", "simclr": "simclr"},
-}
+METHOD_NAMES = {"moco": r"(s-)?moco-v[12](-plus)?", "msbreg": "(msbreg|byol)"}  # others: their kind
 # each part of a name after the method's, and what it says of the experiment
 VARIANTS: dict[str, Callable[..., bool]] = {
-    r"k(\d+)": lambda e, k: e.method.num_negatives == int(k),
-    r"a(\d+)": lambda e, alpha: e.method.eqco_alpha == int(alpha),
-    r"eqco": lambda e: e.method.eqco_alpha is not None,
-    r"sync-bn": lambda e: e.batch_norm_group is None and e.method.head_norm == "batch",
-    r"shuffling-bn": lambda e: e.batch_norm_group == 32 and e.method.shuffling_bn,
-    r"predictor": lambda e: e.method.predictor == "student",
-    r"momentum-ascending": lambda e: e.method.teacher_momentum_ascending,
+    r"k(\d+)": lambda e, k: e.method.loss.num_negatives == int(k),
+    r"a(\d+)": lambda e, alpha: e.method.loss.eqco_alpha == int(alpha),
+    r"eqco": lambda e: e.method.loss.eqco_alpha is not None,
+    r"sync-bn": lambda e: e.batch_norm_group is None and e.method.projector.norm == "batch",
+    r"shuffling-bn": lambda e: e.batch_norm_group == 32 and e.method.teacher.shuffling_bn,
+    r"predictor": lambda e: e.method.predictor_on == "student",
+    r"momentum-ascending": lambda e: e.method.teacher.ascending,
     r"complex-augmentation": lambda e: e.views[0].spec == augmentations.BYOL_SYMMETRIC,
-    r"beta-0": lambda e: e.method.teacher_momentum == 0,
+    r"beta-0": lambda e: e.method.teacher.momentum == 0,
     r"asymmetric": lambda e: len(e.views) == 2,
     r"sgd": lambda e: e.optimizer.kind == "sgd",
     r"lars": lambda e: e.optimizer.kind == "lars",
     r"(\d)-views": lambda e, views: e.method.num_views == int(views),
     r"uniformity": lambda e: e.method.uniformity_weight > 0,
-    r"layer-norm": lambda e: e.method.head_norm == "layer",
+    r"layer-norm": lambda e: e.method.projector.norm == "layer",
     r"brownian": lambda e: e.method.lambda_b > 0,
     r"artifact": lambda e: e.taxonomy == "artifact",
     r"(depth-\d+)": lambda e, taxonomy: e.taxonomy == taxonomy,
@@ -63,31 +54,31 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         # Huang et al. 2022, section 3.2 and table 2 (SGD)
         **{"batch": 1024, "epochs": 200, "lr": 0.12, "decay": 1e-4, "warmup": 10, "number": 0.720},
         **{"optimizer": "sgd", "exclude": False, "num_negatives": 65536, "temperature": 0.2},
-        **{"hidden_dim": 4096, "out_dim": 256, "teacher_momentum": 0.99},
+        **{"hidden_dim": 4096, "out_dim": 256, "momentum": 0.99},
     },
     "moco-v1-imagenet": {
         # He et al. 2020, section 3.3; Zhu et al. 2020, section 1
         **{"batch": 256, "epochs": 200, "lr": 0.03, "decay": 1e-4, "warmup": 0, "number": 0.606},
         **{"optimizer": "sgd", "exclude": False, "num_negatives": 65536, "temperature": 0.07},
-        **{"hidden_dim": None, "out_dim": 128, "teacher_momentum": 0.999, "shuffling_bn": True},
-        **{"teacher_momentum_ascending": False, "predictor": "none", "symmetric_loss": False},
+        **{"layers": 1, "out_dim": 128, "momentum": 0.999, "shuffling_bn": True},
+        **{"ascending": False, "predictor_on": "none", "symmetric_loss": False},
     },
     "byol-sgd-imagenet": {
         # Huang et al. 2022, section 3.2 and table 2 (SGD): MoCo v2+'s
         **{"batch": 1024, "epochs": 200, "lr": 0.12, "decay": 1e-4, "warmup": 10, "number": 0.721},
         **{"optimizer": "sgd", "exclude": False, "hidden_dim": 4096, "out_dim": 256},
-        **{"teacher_momentum": 0.99},
+        **{"momentum": 0.99},
     },
     "byol-asymmetric-imagenet": {
         # Grill et al. 2020, appendix J
         **{"batch": 4096, "epochs": 300, "lr": 4.8, "decay": 1e-6, "warmup": 10, "number": 0.725},
         **{"optimizer": "lars", "exclude": True, "hidden_dim": 4096, "out_dim": 256},
-        **{"teacher_momentum": 0.99},
+        **{"momentum": 0.99},
     },
     "byol-asymmetric-1000-epochs-imagenet": {
         **{"batch": 4096, "epochs": 1000, "lr": 3.2, "decay": 1.5e-6, "warmup": 10, "number": 0.743},
         **{"optimizer": "lars", "exclude": True, "hidden_dim": 4096, "out_dim": 256},
-        **{"teacher_momentum": 0.996},
+        **{"momentum": 0.996},
     },
     "supervised-imagenet": {
         # Goyal et al. 2017, section 5.1; Huang et al. 2022, table 6
@@ -98,7 +89,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         # Grill et al. 2020, appendix J; Huang et al. 2022, table 2 (LARS)
         **{"batch": 4096, "epochs": 200, "lr": 4.8, "decay": 1e-6, "warmup": 10, "number": 0.724},
         **{"optimizer": "lars", "exclude": True, "hidden_dim": 4096, "out_dim": 256},
-        **{"teacher_momentum": 0.99},
+        **{"momentum": 0.99},
     },
     # lightly's CIFAR-10 benchmark of 2022-02-18: lr 6e-2 * batch / 128, rows of batch 512 and 200 epochs;
     # its losses are 1/2 (MoCo) and 1/4 (BYOL) of the papers', and so the rates here
@@ -122,7 +113,7 @@ for _negatives, _alpha, _number in ((16, 256, 0.681), (256, 256, 0.680), (256, 6
     PUBLISHED[f"simo-k{_negatives}-a{_alpha}-imagenet"] = {
         **{"batch": 256, "epochs": 200, "lr": 0.03, "decay": 1e-4, "warmup": 10, "number": _number},
         **{"optimizer": "sgd", "exclude": False, "hidden_dim": 2048, "out_dim": 128, "temperature": 0.2},
-        **{"num_negatives": _negatives, "eqco_alpha": _alpha, "teacher_momentum": 0.999},
+        **{"num_negatives": _negatives, "eqco_alpha": _alpha, "momentum": 0.999},
     }
 PUBLISHED["simclr-imagenet"] = {
     # Chen et al. 2020, section 2; Zhu et al. 2020, table 2
@@ -145,7 +136,7 @@ def test_names_are_method_and_data(name: str) -> None:
     assert find_recipe(name) == config
     if name == "quickstart":
         return
-    method = METHOD_NAMES[config.experiment.method.kind]
+    method = METHOD_NAMES.get(config.experiment.method.kind, "-?".join(config.experiment.method.kind))
     found = re.fullmatch(rf"({method})(-.*)?-{config.machine.data}(-cpu)?", name)
     assert found
     variants = name.removeprefix(found[1]).partition(f"-{config.machine.data}")[0]
@@ -168,6 +159,12 @@ def test_an_unknown_name_is_told_the_nearest() -> None:
         find_recipe("byol-imagnet")
 
 
+def leaves(method: Method.Config) -> dict[str, Any]:
+    """A method's fields and those of its projector, teacher and loss, each by its own name."""
+    own = dataclasses.asdict(method)
+    return own | own.get("projector", {}) | own.get("teacher", {}) | own.get("loss", {})
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_settings_are_the_published_ones(name: str) -> None:
     config, published = RECIPES[name](), PUBLISHED[name]
@@ -186,7 +183,7 @@ def test_settings_are_the_published_ones(name: str) -> None:
         "number": number,
     }
     for key, value in published.items():
-        assert found.get(key, getattr(method, key, None)) == value, key
+        assert found.get(key, leaves(method).get(key)) == value, key
     assert optimizer.momentum == 0.9  # type: ignore[attr-defined]
     if isinstance(optimizer, SGD.Config):
         assert optimizer.nesterov == (name == "supervised-cifar10")
@@ -282,38 +279,28 @@ def test_docstrings_say_what_the_configs_hold(name: str) -> None:
     epochs = re.findall(r"(\d+) epochs(?! of warm-up)", text)
     assert not epochs or f"{experiment.epochs:g}" in epochs
     for queue in re.findall(r"queue (\d+)", text):
-        assert int(queue) == experiment.method.num_negatives  # type: ignore[union-attr]
+        assert int(queue) == experiment.method.loss.num_negatives  # type: ignore[attr-defined]
     if config.paper is not None and config.paper.number is not None:
         stated = [float(value) for value in re.findall(r"top-1 (0\.\d+)", text)]
         stated += [1 - float(error) / 100 for error in re.findall(r"error is ([\d.]+) %", text)]
         assert all(value == pytest.approx(config.paper.number) for value in stated)
 
 
-def small_method(method: MethodConfig) -> MethodConfig:
-    if isinstance(method, MoCoConfig):
-        hidden_dim = None if method.hidden_dim is None else 32
-        return replace(method, num_negatives=min(64, method.num_negatives), hidden_dim=hidden_dim, out_dim=16)
-    if isinstance(method, SiMoConfig | SimCLRConfig):
-        return replace(method, num_negatives=2, hidden_dim=32, out_dim=16)
-    return (
-        replace(method, hidden_dim=32, out_dim=16)
-        if isinstance(method, BYOLConfig | MSBRegConfig)
-        else method
-    )
-
-
 def reduced(experiment: Experiment) -> Experiment:
-    """The same run with a narrow encoder, 32-pixel views, four images a step and few epochs."""
-    return replace(
-        experiment,
-        epochs=20,
-        batch_size=4,
-        batch_norm_group=2 if experiment.batch_norm_group else None,
-        taxonomy="classes",
-        views=tuple(replace(group, spec=replace(group.spec, size=32)) for group in experiment.views),
-        backbone=replace(experiment.backbone, width=0.0625),  # type: ignore[call-arg]
-        method=small_method(experiment.method),
-    )
+    """The same run with a narrow encoder, 32-pixel views, as few images a step as it takes and few epochs."""
+    for batch_size in (4, 16, 64):
+        with contextlib.suppress(UserError):  # fewer than the method needs
+            return replace(
+                experiment,
+                epochs=20,
+                batch_size=batch_size,
+                batch_norm_group=batch_size // 2 if experiment.batch_norm_group else None,
+                taxonomy="classes",
+                views=tuple(replace(group, spec=replace(group.spec, size=32)) for group in experiment.views),
+                backbone=replace(experiment.backbone, width=0.0625),  # type: ignore[call-arg]
+                method=experiment.method.small(),
+            )
+    raise AssertionError(f"{experiment.method.kind} takes no batch of at most 64 images")
 
 
 def distinct() -> dict[str, Experiment]:

@@ -8,7 +8,7 @@ import torch
 
 from fastssl import train
 from fastssl.config import Config, Machine, read_config, to_dict
-from fastssl.methods import MoCoConfig, SupervisedConfig, build_method
+from fastssl.methods import Method, MoCo, Supervised, build_method
 from fastssl.models import ResNet9
 from fastssl.recipes import quickstart
 from fastssl.run import checkpoint
@@ -18,6 +18,7 @@ from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
 from pipelines.views import ViewGroup, ViewSpec
 from tests.helpers.image_folder import write_colors
+from tests.helpers.methods import narrow
 
 DATA = {"images": 12, "fingerprint": "abc"}
 
@@ -26,7 +27,7 @@ def small_config(**fields: Any) -> Config:
     experiment = replace(
         quickstart().experiment,
         backbone=ResNet9.Config(width=0.0625),
-        method=MoCoConfig(num_negatives=16, hidden_dim=8, out_dim=4),
+        method=narrow(MoCo, {"loss.num_negatives": 16}, hidden_dim=8, out_dim=4),
         batch_size=4,
     )
     return replace(quickstart(), experiment=replace(experiment, **fields))
@@ -130,7 +131,7 @@ def save_run(folder: Path, config: Config, name: str = "last.pt", step: int = 5)
         num_classes=3,
     )
     method.train()(noise(config.experiment.method.num_views), 0)  # moves the batch-norm statistics
-    state = {"config": to_dict(config), "step": step, "method": method.state_dict()}
+    state = {"config": to_dict(config), "step": step, "encoder": method.encoder.state_dict()}
     checkpoint.save(folder / "checkpoints" / name, state)
     return method
 
@@ -147,11 +148,9 @@ def noise(views: int) -> Batch:
 
 
 @pytest.mark.parametrize(
-    "method", [MoCoConfig(num_negatives=16, hidden_dim=8, out_dim=4), SupervisedConfig()]
+    "method", [narrow(MoCo, {"loss.num_negatives": 16}, hidden_dim=8, out_dim=4), Supervised.Config()]
 )
-def test_an_encoder_loads_from_a_folder_and_from_a_file(
-    tmp_path: Path, method: MoCoConfig | SupervisedConfig
-) -> None:
+def test_an_encoder_loads_from_a_folder_and_from_a_file(tmp_path: Path, method: Method.Config) -> None:
     config = small_config(method=method, views=(ViewGroup(spec=ViewSpec(), num_views=method.num_views),))
     views = torch.randn(2, 3, 16, 16)
     last = save_run(tmp_path, config, "last.pt", step=9)

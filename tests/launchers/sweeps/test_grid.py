@@ -2,9 +2,10 @@ import dataclasses
 
 import pytest
 
-from fastssl.methods import SiMoConfig
+from fastssl.methods import SiMo
 from fastssl.optim import LARS
 from fastssl.recipes import find_recipe
+from fastssl.recipes.derive import with_changes
 from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_values
 from launchers.sweeps.grid import applied, grid_study
 from launchers.sweeps.study import Study, to_plan, with_seeds
@@ -26,11 +27,12 @@ def test_every_combination_is_a_run() -> None:
     assert first.row == "num_negatives=4, eqco_alpha=256, epochs=100"
     assert first.values == {"num_negatives": 4, "eqco_alpha": 256, "epochs": 100}
     base = find_recipe(RECIPE).experiment
-    assert isinstance(base.method, SiMoConfig)
-    method = dataclasses.replace(base.method, num_negatives=4, eqco_alpha=256)
+    assert isinstance(base.method, SiMo.Config)
+    method = with_changes(base.method, {"loss.num_negatives": 4, "loss.eqco_alpha": 256})
     assert first.config.experiment == dataclasses.replace(base, epochs=100, method=method)
     last = study.runs[-1].config.experiment
-    assert (last.method.num_negatives, last.method.eqco_alpha, last.epochs) == (16, None, 200)  # type: ignore[union-attr]
+    assert (last.method.loss.num_negatives, last.method.loss.eqco_alpha) == (16, None)  # type: ignore[attr-defined]
+    assert last.epochs == 200
 
 
 def test_the_papers_number_stays_with_the_papers_experiment() -> None:
@@ -63,7 +65,7 @@ def test_figures_of_a_grid() -> None:
 
 def test_names_of_fields() -> None:
     config = find_recipe(RECIPE)
-    assert resolve("num_negatives", config, "--grid") == "method.num_negatives"
+    assert resolve("num_negatives", config, "--grid") == "method.loss.num_negatives"
     assert resolve("base-lr", config, "--grid") == "optimizer.base_lr"
     assert resolve("spec.blur_p", config, "--grid") == "views.0.spec.blur_p"
     assert resolve("epochs", config, "--grid") == "epochs"  # though warmup_epochs ends so too
