@@ -224,8 +224,8 @@ def test_a_recipe_at_the_scale_tiny_is_shrunk_as_in_studies(tmp_path: Path) -> N
     for run, of_paper, temperature in zip(tiny.runs, paper.runs, (0.1, 0.2), strict=True):
         experiment = run.config.experiment
         assert (experiment.epochs, experiment.batch_size, run.config.machine.data) == (4, 64, "scenes")
-        assert experiment.backbone.name == "resnet9"
-        assert experiment.method.temperature == temperature  # type: ignore[union-attr]
+        assert experiment.backbone.kind == "resnet9"
+        assert experiment.method.loss.temperature == temperature  # type: ignore[attr-defined]
         assert (of_paper.config.experiment.epochs, of_paper.config.experiment.batch_size) == (200, 1024)
 
 

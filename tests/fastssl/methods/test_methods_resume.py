@@ -9,6 +9,7 @@ import pytest
 
 from fastssl.config import Config, to_dict
 from fastssl.methods import METHODS, Method
+from fastssl.models import ResNet9
 from fastssl.recipes import quickstart
 from fastssl.train import train
 from tests.helpers.runs import assert_same_run, start, wait_for_steps, write_images
@@ -37,7 +38,7 @@ def config_of(method: type[Method], data: Path, out: Path) -> Config:
         epochs=EPOCHS,
         batch_size=BATCH,
         views=views,
-        backbone=replace(base.experiment.backbone, width=0.0625),
+        backbone=ResNet9.Config(width=0.0625),
         method=config,
     )
     machine = replace(

@@ -117,18 +117,18 @@ def test_a_name_that_two_fields_end_in_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"hue may mean views\.0\.spec\.hue or views\.1\.spec\.hue: give more of it"
     ):
-        grid_study("byol-asymmetric-imagenet", ["hue=0.2"])
+        grid_study("byol-asymmetric-imagenet", find_recipe("byol-asymmetric-imagenet"), ["hue=0.2"])
 
 
 def test_a_component_can_be_of_another_kind() -> None:
-    runs = grid_study(RECIPE, ["optimizer=sgd,lars", "optimizer.base_lr=0.3"]).runs
+    runs = of_recipe("optimizer=sgd,lars", "optimizer.base_lr=0.3").runs
     assert [run.name for run in runs] == ["optimizer-sgd-base-lr-0.3", "optimizer-lars-base-lr-0.3"]
     sgd, lars = (run.config.experiment.optimizer for run in runs)
     assert (sgd.kind, lars.kind, sgd.base_lr, lars.base_lr) == ("sgd", "lars", 0.3, 0.3)
     settings = ["optimizer.trust_coefficient=0.02", "optimizer=lars"]
-    (run,) = applied(grid_study(RECIPE, []), settings, "").runs
+    (run,) = applied(of_recipe(), settings, "").runs
     assert run.config.experiment.optimizer == LARS.Config(base_lr=0.03, trust_coefficient=0.02)
     with pytest.raises(UserError, match="--grid optimizer=adam: optimizer kind must be one of sgd, lars"):
-        grid_study(RECIPE, ["optimizer=adam"])
+        of_recipe("optimizer=adam")
     with pytest.raises(UserError, match=r"^--set optimizer\.trust_coefficient=0\.02: .*trust_coefficient"):
-        applied(grid_study(RECIPE, []), settings[:1], "")
+        applied(of_recipe(), settings[:1], "")
