@@ -9,8 +9,10 @@ from typing import Any
 
 from torch import nn
 
+from fastssl.config import Experiment
 from fastssl.methods import BYOL, METHODS, Method, MoCo, MSBReg, SimCLR, SiMo
 from fastssl.models.teacher import update_averages
+from fastssl.recipes import quickstart
 from fastssl.recipes.derive import with_changes
 from pipelines.command.errors import UserError
 
@@ -41,7 +43,7 @@ class Case:
 
 
 def _smallest(config: Method.Config) -> Case:
-    """A batch that the method accepts."""
+    """The smallest batch that the method accepts, in two groups: norms of two processes need not talk."""
     for images in (8, 16, 32, 64):
         experiment: Any = SimpleNamespace(
             views=(SimpleNamespace(num_views=config.num_views),),
@@ -53,7 +55,7 @@ def _smallest(config: Method.Config) -> Case:
             config.check(experiment)
         except UserError:
             continue
-        return Case(config, images, images)
+        return Case(config, images, images // 2)
     raise AssertionError(f"{config.kind}'s small config accepts no batch of at most 64 images")
 
 
@@ -72,6 +74,13 @@ CASES: dict[str, Case] = {
     "simo-shuffled": Case(narrow(SiMo, {"loss.num_negatives": 3, "teacher.shuffling_bn": True}), 8, 2),
     "simclr-sampled": Case(narrow(SimCLR, {"loss.num_negatives": 3, "loss.eqco_alpha": 256.0}), 8, 4),
 }
+
+
+def experiment_with(config: Method.Config, **fields: Any) -> Experiment:
+    """The quickstart's experiment with another method, and other values in some of its fields."""
+    before = quickstart().experiment
+    views = (replace(before.views[0], num_views=config.num_views),)
+    return replace(before, **{"method": config, "views": views, **fields})
 
 
 def networks(method: Method) -> list[nn.Module]:

@@ -1,19 +1,26 @@
 """What holds for every method."""
 
 import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastssl.methods import Method, MoCo, build_encoder
+from fastssl.command_line import option_names, parse
+from fastssl.config import to_dict
+from fastssl.methods import METHODS, Method, MoCo, build_encoder
 from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim import OPTIMIZERS, SGD, Optimizer
 from fastssl.optim.optimizer import build_optimizer
+from fastssl.recipes import quickstart
 from pipelines.batch import Batch
 from tests.helpers.batches import TINY, make_batch, tiny_method
-from tests.helpers.methods import CASES, Case, finish_step, narrow, networks
+from tests.helpers.methods import CASES, Case, experiment_with, finish_step, narrow, networks
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -182,6 +189,22 @@ def test_gradients_train_the_encoder_and_all_else_is_an_average(case: Case) -> N
     averaged = {id(p) for target, _, _ in method.averages(0) for p in target.parameters()}
     assert {id(p) for p in method.parameters()} == ids | averaged
     assert not ids & averaged
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_help_offers_every_field(
+    method: type[Method], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small: Any = method.Config().small()
+    config = replace(quickstart(), experiment=experiment_with(small))
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"config": to_dict(config)}))
+    assert parse([str(file)]) == config
+    with pytest.raises(SystemExit):
+        parse([str(file), "--help"])
+    shown = capsys.readouterr().out
+    names = {name for name in option_names(config) if name.startswith("--method.")}
+    assert names - {"--method.kind"} == {name for name in names if f"{name} " in shown or f"{name}," in shown}
 
 
 def test_projector_out_norm_centres_the_embeddings_of_both_networks() -> None:

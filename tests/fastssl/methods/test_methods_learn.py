@@ -16,7 +16,7 @@ from fastssl.methods import BYOL, METHODS, Method, SimCLR
 from fastssl.recipes import quickstart
 from fastssl.recipes.derive import with_changes
 from fastssl.train import train
-from tests.helpers.methods import narrow
+from tests.helpers.methods import experiment_with, narrow
 
 pytestmark = pytest.mark.slow
 
@@ -25,10 +25,8 @@ CLEARLY = 0.05  # kNN top-1 above the untrained encoder's: five standard errors
 
 
 def with_method(method: Method.Config, epochs: float, base_lr: float) -> Experiment:
-    experiment = quickstart().experiment
-    views = (replace(experiment.views[0], num_views=method.num_views),)
-    optimizer = replace(experiment.optimizer, base_lr=base_lr)
-    return replace(experiment, method=method, views=views, epochs=epochs, optimizer=optimizer)
+    optimizer = replace(quickstart().experiment.optimizer, base_lr=base_lr)
+    return experiment_with(method, epochs=epochs, optimizer=optimizer)
 
 
 def run(experiment: Experiment, out: Path) -> tuple[dict[str, float], list[dict[str, float]]]:

@@ -4,14 +4,15 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fastssl.config import Config, to_dict
+from fastssl.config import Config, Machine, to_dict
 from fastssl.methods import METHODS, Method
 from fastssl.models import ResNet9
-from fastssl.recipes import quickstart
 from fastssl.train import train
+from tests.helpers.methods import experiment_with
 from tests.helpers.runs import assert_same_run, start, wait_for_steps, write_images
 
 pytestmark = pytest.mark.slow  # two runs and a killed one each
@@ -28,21 +29,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config_of(method: type[Method], data: Path, out: Path) -> Config:
     """A run of seconds: a method's small config on tiny views."""
-    base = quickstart()
-    config = method.Config().small()
-    assert isinstance(config, Method.Config)
-    (group,) = base.experiment.views
-    views = (replace(group, num_views=config.num_views, spec=replace(group.spec, size=16)),)
-    experiment = replace(
-        base.experiment,
-        epochs=EPOCHS,
-        batch_size=BATCH,
-        views=views,
-        backbone=ResNet9.Config(width=0.0625),
-        method=config,
-    )
-    machine = replace(
-        base.machine,
+    config: Any = method.Config().small()
+    small = experiment_with(config, epochs=EPOCHS, batch_size=BATCH, backbone=ResNet9.Config(width=0.0625))
+    (group,) = small.views
+    machine = Machine(
         data=str(data),
         out=str(out),
         threads=1,
@@ -51,7 +41,8 @@ def config_of(method: type[Method], data: Path, out: Path) -> Config:
         monitor_every=0,
         checkpoint_minutes=0.001,
     )
-    return replace(base, experiment=experiment, machine=machine)
+    experiment = replace(small, views=(replace(group, spec=replace(group.spec, size=16)),))
+    return Config(recipe="quickstart", experiment=experiment, machine=machine)
 
 
 @pytest.mark.parametrize("method", METHODS)
