@@ -7,6 +7,7 @@ import difflib
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,14 @@ def parse(argv: list[str]) -> Config:
     name = rest.pop(0) if rest and not rest[0].startswith("-") else DEFAULT_RECIPE
     base = read_config(Path(name)) if name.endswith(".json") else find_recipe(name)
     base = _with_kinds(base, rest)
-    kinds = ", ".join(f"--{family} {'|'.join(known)}" for family, known in families().items())
+    kinds = "\n".join(
+        textwrap.fill(f"--{family} takes {', '.join(known)}.", 100) for family, known in families().items()
+    )
     description = (
         f"Pre-train an encoder. This page shows the defaults of the recipe {name}.\n\n"
         "Usage: python -m fastssl.train [RECIPE | CONFIG.json] [options]. "
         f"Without a recipe: {DEFAULT_RECIPE}.\n\n"
-        f"python -m fastssl.train --list shows the recipes.\n\nOther components: {kinds}."
+        f"python -m fastssl.train --list shows the recipes.\n\n{kinds}"
     )
     prog = f"python -m fastssl.train {name}"
     with one_line_complaints(prog):

@@ -150,7 +150,7 @@ def test_another_kind_of_component_can_be_asked_for(capsys: pytest.CaptureFixtur
     )
     text = help_text(["quickstart", "--backbone", "timm", "--help"], capsys)
     assert "--backbone.drop-path" in text
-    assert "--optimizer sgd|lars" in " ".join(text.split())
+    assert "--optimizer takes sgd, lars." in " ".join(text.split())
 
 
 @pytest.mark.parametrize(
