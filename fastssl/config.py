@@ -38,16 +38,36 @@ FAMILIES: dict[type[ComponentConfig], tuple[type[Component], ...]] = {
     Method.Config: METHODS,
     Optimizer.Config: OPTIMIZERS,
 }
+Results = tuple[tuple[str, float], ...]  # (metric, number): ("linear top-1", 0.72); accuracies as fractions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """What a recipe reproduces."""
+    """The published numbers that a recipe reproduces."""
 
     title: str
-    place: str  # table and row
-    metric: str
-    number: float | None  # None: the paper states none
+    place: str
+    """Table and row."""
+    results: Results = ()
+    """The leading metric first; empty where the paper states no number, as in a plot."""
+
+    @property
+    def number(self) -> float | None:
+        """The number of the leading metric; None where there is none."""
+        return self.results[0][1] if self.results else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The numbers that a recipe reached here, run to its end with this code."""
+
+    results: Results
+    """The leading metric first."""
+    command: str
+    cost: str
+    """Time, and on what."""
+    date: str
+    """Year-month-day."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +192,8 @@ class Config:
 
     recipe: tyro.conf.Suppress[str]
     paper: tyro.conf.Suppress[Paper | None] = None
+    measured: tyro.conf.Suppress[Measured | None] = None
+    """Of the recipe as it stands; None: not measured yet."""
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
 

@@ -29,8 +29,6 @@ from launchers.sweeps.study import Run, Study, to_plan, with_seeds
 from pipelines.command.errors import UserError, run_command
 from pipelines.files.atomic import write_json
 
-VERSION = 1  # of sweep.json
-
 
 def chosen_study(options: Options) -> Study:
     """The study that a command names, with seeds, settings and absolute paths.
@@ -174,7 +172,6 @@ def _write_plan(folder: SweepFolder, study: Study, options: Options, command: Se
         write_json(folder.config(run.name), {"config": to_dict(run.config)})
     created = read_plan(folder)["created"] if folder.plan.exists() else now()
     about = {
-        "version": VERSION,
         "created": created,
         "git_commit": git_commit(),
         "command": list(command),
@@ -269,7 +266,7 @@ def _outlook(folder: SweepFolder, study: Study, runs: Sequence[Run], options: Op
 
 def _row(run: Run, hours: float | None) -> tuple[str, ...]:
     experiment = run.config.experiment
-    paper = "" if run.paper is None or run.paper.number is None else f"{run.paper.number:g}"
+    paper = ", ".join(f"{metric} {number:g}" for metric, number in run.paper.results) if run.paper else ""
     return (
         run.name,
         f"{experiment.epochs:g}",

@@ -13,6 +13,7 @@ from launchers.studies import (
     eqco,
     mi_bound,
     moco_ladder,
+    moco_ladder_lars,
     msbreg,
     norms,
     taxonomies,
@@ -24,6 +25,7 @@ from launchers.sweeps.study import Scale, Study
 STUDIES: dict[str, Callable[[Scale], Study]] = {
     "tiny": tiny.study,
     "moco-ladder": moco_ladder.study,
+    "moco-ladder-lars": moco_ladder_lars.study,
     "eqco": eqco.study,
     "mi-bound": mi_bound.study,
     "batch-size": batch_size.study,

@@ -178,7 +178,13 @@ def test_looking_at_a_lock_does_not_take_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(None, "is no sweep folder"), ("[]", "is damaged"), ("{", "cannot read")]
+    ("text", "message"),
+    [
+        (None, "is no sweep folder"),
+        ("[]", "is damaged"),
+        ("{", "cannot read"),
+        ('{"version": 1, "runs": []}', "is of version 1, this code reads version"),
+    ],
 )
 def test_no_sweep_folder(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
