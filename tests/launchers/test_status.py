@@ -13,7 +13,7 @@ from launchers.clusters.state import is_locked, job_states, write_driver
 from launchers.status import duration, progress, status_table
 from launchers.sweeps import attempts
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.plan import planned_jobs, read_plan
+from launchers.sweeps.plan import VERSION, planned_jobs, read_plan
 from pipelines.command.errors import UserError
 from tests.helpers import ROOT
 
@@ -43,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
         "-c",
         f"import sys; open({str(tmp_path / 'again')!r}, 'w').write(str(sys.argv))",
     ]
-    plan = {"study": "s", "runs": runs, "command": command, "folder": str(tmp_path)}
+    plan = {"version": VERSION, "study": "s", "runs": runs, "command": command, "folder": str(tmp_path)}
     folder.plan.write_text(json.dumps(plan))
     for name in RUNS:
         folder.config(name).write_text(json.dumps({"config": {"experiment": {"batch_size": 10}}}))
