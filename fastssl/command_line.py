@@ -1,4 +1,4 @@
-"""``python -m fastssl.train [RECIPE | CONFIG.json] [options]`` to a config; --list shows the recipes."""
+"""``python -m fastssl.train [RECIPE | FILE.py:NAME | CONFIG.json] [options]`` to a config; --list."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ DEFAULT_RECIPE = "quickstart"
 def parse(argv: list[str]) -> Config:
     """The config that a command line names: a recipe (or the config.json of a run) and what it overrides.
 
+    A recipe may be a function in a file of the user's, ``mine.py:my_recipe``.
+
     Raises:
         UserError: unknown recipe or option (the message names the nearest), unreadable config, a value of
             the wrong type, or one that a config refuses.
@@ -38,7 +40,7 @@ def parse(argv: list[str]) -> Config:
     base = read_config(Path(name)) if name.endswith(".json") else find_recipe(name)
     description = (
         f"Pre-train an encoder. This page shows the defaults of the recipe {name}.\n\n"
-        "Usage: python -m fastssl.train [RECIPE | CONFIG.json] [options]. "
+        "Usage: python -m fastssl.train [RECIPE | FILE.py:NAME | CONFIG.json] [options]. "
         f"Without a recipe: {DEFAULT_RECIPE}.\n\n"
         "python -m fastssl.train --list shows the recipes."
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from fastssl.config import Config, differing_fields, read_config, to_dict
 from fastssl.run import checkpoint
 from fastssl.run.versions import git_commit
+from fastssl.user_file import keep_copy
 from launchers.clusters import slurm, snapshot
 from launchers.clusters.local import run_debug, run_local
 from launchers.clusters.state import ACTIVE, JobState, job_states, write_record
@@ -149,7 +150,11 @@ def _check_folder(folder: SweepFolder, study: Study) -> None:
             raise UserError(
                 f"{folder.path} holds a sweep with the run {name}, which this command lacks: {remedy}"
             )
-        fields = differing_fields(read_config(folder.config(name)).experiment, new[name].experiment)
+        old = read_config(folder.config(name))
+        own = new[name].user_file or old.user_file
+        if own and old.user_file != new[name].user_file:
+            raise UserError(f"{folder.path} holds {name} with another {own.name}: {remedy}, or put it back")
+        fields = differing_fields(old.experiment, new[name].experiment)
         if fields:
             raise UserError(f"{folder.path} holds {name} with another config: {', '.join(fields)}: {remedy}")
 
@@ -169,6 +174,8 @@ def _write_plan(folder: SweepFolder, study: Study, options: Options, command: Se
     folder.jobs.mkdir(exist_ok=True)
     for run in study.runs:
         folder.config(run.name).parent.mkdir(exist_ok=True)
+        if run.config.user_file:
+            keep_copy(run.config.user_file, folder.config(run.name).parent)
         write_json(folder.config(run.name), {"config": to_dict(run.config)})
     created = read_plan(folder)["created"] if folder.plan.exists() else now()
     about = {

@@ -7,11 +7,13 @@ has run it to its end with this code). Settings come from that paper, or from th
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 
 from fastssl.config import Config
 from fastssl.recipes import barlow_twins, byol, eqco, moco, msbreg, small_images, supervised
 from fastssl.recipes.derive import Recipe
 from fastssl.recipes.small_images import quickstart
+from fastssl.recipes.user_recipe import recipe_of_file
 from pipelines.command.errors import UserError
 
 __all__ = ["RECIPES", "find_recipe", "quickstart"]
@@ -24,11 +26,14 @@ RECIPES: dict[str, Recipe] = {
 
 
 def find_recipe(name: str) -> Config:
-    """The config of a named recipe.
+    """The config of a named recipe, or of a function in a file of the user's: ``mine.py:my_recipe``.
 
     Raises:
         UserError: there is none; the message names the nearest, and where all are listed.
     """
+    file, _, function = name.rpartition(":") if ":" in name else (name, "", "")
+    if file.endswith(".py"):
+        return recipe_of_file(Path(file), function)
     if name in RECIPES:
         return RECIPES[name]()
     near = difflib.get_close_matches(name, RECIPES, n=1)

@@ -16,7 +16,7 @@ from pipelines.command.errors import UserError
 
 
 def grid_study(recipe: str, grid: Sequence[str]) -> Study:
-    """The runs of ``--recipe RECIPE --grid FIELD=VALUE,VALUE FIELD=VALUE,...``.
+    """The runs of ``--recipe RECIPE --grid FIELD=VALUE,VALUE ...``; RECIPE may be ``mine.py:my_recipe``.
 
     Raises:
         UserError: an unknown recipe or field, or a value that does not fit.
@@ -38,7 +38,7 @@ def grid_study(recipe: str, grid: Sequence[str]) -> Study:
     if twice is not None:
         raise UserError(f"--grid gives the run {twice} twice: leave out the repeated value")
     return Study(
-        name=f"{recipe}-grid",
+        name=f"{base.recipe}-grid",
         title=f"{recipe} over {', '.join(axes)}" if axes else recipe,
         about=f"A grid of the recipe {recipe}: {' '.join(grid)}",
         axes=tuple(axes),
