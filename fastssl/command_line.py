@@ -1,4 +1,4 @@
-"""``python -m fastssl.train [RECIPE | CONFIG.json] [options]`` to a config; --list shows the recipes."""
+"""``python -m fastssl.train [RECIPE | FILE.py:NAME | CONFIG.json] [options]`` to a config; --list."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ DEFAULT_RECIPE = "quickstart"
 def parse(argv: list[str]) -> Config:
     """The config that a command line names: a recipe (or the config.json of a run) and what it overrides.
 
+    A recipe may be a function in a file of the user's, ``mine.py:my_recipe``.
+
     Raises:
         UserError: unknown recipe or option (the message names the nearest), unreadable config, a value of
             the wrong type, or one that a config refuses.
@@ -43,7 +45,7 @@ def parse(argv: list[str]) -> Config:
     )
     description = (
         f"Pre-train an encoder. This page shows the defaults of the recipe {name}.\n\n"
-        "Usage: python -m fastssl.train [RECIPE | CONFIG.json] [options]. "
+        "Usage: python -m fastssl.train [RECIPE | FILE.py:NAME | CONFIG.json] [options]. "
         f"Without a recipe: {DEFAULT_RECIPE}.\n\n"
         f"python -m fastssl.train --list shows the recipes.\n\n{kinds}"
     )

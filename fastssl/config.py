@@ -6,6 +6,7 @@ and how it runs, and may differ.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from fastssl.distributed.precision import Precision
 from fastssl.methods import METHODS, Method
 from fastssl.models import BACKBONES, Backbone
 from fastssl.optim import OPTIMIZERS, Optimizer
+from fastssl.user_file import UserFile, components, from_entry, to_entry
 from pipelines.backends.choose import Pipeline, ProductName
 from pipelines.command.errors import UserError
 from pipelines.plan.plan import Order
@@ -38,16 +40,36 @@ FAMILIES: dict[type[ComponentConfig], tuple[type[Component], ...]] = {
     Method.Config: METHODS,
     Optimizer.Config: OPTIMIZERS,
 }
+Results = tuple[tuple[str, float], ...]  # (metric, number): ("linear top-1", 0.72); accuracies as fractions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """What a recipe reproduces."""
+    """The published numbers that a recipe reproduces."""
 
     title: str
-    place: str  # table and row
-    metric: str
-    number: float | None  # None: the paper states none
+    place: str
+    """Table and row."""
+    results: Results = ()
+    """The leading metric first; empty where the paper states no number, as in a plot."""
+
+    @property
+    def number(self) -> float | None:
+        """The number of the leading metric; None where there is none."""
+        return self.results[0][1] if self.results else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The numbers that a recipe reached here, run to its end with this code."""
+
+    results: Results
+    """The leading metric first."""
+    command: str
+    cost: str
+    """Time, and on what."""
+    date: str
+    """Year-month-day."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +194,10 @@ class Config:
 
     recipe: tyro.conf.Suppress[str]
     paper: tyro.conf.Suppress[Paper | None] = None
+    measured: tyro.conf.Suppress[Measured | None] = None
+    """The recipe as it stands; None: not measured yet."""
+    user_file: tyro.conf.Suppress[UserFile | None] = None
+    """The file of the user's that the recipe comes from, with components of its own."""
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
 
@@ -182,8 +208,21 @@ class Config:
 
 
 @cache
-def _converter() -> cattrs.Converter:
-    return _with_families(FAMILIES)
+def _converter(file: UserFile | None = None) -> cattrs.Converter:
+    """Knows all families, and what the user's file adds to them."""
+    if file is None:
+        return _with_families(FAMILIES)
+    families = dict(FAMILIES)
+    for base, members in FAMILIES.items():
+        own = components(file, base.component)
+        for component in own:
+            if component.Config.kind in configs_by_kind(members):
+                kind, family = component.Config.kind, base.component.__name__
+                raise UserError(
+                    f"{file.path}: class {component.__name__}: fastssl has a {family} {kind}: rename yours"
+                )
+        families[base] = (*members, *own)
+    return _with_families(families)
 
 
 def _with_families(families: Mapping[type[ComponentConfig], tuple[type[Component], ...]]) -> cattrs.Converter:
@@ -227,24 +266,31 @@ def _reason(error: BaseException, kind: type | None) -> str:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """The config as plain lists, dictionaries, strings and numbers."""
-    return {"version": VERSION, **_converter().unstructure(config)}
+    values = {"version": VERSION, **_converter().unstructure(config)}
+    return values | {"user_file": config.user_file and to_entry(config.user_file)}
 
 
-def from_dict(values: dict[str, Any], where: str) -> Config:
-    """The config of ``to_dict``; ``where`` names its place in messages.
+def from_dict(values: dict[str, Any], where: str, folder: Path | None = None) -> Config:
+    """The config of ``to_dict``.
+
+    Args:
+        values: what ``to_dict`` returned.
+        where: its place, for messages.
+        folder: folder with the copy of a user's file (``fastssl.user_file``), which is executed.
 
     Raises:
-        UserError: the JSON is of another version, or does not fit.
+        UserError: the JSON is of another version, or does not fit, or the user's file is missing or changed.
     """
     values = dict(values)
-    version = values.pop("version", None)
+    version, entry = values.pop("version", None), values.pop("user_file", None)
     if version != VERSION:
         raise UserError(
             f"{where} is a config of version {version}, this fastssl reads version {VERSION}: "
             f"use the fastssl that wrote it, or start a new run folder"
         )
+    file = None if entry is None else from_entry(entry, folder, where)
     try:
-        return _converter().structure(values, Config)
+        return dataclasses.replace(_converter(file).structure(values, Config), user_file=file)
     except (BaseValidationError, TypeError, ValueError, KeyError) as error:
         reasons = cattrs.transform_error(error, format_exception=_reason)
         raise UserError(f"{where} is not a config of this fastssl: {reasons[0]}") from None
@@ -268,8 +314,13 @@ def with_kind(values: Mapping[str, Any], family: str, kind: str) -> dict[str, An
     return {"kind": kind, **{name: values[name] for name in names if name in values}}
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: Path, *, execute: bool = True) -> Config:
     """The config of a run folder's config.json (its other entries are left alone).
+
+    Args:
+        path: the JSON.
+        execute: execute the copy of a user's file beside it, if it names one; False where the user did not
+            name this folder: such a config is then refused.
 
     Raises:
         UserError: the file cannot be read or does not fit.
@@ -280,7 +331,7 @@ def read_config(path: Path) -> Config:
         raise UserError(f"cannot read the config {path}: {error}") from None
     if not isinstance(values, dict) or not isinstance(values.get("config"), dict):
         raise UserError(f"{path} is not the config.json of a run")
-    return from_dict(values["config"], str(path))
+    return from_dict(values["config"], str(path), path.absolute().parent if execute else None)
 
 
 def differing_fields(old: Experiment, new: Experiment) -> list[str]:

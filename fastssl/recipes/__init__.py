@@ -1,22 +1,22 @@
-"""Named recipes: functions that return a whole config, and say what they reproduce. One file a family.
+"""Named recipes: functions that return a whole config. One file per family.
 
-Numbers come from the paper that ``paper`` names, or from the source in the docstring. "Not measured yet":
-nobody has run the recipe to its end with this code.
+A config carries as data what it reproduces (``paper``) and what it reached here (``measured``; None: nobody
+has run it to its end with this code). Settings come from that paper, or from the docstring's source.
 """
 
 from __future__ import annotations
 
 import difflib
-import inspect
-from functools import partial
+from pathlib import Path
 
 from fastssl.config import Config
 from fastssl.recipes import barlow_twins, byol, eqco, moco, msbreg, small_images, supervised
 from fastssl.recipes.derive import Recipe
 from fastssl.recipes.small_images import quickstart
+from fastssl.recipes.user_recipe import recipe_of_file
 from pipelines.command.errors import UserError
 
-__all__ = ["RECIPES", "documentation", "find_recipe", "quickstart"]
+__all__ = ["RECIPES", "find_recipe", "quickstart"]
 
 RECIPES: dict[str, Recipe] = {
     recipe().recipe: recipe
@@ -26,19 +26,16 @@ RECIPES: dict[str, Recipe] = {
 
 
 def find_recipe(name: str) -> Config:
-    """The config of a named recipe.
+    """The config of a named recipe, or of a function in a file of the user's: ``mine.py:my_recipe``.
 
     Raises:
         UserError: there is none; the message names the nearest, and where all are listed.
     """
+    file, _, function = name.rpartition(":") if ":" in name else (name, "", "")
+    if file.endswith(".py"):
+        return recipe_of_file(Path(file), function)
     if name in RECIPES:
         return RECIPES[name]()
     near = difflib.get_close_matches(name, RECIPES, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise UserError(f"unknown recipe {name}{hint}: python -m fastssl.train --list shows all {len(RECIPES)}")
-
-
-def documentation(name: str) -> str:
-    """What a recipe's function says of it; rows of a table share their function."""
-    recipe = RECIPES[name]
-    return inspect.getdoc(recipe.func if isinstance(recipe, partial) else recipe) or ""

@@ -15,7 +15,7 @@ from fastssl.models.teacher import Teacher
 from fastssl.optim import LARS, SGD, Optimizer
 from fastssl.recipes import augmentations
 from fastssl.recipes.derive import row
-from fastssl.recipes.papers import REVISITED
+from fastssl.recipes.papers import REVISITED, linear_top1
 from pipelines.views import ViewGroup
 
 
@@ -24,11 +24,10 @@ def byol_imagenet() -> Config:
 
     Batch, learning rate and weight decay are BYOL's own (Grill et al. 2020, appendix J): batch 4096, lr 0.3 x
     batch/256 and teacher momentum 0.99 as at 300 epochs, since neither paper states them for 200.
-    Result: not measured yet.
     """
     return Config(
         recipe="byol-imagenet",
-        paper=Paper(title=REVISITED, place="table 2, BYOL, LARS", metric="linear top-1", number=0.724),
+        paper=Paper(title=REVISITED, place="table 2, BYOL, LARS", results=linear_top1(0.724)),
         experiment=Experiment(
             epochs=200,
             batch_size=4096,
@@ -45,11 +44,10 @@ def byol_sgd_imagenet() -> Config:
     """BYOL on ImageNet with SGD: MoCo v2+'s settings (section 3.2).
 
     That is batch 1024, lr 0.12 after 10 epochs of warm-up, weight decay 1e-4 on all parameters, 200 epochs.
-    Result: not measured yet.
     """
     return Config(
         recipe="byol-sgd-imagenet",
-        paper=Paper(title=REVISITED, place="table 2, BYOL, SGD", metric="linear top-1", number=0.721),
+        paper=Paper(title=REVISITED, place="table 2, BYOL, SGD", results=linear_top1(0.721)),
         experiment=Experiment(
             epochs=200,
             batch_size=1024,
@@ -71,17 +69,13 @@ def _own(
     place: str,
     number: float,
 ) -> Config:
-    """BYOL on ImageNet by its own paper: appendices B and J, the asymmetric augmentation, LARS.
-
-    Result: not measured yet.
-    """
+    """BYOL on ImageNet by its own paper: appendices B and J, the asymmetric augmentation, LARS."""
     return Config(
         recipe=f"byol-asymmetric{variant}-imagenet",
         paper=Paper(
             title="Bootstrap your own latent: a new approach to self-supervised learning (2020)",
             place=place,
-            metric="linear top-1",
-            number=number,
+            results=linear_top1(number),
         ),
         experiment=Experiment(
             epochs=epochs,
@@ -104,7 +98,7 @@ def _lars(base_lr: float, weight_decay: float) -> Optimizer.Config:
     )
 
 
-_SHORT = "100-epochs"
+_SHORT = "100ep"
 RECIPES = (
     byol_imagenet,
     byol_sgd_imagenet,
@@ -113,7 +107,7 @@ RECIPES = (
     *(
         row(
             byol_sgd_imagenet,
-            f"resnet{depth}-{_SHORT}",
+            f"r{depth}-{_SHORT}",
             f"table 7, ResNet-{depth}, BYOL-SGD",
             number,
             {"epochs": 100, "backbone.depth": depth},
@@ -122,5 +116,5 @@ RECIPES = (
     ),
     # BYOL's own paper: variant, epochs, rate at 256, weight decay, teacher's first momentum, place, number
     partial(_own, "", 300, 0.3, 1e-6, 0.99, "section 5, 300 epochs", 0.725),
-    partial(_own, "-1000-epochs", 1000, 0.2, 1.5e-6, 0.996, "table 1, 1000 epochs", 0.743),
+    partial(_own, "-1000ep", 1000, 0.2, 1.5e-6, 0.996, "table 1, 1000 epochs", 0.743),
 )

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from fastssl.config import Config, Paper
+from fastssl.recipes.papers import linear_top1
 
 Recipe = Callable[[], Config]
 _Fields = TypeVar("_Fields")
@@ -21,7 +22,7 @@ def derived(
     changes: Mapping[str, Any],
     title: str | None = None,
 ) -> Config:
-    """Another row of a paper's table: a recipe with changes, which its module's tables and the test list.
+    """Another row of a paper's table: a recipe with changes.
 
     Args:
         base: the recipe that it starts from.
@@ -29,14 +30,17 @@ def derived(
         place: its row of the paper.
         number: linear top-1 there; None: the paper does not state it.
         changes: fields of the experiment, ``optimizer.base_lr`` for instance, and their values.
-        title: of the paper, if it is not that of ``base``.
-
-    Result: not measured yet.
+        title: title of the paper, if it is not that of ``base``.
     """
     before = base()
     assert before.paper is not None
-    paper = Paper(title=title or before.paper.title, place=place, metric="linear top-1", number=number)
-    return replace(before, recipe=recipe, paper=paper, experiment=with_changes(before.experiment, changes))
+    return replace(
+        before,
+        recipe=recipe,
+        paper=Paper(title=title or before.paper.title, place=place, results=linear_top1(number)),
+        measured=None,
+        experiment=with_changes(before.experiment, changes),
+    )
 
 
 def row(base: Recipe, variant: str, place: str, number: float | None, changes: Mapping[str, Any]) -> Recipe:

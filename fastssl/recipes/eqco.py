@@ -1,4 +1,4 @@
-"""EqCo's recipes on ImageNet: MoCo v1 and v2 with few negatives that stand for many, SiMo, SimCLR.
+"""EqCo's recipes on ImageNet: MoCo v1 and v2 over the number of negatives, SiMo, SimCLR.
 
 Zhu, Huang, Li, Zhang, Sun, "EqCo: equivalent rules for self-supervised contrastive learning", 2020: figure 2
 (a plot) and table 6 (MoCo), section 3 with tables 2 to 5 and 7 (SiMo). A query has K negatives, which stand
@@ -18,34 +18,28 @@ from fastssl.optim import LARS, SGD
 from fastssl.recipes import augmentations
 from fastssl.recipes.derive import Recipe, derived, row
 from fastssl.recipes.moco import moco_v1_imagenet, moco_v2_imagenet
-from fastssl.recipes.papers import EQCO
+from fastssl.recipes.papers import EQCO, linear_top1
 from pipelines.views import ViewGroup
 
 
-def _moco(version: str, place: str, number: float | None, negatives: int, alpha: int | None) -> Config:
-    """MoCo with a queue of K keys, with or without EqCo (section 2.3), by the settings of its own paper.
+def _moco(version: str, place: str, number: float, negatives: int) -> Config:
+    """MoCo with a queue of K keys, by the settings of its own paper.
 
     MoCo v2's are v1's but for head, temperature, augmentation and cosine: a batch of 256 and no warm-up.
-    Table 1 has K 65536 at batches of 512 and 1024 too (67.5 %, 67.4 %): --batch-size. Where K is below the
-    batch, the queue holds K random keys of the step before.
-    Result: not measured yet.
+    Where K is below the batch, the queue holds K random keys of the step before. With EqCo (figure 2, a
+    plot): --method.eqco-alpha 65536, or the study eqco.
     """
-    name = f"moco-{version}-k{negatives}" + (f"-a{alpha}" if alpha else "")
-    queue = {"method.loss.num_negatives": negatives, "method.loss.eqco_alpha": alpha}
+    name, queue = f"moco-{version}-k{negatives}-imagenet", {"method.loss.num_negatives": negatives}
     if version == "v1":
-        return derived(moco_v1_imagenet, f"{name}-imagenet", place, number, queue)
+        return derived(moco_v1_imagenet, name, place, number, queue)
     own = {"batch_size": 256, "optimizer.warmup_epochs": 0}
-    return derived(moco_v2_imagenet, f"{name}-imagenet", place, number, own | queue, title=EQCO)
+    return derived(moco_v2_imagenet, name, place, number, own | queue, title=EQCO)
 
 
 MOCO = (
-    partial(_moco, "v1", "section 1, MoCo, K 256", 0.547, 256, None),
-    partial(_moco, "v1", "figure 2, MoCo with EqCo", None, 256, 65536),
-    partial(_moco, "v1", "figure 2, MoCo with EqCo", None, 16, 65536),
-    partial(_moco, "v2", "figure 2, MoCo v2 with EqCo", None, 256, 65536),
-    partial(_moco, "v2", "figure 2, MoCo v2 with EqCo", None, 16, 65536),
+    partial(_moco, "v1", "section 1, MoCo, K 256", 0.547, 256),
     *(
-        partial(_moco, "v2", f"table 6, K {negatives}", number, negatives, None)
+        partial(_moco, "v2", f"table 6, K {negatives}", number, negatives)
         for negatives, number in (
             (256, 0.670),
             (1024, 0.671),
@@ -64,11 +58,10 @@ def _simo(negatives: int, alpha: int, place: str, number: float) -> Config:
     MoCo v2's are lr 0.03 at a batch of 256, SGD, weight decay 1e-4 on all parameters, cosine, its
     augmentation. 10 epochs of warm-up are SimCLR's, whom the paper follows in this; the backbone's zero-init
     residual is its authors' code's.
-    Result: not measured yet.
     """
     return Config(
         recipe=f"simo-k{negatives}-a{alpha}-imagenet",
-        paper=Paper(title=EQCO, place=place, metric="linear top-1", number=number),
+        paper=Paper(title=EQCO, place=place, results=linear_top1(number)),
         experiment=Experiment(
             epochs=200,
             batch_size=256,
@@ -94,7 +87,7 @@ _SHUFFLING_BN = {"epochs": 100, "batch_norm_group": 32, "method.teacher.shufflin
 def _wider(base: Recipe, times: int, place: str, number: float) -> Recipe:
     """SiMo on a wider ResNet-50; its head is as wide as the features (the paper is silent)."""
     changes: dict[str, Any] = {"backbone.width": float(times), "method.projector.hidden_dim": 2048 * times}
-    return row(base, f"resnet50-{times}x", place, number, changes)
+    return row(base, f"r50-{times}x", place, number, changes)
 
 
 SIMO = (
@@ -105,12 +98,12 @@ SIMO = (
     partial(_simo, 256, 16384, "table 5, alpha 16384", 0.684),
     _SIMO_65536,
     partial(_simo, 256, 262144, "table 5, alpha 262144", 0.683),
-    row(_SIMO_256, "800-epochs", "table 2, K 256, alpha 256, 800 epochs", 0.718, {"epochs": 800}),
-    row(_SIMO_65536, "800-epochs", "table 2, K 256, alpha 65536, 800 epochs", 0.721, {"epochs": 800}),
+    row(_SIMO_256, "800ep", "table 2, K 256, alpha 256, 800 epochs", 0.718, {"epochs": 800}),
+    row(_SIMO_65536, "800ep", "table 2, K 256, alpha 65536, 800 epochs", 0.721, {"epochs": 800}),
     # tables 3 and 4 name neither K nor alpha: those of the paper's baseline
-    row(_SIMO_256, "100-epochs", "tables 3 and 4, beta .999, Sync BN", 0.644, _SHORT),
-    row(_SIMO_256, "beta-0-100-epochs", "table 3, beta 0", 0.621, _BETA_0),
-    row(_SIMO_256, "shuffling-bn-100-epochs", "table 4, Shuffling BN", 0.588, _SHUFFLING_BN),
+    row(_SIMO_256, "100ep", "tables 3 and 4, beta .999, Sync BN", 0.644, _SHORT),
+    row(_SIMO_256, "beta-0-100ep", "table 3, beta 0", 0.621, _BETA_0),
+    row(_SIMO_256, "shuffle-bn-100ep", "table 4, Shuffling BN", 0.588, _SHUFFLING_BN),
     _wider(_SIMO_256, 2, "table 7, 2x, alpha 256", 0.702),
     _wider(_SIMO_65536, 2, "table 7, 2x, alpha 65536", 0.705),
     _wider(_SIMO_256, 4, "table 7, 4x, alpha 256", 0.719),
@@ -124,11 +117,10 @@ def simclr_imagenet() -> Config:
     Settings: Chen et al. 2020, section 2 (lr 0.3 x batch/256, weight decay 1e-6, 10 epochs of warm-up,
     cosine) with the temperature 0.1. EqCo's table has 66.6 % at 200 epochs and no batch; MoCo v2's table 2
     has the same figure, at a batch of 8192.
-    Result: not measured yet.
     """
     return Config(
         recipe="simclr-imagenet",
-        paper=Paper(title=EQCO, place="table 2, SimCLR, 200 epochs", metric="linear top-1", number=0.666),
+        paper=Paper(title=EQCO, place="table 2, SimCLR, 200 epochs", results=linear_top1(0.666)),
         experiment=Experiment(
             epochs=200,
             batch_size=8192,
@@ -149,13 +141,10 @@ def simclr_eqco_imagenet() -> Config:
     Settings: section 2.3 of the paper: SimCLR's, but for SGD with momentum and a batch of 256. It names no
     rate for SGD, so lr and weight decay stay SimCLR's. Its figure 2 (a plot) goes from K = 256 downwards;
     without EqCo: --method.loss.eqco-alpha None.
-    Result: not measured yet.
     """
     return Config(
         recipe="simclr-eqco-imagenet",
-        paper=Paper(
-            title=EQCO, place="figure 2, SimCLR with EqCo (alpha 256)", metric="linear top-1", number=None
-        ),
+        paper=Paper(title=EQCO, place="figure 2, SimCLR with EqCo (alpha 256)"),
         experiment=Experiment(
             epochs=200,
             batch_size=256,

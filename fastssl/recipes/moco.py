@@ -19,7 +19,7 @@ from fastssl.models.teacher import Teacher
 from fastssl.optim import LARS, SGD
 from fastssl.recipes import augmentations
 from fastssl.recipes.derive import Recipe, derived, row
-from fastssl.recipes.papers import EQCO, REVISITED
+from fastssl.recipes.papers import EQCO, REVISITED, linear_top1
 from pipelines.views import ViewGroup
 
 # BYOL's own settings (Grill et al. 2020, appendix J), which section 3.2 copies for MoCo v2+ "when training
@@ -38,11 +38,10 @@ def moco_v1_imagenet() -> Config:
     by 10 at epochs 120 and 160 of 200 epochs, SGD, weight decay 1e-4, temperature 0.07, queue 65536, teacher
     momentum 0.999, shuffling BN; 128-d embeddings by one linear layer. Zhu et al. 2020, section 1, has its
     number.
-    Result: not measured yet.
     """
     return Config(
         recipe="moco-v1-imagenet",
-        paper=Paper(title=EQCO, place="section 1, MoCo, K 65536", metric="linear top-1", number=0.606),
+        paper=Paper(title=EQCO, place="section 1, MoCo, K 65536", results=linear_top1(0.606)),
         experiment=Experiment(
             epochs=200,
             batch_size=256,
@@ -72,9 +71,8 @@ def moco_v2_imagenet() -> Config:
     """MoCo v2 on ImageNet, as the revisited benchmark runs it: v1 with a deeper head and blur.
 
     Section 3.2: batch 1024, lr 0.12 after 10 epochs of warm-up, cosine, temperature 0.2. The benchmark does
-    not state how many images a GPU's batch norms see: 32, as MoCo's do. The number is from the authors'
+    not state how many images a GPU's batch norms see: 32, as MoCo's do. Its number: the authors'
     repository.
-    Result: not measured yet.
     """
     return derived(
         moco_v1_imagenet,
@@ -96,10 +94,7 @@ def moco_v2_imagenet() -> Config:
 
 
 def moco_v2_sync_bn_imagenet() -> Config:
-    """MoCo v2 + SyncBN: in place of shuffling BN, and with a batch norm in the projector's hidden layer.
-
-    Result: not measured yet.
-    """
+    """MoCo v2 + SyncBN: in place of shuffling BN, and with a batch norm in the projector's hidden layer."""
     return derived(
         moco_v2_imagenet,
         "moco-v2-sync-bn-imagenet",
@@ -117,7 +112,6 @@ def moco_v2_predictor_imagenet() -> Config:
     """+ asymmetric predictor: a second MLP after the student's projector, both as wide as BYOL's.
 
     The widths of this step are those of the authors' code for MoCo v2+: the paper has "similar to projector".
-    Result: not measured yet.
     """
     return derived(
         moco_v2_sync_bn_imagenet,
@@ -135,8 +129,7 @@ def moco_v2_predictor_imagenet() -> Config:
 def moco_v2_momentum_ascending_imagenet() -> Config:
     """+ momentum ascending: the teacher's momentum rises from 0.99 to 1, where it was 0.999 throughout.
 
-    The number is table 2's 72.0 % less the 2.0 that section 4.1 gives to the next step.
-    Result: not measured yet.
+    Its number: table 2's 72.0 % less the 2.0 that section 4.1 gives to the next step.
     """
     return derived(
         moco_v2_predictor_imagenet,
@@ -148,10 +141,7 @@ def moco_v2_momentum_ascending_imagenet() -> Config:
 
 
 def moco_v2_plus_imagenet() -> Config:
-    """MoCo v2+ on ImageNet: + symmetric loss. batch 1024, lr 0.12 after 10 epochs of warm-up, 200 epochs.
-
-    Result: not measured yet.
-    """
+    """MoCo v2+ on ImageNet: + symmetric loss."""
     return derived(
         moco_v2_momentum_ascending_imagenet,
         "moco-v2-plus-imagenet",
@@ -161,14 +151,11 @@ def moco_v2_plus_imagenet() -> Config:
     )
 
 
-def moco_v2_plus_complex_augmentation_imagenet() -> Config:
-    """MoCo v2+ with BYOL's augmentation, the same for both views (supplement, table 5).
-
-    Result: not measured yet.
-    """
+def moco_v2_plus_complex_imagenet() -> Config:
+    """MoCo v2+ with BYOL's augmentation, the same for both views (supplement, table 5)."""
     return derived(
         moco_v2_plus_imagenet,
-        "moco-v2-plus-complex-augmentation-imagenet",
+        "moco-v2-plus-complex-imagenet",
         "table 4, MoCo v2+",
         0.724,
         {"views": (ViewGroup(spec=augmentations.BYOL_SYMMETRIC, num_views=2),)},
@@ -180,10 +167,9 @@ def s_moco_v2_plus_imagenet() -> Config:
 
     The authors' code also leaves the bias of the heads' last layers out; here it stays, so that this step of
     the ladder changes one thing.
-    Result: not measured yet.
     """
     return derived(
-        moco_v2_plus_complex_augmentation_imagenet,
+        moco_v2_plus_complex_imagenet,
         "s-moco-v2-plus-imagenet",
         "table 4, S-MoCo v2+",
         0.712,
@@ -198,27 +184,22 @@ LADDER: tuple[Recipe, ...] = (
     moco_v2_predictor_imagenet,
     moco_v2_momentum_ascending_imagenet,
     moco_v2_plus_imagenet,
-    moco_v2_plus_complex_augmentation_imagenet,
+    moco_v2_plus_complex_imagenet,
     s_moco_v2_plus_imagenet,
 )
 
 
-# Each step trained as BYOL is. Table 2 has one of them.
-WITH_LARS = tuple(
-    row(step, "lars", "table 2, MoCo v2+, LARS", 0.725, BYOL_LARS)
-    if step is moco_v2_plus_imagenet
-    else row(step, "lars", "not in its tables", None, BYOL_LARS)
-    for step in LADDER
-)
+# The one step that table 2 has with LARS; the study moco-ladder-lars trains the others so.
+moco_v2_plus_lars_imagenet = row(moco_v2_plus_imagenet, "lars", "table 2, MoCo v2+, LARS", 0.725, BYOL_LARS)
 
 # Tables 6 and 7, 100 epochs. Their MoCo v2+ is table 4's, with BYOL's augmentation, as they compare it with
 # BYOL. The heads are as wide as a ResNet-50's.
-_PLUS, _SHORT = moco_v2_plus_complex_augmentation_imagenet, "100-epochs"
+_PLUS, _SHORT = moco_v2_plus_complex_imagenet, "100ep"
 SHORT = (
     row(_PLUS, _SHORT, "table 6, MoCo v2+", 0.691, {"epochs": 100}),
     row(s_moco_v2_plus_imagenet, _SHORT, "table 6, S-MoCo v2+", 0.693, {"epochs": 100}),
     *(
-        row(base, f"resnet{depth}-{_SHORT}", place, number, {"epochs": 100, "backbone.depth": depth})
+        row(base, f"r{depth}-{_SHORT}", place, number, {"epochs": 100, "backbone.depth": depth})
         for base, depth, place, number in (
             (moco_v2_imagenet, 18, "table 7, ResNet-18, MoCo v2", 0.519),
             (moco_v2_imagenet, 101, "table 7, ResNet-101, MoCo v2", 0.650),
@@ -228,4 +209,4 @@ SHORT = (
     ),
 )
 
-RECIPES = (*LADDER, *WITH_LARS, *SHORT)
+RECIPES = (*LADDER, moco_v2_plus_lars_imagenet, *SHORT)

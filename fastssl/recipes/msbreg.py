@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fastssl.config import Config, Experiment, Machine, Paper
+from fastssl.config import Config, Experiment, Machine, Paper, Results
 from fastssl.methods import BYOL, MSBReg
 from fastssl.models import ResNet
 from fastssl.models.heads import Head
 from fastssl.optim import LARS, Optimizer
 from fastssl.recipes import augmentations
+from fastssl.recipes.papers import linear_top1
 from pipelines.views import ViewGroup
 
 TITLE = "An embedding-dynamic approach to self-supervised learning (2022), supplement"
@@ -36,10 +37,10 @@ def _lars(base_lr: float, num_views: int) -> Optimizer.Config:
     )
 
 
-def _imagenet100(recipe: str, place: str, number: float, method: BYOL.Config | MSBReg.Config) -> Config:
+def _imagenet100(recipe: str, place: str, results: Results, method: BYOL.Config | MSBReg.Config) -> Config:
     return Config(
         recipe=recipe,
-        paper=Paper(title=TITLE, place=place, metric="linear top-1", number=number),
+        paper=Paper(title=TITLE, place=place, results=results),
         experiment=Experiment(
             epochs=300,
             batch_size=512,
@@ -55,7 +56,7 @@ def _imagenet100(recipe: str, place: str, number: float, method: BYOL.Config | M
 def _stl10(recipe: str, place: str, number: float, method: BYOL.Config | MSBReg.Config) -> Config:
     return Config(
         recipe=recipe,
-        paper=Paper(title=TITLE, place=place, metric="linear top-1", number=number),
+        paper=Paper(title=TITLE, place=place, results=linear_top1(number)),
         experiment=Experiment(
             epochs=320,
             batch_size=256,
@@ -68,77 +69,60 @@ def _stl10(recipe: str, place: str, number: float, method: BYOL.Config | MSBReg.
     )
 
 
-def msbreg_imagenet100() -> Config:
-    """MSBReg on ImageNet-100 with 8 views: the best row of its ablation.
+def _table_3(top1: float, alignment: float, uniformity: float) -> Results:
+    return (*linear_top1(top1), ("alignment", alignment), ("uniformity", uniformity))
 
-    Batch 512, lr 3.2 x batch/256 (0.4 a view), 300 epochs, lambda_s 0.004, lambda_b 0.5.
-    Result: not measured yet.
-    """
+
+def msbreg_imagenet100() -> Config:
+    """MSBReg on ImageNet-100 with 8 views: the best row of its ablation."""
     method = MSBReg.Config(num_views=8, projector=_SMALL, predictor=_SMALL, lambda_s=0.004, lambda_b=0.5)
-    return _imagenet100("msbreg-imagenet100", "table 5, K 8, lambda_s .004, lambda_b .5", 0.816, method)
+    place = "table 5, K 8, lambda_s .004, lambda_b .5"
+    return _imagenet100("msbreg-imagenet100", place, linear_top1(0.816), method)
 
 
 def msbreg_4_views_imagenet100() -> Config:
-    """MSBReg on ImageNet-100 with 4 views (also "Ours" of table 3: alignment 0.36, uniformity -3.8).
-
-    Batch 512, lr 1.6 x batch/256 (0.4 a view), 300 epochs, lambda_s 0.004, lambda_b 0.5.
-    Result: not measured yet.
-    """
+    """MSBReg on ImageNet-100 with 4 views, "Ours" of table 3."""
     method = MSBReg.Config(num_views=4, projector=_SMALL, predictor=_SMALL, lambda_s=0.004, lambda_b=0.5)
-    place = "table 5, K 4, lambda_s .004, lambda_b .5"
-    return _imagenet100("msbreg-4-views-imagenet100", place, 0.804, method)
+    place = "tables 3 and 5, K 4, lambda_s .004, lambda_b .5"
+    return _imagenet100("msbreg-4-views-imagenet100", place, _table_3(0.804, 0.36, -3.8), method)
 
 
 def msbreg_2_views_imagenet100() -> Config:
-    """MSBReg on ImageNet-100 with 2 views ("BYOL + L_b + L_s": alignment 0.26, uniformity -2.92).
-
-    Batch 512, lr 0.8 x batch/256 (0.4 a view), 300 epochs, lambda_s 0.004, lambda_b 0.25.
-    Result: not measured yet.
-    """
+    """MSBReg on ImageNet-100 with 2 views, "BYOL + L_b + L_s" of table 3."""
     method = MSBReg.Config(num_views=2, projector=_SMALL, predictor=_SMALL, lambda_s=0.004, lambda_b=0.25)
-    place = "table 5, K 2, lambda_s .004, lambda_b .25"
-    return _imagenet100("msbreg-2-views-imagenet100", place, 0.728, method)
+    place = "tables 3 and 5, K 2, lambda_s .004, lambda_b .25"
+    return _imagenet100("msbreg-2-views-imagenet100", place, _table_3(0.728, 0.26, -2.92), method)
 
 
 def byol_imagenet100() -> Config:
-    """BYOL on ImageNet-100 as MSBReg's supplement runs it (table 3: alignment 0.25, uniformity -1.52).
-
-    Batch 512, lr 0.8 x batch/256, 300 epochs.
-    Result: not measured yet.
-    """
+    """BYOL on ImageNet-100 as MSBReg's supplement runs it."""
     method = BYOL.Config(projector=_SMALL, predictor=_SMALL)
-    return _imagenet100("byol-imagenet100", "table 5, K 2, lambda_s 0, lambda_b 0", 0.719, method)
+    place = "tables 3 and 5, K 2, lambda_s 0, lambda_b 0"
+    return _imagenet100("byol-imagenet100", place, _table_3(0.719, 0.25, -1.52), method)
 
 
 def byol_uniformity_imagenet100() -> Config:
-    """BYOL with the uniformity loss on ImageNet-100 (alignment 0.27, uniformity -2.95).
+    """BYOL with the uniformity loss on ImageNet-100.
 
-    Batch 512, lr 0.8 x batch/256, 300 epochs. The paper does not give the loss's weight: here 1, at which it
-    weighs against the distances as in Wang and Isola (2020).
-    Result: not measured yet.
+    The paper does not give the loss's weight: here 1, at which it weighs against the distances as in Wang and
+    Isola (2020).
     """
     method = BYOL.Config(projector=_SMALL, predictor=_SMALL, uniformity_weight=1.0)
-    return _imagenet100("byol-uniformity-imagenet100", "table 3, BYOL + L_uniform", 0.721, method)
+    place, results = "table 3, BYOL + L_uniform", _table_3(0.721, 0.27, -2.95)
+    return _imagenet100("byol-uniformity-imagenet100", place, results, method)
 
 
 def msbreg_stl10() -> Config:
     """MSBReg on STL-10.
 
-    Batch 256, lr 2 x batch/256 (0.5 a view), 320 epochs, lambda_b 0.05. Table 4 gives neither views
-    nor lambda_s: 4 (as tables 2 and 3) and 0.004 (the best of table 5).
-    Result: not measured yet.
+    Table 4 gives neither views nor lambda_s: 4 (as tables 2 and 3) and 0.004 (the best of table 5).
     """
     method = MSBReg.Config(num_views=4, projector=_SMALL, predictor=_SMALL, lambda_s=0.004, lambda_b=0.05)
     return _stl10("msbreg-stl10", "table 4, Ours, BN", 0.914, method)
 
 
 def msbreg_layer_norm_stl10() -> Config:
-    """MSBReg on STL-10 with layer norm in its heads.
-
-    Batch 256, lr 2 x batch/256 (0.5 a view), 320 epochs, lambda_b 0.005; views and lambda_s as in
-    msbreg-stl10.
-    Result: not measured yet.
-    """
+    """MSBReg on STL-10 with layer norm in its heads; views and lambda_s as in msbreg-stl10."""
     method = MSBReg.Config(
         num_views=4, projector=_LAYER_NORM, predictor=_LAYER_NORM, lambda_s=0.004, lambda_b=0.005
     )
@@ -146,28 +130,18 @@ def msbreg_layer_norm_stl10() -> Config:
 
 
 def byol_stl10() -> Config:
-    """BYOL on STL-10 as MSBReg's supplement runs it. Batch 256, lr 1 x batch/256, 320 epochs.
-
-    Result: not measured yet.
-    """
+    """BYOL on STL-10 as MSBReg's supplement runs it."""
     return _stl10("byol-stl10", "table 4, BYOL, BN", 0.895, BYOL.Config(projector=_SMALL, predictor=_SMALL))
 
 
 def byol_layer_norm_stl10() -> Config:
-    """BYOL on STL-10 with layer norm in its heads: it collapses. Batch 256, lr 1 x batch/256, 320 epochs.
-
-    Result: not measured yet.
-    """
+    """BYOL on STL-10 with layer norm in its heads: it collapses."""
     method = BYOL.Config(projector=_LAYER_NORM, predictor=_LAYER_NORM)
     return _stl10("byol-layer-norm-stl10", "table 4, BYOL, LN, batch 256", 0.106, method)
 
 
 def byol_layer_norm_brownian_stl10() -> Config:
-    """BYOL on STL-10 with layer norm in its heads and the Brownian loss: MSBReg of 2 views, lambda_s 0.
-
-    Batch 256, lr 1 x batch/256, 320 epochs, lambda_b 0.005.
-    Result: not measured yet.
-    """
+    """BYOL on STL-10 with layer norm in its heads and the Brownian loss: MSBReg of 2 views, lambda_s 0."""
     method = MSBReg.Config(
         num_views=2, projector=_LAYER_NORM, predictor=_LAYER_NORM, lambda_s=0, lambda_b=0.005
     )
@@ -175,17 +149,17 @@ def byol_layer_norm_brownian_stl10() -> Config:
 
 
 def msbreg_imagenet() -> Config:
-    """MSBReg on ImageNet with 4 views, those of the supplement's table 2 (COCO, box AP 41.8, mask AP 37.8).
+    """MSBReg on ImageNet with 4 views, those of the supplement's table 2 (transfer to COCO).
 
-    Batch 512, lr 0.6 x batch/256 (0.15 a view), 300 epochs; the weights, which the supplement does not give
-    for ImageNet, are the best of table 5. Heads of 2048 and 256, which section 1.2 calls BYOL's. It has no
-    accuracy.
-    Result: not measured yet.
+    The weights, which the supplement does not give for ImageNet, are the best of table 5. Heads of 2048 and
+    256, which section 1.2 calls BYOL's.
     """
     method = MSBReg.Config(num_views=4, projector=_WIDE, predictor=_WIDE, lambda_s=0.004, lambda_b=0.5)
     return Config(
         recipe="msbreg-imagenet",
-        paper=Paper(title=TITLE, place="sections 1.1 and 1.2, ImageNet", metric="linear top-1", number=None),
+        paper=Paper(
+            title=TITLE, place="table 2, Ours", results=(("COCO box AP", 0.418), ("COCO mask AP", 0.378))
+        ),
         experiment=Experiment(
             epochs=300,
             batch_size=512,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import textwrap
 
-from fastssl.config import Config
-from fastssl.recipes import RECIPES, documentation
+from fastssl.config import Config, Results
+from fastssl.recipes import RECIPES
+from fastssl.recipes.papers import LINEAR_TOP1
 
-_HEADER = ("recipe", "method", "backbone", "data", "epochs", "%", "place")
-_RIGHT_ALIGNED = ("epochs", "%")
+_HEADER = ("recipe", "method", "backbone", "data", "epochs", "%", "here", "place")
+_RIGHT_ALIGNED = ("epochs", "%", "here")
 _INDENT = "  "
 
 
 def recipe_table() -> str:
-    """In Markdown, one row a recipe: what it trains, the number to be compared with, ours, the command."""
+    """Markdown, one row per recipe: what it trains, published numbers, numbers reached here, command."""
     lines = [
         "| recipe | method, backbone, epochs | to compare with | here | command |",
         "| --- | --- | --- | --- | --- |",
@@ -22,13 +23,10 @@ def recipe_table() -> str:
         config = recipe()
         experiment, paper = config.experiment, config.paper
         what = f"{experiment.method.kind}, {experiment.backbone.label}, {experiment.epochs:g}"
-        published = ""
-        if paper:
-            number = "no number" if paper.number is None else f"{paper.metric} {paper.number}"
-            published = f"{number} ({paper.title}; {paper.place})"
+        published = f"{_numbers(paper.results)} ({paper.title}; {paper.place})" if paper else ""
         data = "" if config.machine.data == "scenes" else " --data DIR"
         lines.append(
-            f"| `{name}` | {what} | {published} | {_result(name)} | `python -m fastssl.train {name}{data}` |"
+            f"| `{name}` | {what} | {published} | {_here(config)} | `python -m fastssl.train {name}{data}` |"
         )
     return "\n".join(lines)
 
@@ -43,9 +41,7 @@ def recipe_list(width: int | None = None) -> str:
     papers: dict[str, list[tuple[str, ...]]] = {}
     for recipe in RECIPES.values():
         config = recipe()
-        paper = config.paper
-        heading = f"{paper.title}: {paper.metric}" if paper else "For a first run"
-        papers.setdefault(heading, []).append(_cells(config))
+        papers.setdefault(_heading(config), []).append(_cells(config))
     rows = [_HEADER, *(cells for group in papers.values() for cells in group)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if width is not None:
@@ -59,15 +55,15 @@ def recipe_list(width: int | None = None) -> str:
 
 
 def _cells(config: Config) -> tuple[str, ...]:
-    experiment, paper = config.experiment, config.paper
-    number = "" if paper is None or paper.number is None else f"{100 * paper.number:.1f}"
+    experiment, paper, measured = config.experiment, config.paper, config.measured
     return (
         config.recipe,
         experiment.method.kind,
         experiment.backbone.label,
         config.machine.data,
         f"{experiment.epochs:g}",
-        number,
+        _percent(paper.results if paper else ()),
+        _percent(measured.results if measured else ()),
         paper.place if paper else "",
     )
 
@@ -85,9 +81,28 @@ def _line(cells: tuple[str, ...], widths: list[int], width: int | None) -> str:
     return f"{cells[0]}\n{wrapped or start.rstrip()}"
 
 
-def _result(name: str) -> str:
-    """What the documentation says after "Result:"."""
-    return documentation(name).partition("Result: ")[2].partition("\n\n")[0].replace("\n", " ").rstrip(". ")
+def _heading(config: Config) -> str:
+    """The paper and the metric of the list's numbers; linear top-1 also for rows without a number."""
+    paper, measured = config.paper, config.measured
+    results = paper.results if paper else measured.results if measured else ()
+    metric = results[0][0] if results else LINEAR_TOP1
+    return f"{paper.title if paper else 'For a first run'}: {metric}"
+
+
+def _percent(results: Results) -> str:
+    """The leading number in percent."""
+    return f"{100 * results[0][1]:.1f}" if results else ""
+
+
+def _numbers(results: Results) -> str:
+    return ", ".join(f"{metric} {number}" for metric, number in results) or "no number"
+
+
+def _here(config: Config) -> str:
+    measured = config.measured
+    if measured is None:
+        return "not measured yet"
+    return f"{_numbers(measured.results)}; {measured.cost}, {measured.date}"
 
 
 if __name__ == "__main__":

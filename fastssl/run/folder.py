@@ -14,6 +14,7 @@ from fastssl.config import Config, differing_fields, from_dict, read_config, to_
 from fastssl.methods import build_encoder
 from fastssl.run import checkpoint
 from fastssl.run.versions import git_commit, versions
+from fastssl.user_file import keep_copy
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
 
@@ -48,7 +49,12 @@ def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str
     for stray in [stray for pattern in ours for stray in folder.glob(pattern)]:
         stray.unlink()  # of a process that was killed while it wrote
     if path.exists():
-        fields = differing_fields(read_config(path).experiment, config.experiment)
+        old = read_config(path)
+        if (own := config.user_file or old.user_file) and old.user_file != config.user_file:
+            raise UserError(
+                f"{folder} holds a run with another {own.name}: choose another --out, or put it back"
+            )
+        fields = differing_fields(old.experiment, config.experiment)
         if fields:
             raise UserError(
                 f"{folder} holds a run with another config: {', '.join(fields)}. "
@@ -61,8 +67,11 @@ def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str
                 f"{folder} holds a run on other images ({then} then, {now} now), or on changed files or "
                 f"groups: choose another --out, or put them back"
             )
+        if config.user_file:
+            keep_copy(config.user_file, folder)
         return
-    others = [entry.name for entry in folder.iterdir() if entry.name != "lock"]
+    known = ["lock", *([config.user_file.name] if config.user_file else [])]
+    others = [entry.name for entry in folder.iterdir() if entry.name not in known]
     if others:
         raise UserError(
             f"{folder} is not empty and not a run folder (it holds {others[0]}): choose another --out"
@@ -76,6 +85,8 @@ def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str
         "git_commit": git_commit(),
         "versions": versions(_PACKAGES),
     }
+    if config.user_file:
+        keep_copy(config.user_file, folder)
     write_json(path, about)
 
 
@@ -94,7 +105,8 @@ def load_encoder(where: Path) -> tuple[Config, nn.Module, int]:
     state = checkpoint.load(path)
     if not {"config", "encoder", "step"} <= state.keys():
         raise UserError(f"{path} is not a checkpoint of this fastssl")
-    config = from_dict(state["config"], str(path))
+    folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    config = from_dict(state["config"], str(path), folder.absolute())
     encoder = build_encoder(config.experiment.method, config.experiment.backbone)
     encoder.load_state_dict(state["encoder"])
     return config, encoder.eval(), state["step"]

@@ -79,8 +79,8 @@ def _ours_and_theirs(
         seeds = "1 seed" if mean.count == 1 else f"{mean.count} seeds"
         ours.append(Point(place(x), mean.mean, mean.low, mean.high, f"{where}: {mean} ({seeds})"))
         paper = of_x[0].paper if sweep.at_paper_scale else None
-        if paper and paper.get("number") is not None and paper_metric_is(paper["metric"], metric):
-            y = float(paper["number"])
+        y = next((y for name, y in of_x[0].published.items() if paper_metric_is(name, metric)), None)
+        if paper and y is not None:
             theirs.append(Point(place(x), y, y, y, f"{where}, {paper['place']}: {number(y)}"))
     series = [Series(label or ("ours" if theirs else ""), _in_order(ours), 0)]
     if theirs:

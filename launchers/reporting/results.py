@@ -46,7 +46,7 @@ class Run:
     Attributes:
         row: of the table; the same for all seeds.
         values: of the sweep's axes.
-        paper: {"title", "place", "metric", "number"}, or None.
+        paper: {"title", "place", "results": [[metric, number], ...]}, or None.
         planned: evaluations that shall be made, of the last weights and of kept checkpoints.
         status: waiting, running, interrupted, cancelled, failed, lost or finished.
         error: the last line of why it failed, or "".
@@ -83,6 +83,11 @@ class Run:
         """Whether a result under the protocol's own name is of weights that were not the last."""
         known = evaluation.step is not None and self.steps is not None
         return known and evaluation.name == evaluation.protocol and evaluation.step != self.steps
+
+    @property
+    def published(self) -> dict[str, float]:
+        """The paper's numbers, by its metrics."""
+        return dict(self.paper["results"]) if self.paper else {}
 
     @property
     def missing(self) -> list[str]:

@@ -160,20 +160,20 @@ def _cell(text: str) -> str:
 
 
 def _published_metrics(sweep: Sweep) -> list[str]:
-    return list(dict.fromkeys(paper["metric"] for paper in _papers(sweep.runs)))
+    return list(dict.fromkeys(metric for run in sweep.runs for metric in run.published))
 
 
 def _papers(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
-    """What papers say of the runs, where they have a number."""
-    return [run.paper for run in runs if run.paper and run.paper.get("number") is not None]
+    """The papers that have a number for the runs."""
+    return [run.paper for run in runs if run.paper and run.published]
 
 
 def _result_cell(runs: Sequence[Run], key: str) -> str:
     """A mean over seeds, or the paper's number."""
     _, is_paper, metric = key.rpartition("paper:")
     if is_paper:
-        numbers = [paper["number"] for paper in _papers(runs) if paper["metric"] == metric]
-        return number(float(numbers[0])) if numbers else ""
+        numbers = [run.published[metric] for run in runs if metric in run.published]
+        return number(numbers[0]) if numbers else ""
     values = [run.results[key] for run in runs if key in run.results]
     return str(estimate(values)) if values else ""
 

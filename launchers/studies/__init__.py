@@ -14,6 +14,7 @@ from launchers.sweeps.study import Scale, Study
 _NAMES = (
     "tiny",
     "moco-ladder",
+    "moco-ladder-lars",
     "eqco",
     "mi-bound",
     "batch-size",

@@ -14,10 +14,10 @@ from launchers.sweeps.study import Figure, Scale, Study
 
 _METHODS = {
     "MoCo v2": ("moco-v2", "moco-v2"),
-    "MoCo v2+": ("moco-v2-plus", "moco-v2-plus-complex-augmentation"),
+    "MoCo v2+": ("moco-v2-plus", "moco-v2-plus-complex"),
     "BYOL-SGD": ("byol-sgd", "byol-sgd"),
 }
-_TINY_WIDTHS = {"resnet18": 0.125, "resnet101": 0.25}
+_TINY_WIDTHS = {18: 0.125, 101: 0.25}  # in place of these depths
 
 
 def study(scale: Scale) -> Study:
@@ -25,12 +25,12 @@ def study(scale: Scale) -> Study:
     runs = tuple(
         recipe_run(
             scale,
-            f"{short}-{backbone}" if scale == "paper" else f"{short}-width-{width:g}",
-            f"{recipe}-{backbone}-100-epochs-imagenet",
-            {"backbone": backbone if scale == "paper" else f"resnet9 x{width:g}", "method": method},
+            f"{short}-resnet{depth}" if scale == "paper" else f"{short}-width-{width:g}",
+            f"{recipe}-r{depth}-100ep-imagenet",
+            {"backbone": f"resnet{depth}" if scale == "paper" else f"resnet9 x{width:g}", "method": method},
             {} if scale == "paper" else {"backbone.width": width},
         )
-        for backbone, width in _TINY_WIDTHS.items()
+        for depth, width in _TINY_WIDTHS.items()
         for method, (short, recipe) in _METHODS.items()
     )
     return Study(

@@ -20,7 +20,7 @@ from launchers.studies.build import recipe_run, shrunk
 from launchers.sweeps.study import Figure, Run, Scale, Study
 
 _METHODS = {
-    "MoCo v2+": ("moco-v2-plus", "moco-v2-plus-complex-augmentation-imagenet"),
+    "MoCo v2+": ("moco-v2-plus", "moco-v2-plus-complex-imagenet"),
     "S-MoCo v2+": ("s-moco-v2-plus", "s-moco-v2-plus-imagenet"),
     "BYOL": ("byol", "byol-sgd-imagenet"),
 }

@@ -10,7 +10,7 @@ Compute: 3 runs of 200 epochs, 256 M images each.
 from __future__ import annotations
 
 from fastssl.config import Paper
-from fastssl.recipes.papers import EQCO
+from fastssl.recipes.papers import EQCO, linear_top1
 from launchers.studies.build import recipe_run
 from launchers.sweeps.study import Figure, Scale, Study
 
@@ -22,7 +22,7 @@ def study(scale: Scale) -> Study:
     runs = []
     for paper_size, number in _NUMBERS.items():
         size = paper_size if scale == "paper" else paper_size // 8
-        paper = Paper(title=EQCO, place=f"table 1, N {paper_size}", metric="linear top-1", number=number)
+        paper = Paper(title=EQCO, place=f"table 1, N {paper_size}", results=linear_top1(number))
         run = recipe_run(
             scale,
             f"n{size}",

@@ -19,7 +19,7 @@ TINY_BATCH = 64
 def recipe_run(
     scale: Scale,
     name: str,
-    recipe: str,
+    recipe: str | Config,
     values: Mapping[str, Value],
     changes: Mapping[str, Any] | None = None,
     *,
@@ -33,7 +33,7 @@ def recipe_run(
     Args:
         scale: "tiny" shrinks the recipe (``shrunk``) before the changes.
         name: of the run.
-        recipe: which.
+        recipe: its name, or the config of a variant of one.
         values: of the study's axes.
         changes: fields of the experiment, ``method.loss.num_negatives`` for instance, and their values.
         row: of the table; left out, the values.
@@ -41,17 +41,24 @@ def recipe_run(
         keep_every: epochs between two checkpoints that are kept; None: as the recipe has it.
         **more: fields of ``launchers.sweeps.study.Run``.
     """
-    config = find_recipe(recipe)
+    config = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if scale == "tiny":
         config = shrunk(config)
     experiment, machine = with_changes(config.experiment, changes or {}), config.machine
-    if paper is None and experiment == config.experiment:
+    same = experiment == config.experiment
+    if paper is None and same:
         paper = config.paper
     if keep_every is not None:
         machine = dataclasses.replace(machine, keep_every=keep_every)
     return Run(
         name=name,
-        config=dataclasses.replace(config, experiment=experiment, machine=machine, paper=paper),
+        config=dataclasses.replace(
+            config,
+            experiment=experiment,
+            machine=machine,
+            paper=paper,
+            measured=config.measured if same else None,
+        ),
         values=values,
         row=row or ", ".join(f"{axis}={shown(value)}" for axis, value in values.items()),
         paper=paper,
@@ -83,7 +90,7 @@ def shrunk(config: Config) -> Config:
         optimizer=before.optimizer.small(),
     )
     return dataclasses.replace(
-        config, recipe=f"{config.recipe}-tiny", experiment=experiment, machine=Machine()
+        config, recipe=f"{config.recipe}-tiny", measured=None, experiment=experiment, machine=Machine()
     )
 
 

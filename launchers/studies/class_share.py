@@ -17,8 +17,8 @@ from launchers.sweeps.study import Figure, Scale, Study
 SHARES = (0.1, 0.2, 0.5, 0.7, 1.0)
 METHODS = {
     "supervised": ("supervised", "supervised-imagenet"),
-    "MoCo v2+": ("moco-v2-plus", "moco-v2-plus-complex-augmentation-100-epochs-imagenet"),
-    "BYOL": ("byol", "byol-sgd-100-epochs-imagenet"),
+    "MoCo v2+": ("moco-v2-plus", "moco-v2-plus-complex-100ep-imagenet"),
+    "BYOL": ("byol", "byol-sgd-100ep-imagenet"),
 }
 
 

@@ -22,15 +22,15 @@ from launchers.sweeps.study import Figure, Run, Scale, Study, Value
 _METHODS = {
     "supervised": ("supervised-imagenet", {100: "supervised-imagenet"}),
     "MoCo v2+": (
-        "moco-v2-plus-complex-augmentation-imagenet",
+        "moco-v2-plus-complex-imagenet",
         {
-            100: "moco-v2-plus-complex-augmentation-100-epochs-imagenet",
-            200: "moco-v2-plus-complex-augmentation-imagenet",
+            100: "moco-v2-plus-complex-100ep-imagenet",
+            200: "moco-v2-plus-complex-imagenet",
         },
     ),
     "BYOL": (
         "byol-sgd-imagenet",
-        {100: "byol-sgd-100-epochs-imagenet", 200: "byol-sgd-imagenet"},
+        {100: "byol-sgd-100ep-imagenet", 200: "byol-sgd-imagenet"},
     ),
 }
 

@@ -22,7 +22,7 @@ _STEPS = (
     ("predictor", "+ Asymmetric Predictor", "SGD", "moco-v2-predictor-imagenet"),
     ("momentum-ascending", "+ Momentum Ascending", "SGD", "moco-v2-momentum-ascending-imagenet"),
     ("moco-v2-plus", "+ Symmetric Loss (MoCo v2+)", "SGD", "moco-v2-plus-imagenet"),
-    ("complex", "+ More Complex Augmentations", "SGD", "moco-v2-plus-complex-augmentation-imagenet"),
+    ("complex", "+ More Complex Augmentations", "SGD", "moco-v2-plus-complex-imagenet"),
     ("s-moco-v2-plus", "S-MoCo v2+", "SGD", "s-moco-v2-plus-imagenet"),
     ("byol-sgd", "BYOL", "SGD", "byol-sgd-imagenet"),
     ("byol-lars", "BYOL", "LARS", "byol-imagenet"),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from fastssl.config import Paper
 from fastssl.recipes.msbreg import TITLE
+from fastssl.recipes.papers import linear_top1
 from launchers.studies.build import recipe_run
 from launchers.sweeps.study import Figure, Run, Scale, Study, Value
 
@@ -70,5 +71,5 @@ def _run(scale: Scale, views: int, lambda_s: float, lambda_b: float, number: flo
         values,
         {"method.lambda_s": lambda_s, "method.lambda_b": lambda_b},
         row=f"K {views}, lambda_s {lambda_s:g}, lambda_b {lambda_b:g}",
-        paper=Paper(title=TITLE, place=place, metric="linear top-1", number=round(number / 100, 4)),
+        paper=Paper(title=TITLE, place=place, results=linear_top1(round(number / 100, 4))),
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from fastssl.config import Paper
 from fastssl.recipes.msbreg import TITLE
+from fastssl.recipes.papers import linear_top1
 from launchers.studies.build import recipe_run
 from launchers.sweeps.study import Figure, Scale, Study
 
@@ -63,7 +64,7 @@ def study(scale: Scale) -> Study:
             {"method": method, "norm": norm, "batch_size": batch, "lambda_b": lambda_b},
             changes,
             row=f"{method}, {norm}, batch {batch}" + (f", lambda_b {lambda_b:g}" if lambda_b else ""),
-            paper=Paper(title=TITLE, place=place, metric="linear top-1", number=number),
+            paper=Paper(title=TITLE, place=place, results=linear_top1(number)),
         )
         runs.append(run)
     return Study(

@@ -16,7 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastssl.config import Paper
-from fastssl.recipes.papers import REVISITED
+from fastssl.recipes.papers import REVISITED, linear_top1
 from launchers.studies.build import recipe_run
 from launchers.sweeps.study import Figure, Run, Scale, Study
 
@@ -37,9 +37,9 @@ _TINY = (
     ("supervised-10", "10", "classes"),
 )
 _WITHOUT_LABELS = (
-    ("moco-v2-plus", "MoCo v2+", "moco-v2-plus-complex-augmentation-100-epochs-imagenet"),
-    ("s-moco-v2-plus", "S-MoCo v2+", "s-moco-v2-plus-100-epochs-imagenet"),
-    ("byol", "BYOL", "byol-sgd-100-epochs-imagenet"),
+    ("moco-v2-plus", "MoCo v2+", "moco-v2-plus-complex-100ep-imagenet"),
+    ("s-moco-v2-plus", "S-MoCo v2+", "s-moco-v2-plus-100ep-imagenet"),
+    ("byol", "BYOL", "byol-sgd-100ep-imagenet"),
 )
 
 
@@ -67,7 +67,7 @@ def _supervised_at_paper_scale() -> list[Run]:
         for name, groups, recipe in _PAPER
     ]
     if _FILE_127.exists():
-        paper = Paper(title=REVISITED, place="table 6, Supervised-127", metric="linear top-1", number=0.533)
+        paper = Paper(title=REVISITED, place="table 6, Supervised-127", results=linear_top1(0.533))
         run = recipe_run(
             "paper",
             "supervised-127",

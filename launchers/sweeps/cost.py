@@ -42,9 +42,9 @@ def measured(folders: Iterable[Path]) -> dict[str, float]:
         rate = read_summary(folder).get("images_per_s")
         try:
             if rate:
-                found[kind(read_config(folder / "config.json").experiment)] = float(rate)
+                found[kind(read_config(folder / "config.json", execute=False).experiment)] = float(rate)
         except UserError:
-            continue  # of an older version
+            continue  # of an older version, or with another user file than this command's
     return found
 
 

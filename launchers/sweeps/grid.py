@@ -15,7 +15,7 @@ from pipelines.command.errors import UserError
 
 
 def grid_study(recipe: str, base: Config, grid: Sequence[str]) -> Study:
-    """The runs of ``--recipe RECIPE --grid FIELD=VALUE,VALUE FIELD=VALUE,...``.
+    """The runs of ``--recipe RECIPE --grid FIELD=VALUE,VALUE ...``; RECIPE may be ``mine.py:my_recipe``.
 
     Args:
         recipe: its name.
@@ -41,7 +41,7 @@ def grid_study(recipe: str, base: Config, grid: Sequence[str]) -> Study:
     if twice is not None:
         raise UserError(f"--grid gives the run {twice} twice: leave out the repeated value")
     return Study(
-        name=f"{recipe}-grid",
+        name=f"{base.recipe}-grid",
         title=f"{recipe} over {', '.join(axes)}" if axes else recipe,
         about=f"A grid of the recipe {recipe}: {' '.join(grid)}",
         axes=tuple(axes),

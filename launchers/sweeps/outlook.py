@@ -40,7 +40,7 @@ def outlook(folder: SweepFolder, study: Study, runs: Sequence[Run], devices: int
 
 def _row(run: Run, hours: float | None) -> tuple[str, ...]:
     experiment = run.config.experiment
-    paper = "" if run.paper is None or run.paper.number is None else f"{run.paper.number:g}"
+    paper = ", ".join(f"{metric} {number:g}" for metric, number in run.paper.results) if run.paper else ""
     return (
         run.name,
         f"{experiment.epochs:g}",

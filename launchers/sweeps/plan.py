@@ -10,24 +10,31 @@ from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from pipelines.command.errors import UserError
 
+VERSION = 2  # of sweep.json; raise it when an entry changes its name or meaning
+
 
 def read_plan(folder: SweepFolder) -> dict[str, Any]:
     """sweep.json.
 
     Raises:
-        UserError: the folder is no sweep's, or the file is damaged.
+        UserError: the folder is no sweep's, or the file is damaged or of another version.
     """
     try:
         plan = json.loads(folder.plan.read_text())
-        if isinstance(plan, dict) and isinstance(plan.get("runs"), list):
-            return plan
     except FileNotFoundError:
         raise UserError(
             f"{folder.path} is no sweep folder (no sweep.json): give one of launchers.sweep"
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {folder.plan}: {error}") from None
-    raise UserError(f"{folder.plan} is damaged: run the launchers.sweep command again")
+    if not isinstance(plan, dict) or not isinstance(plan.get("runs"), list):
+        raise UserError(f"{folder.plan} is damaged: run the launchers.sweep command again")
+    if plan.get("version") != VERSION:
+        raise UserError(
+            f"{folder.plan} is of version {plan.get('version')}, this code reads version {VERSION}: "
+            f"use the code that wrote it, or start a new sweep folder"
+        )
+    return plan
 
 
 def result_names(evaluations: Sequence[str], checkpoints: Sequence[int]) -> list[str]:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from fastssl.config import differing_fields, read_config, to_dict
 from fastssl.run.versions import git_commit
+from fastssl.user_file import keep_copy
 from launchers.sweeps.attempts import now
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.plan import read_plan
 from launchers.sweeps.study import Study, to_plan
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
-
-VERSION = 1  # of sweep.json
 
 
 def check_folder(folder: SweepFolder, study: Study) -> None:
@@ -48,7 +47,11 @@ def _check_plan(folder: SweepFolder, study: Study) -> None:
             raise UserError(
                 f"{folder.path} holds a sweep with the run {name}, which this command lacks: {remedy}"
             )
-        fields = differing_fields(read_config(folder.config(name)).experiment, new[name].experiment)
+        old = read_config(folder.config(name))
+        own = new[name].user_file or old.user_file
+        if own and old.user_file != new[name].user_file:
+            raise UserError(f"{folder.path} holds {name} with another {own.name}: {remedy}, or put it back")
+        fields = differing_fields(old.experiment, new[name].experiment)
         if fields:
             raise UserError(f"{folder.path} holds {name} with another config: {', '.join(fields)}: {remedy}")
 
@@ -77,10 +80,11 @@ def write_plan(folder: SweepFolder, study: Study, cluster: str, command: Sequenc
     folder.jobs.mkdir(exist_ok=True)
     for run in study.runs:
         folder.config(run.name).parent.mkdir(exist_ok=True)
+        if run.config.user_file:
+            keep_copy(run.config.user_file, folder.config(run.name).parent)
         write_json(folder.config(run.name), {"config": to_dict(run.config)})
     created = read_plan(folder)["created"] if folder.plan.exists() else now()
     about = {
-        "version": VERSION,
         "created": created,
         "git_commit": git_commit(),
         "command": list(command),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastssl.config import Config, Paper
-from launchers.sweeps.plan import result_names
+from launchers.sweeps.plan import VERSION, result_names
 
 Scale = Literal["paper", "tiny"]
 Value = str | float | int | None
@@ -101,6 +101,7 @@ def _seeded(run: Run, seed: int) -> Run:
 def to_plan(study: Study) -> dict[str, Any]:
     """What sweep.json says of a study."""
     return {
+        "version": VERSION,
         "study": study.name,
         "scale": study.scale,
         "title": study.title,

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from launchers.sweeps.plan import VERSION
+
 ABOUT = """EqCo: accuracy over the number of negatives K.
 
 Rebuilds figure 2 of "EqCo: equivalent rules for self-supervised contrastive learning" (2020).
@@ -20,7 +22,6 @@ Compute: 18 runs of 200 epochs, 8 GPUs each.
 PAPER = {
     "title": "EqCo: equivalent rules for self-supervised contrastive learning (2020)",
     "place": "figure 2, SiMo, 200 epochs",
-    "metric": "linear top-1",
 }
 
 
@@ -40,7 +41,7 @@ def planned(
         "name": f"k{negatives}-a{alpha}-s{seed}",
         "values": {"num_negatives": negatives, "eqco_alpha": alpha, "seed": seed},
         "row": f"K={negatives}, alpha={alpha}",
-        "paper": None if number is None else {**PAPER, "number": number},
+        "paper": None if number is None else {**PAPER, "results": [["linear top-1", number]]},
         "evaluations": list(evaluations),
     }
 
@@ -63,7 +64,7 @@ def write_sweep(folder: Path, runs: list[dict[str, Any]], **more: Any) -> Path:
         },
     ]
     about = {
-        **{"version": 1, "study": "eqco-negatives", "scale": "paper", "about": ABOUT},
+        **{"version": VERSION, "study": "eqco-negatives", "scale": "paper", "about": ABOUT},
         **{"title": "EqCo: accuracy over the number of negatives K", "created": "2026-11-20T16:00:00+00:00"},
         **{
             "git_commit": "0123456789abcdef",

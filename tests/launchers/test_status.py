@@ -14,7 +14,7 @@ from launchers.clusters.foreground import write_driver
 from launchers.status import duration, status_table
 from launchers.sweeps import attempts
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.plan import planned_jobs, read_plan
+from launchers.sweeps.plan import VERSION, planned_jobs, read_plan
 from launchers.sweeps.progress import Progress, progress
 from launchers.sweeps.state import is_locked
 from pipelines.command.errors import UserError
@@ -47,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
         "-c",
         f"import sys; open({str(tmp_path / 'again')!r}, 'w').write(str(sys.argv))",
     ]
-    plan = {"study": "s", "runs": runs, "command": command, "folder": str(tmp_path)}
+    plan = {"version": VERSION, "study": "s", "runs": runs, "command": command, "folder": str(tmp_path)}
     folder.plan.write_text(json.dumps(plan))
     for name in RUNS:
         folder.config(name).write_text(json.dumps({"config": {"experiment": {"batch_size": 10}}}))
@@ -226,7 +226,13 @@ def test_looking_at_a_lock_does_not_take_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(None, "is no sweep folder"), ("[]", "is damaged"), ("{", "cannot read")]
+    ("text", "message"),
+    [
+        (None, "is no sweep folder"),
+        ("[]", "is damaged"),
+        ("{", "cannot read"),
+        ('{"version": 1, "runs": []}', "is of version 1, this code reads version"),
+    ],
 )
 def test_no_sweep_folder(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:

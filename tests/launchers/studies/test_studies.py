@@ -6,9 +6,11 @@ from typing import get_args
 import pytest
 import torch
 
-from fastssl.config import from_dict, to_dict
+from fastssl.config import differing_fields, from_dict, to_dict
 from fastssl.methods import build_method
 from fastssl.models import ResNet9
+from fastssl.recipes import find_recipe
+from fastssl.recipes.moco import LADDER
 from launchers.studies import STUDIES
 from launchers.sweeps.study import Run, Scale, Study, with_seeds
 
@@ -57,12 +59,9 @@ def test_checkpoints_that_are_measured_are_kept(name: str, scale: Scale) -> None
 
 
 def numbers(study: Study) -> dict[str, float]:
-    """The papers' linear top-1, in per cent, by run."""
-    return {
-        run.name: round(100 * run.paper.number, 2)
-        for run in study.runs
-        if run.paper is not None and run.paper.number is not None
-    }
+    """The papers' linear top-1, in percent, by run."""
+    found = {run.name: dict(run.paper.results) for run in study.runs if run.paper}
+    return {name: round(100 * results["linear top-1"], 2) for name, results in found.items() if results}
 
 
 def test_the_ladder() -> None:
@@ -86,9 +85,48 @@ def test_eqco() -> None:
     queues = [found[f"moco-v2-k{count}"] for count in (256, 1024, 4096, 16384, 65536, 262144)]
     assert queues == [67.0, 67.1, 67.6, 67.3, 67.5, 67.4]
     assert found["simo-k16-a256"] == 68.1
-    assert found["simo-k256-a65536-800-epochs"] == 72.1
-    assert found["simo-k256-a256-beta-0-100-epochs"] == 62.1
-    assert found["simo-k256-a65536-resnet50-4x"] == 72.3
+    assert found["simo-k256-a65536-800ep"] == 72.1
+    assert found["simo-k256-a256-beta-0-100ep"] == 62.1
+    assert found["simo-k256-a65536-r50-4x"] == 72.3
+
+
+def test_eqco_changes_alpha_alone() -> None:
+    """Points of figure 2, which is a plot: MoCo and MoCo v2 with EqCo, of which the paper gives no number."""
+    runs = {run.name: run for run in STUDIES["eqco"]("paper").runs}
+    for moco in ("moco-v1", "moco-v2"):
+        for count in (16, 256):
+            without, using = runs[f"{moco}-k{count}"], runs[f"{moco}-k{count}-a65536"]
+            assert differing_fields(without.config.experiment, using.config.experiment) == [
+                "method.loss.eqco_alpha (None became 65536)"
+            ]
+            assert using.paper is None
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_ladder_with_lars_trains_each_step_as_byol_is_trained(scale: Scale) -> None:
+    runs = STUDIES["moco-ladder-lars"](scale).runs
+    byol = find_recipe("byol-imagenet").experiment
+    assert len(runs) == len(LADDER) == 8
+    for run, step in zip(runs, LADDER, strict=True):
+        own, experiment = step().experiment, run.config.experiment
+        if scale == "paper":
+            assert experiment.optimizer == byol.optimizer
+            assert experiment.batch_size == byol.batch_size
+            assert own == dataclasses.replace(experiment, optimizer=own.optimizer, batch_size=own.batch_size)
+        else:
+            assert experiment.optimizer.base_lr == pytest.approx(16 * byol.optimizer.base_lr)
+    assert numbers(STUDIES["moco-ladder-lars"]("paper")) == {"moco-v2-plus-lars": 72.5}
+
+
+def test_uniformity() -> None:
+    runs = STUDIES["uniformity"]("paper").runs
+    found = [(run.name, *(number for _, number in run.paper.results)) for run in runs if run.paper]
+    assert found == [
+        ("byol", 0.719, 0.25, -1.52),
+        ("byol-uniformity", 0.721, 0.27, -2.95),
+        ("byol-lb-ls", 0.728, 0.26, -2.92),
+        ("msbreg-4-views", 0.804, 0.36, -3.8),
+    ]
 
 
 def test_msbreg() -> None:
@@ -106,13 +144,11 @@ def test_msbreg() -> None:
 
 def test_the_other_tables() -> None:
     assert list(numbers(STUDIES["batch-size"]("paper")).values()) == [67.5, 67.5, 67.4]
-    assert list(numbers(STUDIES["norms"]("paper")).values()) == [
-        *(89.5, 91.4, 10.6, 75.3, 10.6, 80.7, 82.3, 78.7)
-    ]
+    norms = list(numbers(STUDIES["norms"]("paper")).values())
+    assert norms == [89.5, 91.4, 10.6, 75.3, 10.6, 80.7, 82.3, 78.7]
     assert list(numbers(STUDIES["uniformity"]("paper")).values()) == [71.9, 72.1, 72.8, 80.4]
-    assert list(numbers(STUDIES["taxonomies"]("paper")).values()) == [
-        *(9.2, 0.7, 10.6, 45.4, 77.1, 69.1, 69.3, 69.4)
-    ]
+    taxonomies = list(numbers(STUDIES["taxonomies"]("paper")).values())
+    assert taxonomies == [9.2, 0.7, 10.6, 45.4, 77.1, 69.1, 69.3, 69.4]
     found = STUDIES["architectures"]("paper")
     by_cell = {
         (run.values["backbone"], run.values["method"]): number
