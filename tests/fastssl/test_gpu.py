@@ -20,10 +20,7 @@ from fastssl.optim.build import OptimizerConfig, build_optimizer
 from pipelines.batch import Batch
 from tests.helpers.batches import TINY, make_batch
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 METHODS: dict[str, MethodConfig] = {
     "moco": MoCoConfig(num_negatives=20, hidden_dim=32, out_dim=16),
     "moco-few": MoCoConfig(num_negatives=5, eqco_alpha=64, hidden_dim=32, out_dim=16),
