@@ -69,5 +69,5 @@ format: $(VENV)/.installed-dev
 	$(RUN) ruff format $(HOUSES)
 
 clean:
-	find . -path ./$(VENV) -prune -o -name __pycache__ -print | xargs rm -rf
+	find $(HOUSES) -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -7,6 +7,15 @@ import fastssl  # noqa: F401 - before torch, as in every command: it sets how to
 import torch  # isort: skip
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked ``gpu`` where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu") is not None:
+            item.add_marker(pytest.mark.skip(reason="torch sees no CUDA device"))
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Tensors of tests are small: threads would cost more than they do, the more so on a busy machine."""

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 
 import kornia.augmentation as K
 import torch
-from kornia.augmentation.container import ImageSequential
 from torch.nn import functional as F
 
 from benchmarks.contenders import Decoded, Render
@@ -49,10 +48,10 @@ def _resized(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return F.interpolate(planes, (height, width), mode="bilinear", antialias=True)
 
 
-def _augmentations(spec: ViewSpec) -> ImageSequential:
+def _augmentations(spec: ViewSpec) -> K.ImageSequential:
     taps = 2 * math.ceil(4 * spec.blur_sigma[1]) + 1
     threshold = (spec.solarize_threshold, spec.solarize_threshold)
-    return ImageSequential(
+    return K.ImageSequential(
         K.RandomResizedCrop((spec.size, spec.size), spec.scale, spec.ratio),
         K.RandomHorizontalFlip(p=spec.flip_p),
         K.ColorJitter(spec.brightness, spec.contrast, spec.saturation, spec.hue, p=spec.jitter_p),

@@ -118,7 +118,15 @@ def _hue(spec: ViewSpec) -> np.ndarray:
 
 def _decode(work: Work) -> Pass:
     cv2.setNumThreads(1)
-    return decode_each(work, lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
+    return decode_each(work, _decoded)
+
+
+def _decoded(data: bytes) -> np.ndarray:
+    """An image's pixels, uint8 [H, W, 3]. Raises ValueError where OpenCV refuses it."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise ValueError("OpenCV cannot decode an image")
+    return image
 
 
 PRODUCTS = {"views": _views, "decode": _decode}

@@ -25,7 +25,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     try:
-        write_atomically(path, buffer.getbuffer())
+        with buffer.getbuffer() as content:  # a view left alive forbids the buffer to go
+            write_atomically(path, content)
     except OSError as error:
         kept = "the previous checkpoint is intact" if path.exists() else "there is no earlier checkpoint"
         raise UserError(

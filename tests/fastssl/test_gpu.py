@@ -12,10 +12,7 @@ from pipelines.batch import Batch
 from tests.helpers.batches import make_batch, tiny_method
 from tests.helpers.methods import CASES, Case, finish_step
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 
 
 def on_gpu(batch: Batch) -> Batch:

@@ -27,7 +27,6 @@ from tests.slurm.slurm_sweep import (
 )
 
 pytestmark = pytest.mark.slurm
-pytest_plugins = ["tests.slurm.slurm_cluster"]
 
 ALONE, TOGETHER, USER_SIGNAL, TERMINATED, KILLED, PREEMPTED = map(name, range(6))
 NODE_LOST, CANCELLED, DOOMED, TWO_NODES, UNHARMED = map(name, range(6, 11))

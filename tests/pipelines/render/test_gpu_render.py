@@ -390,7 +390,6 @@ def test_kernels_compile() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not ON_GPU, reason="torch sees no CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_full_size(photographs: list[np.ndarray], dtype: torch.dtype) -> None:
     spec = replace(CHAIN, size=224)
@@ -404,7 +403,6 @@ def test_full_size(photographs: list[np.ndarray], dtype: torch.dtype) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not ON_GPU, reason="torch sees no CUDA device")
 def test_the_host_waits_for_nothing(photographs: list[np.ndarray]) -> None:
     images = [photographs[i % 2] for i in range(8)]
     table, batch = drawn(CHAIN, images, 2), packed(images)

@@ -1,4 +1,4 @@
-"""A real SLURM cluster for the tests of this folder, started once a session: a plug-in of pytest."""
+"""A real SLURM cluster for the tests of this folder, started once per session."""
 
 import os
 import shutil
