@@ -25,7 +25,7 @@ from fastssl.distributed.precision import Precision
 from fastssl.methods import METHODS, Method
 from fastssl.models import BACKBONES, Backbone
 from fastssl.optim import OPTIMIZERS, Optimizer
-from pipelines.backends.choose import Pipeline, ProductName
+from pipelines.backends.backend import Pipeline, ProductName
 from pipelines.command.errors import UserError
 from pipelines.plan.plan import Order
 from pipelines.views import ViewGroup
