@@ -79,7 +79,7 @@ def cases(views: int, against: Sequence[str], threads: int, device: str | None) 
     ]
     if device is None:
         return on_cpu
-    from pipelines.backends.choose import BACKENDS  # with torch, slow to import
+    from pipelines.backends.backend import BACKENDS  # with torch, slow to import
 
     return on_cpu + [
         Case(contender="backend", product=name, views=views, threads=threads, device=device)

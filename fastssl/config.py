@@ -27,7 +27,7 @@ from fastssl.methods import METHODS, Method
 from fastssl.models import BACKBONES, Backbone
 from fastssl.optim import OPTIMIZERS, Optimizer
 from fastssl.user_file import UserFile, components, from_entry, to_entry
-from pipelines.backends.choose import Pipeline, ProductName
+from pipelines.backends.backend import Pipeline, ProductName
 from pipelines.command.errors import UserError
 from pipelines.plan.plan import Order
 from pipelines.views import ViewGroup

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from fastssl.config import Config
 from fastssl.diagnostics.collapse import collapse_warning
 from fastssl.distributed.collectives import any_of, gather_objects
 from fastssl.distributed.device import choose_device
+from fastssl.distributed.precision import AUTOCAST
 from fastssl.distributed.processes import Place, find_place, joined, own_cores
 from fastssl.evaluate.features import Extraction
 from fastssl.evaluate.monitor import KnnMonitor, open_monitor
@@ -40,13 +41,10 @@ from fastssl.run.log import RunLog, SilentLog
 from fastssl.run.open_run import open_run
 from fastssl.run.pictures import save_curves, save_views
 from fastssl.run.state import RunState
-from pipelines.backends.choose import Loading, choose_pipeline, open_loader
+from pipelines.backends.backend import LoaderConfig
+from pipelines.backends.choose import choose_pipeline, open_loader
 from pipelines.command.errors import UserError, run_command
-from pipelines.render.finish import NumberFormat
 from pipelines.views import evaluation_spec
-
-# Views are written as the network takes them in under autocast: half the bytes, and the same result.
-_NUMBER_FORMATS: dict[str, NumberFormat] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen)
@@ -111,7 +109,7 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
         # ---- loader --------------------------------------------------------------------------------------
         pipeline, why = choose_pipeline(machine.pipeline, data.source, device)
         log.say(f"pipeline: {pipeline} ({why})")
-        loading = Loading(
+        loading = LoaderConfig(
             source=data.source,
             groups=experiment.views,
             plan=data.plan,
@@ -119,12 +117,13 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
             stop_step=run.total_steps * experiment.accumulation_steps,
             bad_images=run.bad_images,
             device=device,
-            number_format=_NUMBER_FORMATS[experiment.precision],
+            dtype=AUTOCAST[experiment.precision] or torch.float32,  # as the network takes views in
+            pipeline=pipeline,
             product=machine.product,
             workers=machine.workers,
             prefetch=machine.prefetch,
         )
-        loader = stack.enter_context(closing(open_loader(pipeline, loading)))
+        loader = stack.enter_context(open_loader(loading))
 
         # ---- steps ---------------------------------------------------------------------------------------
         if place.is_chief:

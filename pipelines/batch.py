@@ -36,9 +36,7 @@ class Batch:
             one step of the optimizer.
         epoch: from 0.
         views: for each view group one tensor [K_g * B, 3, S_g, S_g], channels-last, the B samples of
-            its first view first. Finished, but of the loader's product ``Crops``: uint8, to be finished by
-            a renderer on the device; of its product ``Pixels``: none.
-        images: of the product ``Pixels``, the decoded images.
+            its first view first.
         sample_ids: int64 [B].
         labels: int64 [B], or None where the source has no classes.
         parameters: for each view group VIEW_PARAMETERS [K_g, B].
@@ -47,7 +45,6 @@ class Batch:
     step: int
     epoch: int
     views: tuple[torch.Tensor, ...]
-    images: Images | None = None
     sample_ids: torch.Tensor
     labels: torch.Tensor | None
     parameters: tuple[np.ndarray, ...]
@@ -58,3 +55,9 @@ class Batch:
     def each_view(self) -> tuple[torch.Tensor, ...]:
         """The views one by one, each [B, 3, S, S], numbered across the groups."""
         return tuple(view for group in self.views for view in group.split(len(self)))
+
+
+def to_device(numbers: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A few numbers as a tensor, without waiting for a GPU; on the CPU it shares their memory."""
+    tensor = torch.from_numpy(numbers)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -14,7 +14,8 @@ from importlib import import_module
 import torch
 
 from benchmarks.contenders import Batch, Pass, Work
-from pipelines.backends.choose import BACKENDS, Loading, open_loader
+from pipelines.backends.backend import BACKENDS, LoaderConfig
+from pipelines.backends.choose import backend_class, open_loader
 from pipelines.decode.bad_images import BadImages
 from pipelines.pack import Options, pack
 from pipelines.plan.plan import evaluation_plan
@@ -24,30 +25,28 @@ from pipelines.sources.folder import open_folder
 from pipelines.views import ViewGroup
 
 _LEAST_ON_GPU = 8192  # images of a pass
-_PACKAGES = {"dali": "nvidia.dali", "ffcv": "ffcv.loader"}  # without which a backend raises a user's mistake
 
 
 def _passes(name: str, work: Work) -> Pass:
-    if name in _PACKAGES:
-        import_module(_PACKAGES[name])
+    for module in backend_class(name).requires:
+        import_module(module)
     device = torch.device(work.device)
     source = _source(name, work)
     plan = evaluation_plan(len(source.index), work.batch_size, shuffle=True)
     epochs = -(-_LEAST_ON_GPU // plan.count) if device.type == "cuda" else 1
-    loader = open_loader(
-        name,
-        Loading(
-            source=source,
-            groups=(ViewGroup(spec=work.spec, num_views=work.views),),
-            plan=plan,
-            start_step=0,
-            stop_step=epochs * plan.batches_per_epoch,
-            bad_images=BadImages(None, 0),
-            device=device,
-            number_format="bfloat16" if device.type == "cuda" else "float32",
-            workers=work.threads,
-        ),
+    config = LoaderConfig(
+        source=source,
+        groups=(ViewGroup(spec=work.spec, num_views=work.views),),
+        plan=plan,
+        start_step=0,
+        stop_step=epochs * plan.batches_per_epoch,
+        bad_images=BadImages(None, 0),
+        device=device,
+        dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
+        pipeline=name,
+        workers=work.threads,
     )
+    loader = open_loader(config)
 
     def run() -> Iterator[Batch]:
         loader.load_state_dict({"step": 0})

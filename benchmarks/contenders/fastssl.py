@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import torch
 
-import pipelines.batch
 from benchmarks.contenders import Batch, Pass, Work, decode_each
-from pipelines.backends.products import Crops, Pixels, Product, Views
-from pipelines.backends.threads import ThreadedLoader
+from pipelines.backends.backend import LoaderConfig
+from pipelines.backends.buffers import Crops, Pixels, Product
+from pipelines.backends.choose import open_loader
+from pipelines.backends.request import Requests
+from pipelines.backends.threads import ThreadsBackend
+from pipelines.batch import Images
 from pipelines.decode.bad_images import BadImages
 from pipelines.decode.decode import decode
 from pipelines.plan.plan import evaluation_plan
@@ -18,38 +24,61 @@ from pipelines.sources.folder import open_folder
 from pipelines.views import ViewGroup
 
 
-def passes(work: Work, product: Product, source: Source) -> Pass:
+def passes(work: Work, source: Source) -> Pass:
     """Passes over all images of a source. Each has the same views: views are a function of the step."""
-    plan = evaluation_plan(len(source.index), work.batch_size, shuffle=True)
-    loader = ThreadedLoader(
-        source,
-        (ViewGroup(spec=work.spec, num_views=work.views),),
-        plan,
-        product=product,
-        start_step=0,
-        stop_step=plan.batches_per_epoch,
-        bad_images=BadImages(None, 0),
-        workers=work.threads,
-    )
+    loader = open_loader(_config(work, source))
 
     def run() -> Iterator[Batch]:
         loader.load_state_dict({"step": 0})
         for batch in loader:
-            yield _views(batch, work.views) if batch.views else (_images(batch),)
+            yield _views(batch.views[0], work.views)
 
     return run
 
 
-def _views(batch: pipelines.batch.Batch, views: int) -> np.ndarray:
-    channels_last = batch.views[0].permute(0, 2, 3, 1).numpy()
-    return channels_last.reshape(views, len(batch), *channels_last.shape[1:])
+def _stages(work: Work, product: Product, source: Source) -> Pass:
+    """Passes that end where a GPU would take over: with crops, or with decoded images."""
+    config = _config(work, source)
+    requests = Requests(source.index, config.groups, config.plan)
+    backend = ThreadsBackend(config, requests, product)
+
+    def run() -> Iterator[Batch]:
+        under_way = deque[Any]()
+        for step in range(config.stop_step + config.prefetch):
+            backend.release()
+            if step < config.stop_step:
+                under_way.append(backend.start(requests.of_step(step)))
+            if step >= config.prefetch:
+                made = backend.stage(under_way.popleft())
+                yield _images(made) if isinstance(made, Images) else _views(made[0], work.views)
+
+    return run
 
 
-def _images(batch: pipelines.batch.Batch) -> list[np.ndarray]:
-    assert batch.images is not None
-    pixels = batch.images.pixels.numpy()
-    shapes = zip(batch.images.heights.tolist(), batch.images.widths.tolist(), strict=True)
-    begins = batch.images.offsets.tolist()
+def _config(work: Work, source: Source) -> LoaderConfig:
+    plan = evaluation_plan(len(source.index), work.batch_size, shuffle=True)
+    return LoaderConfig(
+        source=source,
+        groups=(ViewGroup(spec=work.spec, num_views=work.views),),
+        plan=plan,
+        start_step=0,
+        stop_step=plan.batches_per_epoch,
+        bad_images=BadImages(None, 0),
+        dtype=torch.uint8,
+        pipeline="cpu",
+        workers=work.threads,
+    )
+
+
+def _views(views: torch.Tensor, count: int) -> np.ndarray:
+    channels_last = views.permute(0, 2, 3, 1).numpy()
+    return channels_last.reshape(count, -1, *channels_last.shape[1:])
+
+
+def _images(images: Images) -> list[np.ndarray]:
+    pixels = images.pixels.numpy()
+    shapes = zip(images.heights.tolist(), images.widths.tolist(), strict=True)
+    begins = images.offsets.tolist()
     return [
         pixels[begin:][: 3 * h * w].reshape(h, w, 3) for begin, (h, w) in zip(begins, shapes, strict=True)
     ]
@@ -67,8 +96,8 @@ def _decode(work: Work) -> Pass:
 
 
 PRODUCTS = {
-    "views": lambda work: passes(work, Views("uint8"), _open(work)),
-    "crops": lambda work: passes(work, Crops(), _open(work)),
-    "pixels": lambda work: passes(work, Pixels(), _open(work)),
+    "views": lambda work: passes(work, _open(work)),
+    "crops": lambda work: _stages(work, Crops(), _open(work)),
+    "pixels": lambda work: _stages(work, Pixels(), _open(work)),
     "decode": _decode,
 }

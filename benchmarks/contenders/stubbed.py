@@ -12,7 +12,6 @@ import numpy as np
 
 from benchmarks.contenders import Pass, Work
 from benchmarks.contenders.fastssl import passes
-from pipelines.backends.products import Views
 from pipelines.sources import Index
 
 _COUNT = 1 << 13
@@ -41,7 +40,7 @@ class _TinySource:
 
 
 def _views(work: Work) -> Pass:
-    return passes(replace(work, spec=replace(work.spec, size=1)), Views("uint8"), _TinySource())
+    return passes(replace(work, spec=replace(work.spec, size=1)), _TinySource())
 
 
 PRODUCTS = {"views": _views}

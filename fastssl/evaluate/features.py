@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from fastssl.distributed.precision import AUTOCAST
-from pipelines.backends.products import Views
-from pipelines.backends.threads import ThreadedLoader
+from pipelines.backends.backend import LoaderConfig
+from pipelines.backends.choose import open_loader
+from pipelines.backends.loader import Loader
 from pipelines.command.progress import show_progress
 from pipelines.decode.bad_images import BadImages
 from pipelines.plan.plan import Plan, evaluation_plan
@@ -36,26 +37,37 @@ class Extraction:
     workers: int = 0
 
 
+def open_views(
+    source: Source, spec: ViewSpec, how: Extraction, plan: Plan, steps: int | None = None
+) -> Loader:
+    """One view of each sample, for an encoder under the autocast of ``how``.
+
+    Args:
+        source: of the images.
+        spec: of the view.
+        how: device, precision, threads.
+        plan: which samples form which batch.
+        steps: of the plan; None: one epoch.
+    """
+    config = LoaderConfig(
+        source=source,
+        groups=(ViewGroup(spec=spec),),
+        plan=plan,
+        start_step=0,
+        stop_step=plan.batches_per_epoch if steps is None else steps,
+        bad_images=how.bad_images,
+        device=how.device,
+        dtype=AUTOCAST[how.precision] or torch.float32,
+        workers=how.workers,
+    )
+    return open_loader(config)
+
+
 @contextmanager
-def _loading(source: Source, how: Extraction, plan: Plan, steps: int) -> Iterator[ThreadedLoader]:
-    """The first ``steps`` batches of a plan, without gradients and under the autocast of ``how``."""
+def _inference(how: Extraction) -> Iterator[None]:
     dtype = AUTOCAST[how.precision]
-    with (
-        ThreadedLoader(
-            source,
-            (ViewGroup(spec=how.spec),),
-            plan,
-            product=Views(),
-            start_step=0,
-            stop_step=steps,
-            bad_images=how.bad_images,
-            workers=how.workers,
-            device=how.device,
-        ) as loader,
-        torch.inference_mode(),
-        torch.autocast(how.device.type, dtype, enabled=dtype is not None),
-    ):
-        yield loader
+    with torch.inference_mode(), torch.autocast(how.device.type, dtype, enabled=dtype is not None):
+        yield
 
 
 def extract(
@@ -75,7 +87,7 @@ def extract(
     count = len(source.index)
     plan = evaluation_plan(count, min(how.batch_size, count))
     features, labels = [], []
-    with _loading(source, how, plan, plan.batches_per_epoch) as loader:
+    with open_views(source, how.spec, how, plan) as loader, _inference(how):
         for batch in show_progress(loader, plan.batches_per_epoch, what):
             assert batch.labels is not None
             features.append(function(batch.views[0]).float().cpu())
@@ -97,7 +109,7 @@ def encoder_features(
 
 def pixel_features(source: Source, how: Extraction, what: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The normalised pixels of the central crop at no more than 32 x 32, as features. See ``extract``."""
-    small = replace(how, spec=replace(how.spec, size=min(how.spec.size, 32)))
+    small = replace(how, spec=replace(how.spec, size=min(how.spec.size, 32)), precision="fp32")
     # a copy: the loader takes its buffers back
     return extract(lambda views: views.flatten(1).clone(), source, small, what)
 
@@ -115,7 +127,7 @@ def calibrated(encoder: nn.Module, source: Source, how: Extraction, batches: int
     count = len(source.index)
     plan = evaluation_plan(count, min(how.batch_size, count), shuffle=True)
     whole_batches = count // plan.batch_size  # they weigh the same
-    with _loading(source, how, plan, min(batches, whole_batches)) as loader:
+    with open_views(source, how.spec, how, plan, min(batches, whole_batches)) as loader, _inference(how):
         for batch in loader:
             encoder(batch.views[0])
     return encoder

@@ -19,13 +19,10 @@ from torch.nn import functional
 
 from fastssl.distributed.precision import AUTOCAST
 from fastssl.evaluate.data import LabelledData
-from fastssl.evaluate.features import Extraction, encoder_features
-from pipelines.backends.products import Views
-from pipelines.backends.threads import ThreadedLoader
+from fastssl.evaluate.features import Extraction, encoder_features, open_views
 from pipelines.command.progress import show_progress
 from pipelines.plan.order import permute
 from pipelines.plan.plan import Plan
-from pipelines.views import ViewGroup
 
 _CACHED_BELOW = 64  # pixels: small images are evaluated on cached features of the image and its mirror image
 _LARGEST_TEST_BLOCK = 8192  # features classified at once
@@ -83,17 +80,7 @@ def _cropped_batches(
     steps = count // batch_size
     plan = Plan(count=count, batch_size=batch_size, batches_per_epoch=steps, seed=seed)
     dtype = AUTOCAST[how.precision]
-    with ThreadedLoader(
-        data.bank,
-        (ViewGroup(spec=spec),),
-        plan,
-        product=Views(),
-        start_step=0,
-        stop_step=epochs * steps,
-        bad_images=how.bad_images,
-        workers=how.workers,
-        device=how.device,
-    ) as loader:
+    with open_views(data.bank, spec, how, plan, epochs * steps) as loader:
         for batch in loader:
             with torch.no_grad(), torch.autocast(how.device.type, dtype, enabled=dtype is not None):
                 features = encoder(batch.views[0]).float()

@@ -14,7 +14,7 @@ from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.backends.products import to_device
+from pipelines.batch import to_device
 from pipelines.command.errors import UserError
 from pipelines.keys import absorb, hash_keys, to_integer
 

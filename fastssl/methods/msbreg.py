@@ -25,8 +25,7 @@ from fastssl.methods.method import RunFacts, autocast_off, expect_views
 from fastssl.methods.student_teacher import StudentTeacher
 from fastssl.models.backbone import Backbone
 from fastssl.models.heads import Head
-from pipelines.backends.products import to_device
-from pipelines.batch import Batch
+from pipelines.batch import Batch, to_device
 from pipelines.command.errors import UserError
 from pipelines.keys import absorb, stable_id, to_uniform
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fastssl.distributed.collectives import first_row, gather, world_size
-from pipelines.backends.products import to_device
+from pipelines.batch import to_device
 from pipelines.plan.order import permute
 
 

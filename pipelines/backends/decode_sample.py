@@ -10,27 +10,27 @@ from pipelines.sources import Source
 
 
 def decode_sample(
-    source: Source, number: int, bad_images: BadImages, place: np.ndarray | None = None
+    source: Source, index: int, bad_images: BadImages, place: np.ndarray | None = None
 ) -> np.ndarray | None:
     """Decode a sample.
 
     Args:
         source: called from many threads.
-        number: of the sample.
+        index: of the sample in the source.
         bad_images: takes note of one that cannot be decoded, or is not of the size in the index.
         place: where to decode to, if possible: uint8 [n]; one that is too small is left alone.
 
     Returns:
         uint8 [H, W, 3], a view of ``place`` or not; None where it cannot be decoded.
     """
-    height, width = int(source.index.heights[number]), int(source.index.widths[number])
+    height, width = int(source.index.heights[index]), int(source.index.widths[index])
     try:
-        image = decode(source.read(number), place)
+        image = decode(source.read(index), place)
         if image.shape[:2] != (height, width):
             raise UndecodableImageError(
                 f"size {image.shape[0]}x{image.shape[1]} is not the {height}x{width} of its header"
             )
         return image
     except (UndecodableImageError, OSError) as error:
-        bad_images.record(source.describe(number), str(error))
+        bad_images.record(source.describe(index), str(error))
         return None

@@ -2,79 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 
-from pipelines.backends.products import TORCH_TYPES, to_device
-from pipelines.backends.request import Requests
-from pipelines.batch import Batch
-from pipelines.plan.plan import Plan
-from pipelines.render.finish import NumberFormat
-from pipelines.sources import Source
+from pipelines.backends.backend import Backend, Finished, LoaderConfig
+from pipelines.backends.request import Request, Requests
 from pipelines.views import ViewGroup
 
 
-class FakeLoader:
-    """Noise in the place of views, made once; ids, labels and parameters are those of the first step.
+class FakeBackend(Backend):
+    """Noise in the place of views, made once; ids, labels and parameters are those of the first step."""
 
-    Args:
-        source: only its index is used.
-        groups: the views of a sample.
-        plan: gives the size of a batch and the length of an epoch.
-        number_format: of the views.
-        start_step: the first step; batches end before ``stop_step``.
-        device: where the batch lies.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        groups: tuple[ViewGroup, ...],
-        plan: Plan,
-        *,
-        number_format: NumberFormat,
-        start_step: int,
-        stop_step: int,
-        device: torch.device,
-    ) -> None:
-        self._plan = plan
-        self._step, self._stop_step = start_step, stop_step
-        index, request = source.index, Requests(source.index, groups, plan).of_step(start_step)
-        self._batch = Batch(
-            step=request.step,
-            epoch=request.epoch,
-            views=tuple(
-                _noise(group, len(request.numbers)).to(
-                    device, TORCH_TYPES[number_format], memory_format=torch.channels_last
-                )
-                for group in groups
-            ),
-            sample_ids=to_device(index.sample_ids[request.numbers], device),
-            labels=None if index.labels is None else to_device(index.labels[request.numbers], device),
-            parameters=request.parameters,
+    def __init__(self, config: LoaderConfig, requests: Requests) -> None:
+        self._per_epoch = config.plan.batches_per_epoch
+        self._request = requests.of_step(config.start_step)
+        samples = len(self._request.indices)
+        views = tuple(
+            _noise(group, samples).to(config.device, config.dtype, memory_format=torch.channels_last)
+            for group in config.groups
         )
+        self._finished = Finished(views, self._request.indices)
 
-    def __iter__(self) -> Iterator[Batch]:
-        return self
+    def request(self, requests: Requests, step: int) -> Request:
+        """The first step's request, under another number."""
+        return replace(self._request, step=step, epoch=step // self._per_epoch)
 
-    def __next__(self) -> Batch:
-        if self._step >= self._stop_step:
-            raise StopIteration
-        step, self._step = self._step, self._step + 1
-        return replace(self._batch, step=step, epoch=step // self._plan.batches_per_epoch)
+    def start(self, request: Request) -> None:
+        """No-op."""
 
-    def state_dict(self) -> dict[str, int]:
-        """The step to come."""
-        return {"step": self._step}
+    def finish(self, ticket: None) -> Finished:
+        """The same views."""
+        return self._finished
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a state."""
-        self._step = state["step"]
+    def drop(self) -> None:
+        """No-op."""
 
     def close(self) -> None:
-        """Nothing to end."""
+        """No-op."""
 
 
 def _noise(group: ViewGroup, samples: int) -> torch.Tensor:

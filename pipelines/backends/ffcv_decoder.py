@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from numba import njit, types
 
-from pipelines.backends.products import TORCH_TYPES
+from pipelines.backends.buffers import NUMBER_FORMATS
 from pipelines.decode.decode import MAX_PIXELS
 from pipelines.render.cpu import Workspace, _render, render_constants
-from pipelines.render.finish import NUMBER_BYTES, NumberFormat
+from pipelines.render.finish import NUMBER_BYTES
 from pipelines.views import VIEW_PARAMETERS, ViewGroup
 
 _RAW = 1  # FFCV's mode of an image that is stored as pixels; 0: as JPEG
@@ -36,24 +36,24 @@ class ViewLayout:
 
     Attributes:
         groups: the views of a sample, numbered across the groups.
-        number_format: of the views.
+        dtype: of the views.
         places: int64 [G, 4]; of each group its first view, K_g, and its begin and end in bytes a sample.
         constants: FINISH [G].
     """
 
     groups: tuple[ViewGroup, ...]
-    number_format: NumberFormat
+    dtype: torch.dtype
     places: np.ndarray
     constants: np.ndarray
 
     @classmethod
-    def of(cls, groups: tuple[ViewGroup, ...], number_format: NumberFormat) -> ViewLayout:
+    def of(cls, groups: tuple[ViewGroup, ...], dtype: torch.dtype) -> ViewLayout:
         """The layout of finished views."""
-        constants = np.concatenate([render_constants(group.spec, number_format) for group in groups])
+        constants = np.concatenate([render_constants(group.spec, NUMBER_FORMATS[dtype]) for group in groups])
         views = np.array([group.num_views for group in groups])
         sizes = 3 * views * constants["size"].astype(np.int64) ** 2 * NUMBER_BYTES[constants["format"][0]]
         places = np.stack([np.cumsum(views) - views, views, np.cumsum(sizes) - sizes, np.cumsum(sizes)], 1)
-        return cls(groups, number_format, places, constants)
+        return cls(groups, dtype, places, constants)
 
     @property
     def sample_bytes(self) -> int:
@@ -67,10 +67,9 @@ class ViewLayout:
     def tensors(self, memory: np.ndarray) -> tuple[torch.Tensor, ...]:
         """The ``views`` of a ``Batch`` in its memory, uint8 [B, sample_bytes]."""
         count, flat = len(memory), torch.from_numpy(memory).view(-1)
-        number_type = TORCH_TYPES[self.number_format]
         return tuple(
             flat[begin * count : end * count]
-            .view(number_type)
+            .view(self.dtype)
             .view(views * count, group.spec.size, group.spec.size, 3)
             .permute(0, 3, 1, 2)  # channels-last
             for group, (_, views, begin, end) in zip(self.groups, self.places.tolist(), strict=True)

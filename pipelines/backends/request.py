@@ -22,14 +22,14 @@ class Request:
             one step of the optimizer.
         epoch: from 0.
         positions: places in the epoch's order, int64 [B].
-        numbers: samples of the source, int64 [B].
+        indices: samples of the source, int64 [B].
         parameters: for each view group VIEW_PARAMETERS [K_g, B]; ``Requests.substitute`` changes columns.
     """
 
     step: int
     epoch: int
     positions: np.ndarray
-    numbers: np.ndarray
+    indices: np.ndarray
     parameters: tuple[np.ndarray, ...]
 
 
@@ -55,50 +55,50 @@ class Requests:
         """What a step asks for."""
         epoch = step // self._plan.batches_per_epoch
         positions = self._plan.positions(step)
-        numbers = self._plan.samples(epoch, positions)
+        indices = self._plan.samples(epoch, positions)
         # an unreadable header has size 0: such a sample is drawn again with its substitute's size
-        heights = np.maximum(self._index.heights[numbers], 1)
-        widths = np.maximum(self._index.widths[numbers], 1)
-        return Request(step, epoch, positions, numbers, self._draw(epoch, numbers, heights, widths))
+        heights = np.maximum(self._index.heights[indices], 1)
+        widths = np.maximum(self._index.widths[indices], 1)
+        return Request(step, epoch, positions, indices, self._draw(epoch, indices, heights, widths))
 
     def substitute(
-        self, request: Request, b: int, decode: Callable[[int], np.ndarray | None]
+        self, request: Request, slot: int, decode: Callable[[int], np.ndarray | None]
     ) -> tuple[int, np.ndarray]:
-        """The next sample of the order that decodes, drawn with the keys of sample b, which does not.
+        """The next sample of the order that decodes, drawn with the keys of the one at ``slot``.
 
         Args:
-            request: its parameters of sample b are replaced.
-            b: place in the batch.
-            decode: from a sample's number to its pixels, uint8 [H, W, 3], or None.
+            request: its parameters at ``slot`` are replaced.
+            slot: place in the batch.
+            decode: from a sample's index to its pixels, uint8 [H, W, 3], or None.
 
         Returns:
-            The substitute's number and pixels.
+            The substitute's index and pixels.
 
         Raises:
             UserError: there is none.
         """
         for ahead in range(1, self._plan.count):
-            position = (int(request.positions[b]) + ahead) % self._plan.count
-            number = int(self._plan.samples(request.epoch, np.array([position]))[0])
-            image = decode(number)
+            position = (int(request.positions[slot]) + ahead) % self._plan.count
+            index = int(self._plan.samples(request.epoch, np.array([position]))[0])
+            image = decode(index)
             if image is None:
                 continue
             height, width = (np.array([side], np.int32) for side in image.shape[:2])
-            drawn = self._draw(request.epoch, request.numbers[b : b + 1], height, width)
+            drawn = self._draw(request.epoch, request.indices[slot : slot + 1], height, width)
             for table, column in zip(request.parameters, drawn, strict=True):
-                table[:, b : b + 1] = column
-            return number, image
+                table[:, slot : slot + 1] = column
+            return index, image
         raise UserError(f"none of the {self._plan.count} images can be decoded")
 
     def _draw(
-        self, epoch: int, numbers: np.ndarray, heights: np.ndarray, widths: np.ndarray
+        self, epoch: int, indices: np.ndarray, heights: np.ndarray, widths: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         return tuple(
             draw(
                 group.spec,
                 seed=self._plan.seed,
                 epoch=epoch,
-                samples=self._index.sample_ids[numbers],
+                samples=self._index.sample_ids[indices],
                 heights=heights,
                 widths=widths,
                 views=views,

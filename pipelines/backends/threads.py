@@ -1,8 +1,7 @@
 """The CPU backend: threads decode each image once; its views or pixels go straight into the batch.
 
 Decoders and kernels release the GIL, so threads are enough: no processes, no pickling, no copies. A batch
-is split into as many tasks as there are workers; ``prefetch`` batches are under way while one is in use.
-What is loaded depends on (seed, step) alone, so the whole state of a loader is the step to come.
+is split into as many tasks as there are workers.
 
 Budget: 40 core-us of Python an image, with 16 threads at the GIL. Measured with next to nothing to decode and
 to render (``python -m benchmarks.limits --data generated``, "stubbed"): 24 for one view, 32 for eight.
@@ -12,76 +11,25 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 import torch
 
+from pipelines.backends.backend import Backend, Finished, LoaderConfig
+from pipelines.backends.buffers import Buffer, Crops, Pixels, Product, Views
 from pipelines.backends.decode_sample import decode_sample
-from pipelines.backends.products import Canvas, Product, to_device
-from pipelines.backends.read_ahead import ReadAhead
 from pipelines.backends.request import Request, Requests
-from pipelines.batch import Batch
-from pipelines.decode.bad_images import BadImages
-from pipelines.plan.plan import Plan
+from pipelines.batch import Images
+from pipelines.command.errors import UserError
 from pipelines.render.cpu import Workspace
-from pipelines.sources import Source
-from pipelines.sources.source import ReadsAhead
-from pipelines.views import ViewGroup
 
 _MOST_KEPT = 1 << 26  # bytes that each thread keeps to decode to: an image of 22 megapixels
 
 
-class Loader(Protocol):
-    """What every backend offers: batches in the keyed order, from any step on."""
-
-    def __iter__(self) -> Iterator[Batch]: ...
-
-    def __next__(self) -> Batch: ...
-
-    def state_dict(self) -> dict[str, int]:
-        """The step to come."""
-        ...
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a state; what was prefetched is dropped."""
-        ...
-
-    def close(self) -> None:
-        """End the workers."""
-        ...
-
-
-class _Slot:
-    """The reused memory of one batch."""
-
-    def __init__(self, canvas: Canvas, samples: int) -> None:
-        self.canvas = canvas
-        self.labels = np.empty(samples, np.int64)
-        self.copied: torch.cuda.Event | None = None  # on the stream that copies it to a GPU
-
-    def wait_until_copied(self) -> None:
-        """Return when the memory may be written again: as a rule at once."""
-        if self.copied is not None:
-            self.copied.synchronize()
-            self.copied = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """A batch under way."""
-
-    request: Request
-    slot: _Slot
-
-
 class _Worker(threading.local):
-    """What each thread keeps."""
+    """Scratch memory of each thread."""
 
     def __init__(self) -> None:
         self.workspace = Workspace()
@@ -94,162 +42,145 @@ class _Worker(threading.local):
         return self.pixels
 
 
-class ThreadedLoader:
-    """Batches made by threads on the CPU.
+@dataclass(frozen=True, eq=False)
+class _Ticket:
+    """A batch that the threads are filling."""
+
+    request: Request
+    buffer: Buffer
+    shown: np.ndarray
+    tasks: list[Future[None]]
+
+
+class ThreadsBackend(Backend):
+    """Batches made by threads on the CPU; on a GPU, those of crops or pixels are finished there.
 
     Args:
-        source: where the encoded images come from.
-        groups: the views of a sample.
-        plan: which samples form which batch.
-        product: what is made of the images: finished views, or less, for a renderer on the device.
-        start_step: the first step to load; batches end before ``stop_step``.
-        workers: threads; 0 takes every core.
-        prefetch: batches under way beside the one in use.
-        bad_images: takes note of what cannot be decoded.
-        device: where batches are handed over.
+        config: of the loader.
+        requests: of the loader.
+        product: what the threads make; None: as the config says.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        groups: tuple[ViewGroup, ...],
-        plan: Plan,
-        *,
-        product: Product,
-        start_step: int,
-        stop_step: int,
-        bad_images: BadImages,
-        workers: int = 0,
-        prefetch: int = 3,
-        device: torch.device | None = None,
-    ) -> None:
-        self._source, self._plan = source, plan
-        self._requests = Requests(source.index, groups, plan)
-        self._next_step, self._stop_step = start_step, stop_step
-        self._bad_images = bad_images
-        self._device = device or torch.device("cpu")
-        self._workers = workers or len(os.sched_getaffinity(0))
-        self._read_ahead: ReadAhead | None = None
-        if plan.shuffle and plan.order == "blocks" and isinstance(source, ReadsAhead):
-            self._read_ahead = ReadAhead(source, plan)
+    def __init__(self, config: LoaderConfig, requests: Requests, product: Product | None = None) -> None:
+        self._config, self._requests, self._source = config, requests, config.source
+        self._product = product or _product(config)
+        self._workers = config.workers or len(os.sched_getaffinity(0))
         self._worker = _Worker()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="loader")
-        samples = plan.batch_size // plan.world_size
-        pinned = self._device.type == "cuda"
+        pinned = config.device.type == "cuda"
         self._free = [
-            _Slot(product.canvas(groups, samples, pinned=pinned), samples) for _ in range(prefetch + 1)
+            self._product.buffer(config.groups, config.samples, pinned=pinned)
+            for _ in range(config.prefetch + 1)
         ]
-        self._in_use: _Slot | None = None
-        self._under_way: deque[tuple[_Job, list[Future[None]]]] = deque()
+        self._in_use: Buffer | None = None
+        self._under_way: list[_Ticket] = []
 
-    # --- what a consumer sees -------------------------------------------------------------------------------
+    def start(self, request: Request) -> _Ticket:
+        """Set the threads on a request."""
+        index, buffer = self._source.index, self._free.pop()
+        buffer.begin(index.heights[request.indices], index.widths[request.indices])
+        ticket = _Ticket(request, buffer, request.indices.copy(), [])
+        self._under_way.append(ticket)
+        for share in np.array_split(np.arange(len(request.indices)), self._workers):
+            if len(share):
+                ticket.tasks.append(self._pool.submit(self._fill, ticket, share))
+        return ticket
 
-    def __iter__(self) -> Iterator[Batch]:
-        return self
+    def finish(self, ticket: _Ticket) -> Finished:
+        """Wait for the threads; on a GPU, begin to finish there what they made."""
+        stage = self.stage(ticket)
+        if isinstance(stage, Images):
+            views = render_on_device(stage, ticket.request, self._config)
+        elif isinstance(self._product, Crops):
+            views = _finish_on_device(stage, ticket.request, self._config)
+        else:
+            views = stage
+        return Finished(views, ticket.shown)
 
-    def __next__(self) -> Batch:
+    def stage(self, ticket: _Ticket) -> tuple[torch.Tensor, ...] | Images:
+        """Everything that the threads make of a request, on the device: views, crops or images."""
+        for task in ticket.tasks:
+            task.result()
+        self._under_way.remove(ticket)
+        self._in_use = ticket.buffer
+        made = ticket.buffer.hand_over(self._config.device)
+        if self._config.device.type == "cuda":
+            ticket.buffer.copied = torch.cuda.current_stream(self._config.device).record_event()
+        return made
+
+    def release(self) -> None:
+        """Take the memory of the last batch back, once it is copied."""
         if self._in_use is not None:
             self._in_use.wait_until_copied()
             self._free.append(self._in_use)
             self._in_use = None
-        self._start_jobs()
-        if not self._under_way:
-            raise StopIteration
-        job, tasks = self._under_way[0]
-        for task in tasks:
-            task.result()
-        self._under_way.popleft()
-        self._next_step = job.request.step + 1
-        self._in_use = job.slot
-        return self._hand_over(job)
 
-    def state_dict(self) -> dict[str, int]:
-        """The step to come."""
-        return {"step": self._next_step}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a state; what was prefetched is dropped."""
-        self._drop_jobs()
-        self._next_step = state["step"]
-
-    def close(self) -> None:
-        """End the workers; what was prefetched is dropped."""
-        self._drop_jobs()
-        if self._read_ahead is not None:
-            self._read_ahead.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def __enter__(self) -> ThreadedLoader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    # --- batches under way ----------------------------------------------------------------------------------
-
-    def _start_jobs(self) -> None:
-        step = self._under_way[-1][0].request.step + 1 if self._under_way else self._next_step
-        while self._free and step < self._stop_step:
-            job = self._new_job(step, self._free.pop())
-            shares = np.array_split(np.arange(len(job.request.numbers)), self._workers)
-            tasks = [self._pool.submit(self._fill, job, share) for share in shares if len(share)]
-            self._under_way.append((job, tasks))
-            step += 1
-
-    def _drop_jobs(self) -> None:
-        for _, tasks in self._under_way:
-            for task in tasks:
+    def drop(self) -> None:
+        """Forget what is under way; what has begun is waited for."""
+        tickets, self._under_way = self._under_way, []
+        for ticket in tickets:
+            for task in ticket.tasks:
                 task.cancel()
-        for job, tasks in self._under_way:
-            for task in tasks:
+        for ticket in tickets:
+            for task in ticket.tasks:
                 if not task.cancelled():
                     task.exception()
-            self._free.append(job.slot)
-        self._under_way.clear()
+            self._free.append(ticket.buffer)
 
-    def _new_job(self, step: int, slot: _Slot) -> _Job:
-        if self._read_ahead is not None:
-            self._read_ahead.reach(step)
-        request = self._requests.of_step(step)
-        index = self._source.index
-        slot.canvas.begin(index.heights[request.numbers], index.widths[request.numbers])
-        return _Job(request, slot)
+    def close(self) -> None:
+        """End the threads."""
+        self.drop()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _hand_over(self, job: _Job) -> Batch:
-        index, request = self._source.index, job.request
-        views, images = job.slot.canvas.hand_over(self._device)
-        labels = job.slot.labels[: len(request.numbers)].copy()
-        batch = Batch(
-            step=request.step,
-            epoch=request.epoch,
-            views=views,
-            images=images,
-            sample_ids=to_device(index.sample_ids[request.numbers], self._device),
-            labels=to_device(labels, self._device) if index.labels is not None else None,
-            parameters=request.parameters,
-        )
-        if self._device.type == "cuda":
-            job.slot.copied = torch.cuda.current_stream(self._device).record_event()
-        return batch
+    # --- in the threads -------------------------------------------------------------------------------------
 
-    # --- in the workers -------------------------------------------------------------------------------------
-
-    def _fill(self, job: _Job, share: np.ndarray) -> None:
-        request, canvas, labels = job.request, job.slot.canvas, self._source.index.labels
-        for b in share.tolist():
-            number = int(request.numbers[b])
-            image = self._decode(number, canvas.place(b))
+    def _fill(self, ticket: _Ticket, share: np.ndarray) -> None:
+        request, buffer = ticket.request, ticket.buffer
+        for slot in share.tolist():
+            image = self._decode(int(request.indices[slot]), buffer.place(slot))
             if image is None:
-                number, image = self._requests.substitute(request, b, self._decode)
-            canvas.fill(b, image, request.parameters, self._worker.workspace)
-            if labels is not None:
-                job.slot.labels[b] = labels[number]
+                ticket.shown[slot], image = self._requests.substitute(request, slot, self._decode)
+            buffer.fill(slot, image, request.parameters, self._worker.workspace)
 
-    def _decode(self, number: int, place: np.ndarray | None = None) -> np.ndarray | None:
+    def _decode(self, index: int, place: np.ndarray | None = None) -> np.ndarray | None:
         """A sample's pixels, at ``place`` or in this thread's own memory; None where they are lost."""
         if place is None:
-            index = self._source.index
-            place = self._worker.buffer(3 * int(index.heights[number]) * int(index.widths[number]))
-        return decode_sample(self._source, number, self._bad_images, place)
+            sizes = self._source.index
+            place = self._worker.buffer(3 * int(sizes.heights[index]) * int(sizes.widths[index]))
+        return decode_sample(self._source, index, self._config.bad_images, place)
+
+
+def _product(config: LoaderConfig) -> Product:
+    on_gpu, name = config.device.type == "cuda", config.product
+    if name == "auto":
+        name = "pixels" if on_gpu else "views"
+    if name != "views" and not on_gpu:
+        raise UserError(f"--product {name} leaves the rest to a GPU, and there is none: use --product views")
+    products: dict[str, Product] = {"views": Views(config.dtype), "crops": Crops(), "pixels": Pixels()}
+    return products[name]
+
+
+def render_on_device(images: Images, request: Request, config: LoaderConfig) -> tuple[torch.Tensor, ...]:
+    """The finished views of a request from decoded images, by our kernels on their GPU."""
+    from pipelines.render.gpu import render_views
+
+    return tuple(
+        render_views(images, table, group.spec, config.dtype)
+        for table, group in zip(request.parameters, config.groups, strict=True)
+    )
+
+
+def _finish_on_device(
+    crops: tuple[torch.Tensor, ...], request: Request, config: LoaderConfig
+) -> tuple[torch.Tensor, ...]:
+    from pipelines.render.gpu import finish_crops
+
+    return tuple(
+        finish_crops(
+            crop.permute(0, 2, 3, 1).view(*table.shape, group.spec.size, group.spec.size, 3),
+            table,
+            group.spec,
+            config.dtype,
+        )
+        for crop, table, group in zip(crops, request.parameters, config.groups, strict=True)
+    )

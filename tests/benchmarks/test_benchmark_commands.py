@@ -20,7 +20,7 @@ from benchmarks.contenders import Batch, Work
 from benchmarks.images import generated_jpeg
 from benchmarks.rounds import Case, Row
 from benchmarks.worker import core_seconds_of, measure
-from pipelines.backends.choose import BACKENDS
+from pipelines.backends.backend import BACKENDS
 from pipelines.command.errors import UserError
 from tests.helpers import ROOT
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.backends.products import Views
-from pipelines.backends.threads import ThreadedLoader
+from pipelines.backends.backend import LoaderConfig
+from pipelines.backends.choose import open_loader
+from pipelines.backends.loader import Loader
 from pipelines.batch import Batch
 from pipelines.decode.bad_images import BadImages
 from pipelines.plan.order import permute
@@ -42,16 +43,21 @@ BLOCKS = replace(TRAINING, order="blocks", block_size=3, blocks_per_window=2)
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-def open_threaded(source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any) -> ThreadedLoader:
+def open_with(pipeline: str, source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any) -> Loader:
+    """The loader of a backend, with ``GROUPS`` unless told otherwise."""
     defaults: dict[str, Any] = {
-        **{"groups": GROUPS, "start_step": 0, "workers": 2, "bad_images": BadImages(None, COUNT)},
-        "product": Views(),
+        "groups": GROUPS,
+        "start_step": 0,
+        "workers": 2,
+        "prefetch": 2,
+        "bad_images": BadImages(None, COUNT),
     }
-    return ThreadedLoader(source, plan=plan, stop_step=stop, **(defaults | options))
+    fields = {**defaults, **options}
+    return open_loader(LoaderConfig(source=source, plan=plan, stop_step=stop, pipeline=pipeline, **fields))
 
 
 def load_threaded(source: Any, plan: Plan = TRAINING, **options: Any) -> list[Batch]:
-    with open_threaded(source, plan, **options) as loader:
+    with open_with("cpu", source, plan, **options) as loader:
         return [copied(batch) for batch in loader]
 
 

@@ -3,7 +3,6 @@
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -15,7 +14,8 @@ import pytest
 import simplejpeg
 import torch
 
-from pipelines.backends.choose import BACKENDS, Loading, ProductName, choose_pipeline, open_loader
+from pipelines.backends.backend import BACKENDS, LoaderConfig, ProductName
+from pipelines.backends.choose import choose_pipeline, open_loader
 from pipelines.backends.resident import DecodedSource, decode_all
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
@@ -71,7 +71,7 @@ def cut_off(path: Path, row: int) -> None:
         file.write(bytes(length - length // 2))
 
 
-def loading(source: Any, device: torch.device, plan: Plan = TRAINING, **options: Any) -> Loading:
+def loading(source: Any, device: torch.device, plan: Plan = TRAINING, **options: Any) -> LoaderConfig:
     defaults: dict[str, Any] = {
         "groups": GROUPS,
         "start_step": 0,
@@ -80,12 +80,12 @@ def loading(source: Any, device: torch.device, plan: Plan = TRAINING, **options:
         "workers": 2,
         "prefetch": 1,
     }
-    return Loading(source=source, device=device, plan=plan, **(defaults | options))
+    return LoaderConfig(source=source, device=device, plan=plan, **(defaults | options))
 
 
-def batches(name: str, what: Loading) -> Iterator[Batch]:
+def batches(name: str, what: LoaderConfig) -> Iterator[Batch]:
     """In memory of their own, on the CPU."""
-    with closing(open_loader(name, what)) as loader:
+    with open_loader(replace(what, pipeline=name)) as loader:
         for batch in loader:
             yield copied(batch)
 
@@ -110,14 +110,14 @@ def test_every_backend_follows_the_keys_and_the_reference(
 def test_every_backend_goes_on_from_a_state(name: str, beton: Path, device: torch.device) -> None:
     source = open_beton(str(beton), "train")
     expected = list(batches(name, loading(source, device)))
-    with closing(open_loader(name, loading(source, device))) as loader:
+    with open_loader(replace(loading(source, device), pipeline=name)) as loader:
         next(loader)
         next(loader)
         state = loader.state_dict()
     assert state == {"step": 2}
     for ours, theirs in zip(batches(name, loading(source, device, start_step=2)), expected[2:], strict=True):
         assert_same(ours, theirs)
-    with closing(open_loader(name, loading(source, device, start_step=4))) as loader:
+    with open_loader(replace(loading(source, device, start_step=4), pipeline=name)) as loader:
         loader.load_state_dict(state)
         batch = next(loader)
         assert_same(replace(batch, views=tuple(views.cpu() for views in batch.views)), expected[2])
@@ -191,7 +191,7 @@ def test_whoever_finishes_them_views_are_the_same(product: ProductName) -> None:
 @pytest.mark.parametrize("product", ["crops", "pixels"])
 def test_unfinished_products_need_a_gpu(product: ProductName) -> None:
     with pytest.raises(UserError, match=f"--product {product} leaves the rest to a GPU, and there is none"):
-        open_loader("cpu", loading(MemorySource(2), torch.device("cpu"), product=product))
+        open_loader(replace(loading(MemorySource(2), torch.device("cpu"), product=product), pipeline="cpu"))
 
 
 # --- resident -----------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_images_that_do_not_fit_are_refused_before_anything_is_read(device: torc
     source = MemorySource(COUNT)
     source.index.heights[:] = source.index.widths[:] = 1 << 19
     with pytest.raises(UserError, match=r"14 decoded images take 11544\.9 GB, and .* GB are free on"):
-        open_loader("resident", loading(source, device))
+        open_loader(replace(loading(source, device), pipeline="resident"))
     assert source.reads == []
 
 
@@ -225,9 +225,9 @@ def test_a_decoded_source_holds_the_pixels() -> None:
 
 def test_fake_batches_have_the_shapes_of_real_ones_and_read_nothing(device: torch.device) -> None:
     source = MemorySource(COUNT)
-    real = list(batches("cpu", loading(source, device, number_format="bfloat16")))
+    real = list(batches("cpu", loading(source, device, dtype=torch.bfloat16)))
     source.reads.clear()
-    fake = list(batches("fake", loading(source, device, number_format="bfloat16")))
+    fake = list(batches("fake", loading(source, device, dtype=torch.bfloat16)))
     assert source.reads == []
     assert [(batch.step, batch.epoch) for batch in fake] == [(batch.step, batch.epoch) for batch in real]
     for ours, theirs in zip(fake, real, strict=True):
@@ -253,7 +253,7 @@ def test_on_a_gpu_auto_keeps_small_data_there() -> None:
 
 def test_a_backend_that_is_named_is_taken() -> None:
     for name in set(BACKENDS) - {"ffcv"}:
-        assert choose_pipeline(name, MemorySource(2), torch.device("cpu"))[0] == name  # type: ignore[arg-type]
+        assert choose_pipeline(name, MemorySource(2), torch.device("cpu"))[0] == name
 
 
 def test_without_ffcv_our_own_reader_serves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,4 +267,4 @@ def test_without_ffcv_our_own_reader_serves(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(UserError, match="no pipeline 'gpu': choose among auto, cpu"):
-        choose_pipeline("gpu", MemorySource(2), torch.device("cpu"))  # type: ignore[arg-type]
+        choose_pipeline("gpu", MemorySource(2), torch.device("cpu"))

@@ -19,16 +19,16 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from pipelines.backends import dali as dali_backend
-from pipelines.backends.color_matrix import color_steps, hue_rotations
-from pipelines.backends.dali import DaliLoader, Renderer, suits_dali
+from pipelines.backends.dali import suits_dali
 from pipelines.backends.dali_graph import decoding_pipeline, flat_images
+from pipelines.backends.loader import Loader
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
 from pipelines.decode.decode import UndecodableImageError, decode
 from pipelines.plan.plan import Plan, evaluation_plan
 from pipelines.render import reference
-from pipelines.views import VIEW_PARAMETERS, ViewGroup, ViewSpec
+from pipelines.views import ViewGroup, ViewSpec
 from tests.helpers import ROOT
 from tests.helpers.loader_checks import (
     BATCH,
@@ -44,11 +44,11 @@ from tests.helpers.loader_checks import (
     copied,
     load_threaded,
     numbers_of,
+    open_with,
 )
 from tests.helpers.memory_source import MemorySource, photograph, pixels_of
 
 DEVICES = [pytest.param(CPU, id="cpu"), pytest.param(GPU, id="gpu", marks=pytest.mark.gpu)]
-RENDERERS: list[Renderer] = ["fused", "dali"]
 
 needs_dali = pytest.mark.skipif(
     find_spec("nvidia") is None or find_spec("nvidia.dali") is None,
@@ -67,12 +67,8 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return chosen
 
 
-def open_dali(source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any) -> DaliLoader:
-    defaults: dict[str, Any] = {
-        **{"groups": GROUPS, "start_step": 0, "workers": 2, "prefetch": 2, "renderer": "fused"},
-        **{"number_format": "float32", "bad_images": BadImages(None, COUNT), "device": CPU},
-    }
-    return DaliLoader(source, plan=plan, stop_step=stop, **(defaults | options))
+def open_dali(source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any) -> Loader:
+    return open_with("dali", source, plan, stop, **options)
 
 
 def load(source: Any, plan: Plan = TRAINING, **options: Any) -> list[Batch]:
@@ -113,81 +109,6 @@ def test_importing_the_backend_does_not_import_dali() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
-# --- the colour matrices, which need no DALI ----------------------------------------------------------------
-
-WEIGHTS = np.array([0.2989, 0.587, 0.114])  # of grey, as torchvision has them
-
-
-def rows_of(count: int, **fields: Any) -> np.ndarray:
-    rows = np.zeros(count, VIEW_PARAMETERS)
-    rows["order"] = np.arange(4)
-    rows["brightness"] = rows["contrast"] = rows["saturation"] = 1
-    for name, value in fields.items():
-        rows[name] = value
-    return rows
-
-
-def step_of(pixels: np.ndarray, matrix: np.ndarray, of_mean: np.ndarray) -> np.ndarray:
-    return pixels @ matrix.T + of_mean @ pixels.mean((0, 1))
-
-
-def test_steps_are_the_operations_in_the_drawn_order() -> None:
-    """Without clamping, in float64, from the formulas of torchvision's adjust functions."""
-    random = np.random.default_rng(0)
-    orders = np.array(np.meshgrid(*[range(4)] * 4)).reshape(4, -1).T
-    orders = np.array([order for order in orders if len(set(order.tolist())) == 4])
-    rows = rows_of(len(orders), order=orders, grey=np.arange(len(orders)) % 3 == 0)
-    for name in ("brightness", "contrast", "saturation"):
-        rows[name] = random.uniform(0.6, 1.4, len(rows))
-    rows["hue"] = np.where(np.arange(len(rows)) % 4 == 0, 0, random.uniform(-0.5, 0.5, len(rows)))
-    turn = hue_rotations(rows["hue"])
-    matrices, of_means = color_steps(rows)
-    for i, row in enumerate(rows):
-        pixels = random.uniform(0, 1, (5, 7, 3))
-        ours = step_of(pixels, matrices[0, i], of_means[0, i]) @ turn[i].T
-        ours = step_of(ours, matrices[1, i], of_means[1, i])
-        expected = pixels
-        for operation in row["order"]:
-            grey = (expected @ WEIGHTS)[..., None]
-            if operation == 0:
-                expected = expected * row["brightness"]
-            elif operation == 1:
-                expected = row["contrast"] * expected + (1 - row["contrast"]) * grey.mean()
-            elif operation == 2:
-                expected = row["saturation"] * expected + (1 - row["saturation"]) * grey
-            else:
-                expected = expected @ turn[i].T
-        if row["grey"]:
-            expected = np.repeat((expected @ WEIGHTS)[..., None], 3, 2)
-        np.testing.assert_allclose(ours, expected, atol=1e-6)
-
-
-def test_nothing_drawn_leaves_colors_alone() -> None:
-    matrices, of_means = color_steps(rows_of(2))
-    np.testing.assert_array_equal(matrices, np.broadcast_to(np.eye(3), (2, 2, 3, 3)))
-    assert not of_means.any()
-
-
-def test_a_third_of_a_turn_takes_red_to_green_and_leaves_grey() -> None:
-    third, back, none = hue_rotations(np.array([1 / 3, -1 / 3, 0]))
-    np.testing.assert_allclose(third @ [1, 0, 0], [0, 1, 0], atol=1e-12)
-    np.testing.assert_allclose(back @ [1, 0, 0], [0, 0, 1], atol=1e-12)
-    np.testing.assert_allclose(third @ [0.4, 0.4, 0.4], 0.4, atol=1e-12)
-    np.testing.assert_allclose(none, np.eye(3), atol=1e-12)
-
-
-def test_a_stretched_rotation_is_nearly_the_hue_of_hsv() -> None:
-    """The angle on a circle and on HSV's hexagon differ by at most 1.1 degrees: twice that of 60 a colour."""
-    colors = np.random.default_rng(0).uniform(0, 1, (40, 50, 3))
-    for shift in (-0.5, -0.1, 0.03, 0.1, 0.25):
-        turned = colors @ hue_rotations(np.array([shift]))[0].T
-        low, high = (turned.min(2, keepdims=True), turned.max(2, keepdims=True))
-        chroma = np.ptp(colors, 2, keepdims=True)
-        ours = (turned - low) * chroma / (high - low) + colors.min(2, keepdims=True)
-        expected = reference.adjust_hue(torch.from_numpy(colors).permute(2, 0, 1), shift)
-        assert np.abs(ours - expected.permute(1, 2, 0).numpy()).max() <= 2 * 1.12 / 60
-
-
 # --- what suits DALI ----------------------------------------------------------------------------------------
 
 
@@ -225,12 +146,11 @@ def test_what_else_there_is_does_not_suit_dali() -> None:
 
 
 @needs_dali
-@pytest.mark.parametrize("renderer", RENDERERS)
 @pytest.mark.parametrize("plan", [TRAINING, BLOCKS], ids=["random", "blocks"])
 def test_samples_and_parameters_are_those_of_the_cpu_backend(
-    source: MemorySource, device: torch.device, renderer: Renderer, plan: Plan
+    source: MemorySource, device: torch.device, plan: Plan
 ) -> None:
-    batches = load(source, plan, renderer=renderer, device=device)
+    batches = load(source, plan, device=device)
     for ours, theirs in zip(batches, load_threaded(source, plan), strict=True):
         assert_same_samples(ours, theirs)
         for group, views in zip(GROUPS, ours.views, strict=True):
@@ -316,135 +236,22 @@ def test_images_are_upright(orientation: int, device: torch.device) -> None:
     assert np.abs(pixels.astype(int) - decode(data)).mean() <= 1
 
 
-# --- rendered by DALI ---------------------------------------------------------------------------------------
-
-BOX = ViewSpec(size=64, scale=(0.2, 1.0))
-# With the difference from the reference, in levels of 255, that is tolerated: on average and, unless clamping
-# comes too late, at most. The latter follows from the roundings to whole levels before and after an
-# operation; within 12 pixels of the border it is not asked for: there DALI's filter takes the outermost pixel
-# again where the reference's has none.
-OPERATIONS: dict[str, tuple[ViewSpec, float, float]] = {
-    "crop": (BOX, 1, 0.51),
-    "center": (replace(BOX, crop="center"), 1, 0.51),
-    "padded": (replace(BOX, crop="padded", padding=40), 0.001, 0.001),
-    "brightness": (replace(BOX, jitter_p=1.0, brightness=0.8), 1, 1.4),
-    "contrast": (replace(BOX, jitter_p=1.0, contrast=0.8), 1, 1.5),
-    "saturation": (replace(BOX, jitter_p=1.0, saturation=0.8), 1, 1.8),
-    "hue": (replace(BOX, jitter_p=1.0, hue=0.5), 2, 255 * 2 * 1.12 / 60 + 1.5),  # the angle's
-    "jitter": (replace(BOX, jitter_p=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), 3, 255),
-    "grey": (replace(BOX, grey_p=1.0), 1, 1.01),
-    "blur": (replace(BOX, blur_p=0.9), 1, 1.01),
-    "solarize": (replace(BOX, solarize_p=0.9), 1, 1.51),  # which jumps by a level
-    "cutout": (replace(BOX, cutout=0.5), 1, 0.51),
-    "whole chain": (replace(SPEC, size=64, scale=(0.2, 1.0)), 3, 255),
-}
-
-
-@pytest.fixture(scope="module")
-def photographs() -> MemorySource:
-    """Parts of real photographs, and the gaudiest that tests have."""
-    source = MemorySource(32)
-    china, flower = load_sample_images().images
-    images = [
-        np.ascontiguousarray(photo[100 * y : 100 * y + 200, 75 * x : 75 * x + 240])
-        for photo in (china, flower)
-        for y in range(2)
-        for x in range(6)
-    ] + [photograph(number, 120, 90) for number in range(8)]
-    source.files = [simplejpeg.encode_jpeg(image, quality=95) for image in images]
-    heights, widths = (np.array([image.shape[i] for image in images], np.int32) for i in (0, 1))
-    source.index = replace(source.index, heights=heights, widths=widths)
-    return source
-
-
-@pytest.fixture(scope="module")
-def rendered() -> dict[torch.device, Batch]:
-    return {}
-
-
 @needs_dali
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_dalis_operations_come_close_to_the_reference(
-    photographs: MemorySource, rendered: dict[torch.device, Batch], device: torch.device, operation: str
-) -> None:
-    if device not in rendered:
-        groups = tuple(ViewGroup(spec=spec, num_views=2) for spec, _, _ in OPERATIONS.values())
-        options: dict[str, Any] = {"groups": groups, "renderer": "dali", "device": device}
-        (rendered[device],) = load(photographs, evaluation_plan(32, 32), stop=1, **options)
-    batch, place = rendered[device], list(OPERATIONS).index(operation)
-    spec, most_on_average, most = OPERATIONS[operation]
-    pixels = decoded_by_dali(photographs.files, device)
-    errors = np.concatenate(
-        [
-            difference(views, pixels, rows, spec)
-            for views, rows in zip(batch.views[place].split(32), batch.parameters[place], strict=True)
-        ]
-    )
-    inner = errors[:, :, 12:-12, 12:-12].max()
-    print(
-        f"{operation}: mean {errors.mean():.2f}, worst view {errors.mean((1, 2, 3)).max():.2f}, "
-        f"max {errors.max():.1f}, off the border {inner:.1f} of 255"
-    )
-    assert errors.mean() <= most_on_average
-    assert inner <= most
-
-
-@needs_dali
-def test_dali_enlarges_the_box_alone(device: torch.device) -> None:
-    """Of small images, where what lies around the box would show far into the view."""
-    sizes = [(1, 1), (1, 9), (9, 1), (2, 3), (8, 40), (40, 8), (16, 16), (32, 32)]
-    source, random = MemorySource(len(sizes)), np.random.default_rng(0)
-    images = [random.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
-    source.files = [simplejpeg.encode_jpeg(image, quality=95) for image in images]
-    heights, widths = np.array(sizes, np.int32).T
-    source.index = replace(source.index, heights=heights.copy(), widths=widths.copy())
-    pixels = decoded_by_dali(source.files, device)
-    for spec in (BOX, replace(BOX, crop="center")):
-        options: dict[str, Any] = {"groups": (ViewGroup(spec=spec),), "renderer": "dali", "device": device}
-        (batch,) = load(source, evaluation_plan(8, 8), stop=1, **options)
-        assert difference(batch.views[0], pixels, batch.parameters[0][0], spec).max() <= 0.51
-
-
-@needs_dali
-def test_dali_makes_black_what_lies_outside_and_holes_of_the_mean(
-    photographs: MemorySource, device: torch.device
-) -> None:
-    spec = ViewSpec(size=64, crop="padded", padding=40, cutout=0.25)
-    options: dict[str, Any] = {"groups": (ViewGroup(spec=spec),), "renderer": "dali", "device": device}
-    (batch,) = load(photographs, evaluation_plan(32, 32), stop=1, **options)
-    black = -torch.tensor(spec.mean) / torch.tensor(spec.std)
-    outside = 0
-    for view, row in zip(batch.views[0], batch.parameters[0][0], strict=True):
-        top, left = int(row["cutout_top"]), int(row["cutout_left"])
-        assert not view[:, max(0, top) : top + 16, max(0, left) : left + 16].any()
-        if row["top"] < 0:
-            above = view[:, : -row["top"]]
-            assert ((above - black.view(3, 1, 1)).abs().amax(0) < 1e-5).logical_or((above == 0).all(0)).all()
-            outside += 1
-    assert outside > 3
-
-
-@needs_dali
-@pytest.mark.parametrize("renderer", RENDERERS)
-@pytest.mark.parametrize(("number_format", "tolerance"), [("float16", 2**-9), ("bfloat16", 2**-7)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2**-9), (torch.bfloat16, 2**-7)])
 def test_numbers_of_two_bytes_are_rounded_ones(
-    source: MemorySource, device: torch.device, renderer: Renderer, number_format: str, tolerance: float
+    source: MemorySource, device: torch.device, dtype: torch.dtype, tolerance: float
 ) -> None:
-    options: dict[str, Any] = {"stop": 1, "renderer": renderer, "device": device}
-    (exact,), (rounded,) = load(source, **options), load(source, number_format=number_format, **options)
+    options: dict[str, Any] = {"stop": 1, "device": device}
+    (exact,), (rounded,) = load(source, **options), load(source, dtype=dtype, **options)
     for ours, theirs in zip(rounded.views, exact.views, strict=True):
-        assert ours.dtype == {"float16": torch.float16, "bfloat16": torch.bfloat16}[number_format]
+        assert ours.dtype == dtype
         assert ours.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(ours.float(), theirs, atol=1e-3, rtol=tolerance)
 
 
 @needs_dali
-@pytest.mark.parametrize("renderer", RENDERERS)
-def test_levels_are_those_before_normalising(source: MemorySource, renderer: Renderer) -> None:
-    (exact,), (levels,) = (
-        load(source, stop=1, renderer=renderer, number_format=number_format)
-        for number_format in ("float32", "uint8")
-    )
+def test_levels_are_those_before_normalising(source: MemorySource) -> None:
+    (exact,), (levels,) = (load(source, stop=1, dtype=dtype) for dtype in (torch.float32, torch.uint8))
     for group, ours, theirs in zip(GROUPS, levels.views, exact.views, strict=True):
         assert ours.dtype == torch.uint8
         mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (group.spec.mean, group.spec.std))
@@ -452,10 +259,8 @@ def test_levels_are_those_before_normalising(source: MemorySource, renderer: Ren
 
 
 @needs_dali
-def test_lab_is_left_to_our_kernels(source: MemorySource) -> None:
+def test_lab_is_rendered_too(source: MemorySource) -> None:
     groups = (ViewGroup(spec=replace(SPEC, color_space="lab", solarize_p=0.0)),)
-    with pytest.raises(UserError, match="Lab"):
-        open_dali(source, groups=groups, renderer="dali")
     for ours, theirs in zip(load(source, groups=groups), load_threaded(source, groups=groups), strict=True):
         assert_same(ours, theirs)
 
@@ -464,11 +269,8 @@ def test_lab_is_left_to_our_kernels(source: MemorySource) -> None:
 
 
 @needs_dali
-@pytest.mark.parametrize("renderer", RENDERERS)
-def test_a_loader_goes_on_from_a_state(
-    source: MemorySource, device: torch.device, renderer: Renderer
-) -> None:
-    options: dict[str, Any] = {"renderer": renderer, "device": device}
+def test_a_loader_goes_on_from_a_state(source: MemorySource, device: torch.device) -> None:
+    options: dict[str, Any] = {"device": device}
     expected = load(source, **options)
     assert [(batch.step, batch.epoch) for batch in expected] == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)]
     with open_dali(source, **options) as loader:
@@ -494,11 +296,8 @@ def test_batches_are_the_same_whatever_the_workers(source: MemorySource, workers
 
 
 @needs_dali
-@pytest.mark.parametrize("renderer", RENDERERS)
-def test_an_evaluation_has_its_uneven_last_batch(
-    source: MemorySource, device: torch.device, renderer: Renderer
-) -> None:
-    options: dict[str, Any] = {"renderer": renderer, "device": device}
+def test_an_evaluation_has_its_uneven_last_batch(source: MemorySource, device: torch.device) -> None:
+    options: dict[str, Any] = {"device": device}
     parts = load(source, evaluation_plan(COUNT, BATCH), stop=3, **options)
     assert [len(batch) for batch in parts] == [8, 8, 6]
     assert [n for batch in parts for n in numbers_of(source, batch)] == list(range(COUNT))
@@ -508,11 +307,8 @@ def test_an_evaluation_has_its_uneven_last_batch(
 
 
 @needs_dali
-@pytest.mark.parametrize("renderer", RENDERERS)
-def test_the_ranks_batches_joined_are_the_global_batch(
-    source: MemorySource, device: torch.device, renderer: Renderer
-) -> None:
-    options: dict[str, Any] = {"renderer": renderer, "device": device}
+def test_the_ranks_batches_joined_are_the_global_batch(source: MemorySource, device: torch.device) -> None:
+    options: dict[str, Any] = {"device": device}
     shares = [load(source, replace(TRAINING, rank=rank, world_size=2), **options) for rank in (0, 1)]
     for step, whole in enumerate(load(source, **options)):
         parts = [share[step] for share in shares]
@@ -524,11 +320,8 @@ def test_the_ranks_batches_joined_are_the_global_batch(
 
 
 @needs_dali
-@pytest.mark.parametrize("renderer", RENDERERS)
-def test_a_batch_in_use_is_not_written_to(
-    source: MemorySource, device: torch.device, renderer: Renderer
-) -> None:
-    with open_dali(source, stop=20, prefetch=3, renderer=renderer, device=device) as loader:
+def test_a_batch_in_use_is_not_written_to(source: MemorySource, device: torch.device) -> None:
+    with open_dali(source, stop=20, prefetch=3, device=device) as loader:
         for _ in range(6):
             batch = next(loader)
             before = copied(batch)
@@ -567,21 +360,19 @@ def of_another_size(data: bytes) -> bytes:
     return encoded(Image.fromarray(pixels_of(data)[:-1]), format="JPEG")
 
 
-def builds_of(monkeypatch: pytest.MonkeyPatch, renderer: Renderer) -> list[Any]:
+def builds_of(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """A list that gets the arguments of every pipeline that is built."""
-    name = {"fused": "decoding_pipeline", "dali": "rendering_pipeline"}[renderer]
-    build, built = getattr(dali_backend, name), []
+    build, built = decoding_pipeline, []
 
     def building(*arguments: Any) -> Any:
         built.append(arguments)
         return build(*arguments)
 
-    monkeypatch.setattr(dali_backend, name, building)
+    monkeypatch.setattr(dali_backend, "decoding_pipeline", building)
     return built
 
 
 @needs_dali
-@pytest.mark.parametrize("renderer", RENDERERS)
 @pytest.mark.parametrize(
     ("spoil", "bad", "builds"),
     [
@@ -595,7 +386,6 @@ def builds_of(monkeypatch: pytest.MonkeyPatch, renderer: Renderer) -> list[Any]:
 )
 def test_the_cpu_backend_makes_what_dali_cannot(
     device: torch.device,
-    renderer: Renderer,
     spoil: Callable[[bytes], Any],
     bad: bool,
     builds: int,
@@ -608,9 +398,9 @@ def test_the_cpu_backend_makes_what_dali_cannot(
         assert suits_dali(source.files[number], *(int(x[number]) for x in _sizes(source)))
         with pytest.raises(UndecodableImageError):
             decode(source.files[number])
-    built = builds_of(monkeypatch, renderer)
+    built = builds_of(monkeypatch)
     notes, theirs_notes = BadImages(None, COUNT), BadImages(None, COUNT)
-    options: dict[str, Any] = {"renderer": renderer, "device": device}
+    options: dict[str, Any] = {"device": device}
     batches = load(source, stop=2, bad_images=notes, **options)
     expected = load_threaded(source, stop=2, bad_images=theirs_notes)
     assert_same(batches[1], expected[1])  # made by the same kernels
@@ -629,14 +419,13 @@ def _sizes(source: MemorySource) -> tuple[np.ndarray, np.ndarray]:
 
 
 @needs_dali
-@pytest.mark.parametrize("renderer", RENDERERS)
 def test_what_dali_decodes_to_another_size_is_noticed(
-    device: torch.device, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dali_backend, "suits_dali", lambda *_: True)
     source, notes = MemorySource(COUNT), BadImages(None, COUNT)
     source.files[ORDER[BATCH + 3]] = of_another_size(source.files[ORDER[BATCH + 3]])
-    options: dict[str, Any] = {"renderer": renderer, "device": device}
+    options: dict[str, Any] = {"device": device}
     batches = load(source, stop=3, bad_images=notes, **options)
     assert len(notes) == 1
     assert_same(batches[1], load_threaded(source, stop=2)[1])
@@ -734,12 +523,9 @@ def quiet_process(source: MemorySource) -> int:
 
 
 @needs_dali
-@pytest.mark.parametrize("renderer", RENDERERS)
 @pytest.mark.parametrize("taken", [0, 1, 3])
-def test_closing_early_leaves_no_threads(
-    source: MemorySource, quiet_process: int, taken: int, renderer: Renderer
-) -> None:
-    loader = open_dali(source, stop=100, workers=3, prefetch=4, renderer=renderer)
+def test_closing_early_leaves_no_threads(source: MemorySource, quiet_process: int, taken: int) -> None:
+    loader = open_dali(source, stop=100, workers=3, prefetch=4)
     for _ in range(taken):
         next(loader)
     assert len(loader_threads()) == (3 if taken else 0)
@@ -765,7 +551,7 @@ def test_leaving_the_block_by_an_error_leaves_no_threads(source: MemorySource, q
 
 @needs_dali
 def test_a_batch_outlives_its_loader(source: MemorySource) -> None:
-    with open_dali(source, renderer="dali") as loader:
+    with open_dali(source) as loader:
         batch = next(loader)
         before = copied(batch)
     assert_same(batch, before)

@@ -27,16 +27,16 @@ import torch
 from numba import types
 from sklearn.datasets import load_sample_images
 
-from pipelines.backends.ffcv import FfcvLoader, ffcv_missing
+from pipelines.backends.backend import LoaderConfig
+from pipelines.backends.ffcv import FfcvBackend
 from pipelines.backends.ffcv_decoder import jpeg_size
-from pipelines.backends.products import Views
+from pipelines.backends.loader import Loader
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
 from pipelines.decode.decode import UndecodableImageError, decode
 from pipelines.pack import Options, pack
 from pipelines.plan.plan import Plan, evaluation_plan
-from pipelines.render.finish import NumberFormat
 from pipelines.sources.beton.beton import BetonSource, open_beton
 from pipelines.sources.beton.format import BetonRow, read_table, write_beton
 from pipelines.views import ViewGroup
@@ -45,7 +45,6 @@ from tests.helpers.loader_checks import (
     BATCH,
     BLOCKS,
     COUNT,
-    CPU,
     GPU,
     GROUPS,
     SPEC,
@@ -55,6 +54,7 @@ from tests.helpers.loader_checks import (
     copied,
     load_threaded,
     numbers_of,
+    open_with,
 )
 from tests.helpers.memory_source import MemorySource, photograph
 
@@ -70,7 +70,7 @@ import sys
 from ffcv.fields import BytesField, FloatField, IntField, RGBImageField
 from ffcv.writer import DatasetWriter
 import numpy as np
-from test_ffcv import COUNT, image_of
+from tests.pipelines.backends.test_ffcv import COUNT, image_of
 
 class Samples:
     def __len__(self): return COUNT
@@ -91,13 +91,12 @@ def image_of(number: int) -> np.ndarray:
 
 def write_files(folder: Path) -> None:
     """One of each of ``FILES``; in a process of its own where FFCV writes, since it forks."""
-    paths = f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'pipelines'}"
     subprocess.run(
         [sys.executable, "-c", WRITE, str(folder)],
         check=True,
         timeout=120,
         capture_output=True,
-        env=os.environ | {"PYTHONPATH": paths},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     for number in range(COUNT):
         name = folder / "images" / "abcde"[number * 7 % 5] / f"{number}.jpg"
@@ -125,24 +124,20 @@ def source(folder: Path) -> BetonSource:
 
 
 @pytest.fixture(scope="module")
-def shared(source: BetonSource) -> Iterator[FfcvLoader]:
+def shared(source: BetonSource) -> Iterator[Loader]:
     with open_ffcv(source, stop=40, workers=2, prefetch=2) as loader:
         yield loader
 
 
 @pytest.fixture
-def loader(shared: FfcvLoader) -> FfcvLoader:
+def loader(shared: Loader) -> Loader:
     """Of ``source``, at its first step."""
     shared.load_state_dict({"step": 0})
     return shared
 
 
-def open_ffcv(source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any) -> FfcvLoader:
-    defaults: dict[str, Any] = {
-        **{"groups": GROUPS, "start_step": 0, "workers": 1, "prefetch": 3, "number_format": "float32"},
-        **{"bad_images": BadImages(None, COUNT), "device": CPU},
-    }
-    return FfcvLoader(source, plan=plan, stop_step=stop, **(defaults | options))
+def open_ffcv(source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any) -> Loader:
+    return open_with("ffcv", source, plan, stop, **{"workers": 1, "prefetch": 3, **options})
 
 
 def load(source: Any, plan: Plan = TRAINING, **options: Any) -> list[Batch]:
@@ -169,7 +164,7 @@ class DecodedByFfcv:
 
 def decoded_by_ffcv(data: np.ndarray, height: int, width: int) -> np.ndarray:
     """uint8 [H, W, 3]."""
-    assert ffcv_missing() is None  # imports it without its side effects
+    assert FfcvBackend.missing() is None  # imports it without its side effects
     pixels = np.empty((height, width, 3), np.uint8)
     imdecode = import_module("ffcv.libffcv").imdecode
     assert imdecode(data, pixels, height, width, height, width, 0, 0, 1, 1, False, False) == 0
@@ -188,13 +183,15 @@ def test_without_ffcv_it_says_why_and_who_reads_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ffcv.loader", None)  # what an import of it meets is an ImportError
-    missing = ffcv_missing()
+    missing = FfcvBackend.missing()
     assert missing is not None
     assert missing.startswith("FFCV cannot be imported (")
     assert "pip install -e '.[ffcv]'" in missing
     source = source_of(write_one(tmp_path / "a.beton"))
+    options: dict[str, Any] = {"plan": TRAINING, "start_step": 0, "stop_step": 5, "groups": GROUPS}
+    config = LoaderConfig(source=source, bad_images=BadImages(None, 1), **options)
     with pytest.raises(UserError, match=r"FFCV cannot .*--pipeline cpu, which reads a\.beton too") as error:
-        open_ffcv(source)
+        Loader(config, FfcvBackend)
     assert "\n" not in str(error.value)
 
 
@@ -251,19 +248,17 @@ def test_it_follows_the_keys_and_the_reference(folder: Path, name: str) -> None:
 
 
 @needs_ffcv
-@pytest.mark.parametrize("number_format", ["uint8", "float16", "bfloat16"])
-def test_every_number_format(folder: Path, number_format: NumberFormat) -> None:
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16])
+def test_every_number_format(folder: Path, dtype: torch.dtype) -> None:
     source = source_of(folder / "pack-raw.beton")
-    batches = load(source, stop=2, number_format=number_format)
-    for ours, theirs in zip(
-        batches, load_threaded(source, stop=2, product=Views(number_format)), strict=True
-    ):
+    batches = load(source, stop=2, dtype=dtype)
+    for ours, theirs in zip(batches, load_threaded(source, stop=2, dtype=dtype), strict=True):
         assert_same(ours, theirs)
         assert all(views.is_contiguous(memory_format=torch.channels_last) for views in ours.views)
 
 
 @needs_ffcv
-def test_it_goes_on_from_a_state(source: BetonSource, loader: FfcvLoader) -> None:
+def test_it_goes_on_from_a_state(source: BetonSource, loader: Loader) -> None:
     expected = load_threaded(DecodedByFfcv(source), stop=6)
     assert loader.state_dict() == {"step": 0}
     for taken in (1, 2, 3):
@@ -461,22 +456,23 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
 @needs_ffcv
 @pytest.mark.parametrize("culprit", ["feed", "pipeline"])
 def test_an_error_in_ffcvs_thread_reaches_the_consumer(
-    loader: FfcvLoader, culprit: str, monkeypatch: pytest.MonkeyPatch
+    loader: Loader, culprit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
+    backend: Any = loader._backend
 
-    def failing(step: int) -> Any:
-        calls.append(step)
+    def failing(what: Any) -> Any:
+        calls.append(what)
         if len(calls) > 1:
             raise ZeroDivisionError("of a worker")
-        return None if culprit == "pipeline" else of_step(step)
+        return None if culprit == "pipeline" else rows(what)
 
-    of_step = loader._requests.of_step
+    rows = backend._rows
     with monkeypatch.context() as patch:
         if culprit == "feed":
-            patch.setattr(loader._requests, "of_step", failing)
+            patch.setattr(backend, "_rows", failing)
         else:
-            patch.setattr(loader._loader.memory_manager.context, "start_batch", failing)
+            patch.setattr(backend._loader.memory_manager.context, "start_batch", failing)
         assert within(60, lambda: next(loader)).step == 0
         for _ in range(2):  # it does not go away either
             with pytest.raises(ZeroDivisionError, match="of a worker"):
@@ -493,7 +489,7 @@ def settled(count: Callable[[], int]) -> int:
 
 
 @needs_ffcv
-def test_prefetching_is_bounded(loader: FfcvLoader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefetching_is_bounded(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
     of_step = loader._requests.of_step
 
@@ -514,7 +510,7 @@ def test_prefetching_is_bounded(loader: FfcvLoader, monkeypatch: pytest.MonkeyPa
 
 
 @needs_ffcv
-def test_a_batch_in_use_is_not_written_to(loader: FfcvLoader) -> None:
+def test_a_batch_in_use_is_not_written_to(loader: Loader) -> None:
     for _ in range(8):
         batch = next(loader)
         before = copied(batch)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.backends.products import Views
-from pipelines.backends.threads import ThreadedLoader
+from pipelines.backends.loader import Loader
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
@@ -17,7 +16,17 @@ from pipelines.plan.order import permute
 from pipelines.plan.plan import Plan, evaluation_plan
 from pipelines.render import reference
 from pipelines.views import ViewGroup, ViewSpec, draw
-from tests.helpers.loader_checks import BATCH, BLOCKS, COUNT, SPEC, TRAINING, assert_same, copied, numbers_of
+from tests.helpers.loader_checks import (
+    BATCH,
+    BLOCKS,
+    COUNT,
+    SPEC,
+    TRAINING,
+    assert_same,
+    copied,
+    numbers_of,
+    open_with,
+)
 from tests.helpers.loader_checks import GROUPS as TWO_GROUPS
 from tests.helpers.memory_source import MemorySource, photograph, pixels_of
 
@@ -31,13 +40,9 @@ def source() -> MemorySource:
 
 def open_loader(
     source: MemorySource, plan: Plan = TRAINING, stop: int = 5, limit: int = 10, **options: Any
-) -> ThreadedLoader:
-    defaults: dict[str, Any] = {
-        **{"groups": GROUPS, "start_step": 0, "workers": 2, "prefetch": 2},
-        "bad_images": BadImages(None, limit),
-        "product": Views(),
-    }
-    return ThreadedLoader(source, plan=plan, stop_step=stop, **(defaults | options))
+) -> Loader:
+    defaults: dict[str, Any] = {"groups": GROUPS, "bad_images": BadImages(None, limit)}
+    return open_with("cpu", source, plan, stop, **(defaults | options))
 
 
 def load(source: MemorySource, plan: Plan = TRAINING, **options: Any) -> list[Batch]:

@@ -1,20 +1,21 @@
 """What the loader makes of images: views in every number format, crops, and whole images."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from pipelines.backends.products import Crops, Pixels, Product, Views
-from pipelines.backends.threads import ThreadedLoader
-from pipelines.batch import Batch, Images
+from pipelines.backends.backend import LoaderConfig
+from pipelines.backends.buffers import Crops, Pixels, Product, Views
+from pipelines.backends.request import Request, Requests
+from pipelines.backends.threads import ThreadsBackend
+from pipelines.batch import Images
 from pipelines.decode.bad_images import BadImages
 from pipelines.plan.order import permute
 from pipelines.plan.plan import Plan, evaluation_plan
 from pipelines.render import reference
-from pipelines.render.finish import NumberFormat
 from pipelines.views import ViewGroup, ViewSpec
 from tests.helpers.memory_source import MemorySource, pixels_of
 
@@ -36,27 +37,47 @@ GROUPS = (ViewGroup(spec=SPEC, num_views=2), ViewGroup(spec=replace(SPEC, size=1
 TRAINING = Plan(count=COUNT, batch_size=BATCH, batches_per_epoch=2, seed=5)
 
 
-def load(source: MemorySource, product: Product, plan: Plan = TRAINING, stop: int = 3) -> list[Batch]:
-    """Batches in memory of their own: a loader takes its buffers back."""
-    with ThreadedLoader(
-        source,
-        GROUPS,
-        plan,
-        product=product,
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A request, and copies of the threads' work on it: views (or crops), or decoded images."""
+
+    request: Request
+    views: tuple[torch.Tensor, ...] = ()
+    images: Images | None = None
+
+
+def load(source: MemorySource, product: Product, plan: Plan = TRAINING, stop: int = 3) -> list[Made]:
+    config = LoaderConfig(
+        source=source,
+        groups=GROUPS,
+        plan=plan,
         start_step=0,
         stop_step=stop,
         bad_images=BadImages(None, COUNT),
         workers=2,
         prefetch=1,
-    ) as loader:
-        return [
-            replace(
-                batch,
-                views=tuple(views.clone() for views in batch.views),
-                images=batch.images and replace(batch.images, pixels=batch.images.pixels.clone()),
-            )
-            for batch in loader
-        ]
+    )
+    requests = Requests(source.index, GROUPS, plan)
+    backend, made = ThreadsBackend(config, requests, product), []
+    try:
+        for step in range(stop):
+            backend.release()
+            ticket = backend.start(requests.of_step(step))
+            stage = backend.stage(ticket)
+            if isinstance(stage, Images):
+                images = replace(
+                    stage,
+                    pixels=stage.pixels.clone(),
+                    offsets=stage.offsets.clone(),
+                    heights=stage.heights.clone(),
+                    widths=stage.widths.clone(),
+                )
+                made.append(Made(request=ticket.request, images=images))
+            else:
+                made.append(Made(request=ticket.request, views=tuple(views.clone() for views in stage)))
+    finally:
+        backend.close()
+    return made
 
 
 def image_of(images: Images, b: int) -> np.ndarray:
@@ -64,28 +85,19 @@ def image_of(images: Images, b: int) -> np.ndarray:
     return images.pixels[begin : begin + 3 * height * width].view(height, width, 3).numpy()
 
 
-def numbers_of(source: MemorySource, batch: Batch) -> list[int]:
-    number = {int(sample_id): i for i, sample_id in enumerate(source.index.sample_ids)}
-    return [number[int(sample_id)] for sample_id in batch.sample_ids]
-
-
-@pytest.mark.parametrize(
-    ("number_format", "number_type"), [("float16", torch.float16), ("bfloat16", torch.bfloat16)]
-)
-def test_views_of_half_the_size_are_the_float32_ones_rounded(
-    number_format: NumberFormat, number_type: torch.dtype
-) -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_views_of_half_the_size_are_the_float32_ones_rounded(dtype: torch.dtype) -> None:
     source = MemorySource(COUNT)
-    for ours, exact in zip(load(source, Views(number_format)), load(source, Views("float32")), strict=True):
+    for ours, exact in zip(load(source, Views(dtype)), load(source, Views()), strict=True):
         for half, full in zip(ours.views, exact.views, strict=True):
-            assert half.dtype == number_type
+            assert half.dtype == dtype
             assert half.is_contiguous(memory_format=torch.channels_last)
-            assert torch.equal(half, full.to(number_type))
+            assert torch.equal(half, full.to(dtype))
 
 
 def test_views_as_levels_are_the_normalised_ones_before_normalisation() -> None:
     source = MemorySource(COUNT)
-    for ours, exact in zip(load(source, Views("uint8")), load(source, Views("float32")), strict=True):
+    for ours, exact in zip(load(source, Views(torch.uint8)), load(source, Views()), strict=True):
         for levels, views, group in zip(ours.views, exact.views, GROUPS, strict=True):
             assert levels.dtype == torch.uint8
             mean, std = (torch.tensor(values).view(3, 1, 1) for values in (group.spec.mean, group.spec.std))
@@ -96,12 +108,12 @@ def test_crops_are_the_reference_s_crops_and_nothing_more() -> None:
     source = MemorySource(COUNT)
     for batch, finished in zip(load(source, Crops()), load(source, Views()), strict=True):
         assert batch.images is None
-        assert torch.equal(batch.sample_ids, finished.sample_ids)
-        for group, crops, table in zip(GROUPS, batch.views, batch.parameters, strict=True):
+        np.testing.assert_array_equal(batch.request.indices, finished.request.indices)
+        for group, crops, table in zip(GROUPS, batch.views, batch.request.parameters, strict=True):
             assert crops.dtype == torch.uint8
             assert crops.shape == (group.num_views * BATCH, 3, group.spec.size, group.spec.size)
             for k, of_view in enumerate(crops.split(BATCH)):
-                for b, number in enumerate(numbers_of(source, batch)):
+                for b, number in enumerate(batch.request.indices):
                     row = table[k, b]
                     top, left, height, width = (int(row[name]) for name in ("top", "left", "height", "width"))
                     pixels = pixels_of(source.files[number])[top : top + height, left : left + width]
@@ -116,10 +128,10 @@ def test_crops_are_the_reference_s_crops_and_nothing_more() -> None:
 def test_crops_finished_by_the_reference_are_its_views() -> None:
     source = MemorySource(COUNT)
     (batch, *_) = load(source, Crops())
-    for group, crops, table in zip(GROUPS, batch.views, batch.parameters, strict=True):
+    for group, crops, table in zip(GROUPS, batch.views, batch.request.parameters, strict=True):
         size = group.spec.size
         for k, of_view in enumerate(crops.split(BATCH)):
-            for b, number in enumerate(numbers_of(source, batch)):
+            for b, number in enumerate(batch.request.indices):
                 row = table[k, b].copy()
                 expected = reference.render(pixels_of(source.files[number]), row, group.spec)
                 row["top"], row["left"], row["height"], row["width"], row["flip"] = 0, 0, size, size, 0
@@ -132,18 +144,18 @@ def test_pixels_are_the_decoded_images() -> None:
     for batch, finished in zip(load(source, Pixels()), load(source, Views()), strict=True):
         assert batch.views == ()
         assert batch.images is not None
-        assert torch.equal(batch.sample_ids, finished.sample_ids)
-        for ours, theirs in zip(batch.parameters, finished.parameters, strict=True):
+        np.testing.assert_array_equal(batch.request.indices, finished.request.indices)
+        for ours, theirs in zip(batch.request.parameters, finished.request.parameters, strict=True):
             np.testing.assert_array_equal(ours, theirs)
-        for b, number in enumerate(numbers_of(source, batch)):
+        for b, number in enumerate(batch.request.indices):
             np.testing.assert_array_equal(image_of(batch.images, b), pixels_of(source.files[number]))
 
 
 def test_the_last_batch_of_an_evaluation_holds_the_rest() -> None:
     source = MemorySource(COUNT)
-    for product in (Crops(), Pixels(), Views("bfloat16")):
+    for product in (Crops(), Pixels(), Views(torch.bfloat16)):
         batches = load(source, product, evaluation_plan(COUNT, BATCH))
-        assert [len(batch) for batch in batches] == [6, 6, 1]
+        assert [len(batch.request.indices) for batch in batches] == [6, 6, 1]
     last = load(source, Pixels(), evaluation_plan(COUNT, BATCH))[-1]
     assert last.images is not None
     assert len(last.images.pixels) == 3 * int(last.images.heights[0]) * int(last.images.widths[0])
@@ -162,7 +174,7 @@ def test_a_substitute_of_another_size_finds_its_place_among_the_pixels() -> None
         np.testing.assert_array_equal(image_of(first.images, b), pixels)
     for batch in (second, third):  # buffers in use again
         assert batch.images is not None
-        for b, number in enumerate(numbers_of(source, batch)):
+        for b, number in enumerate(batch.request.indices):
             if number != lost:
                 np.testing.assert_array_equal(image_of(batch.images, b), pixels_of(source.files[number]))
 

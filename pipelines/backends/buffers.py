@@ -1,4 +1,4 @@
-"""What the CPU loader makes of decoded images.
+"""What the CPU backend makes of decoded images, and the memory that it makes it in.
 
 ``Views``: finished views, for training on the CPU. For a renderer on the device, which takes the same
 table of parameters: ``Crops``, views that are only cut, resized and mirrored; ``Pixels``, whole images.
@@ -7,95 +7,105 @@ table of parameters: ``Crops``, views that are only cut, resized and mirrored; `
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from pipelines.batch import Images
+from pipelines.batch import Images, to_device
 from pipelines.render.cpu import Workspace, crop_constants, render_constants, render_views
 from pipelines.render.finish import NumberFormat
 from pipelines.views import ViewGroup
 
-TORCH_TYPES = {
-    "uint8": torch.uint8,
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
+NUMBER_FORMATS: dict[torch.dtype, NumberFormat] = {
+    torch.uint8: "uint8",
+    torch.float32: "float32",
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
 }
 _HEADROOM = 1.25  # of a vector of decoded images, so that the next batch seldom outgrows it
 
 
-class Canvas(Protocol):
+class Buffer(ABC):
     """The reused memory of one batch, filled by many threads, a sample each."""
 
+    copied: torch.cuda.Event | None = None
+    """Recorded on the stream that copies the memory to a GPU."""
+
+    @abstractmethod
     def begin(self, heights: np.ndarray, widths: np.ndarray) -> None:
         """Make room for a batch of images of these sizes, as indexed, int32 [B]."""
-        ...
 
-    def place(self, sample: int) -> np.ndarray | None:
-        """Where a sample should be decoded to, uint8 [n]; None: anywhere."""
-        ...
+    def place(self, slot: int) -> np.ndarray | None:
+        """Memory that a sample should be decoded to, uint8 [n]; None: anywhere."""
+        return None
 
+    @abstractmethod
     def fill(
-        self, sample: int, image: np.ndarray, parameters: tuple[np.ndarray, ...], workspace: Workspace
+        self, slot: int, image: np.ndarray, parameters: tuple[np.ndarray, ...], workspace: Workspace
     ) -> None:
         """Take a decoded image, uint8 [H, W, 3], as a sample of the batch.
 
         Args:
-            sample: b, its place in the batch.
+            slot: its place in the batch.
             image: may lie where ``place`` said, or in memory that is reused after this call.
             parameters: for each view group VIEW_PARAMETERS [K_g, B].
             workspace: of the calling thread.
         """
-        ...
 
-    def hand_over(self, device: torch.device) -> tuple[tuple[torch.Tensor, ...], Images | None]:
-        """The ``views`` and ``images`` of a ``Batch``; copies to a GPU are under way when it returns."""
-        ...
+    @abstractmethod
+    def hand_over(self, device: torch.device) -> tuple[torch.Tensor, ...] | Images:
+        """Views, crops or images on a device; copies to a GPU are under way when it returns."""
+
+    def wait_until_copied(self) -> None:
+        """Return when the memory may be written again: as a rule at once."""
+        if self.copied is not None:
+            self.copied.synchronize()
+            self.copied = None
 
 
 class Product(Protocol):
     """What is made of the images."""
 
-    def canvas(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> Canvas:
+    def buffer(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> Buffer:
         """Memory for a batch of ``samples``."""
         ...
 
 
 @dataclass(frozen=True)
 class Views:
-    """Finished views, normalised; of ``number_format`` "uint8" as ``render_constants`` says."""
+    """Finished views, normalized; of dtype uint8 as ``render_constants`` says."""
 
-    number_format: NumberFormat = "float32"
+    dtype: torch.dtype = torch.float32
 
-    def canvas(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> Canvas:
+    def buffer(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> ViewBuffer:
         """Memory for a batch of ``samples``."""
-        constants = tuple(render_constants(group.spec, self.number_format) for group in groups)
-        return _ViewCanvas(groups, constants, samples, TORCH_TYPES[self.number_format], pinned)
+        constants = tuple(render_constants(group.spec, NUMBER_FORMATS[self.dtype]) for group in groups)
+        return ViewBuffer(groups, constants, samples, self.dtype, pinned)
 
 
 @dataclass(frozen=True)
 class Crops:
     """Views as uint8 levels, cut, resized and mirrored; no other operation is done."""
 
-    def canvas(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> Canvas:
+    def buffer(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> ViewBuffer:
         """Memory for a batch of ``samples``."""
         constants = tuple(crop_constants(group.spec.size) for group in groups)
-        return _ViewCanvas(groups, constants, samples, torch.uint8, pinned)
+        return ViewBuffer(groups, constants, samples, torch.uint8, pinned)
 
 
 @dataclass(frozen=True)
 class Pixels:
     """The decoded images themselves."""
 
-    def canvas(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> Canvas:
+    def buffer(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> PixelBuffer:
         """Memory for a batch of ``samples``; it grows with their sizes."""
-        return _PixelCanvas(pinned)
+        return PixelBuffer(pinned)
 
 
-class _ViewCanvas:
+class ViewBuffer(Buffer):
     """For each view group one tensor [K, B, S, S, 3]."""
 
     def __init__(
@@ -103,41 +113,40 @@ class _ViewCanvas:
         groups: tuple[ViewGroup, ...],
         constants: tuple[np.ndarray, ...],
         samples: int,
-        number_type: torch.dtype,
+        dtype: torch.dtype,
         pinned: bool,
     ) -> None:
         self._constants = constants
         self._memory = tuple(
             torch.empty(
                 (group.num_views, samples, group.spec.size, group.spec.size, 3),
-                dtype=number_type,
+                dtype=dtype,
                 pin_memory=pinned,
             )
             for group in groups
         )
 
     def begin(self, heights: np.ndarray, widths: np.ndarray) -> None:
+        """See ``Buffer``."""
         self._views = tuple(_first_samples(memory, len(heights)) for memory in self._memory)
         self._arrays = tuple(_as_numpy(views) for views in self._views)
 
-    def place(self, sample: int) -> None:
-        return None
-
     def fill(
-        self, sample: int, image: np.ndarray, parameters: tuple[np.ndarray, ...], workspace: Workspace
+        self, slot: int, image: np.ndarray, parameters: tuple[np.ndarray, ...], workspace: Workspace
     ) -> None:
+        """Render the sample's views."""
         for constants, table, out in zip(self._constants, parameters, self._arrays, strict=True):
-            render_views(image, table, sample, constants, out, workspace)
+            render_views(image, table, slot, constants, out, workspace)
 
-    def hand_over(self, device: torch.device) -> tuple[tuple[torch.Tensor, ...], None]:
-        views = tuple(
+    def hand_over(self, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """The views or crops, [K * B, 3, S, S], channels-last."""
+        return tuple(
             view.flatten(0, 1).permute(0, 3, 1, 2).to(device, non_blocking=True)  # channels-last
             for view in self._views
         )
-        return views, None
 
 
-class _PixelCanvas:
+class PixelBuffer(Buffer):
     """One vector of all images of the batch."""
 
     def __init__(self, pinned: bool) -> None:
@@ -145,6 +154,7 @@ class _PixelCanvas:
         self._memory = self._allocate(0)
 
     def begin(self, heights: np.ndarray, widths: np.ndarray) -> None:
+        """See ``Buffer``."""
         self._heights, self._widths = heights.copy(), widths.copy()
         self._offsets, total = _layout(self._heights, self._widths)
         if total > len(self._memory):
@@ -153,23 +163,26 @@ class _PixelCanvas:
         self._array = self._pixels.numpy()
         self._misfits: dict[int, np.ndarray] = {}
 
-    def place(self, sample: int) -> np.ndarray:
-        begin = int(self._offsets[sample])
-        return self._array[begin : begin + 3 * int(self._heights[sample]) * int(self._widths[sample])]
+    def place(self, slot: int) -> np.ndarray:
+        """The sample's own part of the buffer."""
+        begin = int(self._offsets[slot])
+        return self._array[begin : begin + 3 * int(self._heights[slot]) * int(self._widths[slot])]
 
     def fill(
-        self, sample: int, image: np.ndarray, parameters: tuple[np.ndarray, ...], workspace: Workspace
+        self, slot: int, image: np.ndarray, parameters: tuple[np.ndarray, ...], workspace: Workspace
     ) -> None:
-        place = self.place(sample)
-        if image.shape[:2] != (self._heights[sample], self._widths[sample]):
-            self._misfits[sample] = image.copy()  # a substitute for an image that cannot be decoded
+        """Keep the image, where it does not lie in the buffer yet."""
+        place = self.place(slot)
+        if image.shape[:2] != (self._heights[slot], self._widths[slot]):
+            self._misfits[slot] = image.copy()  # a substitute for an image that cannot be decoded
         elif image.ctypes.data != place.ctypes.data:
             place[:] = image.reshape(-1)
 
-    def hand_over(self, device: torch.device) -> tuple[tuple[torch.Tensor, ...], Images]:
+    def hand_over(self, device: torch.device) -> Images:
+        """The images, on a device."""
         if self._misfits:
             self._rebuild()
-        return (), Images(
+        return Images(
             pixels=self._pixels.to(device, non_blocking=True),
             offsets=to_device(self._offsets, device),
             heights=to_device(self._heights, device),
@@ -182,17 +195,11 @@ class _PixelCanvas:
     def _rebuild(self) -> None:
         """Lay the images out anew, those of other sizes than indexed among them."""
         images = [self._misfits.get(i, self.place(i)).reshape(-1) for i in range(len(self._offsets))]
-        for sample, image in self._misfits.items():
-            self._heights[sample], self._widths[sample] = image.shape[:2]
+        for slot, image in self._misfits.items():
+            self._heights[slot], self._widths[slot] = image.shape[:2]
         self._offsets, total = _layout(self._heights, self._widths)
         self._memory = self._pixels = self._allocate(total)
         np.concatenate(images, out=self._pixels.numpy())
-
-
-def to_device(numbers: np.ndarray, device: torch.device) -> torch.Tensor:
-    """A few numbers as a tensor, without waiting for a GPU; on the CPU it shares their memory."""
-    tensor = torch.from_numpy(numbers)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def _layout(heights: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, int]:
