@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.render.reference import GREY_WEIGHTS
+from pipelines.ops.grayscale import GRAY_WEIGHTS
 
 _CONTRAST, _HUE = 1, 3  # numbers in the rows' ``order``
-_TO_GREY = np.ones((3, 1)) * np.array(GREY_WEIGHTS)
+_TO_GREY = np.ones((3, 1)) * np.array(GRAY_WEIGHTS)
 _GREY_AXIS = np.full((3, 3), 1 / 3)  # the projection on it
 _ACROSS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)  # the cross product with it
 
@@ -45,7 +45,7 @@ def color_steps(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shifts[step, views] = apply @ shift + add @ (matrix + shift)  # the mean has come to (M + A) mean
         matrices[step, views] = apply @ matrix
         step += (operation == _HUE) & (rows["hue"] != 0)
-    to_grey = _blend(1.0 - rows["grey"], _TO_GREY)
+    to_grey = _blend(1.0 - rows["grayscale"], _TO_GREY)
     matrices[step, views] = to_grey @ matrices[step, views]
     shifts[step, views] = to_grey @ shifts[step, views]
     return matrices, shifts

@@ -38,6 +38,7 @@ from pipelines.backends.color_matrix import color_steps, hue_rotations
 from pipelines.backends.products import TORCH_TYPES, to_device
 from pipelines.batch import Images
 from pipelines.command.errors import UserError
+from pipelines.ops import PaddedCrop
 from pipelines.render.finish import NumberFormat, render_constants
 from pipelines.views import ViewGroup, ViewSpec
 
@@ -234,14 +235,14 @@ def _view(
     dali: Any, images: Any, argument: Callable[..., Any], spec: ViewSpec, number_format: NumberFormat
 ) -> Any:
     view = _crop(dali, images, argument, spec)
-    if spec.jitter_p > 0 or spec.grey_p > 0:
+    if spec.jitter.p > 0 or spec.grayscale.p > 0:
         view = _color_step(dali, view, argument, 0)
-    if spec.jitter_p > 0 and spec.hue > 0:
+    if spec.jitter.p > 0 and spec.jitter.hue > 0:
         view = _shift_hue(dali, view, argument)
         view = _color_step(dali, view, argument, 1)
-    if spec.blur_p > 0:
+    if spec.blur.p > 0:
         view = _blur(dali, view, argument)
-    if spec.solarize_p > 0:
+    if spec.solarize.p > 0:
         view = _solarize(dali, view, argument, spec)
     return _finish(dali, view, argument, spec, number_format)
 
@@ -265,7 +266,7 @@ def _crop(dali: Any, images: Any, argument: Callable[..., Any], spec: ViewSpec) 
     """
     begin, shape = (dali.fn.cast(argument(name), dtype=dali.types.INT32) for name in ("begin", "shape"))
     box = dali.fn.slice(images, start=begin, shape=shape, axes=[0, 1], out_of_bounds_policy="pad")
-    return box if spec.crop == "padded" else dali.fn.resize(box, size=[spec.size, spec.size])
+    return box if isinstance(spec.crop, PaddedCrop) else dali.fn.resize(box, size=[spec.size, spec.size])
 
 
 def _color_step(dali: Any, view: Any, argument: Callable[..., Any], step: int) -> Any:
@@ -300,7 +301,7 @@ def _blur(dali: Any, view: Any, argument: Callable[..., Any]) -> Any:
 
 def _solarize(dali: Any, view: Any, argument: Callable[..., Any], spec: ViewSpec) -> Any:
     levels = np.arange(256)
-    inverted = levels >= np.ceil(255 * spec.solarize_threshold - 0.5)  # what would round to them, too
+    inverted = levels >= np.ceil(255 * spec.solarize.threshold - 0.5)  # what would round to them, too
     values = np.where(inverted, 255 - levels, levels).tolist()
     if argument("solarized") > 0:
         view = dali.fn.lookup_table(view, keys=levels.tolist(), values=values, dtype=dali.types.UINT8)
@@ -321,7 +322,7 @@ def _finish(
         dtype={"uint8": types.UINT8, "float16": types.FLOAT16}.get(number_format, types.FLOAT),
         output_layout="HWC",
     )
-    if spec.cutout > 0:
+    if spec.cutout.size > 0:
         fill = render_constants(spec, number_format)["hole"][0].tolist() if levels else [0.0]
         begin, shape = argument("hole_begin"), argument("hole_shape")
         view = fn.erase(view, anchor=begin, shape=shape, axes=[0, 1], fill_value=fill)

@@ -26,6 +26,17 @@ from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
 from pipelines.decode.decode import UndecodableImageError, decode
+from pipelines.ops import (
+    CenterCrop,
+    ColorJitter,
+    Cutout,
+    GaussianBlur,
+    Grayscale,
+    PaddedCrop,
+    RandomResizedCrop,
+    Solarize,
+)
+from pipelines.ops.color_jitter import adjust_hue
 from pipelines.plan.plan import Plan, evaluation_plan
 from pipelines.render import reference
 from pipelines.views import VIEW_PARAMETERS, ViewGroup, ViewSpec
@@ -157,7 +168,7 @@ def test_steps_are_the_operations_in_the_drawn_order() -> None:
                 expected = row["saturation"] * expected + (1 - row["saturation"]) * grey
             else:
                 expected = expected @ turn[i].T
-        if row["grey"]:
+        if row["grayscale"]:
             expected = np.repeat((expected @ WEIGHTS)[..., None], 3, 2)
         np.testing.assert_allclose(ours, expected, atol=1e-6)
 
@@ -184,7 +195,7 @@ def test_a_stretched_rotation_is_nearly_the_hue_of_hsv() -> None:
         low, high = (turned.min(2, keepdims=True), turned.max(2, keepdims=True))
         chroma = np.ptp(colors, 2, keepdims=True)
         ours = (turned - low) * chroma / (high - low) + colors.min(2, keepdims=True)
-        expected = reference.adjust_hue(torch.from_numpy(colors).permute(2, 0, 1), shift)
+        expected = adjust_hue(torch.from_numpy(colors).permute(2, 0, 1), shift)
         assert np.abs(ours - expected.permute(1, 2, 0).numpy()).max() <= 2 * 1.12 / 60
 
 
@@ -318,25 +329,33 @@ def test_images_are_upright(orientation: int, device: torch.device) -> None:
 
 # --- rendered by DALI ---------------------------------------------------------------------------------------
 
-BOX = ViewSpec(size=64, scale=(0.2, 1.0))
+BOX = ViewSpec(size=64, crop=RandomResizedCrop(scale=(0.2, 1.0)))
 # With the difference from the reference, in levels of 255, that is tolerated: on average and, unless clamping
 # comes too late, at most. The latter follows from the roundings to whole levels before and after an
 # operation; within 12 pixels of the border it is not asked for: there DALI's filter takes the outermost pixel
 # again where the reference's has none.
 OPERATIONS: dict[str, tuple[ViewSpec, float, float]] = {
     "crop": (BOX, 1, 0.51),
-    "center": (replace(BOX, crop="center"), 1, 0.51),
-    "padded": (replace(BOX, crop="padded", padding=40), 0.001, 0.001),
-    "brightness": (replace(BOX, jitter_p=1.0, brightness=0.8), 1, 1.4),
-    "contrast": (replace(BOX, jitter_p=1.0, contrast=0.8), 1, 1.5),
-    "saturation": (replace(BOX, jitter_p=1.0, saturation=0.8), 1, 1.8),
-    "hue": (replace(BOX, jitter_p=1.0, hue=0.5), 2, 255 * 2 * 1.12 / 60 + 1.5),  # the angle's
-    "jitter": (replace(BOX, jitter_p=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), 3, 255),
-    "grey": (replace(BOX, grey_p=1.0), 1, 1.01),
-    "blur": (replace(BOX, blur_p=0.9), 1, 1.01),
-    "solarize": (replace(BOX, solarize_p=0.9), 1, 1.51),  # which jumps by a level
-    "cutout": (replace(BOX, cutout=0.5), 1, 0.51),
-    "whole chain": (replace(SPEC, size=64, scale=(0.2, 1.0)), 3, 255),
+    "center": (replace(BOX, crop=CenterCrop()), 1, 0.51),
+    "padded": (replace(BOX, crop=PaddedCrop(padding=40)), 0.001, 0.001),
+    "brightness": (replace(BOX, jitter=ColorJitter(p=1.0, brightness=0.8)), 1, 1.4),
+    "contrast": (replace(BOX, jitter=ColorJitter(p=1.0, contrast=0.8)), 1, 1.5),
+    "saturation": (replace(BOX, jitter=ColorJitter(p=1.0, saturation=0.8)), 1, 1.8),
+    "hue": (
+        replace(BOX, jitter=ColorJitter(p=1.0, hue=0.5)),
+        2,
+        255 * 2 * 1.12 / 60 + 1.5,
+    ),  # the angle's
+    "jitter": (
+        replace(BOX, jitter=ColorJitter(p=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)),
+        3,
+        255,
+    ),
+    "grey": (replace(BOX, grayscale=Grayscale(p=1.0)), 1, 1.01),
+    "blur": (replace(BOX, blur=GaussianBlur(p=0.9)), 1, 1.01),
+    "solarize": (replace(BOX, solarize=Solarize(p=0.9)), 1, 1.51),  # which jumps by a level
+    "cutout": (replace(BOX, cutout=Cutout(size=0.5)), 1, 0.51),
+    "whole chain": (replace(SPEC, size=64, crop=RandomResizedCrop(scale=(0.2, 1.0))), 3, 255),
 }
 
 
@@ -399,7 +418,7 @@ def test_dali_enlarges_the_box_alone(device: torch.device) -> None:
     heights, widths = np.array(sizes, np.int32).T
     source.index = replace(source.index, heights=heights.copy(), widths=widths.copy())
     pixels = decoded_by_dali(source.files, device)
-    for spec in (BOX, replace(BOX, crop="center")):
+    for spec in (BOX, replace(BOX, crop=CenterCrop())):
         options: dict[str, Any] = {"groups": (ViewGroup(spec=spec),), "renderer": "dali", "device": device}
         (batch,) = load(source, evaluation_plan(8, 8), stop=1, **options)
         assert difference(batch.views[0], pixels, batch.parameters[0][0], spec).max() <= 0.51
@@ -409,7 +428,7 @@ def test_dali_enlarges_the_box_alone(device: torch.device) -> None:
 def test_dali_makes_black_what_lies_outside_and_holes_of_the_mean(
     photographs: MemorySource, device: torch.device
 ) -> None:
-    spec = ViewSpec(size=64, crop="padded", padding=40, cutout=0.25)
+    spec = ViewSpec(size=64, crop=PaddedCrop(padding=40), cutout=Cutout(size=0.25))
     options: dict[str, Any] = {"groups": (ViewGroup(spec=spec),), "renderer": "dali", "device": device}
     (batch,) = load(photographs, evaluation_plan(32, 32), stop=1, **options)
     black = -torch.tensor(spec.mean) / torch.tensor(spec.std)
@@ -453,7 +472,7 @@ def test_levels_are_those_before_normalising(source: MemorySource, renderer: Ren
 
 @needs_dali
 def test_lab_is_left_to_our_kernels(source: MemorySource) -> None:
-    groups = (ViewGroup(spec=replace(SPEC, color_space="lab", solarize_p=0.0)),)
+    groups = (ViewGroup(spec=replace(SPEC, solarize=Solarize(p=0.0), color_space="lab")),)
     with pytest.raises(UserError, match="Lab"):
         open_dali(source, groups=groups, renderer="dali")
     for ours, theirs in zip(load(source, groups=groups), load_threaded(source, groups=groups), strict=True):
