@@ -14,6 +14,7 @@ from pipelines.ops.cutout import Cutout as Cutout
 from pipelines.ops.flip import Flip as Flip
 from pipelines.ops.gaussian_blur import GaussianBlur as GaussianBlur
 from pipelines.ops.grayscale import Grayscale as Grayscale
+from pipelines.ops.lighting import Lighting as Lighting
 from pipelines.ops.op import Op as Op
 from pipelines.ops.op import PointOp as PointOp
 from pipelines.ops.padded_crop import PaddedCrop as PaddedCrop
@@ -37,6 +38,8 @@ class Operations:
     """Gaussian blur."""
     solarize: Solarize = Solarize()
     """Solarization."""
+    lighting: Lighting = Lighting()
+    """AlexNet's colour noise."""
     cutout: Cutout = Cutout()
     """A hole, cut after normalisation."""
 
