@@ -22,6 +22,7 @@ from rich.table import Table
 from benchmarks.result import result_of, write_result
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import OptionParser
+from pipelines.ops import ColorJitter, GaussianBlur, Grayscale, Solarize
 from pipelines.render.cpu import Workspace, render_constants, render_views
 from pipelines.render.finish import NumberFormat
 from pipelines.views import ViewSpec, draw
@@ -84,16 +85,22 @@ def measure(images: list[np.ndarray], size: int) -> dict[str, float]:
 def variants(size: int) -> dict[str, tuple[ViewSpec, NumberFormat]]:
     """What is measured, by name. All but "chain" are the crop with one more step."""
     crop = ViewSpec(size=size)
-    jitter = replace(crop, jitter_p=1, brightness=0.4, contrast=0.4, saturation=0.4)
-    chain = replace(jitter, jitter_p=0.8, hue=0.1, grey_p=0.2, blur_p=0.5, solarize_p=0.2)
+    jitter = replace(crop, jitter=ColorJitter(p=1, brightness=0.4, contrast=0.4, saturation=0.4))
+    chain = replace(
+        jitter,
+        jitter=replace(jitter.jitter, p=0.8, hue=0.1),
+        grayscale=Grayscale(p=0.2),
+        blur=GaussianBlur(p=0.5),
+        solarize=Solarize(p=0.2),
+    )
     return {
         "crop": (crop, "uint8"),
         "jitter without hue": (jitter, "uint8"),
-        "jitter": (replace(jitter, hue=0.1), "uint8"),
-        "grey": (replace(crop, grey_p=1), "uint8"),
-        "blur, sigma 1": (replace(crop, blur_p=1, blur_sigma=(1, 1)), "uint8"),
-        "blur, sigma 2": (replace(crop, blur_p=1, blur_sigma=(2, 2)), "uint8"),
-        "solarize": (replace(crop, solarize_p=1), "uint8"),
+        "jitter": (replace(jitter, jitter=replace(jitter.jitter, hue=0.1)), "uint8"),
+        "grey": (replace(crop, grayscale=Grayscale(p=1)), "uint8"),
+        "blur, sigma 1": (replace(crop, blur=GaussianBlur(p=1, sigma=(1, 1))), "uint8"),
+        "blur, sigma 2": (replace(crop, blur=GaussianBlur(p=1, sigma=(2, 2))), "uint8"),
+        "solarize": (replace(crop, solarize=Solarize(p=1)), "uint8"),
         "lab": (replace(crop, color_space="lab"), "uint8"),
         "float16": (crop, "float16"),
         "bfloat16": (crop, "bfloat16"),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from pipelines.ops import ColorJitter, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.views import ViewSpec
 
 if TYPE_CHECKING:  # slow to import, and most contenders do without
@@ -30,16 +31,11 @@ OTHER_RENDERERS = ("torchvision", "kornia", "dali")
 # The augmentation of Huang et al. (2022), table A.1.
 CHAIN = ViewSpec(
     size=224,
-    scale=(0.08, 1.0),
-    jitter_p=0.8,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.2,
-    hue=0.1,
-    grey_p=0.2,
-    blur_p=0.5,
-    blur_sigma=(0.1, 2.0),
-    solarize_p=0.2,
+    crop=RandomResizedCrop(scale=(0.08, 1.0)),
+    jitter=ColorJitter(p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1),
+    grayscale=Grayscale(p=0.2),
+    blur=GaussianBlur(p=0.5, sigma=(0.1, 2.0)),
+    solarize=Solarize(p=0.2),
 )
 
 
@@ -93,6 +89,12 @@ class Decoded:
 
 # Renders all views of all images so many times, one batch each; the last batch, [K] of [B, 3, S, S].
 Render: TypeAlias = "Callable[[int], Sequence[torch.Tensor]]"
+
+
+def random_crop(spec: ViewSpec) -> RandomResizedCrop:
+    """The crop of a spec, of the only kind that contenders know."""
+    assert isinstance(spec.crop, RandomResizedCrop), spec.crop
+    return spec.crop
 
 
 def open_contender(name: str, product: str, work: Work) -> Pass:

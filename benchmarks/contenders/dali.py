@@ -24,7 +24,7 @@ from nvidia.dali.pipeline import Pipeline
 from nvidia.dali.tensors import TensorListCPU
 from torch.utils.dlpack import from_dlpack
 
-from benchmarks.contenders import Batch, Decoded, Images, Pass, Render, Work
+from benchmarks.contenders import Batch, Decoded, Images, Pass, Render, Work, random_crop
 from pipelines.views import ViewSpec
 
 _DEPTH = 2  # batches under way, DALI's default
@@ -45,31 +45,32 @@ def _view_pipeline(work: Work) -> tuple[DataNode, ...]:
 
 def _view(image: DataNode, spec: ViewSpec) -> DataNode:
     """One random view of each image of the batch, uint8 [S, S, 3]."""
+    crop = random_crop(spec)
     view = fn.random_resized_crop(
-        image, size=spec.size, random_area=spec.scale, random_aspect_ratio=spec.ratio
+        image, size=spec.size, random_area=crop.scale, random_aspect_ratio=crop.ratio
     )
-    if _happens(spec.flip_p):
+    if _happens(spec.flip.p):
         view = fn.flip(view, horizontal=1)
-    if _happens(spec.jitter_p):
+    if _happens(spec.jitter.p):
         view = fn.color_twist(
             view,
-            brightness=_factor(spec.brightness),
-            contrast=_factor(spec.contrast),
-            saturation=_factor(spec.saturation),
-            hue=_between(-360 * spec.hue, 360 * spec.hue),
+            brightness=_factor(spec.jitter.brightness),
+            contrast=_factor(spec.jitter.contrast),
+            saturation=_factor(spec.jitter.saturation),
+            hue=_between(-360 * spec.jitter.hue, 360 * spec.jitter.hue),
         )
-    if _happens(spec.grey_p):
+    if _happens(spec.grayscale.p):
         grey = fn.color_space_conversion(view, image_type=types.RGB, output_type=types.GRAY)
         view = fn.color_space_conversion(grey, image_type=types.GRAY, output_type=types.RGB)
-    if _happens(spec.blur_p):
-        view = fn.gaussian_blur(view, sigma=_between(*spec.blur_sigma))
-    if _happens(spec.solarize_p):
+    if _happens(spec.blur.p):
+        view = fn.gaussian_blur(view, sigma=_between(*spec.blur.sigma))
+    if _happens(spec.solarize.p):
         view = fn.lookup_table(view, keys=_LEVELS, values=_solarized(spec), dtype=types.UINT8)
     return view
 
 
 def _solarized(spec: ViewSpec) -> list[int]:
-    return [255 - level if level >= 255 * spec.solarize_threshold else level for level in _LEVELS]
+    return [255 - level if level >= 255 * spec.solarize.threshold else level for level in _LEVELS]
 
 
 def _happens(probability: float) -> DataNode:

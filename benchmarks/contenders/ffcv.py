@@ -25,7 +25,7 @@ from ffcv.transforms import RandomHorizontalFlip
 from ffcv.writer import DatasetWriter
 from PIL import Image
 
-from benchmarks.contenders import Batch, Pass, Work
+from benchmarks.contenders import Batch, Pass, Work, random_crop
 from pipelines.views import ViewSpec
 
 _EPOCH = 1024  # images, at least
@@ -75,8 +75,9 @@ def _written(work: Work) -> Path:
 
 
 def _pipeline(spec: ViewSpec) -> PipelineSpec:
-    decoder = RandomResizedCropRGBImageDecoder((spec.size, spec.size), spec.scale, spec.ratio)
-    return PipelineSpec("image", decoder=decoder, transforms=[RandomHorizontalFlip(spec.flip_p)])
+    crop = random_crop(spec)
+    decoder = RandomResizedCropRGBImageDecoder((spec.size, spec.size), crop.scale, crop.ratio)
+    return PipelineSpec("image", decoder=decoder, transforms=[RandomHorizontalFlip(spec.flip.p)])
 
 
 PRODUCTS = {"crops": _crops}

@@ -19,7 +19,7 @@ import kornia.augmentation as K
 import torch
 from torch.nn import functional as F
 
-from benchmarks.contenders import Decoded, Render
+from benchmarks.contenders import Decoded, Render, random_crop
 from pipelines.views import ViewSpec
 
 
@@ -49,15 +49,17 @@ def _resized(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def _augmentations(spec: ViewSpec) -> K.ImageSequential:
-    taps = 2 * math.ceil(4 * spec.blur_sigma[1]) + 1
-    threshold = (spec.solarize_threshold, spec.solarize_threshold)
+    crop = random_crop(spec)
+    strengths = (spec.jitter.brightness, spec.jitter.contrast, spec.jitter.saturation, spec.jitter.hue)
+    taps = 2 * math.ceil(4 * spec.blur.sigma[1]) + 1
+    threshold = (spec.solarize.threshold, spec.solarize.threshold)
     return K.ImageSequential(
-        K.RandomResizedCrop((spec.size, spec.size), spec.scale, spec.ratio),
-        K.RandomHorizontalFlip(p=spec.flip_p),
-        K.ColorJitter(spec.brightness, spec.contrast, spec.saturation, spec.hue, p=spec.jitter_p),
-        K.RandomGrayscale(p=spec.grey_p),
-        K.RandomGaussianBlur((taps, taps), spec.blur_sigma, p=spec.blur_p),
-        K.RandomSolarize(threshold, additions=0.0, p=spec.solarize_p),
+        K.RandomResizedCrop((spec.size, spec.size), crop.scale, crop.ratio),
+        K.RandomHorizontalFlip(p=spec.flip.p),
+        K.ColorJitter(*strengths, p=spec.jitter.p),
+        K.RandomGrayscale(p=spec.grayscale.p),
+        K.RandomGaussianBlur((taps, taps), spec.blur.sigma, p=spec.blur.p),
+        K.RandomSolarize(threshold, additions=0.0, p=spec.solarize.p),
         K.Normalize(torch.tensor(spec.mean), torch.tensor(spec.std)),
     )
 

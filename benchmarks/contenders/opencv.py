@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from benchmarks.contenders import Batch, Pass, Work, decode_each
+from benchmarks.contenders import Batch, Pass, Work, decode_each, random_crop
 from pipelines.views import ViewSpec
 
 _GREY = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
@@ -32,7 +32,7 @@ def _views(work: Work) -> Pass:
     files, spec = work.files(), work.spec
     batch = np.empty((work.views, work.batch_size, spec.size, spec.size, 3), np.uint8)
     table = np.arange(256, dtype=np.uint8)
-    solarized = np.where(table >= round(255 * spec.solarize_threshold), 255 - table, table)
+    solarized = np.where(table >= round(255 * spec.solarize.threshold), 255 - table, table)
     pool = ThreadPoolExecutor(work.threads)
 
     def fill(place: int, file: str) -> None:
@@ -58,23 +58,24 @@ def _view(image: np.ndarray, spec: ViewSpec, solarized: np.ndarray) -> np.ndarra
     view = cv2.resize(
         box, (spec.size, spec.size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
-    if random.random() < spec.flip_p:
+    if random.random() < spec.flip.p:
         view = cv2.flip(view, 1)
-    jitter, grey = random.random() < spec.jitter_p, random.random() < spec.grey_p
+    jitter, grey = random.random() < spec.jitter.p, random.random() < spec.grayscale.p
     if jitter or grey:
         view = cv2.transform(view, _color_map(view, spec, jitter, grey))
-    if random.random() < spec.blur_p:
-        view = cv2.GaussianBlur(view, (0, 0), random.uniform(*spec.blur_sigma))
-    if random.random() < spec.solarize_p:
+    if random.random() < spec.blur.p:
+        view = cv2.GaussianBlur(view, (0, 0), random.uniform(*spec.blur.sigma))
+    if random.random() < spec.solarize.p:
         view = cv2.LUT(view, solarized)
     return view
 
 
 def _box(spec: ViewSpec, height: int, width: int) -> tuple[int, int, int, int]:
     """torchvision's ``RandomResizedCrop.get_params``, but for its fallback: the whole image."""
-    low, high = map(math.log, spec.ratio)
+    crop = random_crop(spec)
+    low, high = map(math.log, crop.ratio)
     for _ in range(10):
-        area = height * width * random.uniform(*spec.scale)
+        area = height * width * random.uniform(*crop.scale)
         ratio = math.exp(random.uniform(low, high))
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
@@ -87,10 +88,10 @@ def _color_map(view: np.ndarray, spec: ViewSpec, jitter: bool, grey: bool) -> np
     matrix, shift = np.eye(3), np.zeros(3)
     for part in random.sample(range(4), 4) if jitter else ():
         if part == 0:
-            factor = _factor(spec.brightness)
+            factor = _factor(spec.jitter.brightness)
             matrix, shift = factor * matrix, factor * shift
         elif part == 1:
-            factor = _factor(spec.contrast)
+            factor = _factor(spec.jitter.contrast)
             mean = _GREY @ (matrix @ cv2.mean(view)[:3] + shift)
             matrix, shift = factor * matrix, factor * shift + (1 - factor) * mean
         else:
@@ -106,12 +107,12 @@ def _factor(strength: float) -> float:
 
 
 def _saturation(spec: ViewSpec) -> np.ndarray:
-    factor = _factor(spec.saturation)
+    factor = _factor(spec.jitter.saturation)
     return factor * np.eye(3) + (1 - factor) * _TO_GREY
 
 
 def _hue(spec: ViewSpec) -> np.ndarray:
-    angle = 2 * math.pi * random.uniform(-spec.hue, spec.hue)
+    angle = 2 * math.pi * random.uniform(-spec.jitter.hue, spec.jitter.hue)
     sine, cosine = math.sin(angle), math.cos(angle)
     return _FROM_YIQ @ np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]]) @ _YIQ
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 from torchvision import transforms
 
-from benchmarks.contenders import decode_each
+from benchmarks.contenders import decode_each, random_crop
 from benchmarks.contenders.torch_dataset import passes
 from pipelines.views import ViewSpec
 
@@ -35,15 +35,16 @@ def _load(path: str) -> Image.Image:
 
 
 def _transform(spec: ViewSpec) -> transforms.Compose:
-    jitter = transforms.ColorJitter(spec.brightness, spec.contrast, spec.saturation, spec.hue)
+    crop = random_crop(spec)
+    strengths = (spec.jitter.brightness, spec.jitter.contrast, spec.jitter.saturation, spec.jitter.hue)
     return transforms.Compose(
         [
-            transforms.RandomResizedCrop(spec.size, spec.scale, spec.ratio),
-            transforms.RandomHorizontalFlip(spec.flip_p),
-            transforms.RandomApply([jitter], spec.jitter_p),
-            transforms.RandomGrayscale(spec.grey_p),
-            transforms.RandomApply([_Blur(spec.blur_sigma)], spec.blur_p),
-            transforms.RandomSolarize(round(255 * spec.solarize_threshold), spec.solarize_p),
+            transforms.RandomResizedCrop(spec.size, crop.scale, crop.ratio),
+            transforms.RandomHorizontalFlip(spec.flip.p),
+            transforms.RandomApply([transforms.ColorJitter(*strengths)], spec.jitter.p),
+            transforms.RandomGrayscale(spec.grayscale.p),
+            transforms.RandomApply([_Blur(spec.blur.sigma)], spec.blur.p),
+            transforms.RandomSolarize(round(255 * spec.solarize.threshold), spec.solarize.p),
             transforms.PILToTensor(),
         ]
     )

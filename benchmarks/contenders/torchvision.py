@@ -19,7 +19,7 @@ import torch
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import v2
 
-from benchmarks.contenders import Decoded, Pass, Render, Work, decode_each
+from benchmarks.contenders import Decoded, Pass, Render, Work, decode_each, random_crop
 from benchmarks.contenders.torch_dataset import passes
 from pipelines.views import ViewSpec
 
@@ -29,16 +29,17 @@ def _load(path: str) -> torch.Tensor:
 
 
 def _transform(spec: ViewSpec) -> v2.Transform:
-    jitter = v2.ColorJitter(spec.brightness, spec.contrast, spec.saturation, spec.hue)
-    blur = v2.GaussianBlur(2 * math.ceil(4 * spec.blur_sigma[1]) + 1, spec.blur_sigma)
+    crop = random_crop(spec)
+    strengths = (spec.jitter.brightness, spec.jitter.contrast, spec.jitter.saturation, spec.jitter.hue)
+    blur = v2.GaussianBlur(2 * math.ceil(4 * spec.blur.sigma[1]) + 1, spec.blur.sigma)
     return v2.Compose(
         [
-            v2.RandomResizedCrop(spec.size, spec.scale, spec.ratio, antialias=True),
-            v2.RandomHorizontalFlip(spec.flip_p),
-            v2.RandomApply([jitter], spec.jitter_p),
-            v2.RandomGrayscale(spec.grey_p),
-            v2.RandomApply([blur], spec.blur_p),
-            v2.RandomSolarize(round(255 * spec.solarize_threshold), spec.solarize_p),
+            v2.RandomResizedCrop(spec.size, crop.scale, crop.ratio, antialias=True),
+            v2.RandomHorizontalFlip(spec.flip.p),
+            v2.RandomApply([v2.ColorJitter(*strengths)], spec.jitter.p),
+            v2.RandomGrayscale(spec.grayscale.p),
+            v2.RandomApply([blur], spec.blur.p),
+            v2.RandomSolarize(round(255 * spec.solarize.threshold), spec.solarize.p),
         ]
     )
 

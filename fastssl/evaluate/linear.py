@@ -21,6 +21,7 @@ from fastssl.distributed.precision import AUTOCAST
 from fastssl.evaluate.data import LabelledData
 from fastssl.evaluate.features import Extraction, encoder_features, open_views
 from pipelines.command.progress import show_progress
+from pipelines.ops import Flip, RandomResizedCrop
 from pipelines.plan.order import permute
 from pipelines.plan.plan import Plan
 
@@ -57,7 +58,7 @@ def _cached_batches(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of features that were computed once, of each image and of its mirror image."""
     upright, labels = encoder_features(encoder, data.bank, how, "linear: features")
-    mirrored_how = replace(how, spec=replace(how.spec, flip_p=1.0))
+    mirrored_how = replace(how, spec=replace(how.spec, flip=Flip(p=1.0)))
     mirrored, _ = encoder_features(encoder, data.bank, mirrored_how, "linear: mirrored features")
     both = torch.stack([upright, mirrored]).to(how.device)
     labels = labels.to(how.device)
@@ -75,7 +76,7 @@ def _cropped_batches(
     encoder: nn.Module, data: LabelledData, how: Extraction, batch_size: int, epochs: int, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of features of freshly cropped and flipped views (random resized crop at its usual scale)."""
-    spec = replace(how.spec, crop="random_resized", flip_p=0.5)
+    spec = replace(how.spec, crop=RandomResizedCrop(), flip=Flip(p=0.5))
     count = len(data.bank.index)
     steps = count // batch_size
     plan = Plan(count=count, batch_size=batch_size, batches_per_epoch=steps, seed=seed)

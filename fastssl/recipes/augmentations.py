@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pipelines.ops import ColorJitter, GaussianBlur, Grayscale, PaddedCrop, RandomResizedCrop, Solarize
 from pipelines.views import ViewSpec
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -12,81 +13,61 @@ CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 # He, Fan, Wu, Xie, Girshick, "Momentum contrast for unsupervised visual representation learning" (2020),
 # section 3.3, with the strengths of its authors' code, which turns grey before the jitter and not after it
 MOCO_V1 = ViewSpec(
-    scale=(0.2, 1.0),
-    jitter_p=1.0,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.4,
-    grey_p=0.2,
+    crop=RandomResizedCrop(scale=(0.2, 1.0)),
+    jitter=ColorJitter(p=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4),
+    grayscale=Grayscale(p=0.2),
 )
 
 # Chen, Fan, Girshick, He, "Improved baselines with momentum contrastive learning" (2020)
 MOCO_V2 = ViewSpec(
-    scale=(0.2, 1.0),
-    jitter_p=0.8,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.1,
-    grey_p=0.2,
-    blur_p=0.5,
+    crop=RandomResizedCrop(scale=(0.2, 1.0)),
+    jitter=ColorJitter(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
+    grayscale=Grayscale(p=0.2),
+    blur=GaussianBlur(p=0.5),
 )
 
 # Huang et al., "Revisiting the critical factors of augmentation-invariant representation learning" (2022),
 # supplement table 5: BYOL's augmentation, made the same for both views
 BYOL_SYMMETRIC = ViewSpec(
-    scale=(0.08, 1.0),
-    jitter_p=0.8,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.2,
-    hue=0.1,
-    grey_p=0.2,
-    blur_p=0.5,
-    solarize_p=0.2,
+    crop=RandomResizedCrop(scale=(0.08, 1.0)),
+    jitter=ColorJitter(p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1),
+    grayscale=Grayscale(p=0.2),
+    blur=GaussianBlur(p=0.5),
+    solarize=Solarize(p=0.2),
 )
 
 # Grill et al., "Bootstrap your own latent" (2020), appendix B: views 1 and 2 of each image
-BYOL_FIRST = replace(BYOL_SYMMETRIC, blur_p=1.0, solarize_p=0.0)
-BYOL_SECOND = replace(BYOL_SYMMETRIC, blur_p=0.1)
+BYOL_FIRST = replace(BYOL_SYMMETRIC, blur=GaussianBlur(p=1.0), solarize=Solarize())
+BYOL_SECOND = replace(BYOL_SYMMETRIC, blur=GaussianBlur(p=0.1))
 
 # Chen, Kornblith, Norouzi, Hinton, "A simple framework for contrastive learning of visual representations"
 # (2020), appendix A
 SIMCLR = ViewSpec(
-    scale=(0.08, 1.0),
-    jitter_p=0.8,
-    brightness=0.8,
-    contrast=0.8,
-    saturation=0.8,
-    hue=0.2,
-    grey_p=0.2,
-    blur_p=0.5,
+    crop=RandomResizedCrop(scale=(0.08, 1.0)),
+    jitter=ColorJitter(p=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2),
+    grayscale=Grayscale(p=0.2),
+    blur=GaussianBlur(p=0.5),
 )
 
 # Moon et al., "An embedding-dynamic approach to self-supervised learning" (2022), supplement table 1: BYOL's
 # with a blur of every view; crop scale and blur sigma, which it does not give, are BYOL's
-MSBREG = replace(BYOL_SYMMETRIC, blur_p=1.0)
+MSBREG = replace(BYOL_SYMMETRIC, blur=GaussianBlur(p=1.0))
 
 # lightly's CIFAR-10 benchmark: SimCLR's, at half its colour strength and without blur
 SIMCLR_CIFAR10 = ViewSpec(
     size=32,
-    scale=(0.08, 1.0),
-    jitter_p=0.8,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.1,
-    grey_p=0.2,
+    crop=RandomResizedCrop(scale=(0.08, 1.0)),
+    jitter=ColorJitter(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
+    grayscale=Grayscale(p=0.2),
     mean=CIFAR10_MEAN,
     std=CIFAR10_STD,
 )
 
 # The usual supervised training on ImageNet: crop and flip
-SUPERVISED = ViewSpec(scale=(0.08, 1.0))
+SUPERVISED = ViewSpec(crop=RandomResizedCrop(scale=(0.08, 1.0)))
 
 # The usual supervised training of CIFAR-10 (He et al. 2016, section 4.2): four pixels of padding, crop, flip
-SUPERVISED_CIFAR10 = ViewSpec(size=32, crop="padded", padding=4, mean=CIFAR10_MEAN, std=CIFAR10_STD)
+SUPERVISED_CIFAR10 = ViewSpec(size=32, crop=PaddedCrop(padding=4), mean=CIFAR10_MEAN, std=CIFAR10_STD)
 
 # For a small network and little time on 32-pixel images: MoCo v2's colours, milder crops, no blur
-SMALL_IMAGES = replace(MOCO_V2, size=32, scale=(0.25, 1.0), blur_p=0.0)
+SMALL_IMAGES = replace(MOCO_V2, size=32, crop=RandomResizedCrop(scale=(0.25, 1.0)), blur=GaussianBlur())

@@ -18,6 +18,7 @@ from typing import Any
 from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run, shrunk
 from launchers.sweeps.study import Figure, Run, Scale, Study
+from pipelines.ops import ColorJitter, GaussianBlur, Grayscale, Solarize
 
 _METHODS = {
     "MoCo v2+": ("moco-v2-plus", "moco-v2-plus-complex-imagenet"),
@@ -26,10 +27,10 @@ _METHODS = {
 }
 _REMOVED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("all", {}),
-    ("- solarization", {"solarize_p": 0.0}),
-    ("- blur", {"blur_p": 0.0}),
-    ("- grey", {"grey_p": 0.0}),
-    ("- jitter", {"jitter_p": 0.0}),
+    ("- solarization", {"solarize": Solarize()}),
+    ("- blur", {"blur": GaussianBlur()}),
+    ("- grey", {"grayscale": Grayscale()}),
+    ("- jitter", {"jitter": ColorJitter()}),
 )
 
 

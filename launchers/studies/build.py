@@ -10,6 +10,7 @@ from fastssl.config import Config, Machine, Paper
 from fastssl.recipes import find_recipe
 from fastssl.recipes.derive import with_changes
 from launchers.sweeps.study import Run, Scale, Value
+from pipelines.ops import RandomResizedCrop
 from pipelines.views import ViewGroup
 
 TINY_EPOCHS = 0.02  # of the paper's: 200 epochs become 4, a few minutes on two CPU cores
@@ -96,6 +97,7 @@ def shrunk(config: Config) -> Config:
 
 def _small_views(group: ViewGroup) -> ViewGroup:
     """32 pixels, and crops as mild as the quickstart's."""
-    spec = group.spec
-    scale = (max(0.25, spec.scale[0]), spec.scale[1])
-    return dataclasses.replace(group, spec=dataclasses.replace(spec, size=32, scale=scale))
+    crop = group.spec.crop
+    if isinstance(crop, RandomResizedCrop):
+        crop = dataclasses.replace(crop, scale=(max(0.25, crop.scale[0]), crop.scale[1]))
+    return dataclasses.replace(group, spec=dataclasses.replace(group.spec, size=32, crop=crop))

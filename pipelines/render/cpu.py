@@ -1,8 +1,8 @@
 """The CPU renderer: decoded pixels and rows of VIEW_PARAMETERS to finished views, one thread a call.
 
 Tested against ``pipelines.render.reference``. The work is done in 16-bit fixed point (``fixed_point``), a
-plane a colour: ``resample``, ``color``, ``blur``, ``finish``. The compiled code frees the GIL, allocates
-nothing and is cached on disk; each thread brings its own ``Workspace``.
+plane a colour, by the operations' own functions (``pipelines.ops``) and ``finish``. The compiled code frees
+the GIL, allocates nothing and is cached on disk; each thread brings its own ``Workspace``.
 
 Budget, core-us a view of 224 pixels from images of 500 x 375. Expected: aims set by a first trial in float32.
 Measured: ``python -m benchmarks.render``, one core of a Zen 4 with AVX-512 that others used too.
@@ -21,29 +21,25 @@ chain costs 7.3.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numba import from_dtype, njit, types
 
-from pipelines.render.blur import blur, blur_words
-from pipelines.render.color import adjust
-from pipelines.render.finish import (
-    FINISH,
-    NUMBER_BYTES,
-    crop_constants,
-    render_constants,
-    solarize,
-    to_lab,
-    write,
-)
-from pipelines.render.fixed_point import LANES, padded
-from pipelines.render.resample import plan, resample
-from pipelines.views import VIEW_PARAMETERS
+from pipelines.ops import AFTER_BLUR, BEFORE_BLUR, VIEW_PARAMETERS, ColorJitter, PointOp
+from pipelines.ops.color_jitter import NUM_PARTS, contrast_place, gray_sum
+from pipelines.ops.fixed_point import LANES, padded
+from pipelines.ops.gaussian_blur import blur, blur_words
+from pipelines.ops.lab import lab_words
+from pipelines.ops.resample import plan, resample
+from pipelines.ops.unrolled import unrolled
+from pipelines.render.finish import FINISH, NUMBER_BYTES, crop_constants, render_constants, write
 
 __all__ = ["Workspace", "crop_constants", "render_constants", "render_views"]
 
 _ALIGNMENT = 64  # bytes: a cache line
 _LONGEST_SIDE = 65535  # of a crop box: places in it are 16-bit words
+_PIECE = 2048  # pixels; three planes of it are 12 KiB
 _MISMATCH = -1
 _compiling = threading.Lock()
 
@@ -105,6 +101,20 @@ def render_views(
         )
 
 
+def _chained(name: str, ops: Sequence[type[PointOp]]) -> Callable[..., int]:
+    """Compiled: operations on pixels, one after the other, as ``PointOp.numba``."""
+    names = {f"op_{place}": op.numba for place, op in enumerate(ops)}
+    parameters = "words, plane_words, begin, count, colors, row"
+    lines = [f"colors = {op}({parameters})" for op in names]
+    function: Callable[..., int] = njit(unrolled(name, parameters, [*lines, "return colors"], names))
+    return function
+
+
+_jitter = ColorJitter.numba
+_before_blur = _chained("before_blur", BEFORE_BLUR)
+_after_blur = _chained("after_blur", AFTER_BLUR)
+
+
 @njit(cache=True, nogil=True)
 def _render(image, parameters, sample, constants, out, words):  # type: ignore[no-untyped-def]
     """0; or, with nothing done, the words that are needed where there are fewer, or _MISMATCH."""
@@ -122,19 +132,37 @@ def _render(image, parameters, sample, constants, out, words):  # type: ignore[n
         if finish.crop_only:
             write(words, (0, plane_words, 2 * plane_words), finish, row, out[view, sample].reshape(-1))
             continue
-        adjust(words, plane_words, pixels, row)
-        colors = 1 if row.grey else 3
+        colors = _adjust(words, plane_words, pixels, row)
         if row.blur_sigma > 0:
             blur(words, plane_words, colors, size, row.blur_sigma, scratch)
-        if row.solarize_threshold <= 1:
-            for plane in range(colors):
-                solarize(words, plane * plane_words, pixels, row.solarize_threshold)
+        colors = _after_blur(words, plane_words, 0, pixels, colors, row)
         if finish.lab:
-            to_lab(words, plane_words, pixels, row.grey)
-        single = row.grey and not finish.lab
-        planes = (0, 0, 0) if single else (0, plane_words, 2 * plane_words)
+            lab_words(words, plane_words, pixels, colors)
+            colors = 3
+        planes = (0, 0, 0) if colors == 1 else (0, plane_words, 2 * plane_words)
         write(words, planes, finish, row, out[view, sample].reshape(-1))
     return 0
+
+
+@njit(cache=True)
+def _adjust(words, plane_words, pixels, row):  # type: ignore[no-untyped-def]
+    """Colour jitter, and what comes between it and blur, piece by piece; how many colours are left."""
+    split, total, colors = contrast_place(row.order, row.contrast), 0, 3
+    for begin in range(0, pixels, _PIECE):
+        count = min(_PIECE, pixels - begin)
+        _jitter(words, plane_words, begin, count, 0, split, 0.0, row)
+        if split < NUM_PARTS:
+            total += gray_sum(words, plane_words, begin, count)
+        else:
+            colors = _before_blur(words, plane_words, begin, count, 3, row)
+    if split == NUM_PARTS:
+        return colors
+    mean = total / pixels
+    for begin in range(0, pixels, _PIECE):
+        count = min(_PIECE, pixels - begin)
+        _jitter(words, plane_words, begin, count, split, NUM_PARTS, mean, row)
+        colors = _before_blur(words, plane_words, begin, count, 3, row)
+    return colors
 
 
 @njit(cache=True)

@@ -1,16 +1,17 @@
 """The GPU renderer: decoded pixels and rows of VIEW_PARAMETERS to finished views, in Triton.
 
 Tested against ``pipelines.render.reference``. The host fills one small table (``gpu_table``), copies it
-without waiting, and launches up to four kernels for all views of a batch at once:
+without waiting, and launches up to four kernels (``gpu_passes``) for all views of a batch at once:
 
-    gpu_resample.resample_views   every view: crop, resize, mirror, jitter up to contrast
-    gpu_color.adjust_views        views whose contrast changes: from contrast on, its mean being known
-    gpu_blur.blur_columns         blurred views
-    gpu_blur.blur_rows            blurred views
+    resample_views   every view: crop, resize, mirror, jitter up to contrast
+    adjust_views     views whose contrast changes: from contrast on, its mean being known
+    blur_columns     blurred views
+    blur_rows        blurred views
 
-Whichever is a view's last pass solarizes, converts, normalises, cuts the hole and writes the output. A view
-without contrast and blur is done in the first. Between passes pixels are staged as uint16, 1/257 of a grey
-level apart: half the bytes of float32, and a hundredth of the error of rounding the output to bfloat16.
+Whichever is a view's last pass solarizes (and whatever else comes after blur), converts, normalises, cuts
+the hole and writes the output. A view without contrast and blur is done in the first. Between passes pixels
+are staged as uint16, 1/257 of a grey level apart: half the bytes of float32, and a hundredth of the error of
+rounding the output to bfloat16.
 
 Bytes a view moves to and from memory, S = 224, output of 2 bytes, box h x w:
 
@@ -35,9 +36,7 @@ import torch
 import triton  # type: ignore[import-untyped]
 
 from pipelines.batch import Images
-from pipelines.render.gpu_blur import blur_columns, blur_rows
-from pipelines.render.gpu_color import adjust_views
-from pipelines.render.gpu_resample import resample_views
+from pipelines.render.gpu_passes import adjust_views, blur_columns, blur_rows, resample_views
 from pipelines.render.gpu_table import launch_table
 from pipelines.views import VIEW_PARAMETERS, ViewSpec
 

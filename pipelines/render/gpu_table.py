@@ -12,30 +12,35 @@ from typing import Any
 
 import numpy as np
 import torch
-import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from numba import njit
 
-from pipelines.views import VIEW_PARAMETERS, ViewSpec
+from pipelines.ops import VIEW_PARAMETERS
+from pipelines.ops.color_jitter import contrast_place
+from pipelines.ops.gpu_row import WHITE
+from pipelines.views import ViewSpec
 
-# Kernels count in 1/257 of a grey level, in which bytes, and what is staged as uint16, are whole numbers.
-WHITE = 65535
 NO_SLOT = -1
-ORDER_LENGTH = 4
-CONTRAST_PART = 1
+_LINE = 128  # bytes that memory is read in
 
-# Every field is 4 bytes wide, and the row 128 bytes long: a cache line.
-LAUNCH_ROW = np.dtype(
+# Every field is 4 bytes wide, and the row whole cache lines long.
+_FIELDS = np.dtype(
     [
         *((name, VIEW_PARAMETERS[name]) for name in VIEW_PARAMETERS.names or ()),
         ("slot", "i4"),  # place among the staged views; NO_SLOT: finished in one pass
-        ("split", "i4"),  # parts of the jitter before contrast; ORDER_LENGTH: there is no contrast
+        ("split", "i4"),  # parts of the jitter before contrast; NUM_PARTS: there is no contrast
         ("radius", "i4"),  # taps on either side of the blur; 0: there is no blur
         ("decay", "f4"),  # the blur's weights are exp(decay * tap²), to be normalised
         ("scale", "f4", (3,)),  # of each channel: normalised = value * scale + shift, value in [0, WHITE]
         ("shift", "f4", (3,)),
-        ("unused", "i4", (3,)),
     ]
+)
+LAUNCH_ROW = np.dtype(
+    {
+        "names": list(_FIELDS.names or ()),
+        "formats": [_FIELDS[name] for name in _FIELDS.names or ()],
+        "itemsize": -(-_FIELDS.itemsize // _LINE) * _LINE,
+    }
 )
 ROW_WORDS = tl.constexpr(LAUNCH_ROW.itemsize // 4)
 
@@ -71,7 +76,7 @@ def launch_table(parameters: np.ndarray, spec: ViewSpec, device: torch.device) -
     rows, adjusted, blurred = np.split(host.numpy(), [count * row_words, count * row_words + listed])
     given = VIEW_PARAMETERS.itemsize // 4
     rows.reshape(count, row_words)[:, :given] = parameters.view(np.int32).reshape(count, given)
-    scale, shift = 1 / (WHITE * np.array(spec.std)), -np.array(spec.mean) / np.array(spec.std)
+    scale, shift = 1 / (WHITE.value * np.array(spec.std)), -np.array(spec.mean) / np.array(spec.std)
     num_staged, num_adjusted, num_blurred = _derive(
         rows.view(LAUNCH_ROW), spec.size, scale, shift, adjusted, blurred
     )
@@ -90,16 +95,14 @@ def _derive(rows, size, scale, shift, adjusted, blurred):  # type: ignore[no-unt
     num_staged = num_adjusted = num_blurred = 0
     for view in range(len(rows)):
         row = rows[view]
-        row.split, row.radius, row.decay, row.slot = ORDER_LENGTH, 0, 0, NO_SLOT
+        row.split, row.slot = contrast_place(row.order, row.contrast), NO_SLOT
+        row.radius, row.decay = 0, 0
         if row.contrast != 1:
-            for place in range(ORDER_LENGTH):
-                if row.order[place] == CONTRAST_PART:
-                    row.split = place
             adjusted[num_adjusted] = view
             num_adjusted += 1
         if row.blur_sigma > 0 and size > 1:
             reach = min(np.float64(4) * row.blur_sigma, np.float64(size))
-            row.radius = min(max(1, math.ceil(reach)), size - 1)  # as reference.blur_radius
+            row.radius = min(max(1, math.ceil(reach)), size - 1)  # as gaussian_blur.blur_radius
             row.decay = -0.5 / max(row.blur_sigma, 1e-3) ** 2  # below, neighbours have no weight at all
             blurred[num_blurred] = view
             num_blurred += 1
@@ -122,15 +125,5 @@ def _place(field: str) -> Any:
     return tl.constexpr(LAUNCH_ROW.fields[field][1] // 4)
 
 
-TOP, LEFT, HEIGHT, WIDTH, FLIP = (_place(name) for name in ("top", "left", "height", "width", "flip"))
-ORDER, AMOUNT = _place("order"), _place("brightness")  # amounts lie in the order of the parts' numbers
-GREY, THRESHOLD = _place("grey"), _place("solarize_threshold")
-HOLE_TOP, HOLE_LEFT, HOLE_SIZE = (_place(f"cutout_{name}") for name in ("top", "left", "size"))
 SLOT, SPLIT, RADIUS, DECAY = (_place(name) for name in ("slot", "split", "radius", "decay"))
 SCALE, SHIFT = _place("scale"), _place("shift")
-
-
-@triton.jit
-def number(row, PLACE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """A float32 field of a row."""
-    return tl.load(row + PLACE).to(tl.float32, bitcast=True)

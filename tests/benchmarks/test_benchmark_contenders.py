@@ -11,14 +11,20 @@ import torch
 from PIL import Image
 
 from benchmarks.contenders import OTHERS, Work, open_contender
+from pipelines.ops import ColorJitter, Flip, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.render import reference
 from pipelines.views import ViewSpec, draw
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that may be installed: DALI, FFCV
 
 SIDE, SIZE, COUNT, VIEWS = 96, 48, 3, 2
-PLAIN = ViewSpec(size=SIZE, scale=(1.0, 1.0), ratio=(1.0, 1.0), blur_sigma=(2.0, 2.0), flip_p=0.0)
-OPERATIONS = ("plain", "flip", "grey", "blur", "solarize")
+PLAIN = ViewSpec(
+    size=SIZE,
+    crop=RandomResizedCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)),
+    flip=Flip(p=0.0),
+    blur=GaussianBlur(sigma=(2.0, 2.0)),
+)
+OPERATIONS = ("plain", "flip", "grayscale", "blur", "solarize")
 LOADERS = {"fastssl": "views"} | {name: "crops" if name == "ffcv" else "views" for name in OTHERS}
 EXACT = ("fastssl", "torchvision")
 
@@ -68,7 +74,9 @@ def expected(folder: Path, spec: ViewSpec) -> np.ndarray:
 
 
 def only(operation: str) -> ViewSpec:
-    certain: dict[str, Any] = {} if operation == "plain" else {f"{operation}_p": 1.0}
+    if operation == "plain":
+        return PLAIN
+    certain: Any = {operation: replace(getattr(PLAIN, operation), p=1.0)}
     return replace(PLAIN, **certain)
 
 
@@ -93,7 +101,13 @@ def test_operations_are_the_same(name: str, operation: str, folder: Path) -> Non
 
 @pytest.mark.parametrize("operation", ["plain", "flip"])
 def test_crops_are_views_of_crop_and_flip_alone(operation: str, folder: Path) -> None:
-    busy = replace(only(operation), jitter_p=1.0, grey_p=1.0, blur_p=1.0, solarize_p=1.0)
+    busy = replace(
+        only(operation),
+        jitter=ColorJitter(p=1.0),
+        grayscale=Grayscale(p=1.0),
+        blur=replace(only(operation).blur, p=1.0),
+        solarize=Solarize(p=1.0),
+    )
     crops = views_of("fastssl", "crops", folder, busy)
     np.testing.assert_array_equal(crops, views_of("fastssl", "views", folder, only(operation)))
 
@@ -119,7 +133,7 @@ JITTER: dict[str, Callable[[np.ndarray], float]] = {
 @pytest.mark.parametrize("name", [name for name in LOADERS if name != "ffcv"])
 def test_jitter_is_as_strong(name: str, part: str, folder: Path) -> None:
     strength: dict[str, Any] = {part: 0.4}
-    spec = replace(PLAIN, jitter_p=1.0, **strength)
+    spec = replace(PLAIN, jitter=ColorJitter(p=1.0, **strength))
     views = views_of(name, LOADERS[name], folder, spec, views=8).reshape(-1, SIZE, SIZE, 3)
     factors = np.array([JITTER[part](view) for view in views]) / JITTER[part](expected(folder, PLAIN))
     assert 0.58 < factors.min() < factors.max() < 1.42
@@ -128,7 +142,7 @@ def test_jitter_is_as_strong(name: str, part: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in LOADERS if name != "ffcv"])
 def test_hue_turns_as_far(name: str, folder: Path) -> None:
-    spec = replace(PLAIN, jitter_p=1.0, hue=0.1)
+    spec = replace(PLAIN, jitter=ColorJitter(p=1.0, hue=0.1))
     views = views_of(name, LOADERS[name], folder, spec, views=8).reshape(-1, SIZE, SIZE, 3)
     turns = np.array([hue(view) for view in views]) - hue(expected(folder, PLAIN))
     turns -= turns.round()

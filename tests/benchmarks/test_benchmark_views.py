@@ -27,6 +27,7 @@ from benchmarks.images import generated_jpeg
 from benchmarks.result import Result
 from benchmarks.views import Taken, Turn, bytes_per_view, row_of
 from pipelines.command.errors import UserError
+from pipelines.ops import ColorJitter, Flip, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.render import reference
 from pipelines.views import VIEW_PARAMETERS, ViewSpec, draw
 from tests.helpers import ROOT
@@ -35,9 +36,18 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that may be ins
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 SIDE, SIZE, COUNT, VIEWS = 96, 48, 3, 2
-PLAIN = ViewSpec(size=SIZE, scale=(1.0, 1.0), ratio=(1.0, 1.0), blur_sigma=(2.0, 2.0), flip_p=0.0)
+PLAIN = ViewSpec(
+    size=SIZE,
+    crop=RandomResizedCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)),
+    flip=Flip(p=0.0),
+    blur=GaussianBlur(sigma=(2.0, 2.0)),
+)
 BUSY = replace(
-    PLAIN, flip_p=0.5, jitter_p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, grey_p=0.2, solarize_p=0.2
+    PLAIN,
+    flip=Flip(p=0.5),
+    jitter=ColorJitter(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4),
+    grayscale=Grayscale(p=0.2),
+    solarize=Solarize(p=0.2),
 )
 
 
@@ -135,7 +145,9 @@ def expected(spec: ViewSpec) -> np.ndarray:
 
 
 def only(operation: str) -> ViewSpec:
-    certain: dict[str, Any] = {} if operation == "plain" else {f"{operation}_p": 1.0}
+    if operation == "plain":
+        return PLAIN
+    certain: Any = {operation: replace(getattr(PLAIN, operation), p=1.0)}
     return replace(PLAIN, **certain)
 
 
@@ -147,7 +159,7 @@ EVERYWHERE = [
 ]
 
 
-@pytest.mark.parametrize("operation", ["plain", "flip", "grey", "blur", "solarize"])
+@pytest.mark.parametrize("operation", ["plain", "flip", "grayscale", "blur", "solarize"])
 @pytest.mark.parametrize(("name", "device"), EVERYWHERE)
 def test_operations_are_the_same(name: str, device: torch.device, operation: str) -> None:
     spec = only(operation)
@@ -185,9 +197,11 @@ def test_triton_renders_the_drawn_tables() -> None:
     script = """
 import numpy as np, torch
 from benchmarks.contenders import Decoded, open_renderer
+from pipelines.ops import ColorJitter
 from pipelines.views import ViewSpec
 images = [np.random.default_rng(n).integers(0, 256, (20 + n, 30, 3), np.uint8) for n in range(2)]
-spec = ViewSpec(size=16, jitter_p=1, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+jitter = ColorJitter(p=1, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+spec = ViewSpec(size=16, jitter=jitter)
 decoded = Decoded(images=images, views=2, spec=spec, device=torch.device("cpu"))
 ours, wanted = (torch.stack(list(open_renderer(n, decoded)(2))) for n in ("triton", "reference"))
 assert ours.dtype == torch.bfloat16

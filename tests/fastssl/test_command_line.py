@@ -208,7 +208,7 @@ def test_a_recipe_keeps_what_is_not_overridden() -> None:
 
 def test_the_config_of_a_run_serves_as_a_recipe(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    config = parse(["byol-cifar10", "--seed", "9", "--views.0.spec.hue", "0.3"])
+    config = parse(["byol-cifar10", "--seed", "9", "--views.0.spec.jitter.hue", "0.3"])
     path.write_text(json.dumps({"config": to_dict(config), "started": "today"}))
     assert parse([str(path)]) == config
     again = parse([str(path), "--seed", "10"])
@@ -259,7 +259,7 @@ def test_an_unknown_recipe_is_told_the_list() -> None:
         (["--views.0.num-views", "3"], "num_views 2 in all, not 3"),
         (["--epochs", "-1"], "epochs must be positive"),
         (["--epochs", "nan"], "epochs must be positive"),
-        (["--views.0.spec.scale", "1", "0.5"], "scale"),
+        (["--views.0.spec.crop.scale", "1", "0.5"], "scale"),
         (["--workers", "-1"], "--workers"),
         (["--batch-size", "100", "--accumulation-steps", "3"], "multiple"),
     ],
@@ -276,7 +276,7 @@ def test_values_that_a_config_refuses(words: list[str], reason: str) -> None:
         ["--batch-size", "3.5"],
         ["--precision", "fp8"],
         ["--epochs"],
-        ["--views.0.spec.scale", "1"],
+        ["--views.0.spec.crop.scale", "1"],
     ],
 )
 def test_values_of_the_wrong_type_get_one_line(words: list[str]) -> None:

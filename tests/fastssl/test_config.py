@@ -20,6 +20,7 @@ from fastssl.methods import BYOL, METHODS, SimCLR, SiMo, Supervised
 from fastssl.optim import LARS
 from fastssl.recipes import RECIPES, quickstart
 from pipelines.command.errors import UserError
+from pipelines.ops import GaussianBlur, PaddedCrop
 from pipelines.views import ViewGroup, ViewSpec
 from tests.helpers.methods import narrow
 
@@ -39,8 +40,10 @@ def altered() -> Config:
         precision="fp16",
         accumulation_steps=4,
         views=(
-            ViewGroup(spec=ViewSpec(size=96, mean=(0.1, 0.2, 0.3), blur_sigma=(0.2, 0.7)), num_views=1),
-            ViewGroup(spec=ViewSpec(size=48, crop="padded", padding=3, color_space="lab"), num_views=1),
+            ViewGroup(
+                spec=ViewSpec(size=96, blur=GaussianBlur(sigma=(0.2, 0.7)), mean=(0.1, 0.2, 0.3)), num_views=1
+            ),
+            ViewGroup(spec=ViewSpec(size=48, crop=PaddedCrop(padding=3), color_space="lab"), num_views=1),
         ),
         method=narrow(BYOL, {"teacher.ascending": False}, out_dim=64),
         optimizer=LARS.Config(exclude_norm_and_bias=True, trust_coefficient=0.02),
@@ -130,11 +133,18 @@ def test_differing_fields_are_named_where_they_lie() -> None:
         experiment,
         seed=3,
         optimizer=replace(experiment.optimizer, base_lr=0.5),
-        views=(replace(group, spec=replace(group.spec, hue=0.2, mean=(0.485, 0.5, 0.406))),),
+        views=(
+            replace(
+                group,
+                spec=replace(
+                    group.spec, jitter=replace(group.spec.jitter, hue=0.2), mean=(0.485, 0.5, 0.406)
+                ),
+            ),
+        ),
     )
     assert differing_fields(experiment, other) == [
         "seed (0 became 3)",
-        "views.0.spec.hue (0.1 became 0.2)",
+        "views.0.spec.jitter.hue (0.1 became 0.2)",
         "views.0.spec.mean.1 (0.456 became 0.5)",
         "optimizer.base_lr (0.12 became 0.5)",
     ]

@@ -14,6 +14,7 @@ from pipelines.backends.choose import open_loader
 from pipelines.backends.loader import Loader
 from pipelines.batch import Batch
 from pipelines.decode.bad_images import BadImages
+from pipelines.ops import ColorJitter, Cutout, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.plan.order import permute
 from pipelines.plan.plan import Plan
 from pipelines.render import reference
@@ -23,20 +24,18 @@ from pipelines.views import ViewGroup, ViewSpec, draw
 COUNT, BATCH = 22, 8  # two whole batches an epoch, six samples left over
 SPEC = ViewSpec(
     size=24,
-    scale=(0.3, 1.0),
-    jitter_p=0.8,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.1,
-    grey_p=0.2,
-    blur_p=0.5,
-    solarize_p=0.2,
-    cutout=0.3,
+    crop=RandomResizedCrop(scale=(0.3, 1.0)),
+    jitter=ColorJitter(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
+    grayscale=Grayscale(p=0.2),
+    blur=GaussianBlur(p=0.5),
+    solarize=Solarize(p=0.2),
+    cutout=Cutout(size=0.3),
 )
 GROUPS = (
     ViewGroup(spec=SPEC, num_views=2),
-    ViewGroup(spec=replace(SPEC, size=17, blur_p=0.0, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))),
+    ViewGroup(
+        spec=replace(SPEC, size=17, blur=GaussianBlur(p=0.0), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    ),
 )
 TRAINING = Plan(count=COUNT, batch_size=BATCH, batches_per_epoch=COUNT // BATCH, seed=3)
 BLOCKS = replace(TRAINING, order="blocks", block_size=3, blocks_per_window=2)

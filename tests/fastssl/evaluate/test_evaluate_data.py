@@ -11,6 +11,7 @@ from fastssl.evaluate.features import Extraction
 from fastssl.evaluate.monitor import open_monitor
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
+from pipelines.ops import CenterCrop
 from pipelines.sources import open_source
 from pipelines.sources.shards import write_shard
 from pipelines.views import ViewSpec
@@ -106,7 +107,7 @@ def test_no_classes_is_a_users_mistake_with_its_remedy(tmp_path: Path) -> None:
     line = one_line_about(heap)
     assert "no classes" in line
     assert "folder" in line
-    spec = ViewSpec(size=8, crop="center")
+    spec = ViewSpec(size=8, crop=CenterCrop())
     how = Extraction(spec=spec, device=torch.device("cpu"), bad_images=BadImages(None, 10))
     monitor, said = open_monitor(str(heap), how)
     assert monitor is None

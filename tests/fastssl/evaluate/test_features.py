@@ -10,12 +10,13 @@ from torch import nn
 from fastssl.evaluate.features import Extraction, calibrated, encoder_features, extract, pixel_features
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
+from pipelines.ops import CenterCrop, Flip
 from pipelines.sources import Source, open_source
 from pipelines.views import ViewSpec
 from tests.helpers.image_folder import write_colors
 
 SIDE = 16
-WHOLE = ViewSpec(size=SIDE, crop="center", center_fraction=1.0, flip_p=0.0)
+WHOLE = ViewSpec(size=SIDE, crop=CenterCrop(fraction=1.0), flip=Flip(p=0.0))
 HOW = Extraction(
     spec=WHOLE, device=torch.device("cpu"), bad_images=BadImages(None, 10), batch_size=7, workers=2
 )

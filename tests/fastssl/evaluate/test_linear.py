@@ -12,13 +12,14 @@ from fastssl.evaluate.data import LabelledData, labelled_data
 from fastssl.evaluate.features import Extraction
 from fastssl.evaluate.linear import SETTINGS, LinearSetting, linear_top1
 from pipelines.decode.bad_images import BadImages
+from pipelines.ops import CenterCrop, Flip
 from pipelines.views import ViewSpec
 from tests.helpers.image_folder import write_colors
 
 SIDE, TRAIN, TEST = 20, 16, 5  # pixels, and images a class
 SHORT = LinearSetting(epochs=12, batch_size=16, learning_rate=2.0, nesterov=False, drops=(8, 10))
 HOW = Extraction(
-    spec=ViewSpec(size=SIDE, crop="center", center_fraction=1.0, flip_p=0.0),
+    spec=ViewSpec(size=SIDE, crop=CenterCrop(fraction=1.0), flip=Flip(p=0.0)),
     device=torch.device("cpu"),
     bad_images=BadImages(None, 10),
     workers=2,

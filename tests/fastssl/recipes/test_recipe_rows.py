@@ -15,9 +15,9 @@ LADDER: dict[str, set[str]] = {
     "moco-v1": set(),
     "moco-v2": {
         "batch_size (256 became 1024)",
-        "views.0.spec.jitter_p (1.0 became 0.8)",
-        "views.0.spec.hue (0.4 became 0.1)",
-        "views.0.spec.blur_p (0.0 became 0.5)",
+        "views.0.spec.jitter.p (1.0 became 0.8)",
+        "views.0.spec.jitter.hue (0.4 became 0.1)",
+        "views.0.spec.blur.p (0.0 became 0.5)",
         "method.loss.temperature (0.07 became 0.2)",
         "method.projector.layers (1 became 2)",
         "method.projector.hidden_dim (4096 became 2048)",
@@ -42,9 +42,9 @@ LADDER: dict[str, set[str]] = {
     },
     "moco-v2-plus": {"method.symmetric_loss (False became True)"},
     "moco-v2-plus-complex": {
-        "views.0.spec.scale.0 (0.2 became 0.08)",
-        "views.0.spec.saturation (0.4 became 0.2)",
-        "views.0.spec.solarize_p (0.0 became 0.2)",
+        "views.0.spec.crop.scale.0 (0.2 became 0.08)",
+        "views.0.spec.jitter.saturation (0.4 became 0.2)",
+        "views.0.spec.solarize.p (0.0 became 0.2)",
     },
     "s-moco-v2-plus": {"method.predictor_on (student became both)"},
 }

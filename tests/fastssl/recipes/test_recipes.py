@@ -18,6 +18,7 @@ from fastssl.optim.schedules import learning_rate
 from fastssl.recipes import RECIPES, augmentations, find_recipe
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
+from pipelines.ops import CenterCrop, PaddedCrop, RandomResizedCrop
 from pipelines.views import ViewSpec, evaluation_spec
 
 STEPS_PER_EPOCH = 3
@@ -151,8 +152,13 @@ def test_settings_are_the_published_ones(name: str) -> None:
     assert replace(experiment.backbone, zero_init_residual=False) == backbone  # type: ignore[call-arg]
 
 
+def scale(spec: ViewSpec) -> tuple[float, float]:
+    assert isinstance(spec.crop, RandomResizedCrop)
+    return spec.crop.scale
+
+
 def colors(spec: ViewSpec) -> tuple[float, ...]:
-    return (spec.jitter_p, spec.brightness, spec.contrast, spec.saturation, spec.hue, spec.grey_p)
+    return (*dataclasses.astuple(spec.jitter), spec.grayscale.p)
 
 
 def test_augmentations_are_the_published_ones() -> None:
@@ -160,15 +166,15 @@ def test_augmentations_are_the_published_ones() -> None:
     assert colors(moco) == (0.8, 0.4, 0.4, 0.4, 0.1, 0.2)
     assert colors(byol) == (0.8, 0.4, 0.4, 0.2, 0.1, 0.2)
     assert colors(cifar) == (0.8, 0.4, 0.4, 0.4, 0.1, 0.2)
-    assert [spec.scale for spec in (moco, byol, cifar)] == [(0.2, 1), (0.08, 1), (0.08, 1)]
-    assert [spec.blur_p for spec in (moco, byol, cifar)] == [0.5, 0.5, 0]
-    assert [spec.solarize_p for spec in (moco, byol, cifar)] == [0, 0.2, 0]
-    assert byol.solarize_threshold == 128 / 255
-    assert {spec.blur_sigma for spec in (moco, byol)} == {(0.1, 2.0)}
-    assert {spec.flip_p for spec in (moco, byol, cifar)} == {0.5}
+    assert [scale(spec) for spec in (moco, byol, cifar)] == [(0.2, 1), (0.08, 1), (0.08, 1)]
+    assert [spec.blur.p for spec in (moco, byol, cifar)] == [0.5, 0.5, 0]
+    assert [spec.solarize.p for spec in (moco, byol, cifar)] == [0, 0.2, 0]
+    assert byol.solarize.threshold == 128 / 255
+    assert {spec.blur.sigma for spec in (moco, byol)} == {(0.1, 2.0)}
+    assert {spec.flip.p for spec in (moco, byol, cifar)} == {0.5}
     assert [spec.size for spec in (moco, byol, cifar)] == [224, 224, 32]
     supervised = augmentations.SUPERVISED_CIFAR10
-    assert (supervised.crop, supervised.padding, supervised.flip_p) == ("padded", 4, 0.5)
+    assert (supervised.crop, supervised.flip.p) == (PaddedCrop(padding=4), 0.5)
     assert colors(supervised) == (0, 0, 0, 0, 0, 0)
     used = {name: RECIPES[name]().experiment.views[0].spec for name in PUBLISHED}
     imagenet = augmentations.SUPERVISED
@@ -189,13 +195,12 @@ def test_augmentations_are_the_published_ones() -> None:
         "simclr-imagenet": augmentations.SIMCLR,
         "simclr-eqco-imagenet": augmentations.SIMCLR,
     }
-    assert (imagenet.size, imagenet.crop, imagenet.flip_p) == (224, "random_resized", 0.5)
-    assert imagenet.scale == (0.08, 1)
-    assert (colors(imagenet), imagenet.blur_p, imagenet.solarize_p) == ((0,) * 6, 0, 0)
+    assert (imagenet.size, scale(imagenet), imagenet.flip.p) == (224, (0.08, 1), 0.5)
+    assert (colors(imagenet), imagenet.blur.p, imagenet.solarize.p) == ((0,) * 6, 0, 0)
     simclr = augmentations.SIMCLR
     assert colors(simclr) == (0.8, 0.8, 0.8, 0.8, 0.2, 0.2)
-    assert (simclr.scale, simclr.blur_p, simclr.blur_sigma) == ((0.08, 1), 0.5, (0.1, 2.0))
-    assert (simclr.solarize_p, simclr.flip_p, simclr.size) == (0, 0.5, 224)
+    assert (scale(simclr), simclr.blur.p, simclr.blur.sigma) == ((0.08, 1), 0.5, (0.1, 2.0))
+    assert (simclr.solarize.p, simclr.flip.p, simclr.size) == (0, 0.5, 224)
 
 
 def test_asymmetric_augmentation_is_byols() -> None:
@@ -204,17 +209,17 @@ def test_asymmetric_augmentation_is_byols() -> None:
         groups = RECIPES[name]().experiment.views
         first, second = (group.spec for group in groups)
         assert [group.num_views for group in groups] == [1, 1]
-        assert (first.blur_p, first.solarize_p) == (1.0, 0.0)
-        assert (second.blur_p, second.solarize_p) == (0.1, 0.2)
+        assert (first.blur.p, first.solarize.p) == (1.0, 0.0)
+        assert (second.blur.p, second.solarize.p) == (0.1, 0.2)
         for spec in (first, second):
-            assert (*colors(spec), spec.scale, spec.flip_p) == (0.8, 0.4, 0.4, 0.2, 0.1, 0.2, (0.08, 1), 0.5)
+            assert (*colors(spec), scale(spec), spec.flip.p) == (0.8, 0.4, 0.4, 0.2, 0.1, 0.2, (0.08, 1), 0.5)
 
 
 def test_moco_v1_augmentation() -> None:
     # its authors' code: RandomResizedCrop(scale .2 to 1), grey p .2, ColorJitter(.4, .4, .4, .4) always, flip
     spec = augmentations.MOCO_V1
     assert colors(spec) == (1, 0.4, 0.4, 0.4, 0.4, 0.2)
-    assert (spec.scale, spec.blur_p, spec.solarize_p, spec.flip_p) == ((0.2, 1), 0, 0, 0.5)
+    assert (scale(spec), spec.blur.p, spec.solarize.p, spec.flip.p) == ((0.2, 1), 0, 0, 0.5)
 
 
 def reduced(experiment: Experiment) -> Experiment:
@@ -295,4 +300,4 @@ def test_evaluation_sees_what_training_showed(name: str) -> None:
     trained = experiment.views[0].spec
     assert (spec.size, spec.mean, spec.std) == (trained.size, trained.mean, trained.std)
     # whole images where they are as small as the views, the usual 224 of 256 otherwise
-    assert spec.center_fraction == (1.0 if spec.size == 32 else 0.875)
+    assert spec.crop == CenterCrop(fraction=1.0 if spec.size == 32 else 0.875)

@@ -166,7 +166,7 @@ def test_the_other_tables() -> None:
 
 def augmentations_left(run: Run) -> tuple[bool, ...]:
     spec = run.config.experiment.views[0].spec
-    return tuple(value > 0 for value in (spec.solarize_p, spec.blur_p, spec.grey_p, spec.jitter_p))
+    return tuple(value > 0 for value in (spec.solarize.p, spec.blur.p, spec.grayscale.p, spec.jitter.p))
 
 
 @pytest.mark.parametrize("scale", SCALES)

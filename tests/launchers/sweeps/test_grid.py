@@ -67,10 +67,10 @@ def test_names_of_fields() -> None:
     config = find_recipe(RECIPE)
     assert resolve("num_negatives", config, "--grid") == "method.loss.num_negatives"
     assert resolve("base-lr", config, "--grid") == "optimizer.base_lr"
-    assert resolve("spec.blur_p", config, "--grid") == "views.0.spec.blur_p"
+    assert resolve("spec.blur.p", config, "--grid") == "views.0.spec.blur.p"
     assert resolve("epochs", config, "--grid") == "epochs"  # though warmup_epochs ends so too
-    changed = assign(config, [Change("views.0.spec.blur_p", 0.1, "x"), Change("workers", 3, "y")])
-    assert changed.experiment.views[0].spec.blur_p == 0.1
+    changed = assign(config, [Change("views.0.spec.blur.p", 0.1, "x"), Change("workers", 3, "y")])
+    assert changed.experiment.views[0].spec.blur.p == 0.1
     assert changed.machine.workers == 3
 
 

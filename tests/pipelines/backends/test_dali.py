@@ -26,6 +26,9 @@ from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
 from pipelines.decode.decode import UndecodableImageError, decode
+from pipelines.ops import (
+    Solarize,
+)
 from pipelines.plan.plan import Plan, evaluation_plan
 from pipelines.render import reference
 from pipelines.views import ViewGroup, ViewSpec
@@ -260,7 +263,7 @@ def test_levels_are_those_before_normalising(source: MemorySource) -> None:
 
 @needs_dali
 def test_lab_is_rendered_too(source: MemorySource) -> None:
-    groups = (ViewGroup(spec=replace(SPEC, color_space="lab", solarize_p=0.0)),)
+    groups = (ViewGroup(spec=replace(SPEC, solarize=Solarize(p=0.0), color_space="lab")),)
     for ours, theirs in zip(load(source, groups=groups), load_threaded(source, groups=groups), strict=True):
         assert_same(ours, theirs)
 

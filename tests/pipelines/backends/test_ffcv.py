@@ -35,6 +35,7 @@ from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
 from pipelines.decode.decode import UndecodableImageError, decode
+from pipelines.ops import Cutout, RandomResizedCrop
 from pipelines.pack import Options, pack
 from pipelines.plan.plan import Plan, evaluation_plan
 from pipelines.sources.beton.beton import BetonSource, open_beton
@@ -364,7 +365,8 @@ def differences(source: BetonSource, pixels: DecodedByFfcv) -> tuple[np.ndarray,
         for number in range(len(source.index))
     ]
     plan = Plan(count=2, batch_size=2, batches_per_epoch=1, seed=3)
-    groups = (ViewGroup(spec=replace(SPEC, size=224, scale=(0.08, 1.0), cutout=0.0), num_views=32),)
+    spec = replace(SPEC, size=224, crop=RandomResizedCrop(), cutout=Cutout())
+    groups = (ViewGroup(spec=spec, num_views=32),)
     ours, theirs = (
         load_threaded(of, plan, stop=1, groups=groups)[0].views[0].double() for of in (source, pixels)
     )

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,21 @@ import torch
 from numba.core import codegen
 from sklearn.datasets import load_sample_images
 
+from pipelines.ops import NEUTRAL, ColorJitter, Cutout, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.render import reference
 from pipelines.render.cpu import Workspace, render_constants, render_views
 from pipelines.render.finish import NumberFormat
-from pipelines.views import NO_SOLARIZE, VIEW_PARAMETERS, ViewSpec, draw
+from pipelines.views import ViewSpec, draw
 from tests.helpers import ROOT
 
 LEVEL = 1 / 255
 NUMPY_TYPES = {"uint8": np.uint8, "float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
 _FACTORS = ("brightness", "contrast", "saturation")
 CHAIN = ViewSpec(
-    jitter_p=0.8,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.1,
-    grey_p=0.2,
-    blur_p=0.5,
-    solarize_p=0.2,
+    jitter=ColorJitter(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
+    grayscale=Grayscale(p=0.2),
+    blur=GaussianBlur(p=0.5),
+    solarize=Solarize(p=0.2),
 )
 
 
@@ -49,11 +47,7 @@ def workspace() -> Workspace:
 
 def row(**fields: Any) -> np.ndarray:
     """VIEW_PARAMETERS [1, 1] that changes nothing but what is said."""
-    table = np.zeros((1, 1), VIEW_PARAMETERS)
-    table["order"] = range(4)
-    for name in _FACTORS:
-        table[name] = 1
-    table["solarize_threshold"] = NO_SOLARIZE
+    table = np.full((1, 1), NEUTRAL)
     for name, value in fields.items():
         table[name] = value
     return table
@@ -103,7 +97,7 @@ def differences(image: np.ndarray, table: np.ndarray, spec: ViewSpec, workspace:
 
 @pytest.mark.parametrize("size", [224, 96, 33, 32])
 def test_whole_chain(photographs: list[np.ndarray], workspace: Workspace, size: int) -> None:
-    spec = ViewSpec(**{**vars(CHAIN), "size": size})
+    spec = replace(CHAIN, size=size)
     for image in photographs:
         table = draw_table(spec, image, samples=5, views=2)
         errors = differences(image, table, spec, workspace)
@@ -133,8 +127,8 @@ def test_orders_of_the_jitter(
             for factor in (0, 0.5, 1.99, 2, 5)
         ),
         *({"hue": shift} for shift in (-0.5, -0.3, -0.01, 0.01, 1 / 6, 0.5)),
-        {"grey": 1},
-        {"grey": 1, "blur_sigma": 1.5, "solarize_threshold": 128 / 255},
+        {"grayscale": 1},
+        {"grayscale": 1, "blur_sigma": 1.5, "solarize_threshold": 128 / 255},
         {"solarize_threshold": 128 / 255},
         {"flip": 1},
         *({"blur_sigma": sigma} for sigma in (0.1, 0.3, 0.7, 1.0, 2.0, 7.5)),
@@ -206,7 +200,7 @@ def test_solarize_at_any_threshold(photographs: list[np.ndarray], workspace: Wor
 
 
 def test_lab(photographs: list[np.ndarray], workspace: Workspace) -> None:
-    spec = ViewSpec(**{**vars(CHAIN), "size": 64, "color_space": "lab", "cutout": 0.25, "solarize_p": 0})
+    spec = replace(CHAIN, size=64, color_space="lab", cutout=Cutout(size=0.25), solarize=Solarize())
     for image in photographs:
         errors = differences(image, draw_table(spec, image, samples=5, views=2), spec, workspace)
         assert errors.mean() <= 0.1
@@ -230,7 +224,7 @@ def test_cutout(photographs: list[np.ndarray], workspace: Workspace, corner: tup
 
 
 def test_number_formats(photographs: list[np.ndarray], workspace: Workspace) -> None:
-    spec = ViewSpec(**{**vars(CHAIN), "size": 50})
+    spec = replace(CHAIN, size=50)
     table = draw_table(spec, photographs[0], samples=6, views=2)
     full = render(photographs[0], table, spec, workspace)
     half = render(photographs[0], table, spec, workspace, "float16")
@@ -251,7 +245,7 @@ def test_black_and_white_stay(workspace: Workspace) -> None:
 
 
 def test_only_its_sample_is_written(photographs: list[np.ndarray], workspace: Workspace) -> None:
-    spec = ViewSpec(**{**vars(CHAIN), "size": 33})
+    spec = replace(CHAIN, size=33)
     table = draw_table(spec, photographs[0], samples=3, views=2)
     alone = render(photographs[0], table[:, 1:2], spec, workspace, "uint8")
     out = np.full((2, 3, 33, 33, 3), 77, np.uint8)
@@ -261,7 +255,7 @@ def test_only_its_sample_is_written(photographs: list[np.ndarray], workspace: Wo
 
 
 def test_same_bits_whatever_the_workspace_held(photographs: list[np.ndarray]) -> None:
-    large, small = ViewSpec(**{**vars(CHAIN), "size": 224}), ViewSpec(**{**vars(CHAIN), "size": 17})
+    large, small = replace(CHAIN, size=224), replace(CHAIN, size=17)
     used = Workspace()
     tables = {spec: draw_table(spec, photographs[0], samples=4, views=2) for spec in (large, small)}
     first = {spec: render(photographs[0], table, spec, Workspace()) for spec, table in tables.items()}
@@ -290,7 +284,7 @@ def test_same_bits_from_many_threads(photographs: list[np.ndarray], workspace: W
 _ELSEWHERE = """
 import sys
 import numpy as np
-from pipelines.render import fixed_point
+from pipelines.ops import fixed_point
 from pipelines.render.cpu import Workspace, render_constants, render_views
 from pipelines.views import ViewSpec
 inputs = np.load(sys.argv[1])
@@ -307,7 +301,7 @@ def test_other_processors(photographs: list[np.ndarray], workspace: Workspace, t
     known: list[str] = codegen.get_host_cpu_features().split(",")  # type: ignore[no-untyped-call]
     if "+avx2" not in known:
         pytest.skip("needs an x86 processor with AVX2")
-    spec = ViewSpec(**{**vars(CHAIN), "size": 50, "scale": (0.02, 0.1)})
+    spec = replace(CHAIN, size=50, crop=RandomResizedCrop(scale=(0.02, 0.1)))
     table = draw_table(spec, photographs[0], samples=12, views=1)
     here = render(photographs[0], table, spec, workspace, "uint8")
     np.savez(tmp_path / "in.npz", image=photographs[0], table=table)

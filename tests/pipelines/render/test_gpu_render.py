@@ -10,7 +10,7 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,62 +19,36 @@ import pytest
 import torch
 from sklearn.datasets import load_sample_images
 
-from pipelines.batch import Images
+from pipelines.ops import (
+    NEUTRAL,
+    CenterCrop,
+    ColorJitter,
+    Cutout,
+    Flip,
+    GaussianBlur,
+    Grayscale,
+    PaddedCrop,
+    Solarize,
+)
 from pipelines.render import reference
-from pipelines.views import NO_SOLARIZE, VIEW_PARAMETERS, ViewSpec, draw
+from pipelines.views import ViewSpec, draw
 from tests.helpers import ROOT
+from tests.helpers.gpu_views import DEVICE, ON_GPU, finish_crops, packed, render_views
 
-ON_GPU = torch.cuda.is_available()
-with pytest.MonkeyPatch.context() as environment:
-    if not ON_GPU:
-        environment.setenv("TRITON_INTERPRET", "1")  # is looked at where a kernel is defined
-    from pipelines.render.gpu import finish_crops, render_views
-
-pytestmark = [pytest.mark.gpu] if ON_GPU else []
-DEVICE = torch.device("cuda" if ON_GPU else "cpu")
+pytestmark = [pytest.mark.usefixtures("interpreter"), *([pytest.mark.gpu] if ON_GPU else [])]
 CLOSE = 0.05  # grey levels: what is staged is rounded to 1/257 of one, and colour operations magnify that
 JUMP = 1.1  # where a value is within rounding of solarize's threshold: from 128 to 127
 FACTORS = ("brightness", "contrast", "saturation")
 CHAIN = ViewSpec(
     size=20,
-    jitter_p=0.8,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.1,
-    grey_p=0.2,
-    blur_p=0.5,
-    solarize_p=0.2,
+    jitter=ColorJitter(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
+    grayscale=Grayscale(p=0.2),
+    blur=GaussianBlur(p=0.5),
+    solarize=Solarize(p=0.2),
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def interpreter() -> Iterator[None]:
-    """Triton's own functions interpreted too, although torch may have imported it before."""
-    if ON_GPU:
-        yield
-        return
-    from triton import language  # type: ignore[import-untyped]
-    from triton.runtime.interpreter import InterpretedFunction  # type: ignore[import-untyped]
-    from triton.runtime.jit import JITFunction  # type: ignore[import-untyped]
-
-    patched, call = set(), InterpretedFunction.__call__
-
-    def call_quickly(function: Any, *given: Any, **named: Any) -> Any:
-        """At every call the interpreter patches what a module sees of Triton; once a module will do."""
-        if function.fn.__module__ in patched:
-            return function.rewrite()(*given, **named)
-        patched.add(function.fn.__module__)
-        return call(function, *given, **named)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_INTERPRET", "1")
-        patch.setattr(InterpretedFunction, "__call__", call_quickly)
-        for module in (language, language.standard):
-            for name, member in list(vars(module).items()):
-                if isinstance(member, JITFunction):
-                    patch.setattr(module, name, InterpretedFunction(member.fn))
-        yield
+ALWAYS = replace(CHAIN.jitter, p=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -82,27 +56,9 @@ def photographs() -> list[np.ndarray]:
     return [np.array(image) for image in load_sample_images().images]
 
 
-def packed(images: Sequence[np.ndarray]) -> Images:
-    """The images behind each other, each but the first after a gap that no view may show."""
-    gap = np.full(7, 255, np.uint8)
-    offsets = np.cumsum([0, *(image.size + len(gap) for image in images[:-1])])
-    pixels = np.concatenate([part for image in images for part in (image.reshape(-1), gap)])
-    sides = np.array([image.shape[:2] for image in images], np.int32)
-    return Images(
-        pixels=torch.from_numpy(pixels).to(DEVICE),
-        offsets=torch.from_numpy(offsets).to(DEVICE),
-        heights=torch.from_numpy(sides[:, 0].copy()).to(DEVICE),
-        widths=torch.from_numpy(sides[:, 1].copy()).to(DEVICE),
-    )
-
-
 def table_of(rows: Sequence[dict[str, Any]]) -> np.ndarray:
     """VIEW_PARAMETERS [1, B]; a row changes nothing but what is said."""
-    table = np.zeros((1, len(rows)), VIEW_PARAMETERS)
-    table["order"] = range(4)
-    for name in FACTORS:
-        table[name] = 1
-    table["solarize_threshold"] = NO_SOLARIZE
+    table = np.full((1, len(rows)), NEUTRAL)
     for i, fields in enumerate(rows):
         for name, value in fields.items():
             table[name][0, i] = value
@@ -143,7 +99,7 @@ def expected(images: Sequence[np.ndarray], table: np.ndarray, spec: ViewSpec) ->
 def at_threshold(images: Sequence[np.ndarray], table: np.ndarray, spec: ViewSpec) -> torch.Tensor:
     """Where solarize turns on the last bits of a value, bool [K * B, 3, S, S]."""
     before = table.copy()
-    before["solarize_threshold"] = NO_SOLARIZE
+    before["solarize_threshold"] = NEUTRAL["solarize_threshold"]
     colors = [
         reference.render_colors(image, row, spec.size)
         for rows in before
@@ -189,7 +145,7 @@ def test_orders_of_the_jitter_before_all_that_follows(photographs: list[np.ndarr
         {
             **box(40, 60, 30 + i, 50 - i),
             **dict(zip((*FACTORS, "hue"), next(amounts), strict=True)),
-            **{"order": order, "flip": i % 2, "grey": i % 5 == 0, "blur_sigma": 0.3 + i % 3},
+            **{"order": order, "flip": i % 2, "grayscale": i % 5 == 0, "blur_sigma": 0.3 + i % 3},
             **({"solarize_threshold": 128 / 255} if i % 2 else {}),
         }
         for i, order in enumerate(itertools.permutations(range(4)))
@@ -201,10 +157,14 @@ def test_orders_of_the_jitter_before_all_that_follows(photographs: list[np.ndarr
     ("spec", "count", "views"),
     [
         (CHAIN, 3, 3),
-        (replace(CHAIN, size=45, blur_p=1.0, jitter_p=1.0), 2, 1),  # more than one tile a side
-        (replace(CHAIN, size=16, color_space="lab", cutout=0.5, solarize_p=0.0), 4, 2),
-        (replace(CHAIN, size=24, crop="padded", padding=4, flip_p=1.0), 3, 1),
-        (replace(CHAIN, size=8, crop="center", mean=(0.1, 0.5, 0.9), std=(0.3, 0.2, 0.1)), 3, 1),
+        (
+            replace(CHAIN, size=45, jitter=ALWAYS, blur=GaussianBlur(p=1.0)),
+            2,
+            1,
+        ),  # more than one tile a side
+        (replace(CHAIN, size=16, solarize=Solarize(p=0.0), cutout=Cutout(size=0.5), color_space="lab"), 4, 2),
+        (replace(CHAIN, size=24, crop=PaddedCrop(padding=4), flip=Flip(p=1.0)), 3, 1),
+        (replace(CHAIN, size=8, crop=CenterCrop(), mean=(0.1, 0.5, 0.9), std=(0.3, 0.2, 0.1)), 3, 1),
     ],
     ids=["ragged", "tiles", "lab", "padded", "center"],
 )
@@ -222,8 +182,8 @@ def test_drawn_rows(photographs: list[np.ndarray], spec: ViewSpec, count: int, v
     [
         *(({name: factor}, 0.01) for name in FACTORS for factor in (0, 0.5, 5)),
         *(({"hue": shift}, 0.001) for shift in (-0.5, -0.3, 0.01, 1 / 6)),
-        ({"grey": 1}, 0.001),
-        ({"grey": 1, "blur_sigma": 1.5, "solarize_threshold": 128 / 255}, 0.01),
+        ({"grayscale": 1}, 0.001),
+        ({"grayscale": 1, "blur_sigma": 1.5, "solarize_threshold": 128 / 255}, 0.01),
         ({"solarize_threshold": 0.2}, 0.001),
         ({"flip": 1}, 0.001),
     ],
@@ -295,7 +255,7 @@ def test_types(photographs: list[np.ndarray], dtype: torch.dtype) -> None:
 
 
 def test_repeats_to_the_bit(photographs: list[np.ndarray]) -> None:
-    spec = replace(CHAIN, size=33, jitter_p=1.0)
+    spec = replace(CHAIN, size=33, jitter=ALWAYS)
     images = ragged(photographs, 2)
     table = drawn(spec, images, 1)
     first, second = (render_views(packed(images), table, spec, torch.float32) for _ in range(2))
@@ -304,7 +264,12 @@ def test_repeats_to_the_bit(photographs: list[np.ndarray]) -> None:
 
 @pytest.mark.parametrize("color_space", ["rgb", "lab"])
 def test_finish_crops(photographs: list[np.ndarray], color_space: Any) -> None:
-    spec = replace(CHAIN, size=16, color_space=color_space, solarize_p=0.0 if color_space == "lab" else 0.5)
+    spec = replace(
+        CHAIN,
+        size=16,
+        solarize=Solarize(p=0.0 if color_space == "lab" else 0.5),
+        color_space=color_space,
+    )
     images = ragged(photographs, 3)
     table = drawn(spec, images, 2)
     crops = np.stack([photographs[0][16 * i : 16 * i + 16, 40:56] for i in range(6)])
@@ -357,6 +322,7 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction, mangle_type
 from pipelines.batch import Images
 from pipelines.render import gpu
+from pipelines.ops import ColorJitter, GaussianBlur
 from pipelines.views import ViewSpec, draw
 
 def compile_only(function, *given, grid, warmup, num_warps, num_stages, enable_fp_fusion, **constants):
@@ -376,7 +342,8 @@ images = Images(
     pixels=torch.zeros(4800, dtype=torch.uint8), offsets=torch.zeros(1, dtype=torch.int64),
     heights=side, widths=side,
 )
-spec = ViewSpec(jitter_p=1.0, contrast=0.5, blur_p=1.0, color_space="lab")
+jitter, blur = ColorJitter(p=1.0, contrast=0.5), GaussianBlur(p=1.0)
+spec = ViewSpec(jitter=jitter, blur=blur, color_space="lab")
 sides = {"heights": side.numpy(), "widths": side.numpy()}
 table = draw(spec, seed=0, epoch=0, samples=np.zeros(1, int), views=[0], **sides)
 gpu.render_views(images, table, spec, torch.bfloat16)

@@ -1,4 +1,4 @@
-"""Crop, resize and mirror: antialiased bilinear resampling in fixed point.
+"""Crop, resize and mirror in one pass, in fixed point: antialiased bilinear resampling in fixed point.
 
 The weights are those of PyTorch's ``interpolate(mode="bilinear", antialias=True)``: a triangle as wide as
 the scale, at least 1, normalised over the taps inside the box. Only the pixels of the box are read: source
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from pipelines.render.fixed_point import BLOCK, LANES, WINDOW, at, blend_block, multiply_high, padded
+from pipelines.ops.fixed_point import BLOCK, LANES, WINDOW, at, blend_block, multiply_high, padded
 
 _MOST_NARROW_TAPS = 32  # beyond, what each 16-bit product loses could add up to more than a quarter level
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
@@ -121,6 +121,12 @@ def resample(image, row, plan, words, plane_words):  # type: ignore[no-untyped-d
             _blend_columns(plan, words, plan.row, y * size, plane_words)
 
 
+@njit(cache=True, inline="always")
+def mirrored(place, size, flip):  # type: ignore[no-untyped-def]
+    """A place in a line of ``size``, counted from the far end if ``flip``."""
+    return size - 1 - place if flip else place
+
+
 @njit(cache=True)
 def _tap_count(source: int, size: int) -> int:
     """The most source pixels under the triangle of one output pixel."""
@@ -156,7 +162,7 @@ def _fill_taps(source, size, mirror, taps, first, weights, count, words, scratch
     offset, total, running = scratch[:count], scratch[count : 2 * count], scratch[2 * count : 3 * count]
     for x in range(count):
         place = min(x, size - 1)
-        center = ((size - 1 - place if mirror else place) + 0.5) * scale
+        center = (mirrored(place, size, mirror) + 0.5) * scale
         pixel = min(max(math.floor(center - support + 0.5), 0), source - taps)
         words[at(first + x)] = pixel
         offset[x] = pixel + 0.5 - center

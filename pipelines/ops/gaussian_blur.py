@@ -1,20 +1,34 @@
-"""Gaussian blur in fixed point: separable, symmetric, borders reflected, no longer than sigma needs.
+"""Gaussian blur: separable, symmetric, borders reflected, no longer than sigma needs.
 
-Each row is blurred along itself into a ring of as many rows as the kernel has taps, which stays in the
-first-level cache; output rows are weighted sums of the ring's. Words that lie equally far on either side
-of the centre share one multiplication.
+In fixed point each row is blurred along itself into a ring of as many rows as the kernel has taps, which
+stays in the first-level cache; output rows are weighted sums of the ring's. Words that lie equally far on
+either side of the centre share one multiplication.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+import torch
 from numba import njit
+from torch.nn import functional as F
 
-from pipelines.render.fixed_point import at, multiply_high, padded
+from pipelines.keys import absorb, to_uniform
+from pipelines.ops.fixed_point import at, multiply_high, padded
+from pipelines.ops.op import Field, Op, between
 
 _GROUP = 4  # pairs of taps in one pass over a row; the last one may have two
+_BLUR, _SIGMA = 9, 10  # streams
+
+
+@njit(cache=True)
+def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
+    p, low, high = values[0], values[1], values[2]
+    if to_uniform(absorb(key, _BLUR)) < p:
+        row.blur_sigma = between(absorb(key, _SIGMA), low, high)
 
 
 @njit(cache=True)
@@ -180,3 +194,47 @@ def _add_pairs(words, out, count, center, a, b, c, d, e, f, g, h, kernel, i, rea
         value = np.uint16(value + multiply_high(pair, weight_3))
         pair = np.uint16(words[at(g + x)] + words[at(h + x)])
         words[at(out + x)] = np.uint16(value + multiply_high(pair, weight_4))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianBlur(Op):
+    """Blur with a Gaussian of random width (torchvision's ``GaussianBlur``)."""
+
+    p: float = 0.0
+    """Probability."""
+    sigma: tuple[float, float] = (0.1, 2.0)
+    """Standard deviation in pixels of the view, drawn uniformly."""
+
+    fields: ClassVar = (Field("blur_sigma", "f4", 0),)  # pixels of the view
+    streams: ClassVar = (_BLUR, _SIGMA)
+    draw = staticmethod(_draw)
+    numba = staticmethod(blur)
+
+    def __post_init__(self) -> None:
+        self._require_shares("p")
+        self._require_ranges("sigma")
+
+    @staticmethod
+    def reference(view: torch.Tensor, row: np.void, size: int) -> torch.Tensor:
+        """See ``Op.reference``."""
+        sigma = float(row["blur_sigma"])
+        return gaussian_blur(view, sigma) if sigma > 0 else view
+
+
+def gaussian_blur(image: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Convolve with a Gaussian of ``sigma`` pixels, borders reflected without repeating the edge pixel.
+
+    The kernel has ``blur_radius(sigma, side)`` taps on either side and sums to 1, as torchvision's
+    ``gaussian_blur`` with kernel_size 2 * radius + 1.
+    """
+    radius = blur_radius(sigma, min(image.shape[1:]))
+    offsets = torch.arange(-radius, radius + 1, device=image.device).double()
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).float()
+    padded = F.pad(image[:, None], (radius, radius, radius, radius), mode="reflect")
+    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
+
+
+def blur_radius(sigma: float, side: int) -> int:
+    """Taps on either side of the blur kernel: 4 sigma rounded up, at least 1, at most what reflects."""
+    return min(max(1, math.ceil(4 * sigma)), side - 1)

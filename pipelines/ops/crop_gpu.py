@@ -1,4 +1,4 @@
-"""First pass of the GPU renderer: crop, resize, mirror, and the jitter up to contrast.
+"""Crop and resize on the GPU.
 
 A pixel of a view is a sum over all source pixels under its filter, rows and columns at once. With the
 2 to 4 taps an axis of usual crops this takes hardly more operations than one axis after the other, needs no
@@ -12,74 +12,19 @@ from __future__ import annotations
 import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 
-from pipelines.render.gpu_color import finish, grey_of, jitter, stage, to_grey
-from pipelines.render.gpu_table import FLIP, HEIGHT, LEFT, ROW_WORDS, SLOT, SPLIT, TOP, WIDTH
+from pipelines.ops.flip_gpu import mirrored
+from pipelines.ops.gpu_row import word_of
 
-
-@triton.jit(
-    do_not_specialize=["num_images"],
-    do_not_specialize_on_alignment=["pixels", "offsets", "heights", "widths"],
-)
-def resample_views(  # type: ignore[no-untyped-def]
-    pixels,
-    offsets,
-    heights,
-    widths,
-    num_images,
-    rows,
-    staged,
-    partial_sums,
-    out,
-    SIZE: tl.constexpr,
-    TILE_Y: tl.constexpr,
-    TILE_X: tl.constexpr,
-    LAB: tl.constexpr,
-):
-    """One tile of one view: finished where nothing else is to be done, else staged.
-
-    Args:
-        pixels, offsets, heights, widths: of Images; view v is of image v modulo ``num_images``.
-        rows: of LaunchTable.
-        staged: uint16 [slots, SIZE, SIZE, 3].
-        partial_sums: float32 [slots, tiles], written where contrast follows: the sum of a tile's grey.
-        out: [V, SIZE, SIZE, 3].
-        SIZE: side of a view; TILE_Y, TILE_X: of a tile, powers of 2.
-        LAB: whether views are in L*a*b*.
-    """
-    TILES_X: tl.constexpr = (SIZE + TILE_X - 1) // TILE_X
-    TILES: tl.constexpr = (SIZE + TILE_Y - 1) // TILE_Y * TILES_X
-    view = tl.program_id(0) // TILES
-    tile = tl.program_id(0) % TILES
-    row = rows + view * ROW_WORDS
-    y = tile // TILES_X * TILE_Y + tl.arange(0, TILE_Y)
-    x = tile % TILES_X * TILE_X + tl.arange(0, TILE_X)
-    y, x = tl.broadcast(y[:, None], x[None, :])  # at once, so that all that follows has one layout
-    inside = (y < SIZE) & (x < SIZE)
-
-    source = view % num_images
-    image = pixels + tl.load(offsets + source)
-    red, green, blue = _resample(image, tl.load(heights + source), tl.load(widths + source), row, y, x, SIZE)
-    split = tl.load(row + SPLIT)
-    red, green, blue = jitter(red, green, blue, row, 0, split, 0.0)
-    slot = tl.load(row + SLOT)
-    if split < 4:
-        grey = tl.where(inside, grey_of(red, green, blue), 0.0)
-        tl.store(partial_sums + slot * TILES + tile, tl.sum(grey))
-    else:
-        red, green, blue = to_grey(red, green, blue, row)
-    if slot >= 0:
-        stage(red, green, blue, staged, slot, y * SIZE + x, inside, SIZE)
-    else:
-        finish(red, green, blue, row, out, view, y, x, inside, SIZE, LAB)
+_TOP, _LEFT, _HEIGHT, _WIDTH = (word_of(name) for name in ("top", "left", "height", "width"))
 
 
 @triton.jit
-def _resample(image, image_height, image_width, row, y, x, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+def resample(image, image_height, image_width, row, y, x, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
     """Red, green and blue in [0, WHITE] of a view at rows ``y`` and columns ``x``, all of one shape."""
     y, x = tl.minimum(y, SIZE - 1), tl.minimum(x, SIZE - 1)
-    x = tl.where(tl.load(row + FLIP) != 0, SIZE - 1 - x, x)
-    top, height = tl.load(row + TOP), tl.load(row + HEIGHT)
-    left, width = tl.load(row + LEFT), tl.load(row + WIDTH)
+    x = mirrored(x, row, SIZE)
+    top, height = tl.load(row + _TOP), tl.load(row + _HEIGHT)
+    left, width = tl.load(row + _LEFT), tl.load(row + _WIDTH)
     source_y, offset_y = _first_tap(y, top, height, SIZE)
     first_x, offset_x = _first_tap(x, left, width, SIZE)
     slope_y, slope_x = 0.5 / tl.maximum(height, SIZE), 0.5 / tl.maximum(width, SIZE)

@@ -1,0 +1,31 @@
+"""The central crop of an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from numba import njit
+
+from pipelines.ops.crop import Crop
+
+
+@njit(cache=True)
+def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
+    side = max(1, round(min(height, width) * values[0]))
+    row.top, row.left, row.height, row.width = (height - side) // 2, (width - side) // 2, side, side
+
+
+@dataclass(frozen=True, kw_only=True)
+class CenterCrop(Crop):
+    """The central square (torchvision's ``Resize`` and ``CenterCrop``, up to the rounding of either)."""
+
+    kind: Literal["center"] = "center"
+    """Which crop this is."""
+    fraction: float = 0.875
+    """Side of the square / short side of the image; 224 / 256 by default."""
+
+    draw = staticmethod(_draw)
+
+    def __post_init__(self) -> None:
+        self._require(0 < self.fraction <= 1, "fraction", "lie in (0, 1]")

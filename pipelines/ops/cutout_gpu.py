@@ -1,0 +1,18 @@
+"""Cutout on the GPU."""
+
+from __future__ import annotations
+
+import triton  # type: ignore[import-untyped]
+import triton.language as tl  # type: ignore[import-untyped]
+
+from pipelines.ops.gpu_row import word_of
+
+_TOP, _LEFT, _SIZE = (word_of(f"cutout_{name}") for name in ("top", "left", "size"))
+
+
+@triton.jit
+def kept(y, x, row):  # type: ignore[no-untyped-def]
+    """Which pixels of a view lie outside the row's hole."""
+    below, beyond = y - tl.load(row + _TOP), x - tl.load(row + _LEFT)
+    hole = tl.load(row + _SIZE)
+    return (below < 0) | (below >= hole) | (beyond < 0) | (beyond >= hole)

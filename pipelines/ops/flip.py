@@ -1,0 +1,47 @@
+"""Mirror left to right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numba import njit
+
+from pipelines.keys import absorb, to_uniform
+from pipelines.ops.op import Field, Op
+from pipelines.ops.resample import mirrored
+
+_STREAM = 1
+
+
+@njit(cache=True)
+def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
+    row.flip = to_uniform(absorb(key, _STREAM)) < values[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flip(Op):
+    """Mirror left to right (torchvision's ``RandomHorizontalFlip``)."""
+
+    p: float = 0.0
+    """Probability."""
+
+    fields: ClassVar = (Field("flip", "i4", 0),)
+    streams: ClassVar = (_STREAM,)
+    draw = staticmethod(_draw)
+    numba = staticmethod(mirrored)
+
+    def __post_init__(self) -> None:
+        self._require_shares("p")
+
+    @staticmethod
+    def reference(view: torch.Tensor, row: np.void, size: int) -> torch.Tensor:
+        """See ``Op.reference``."""
+        return flip(view) if row["flip"] else view
+
+
+def flip(image: torch.Tensor) -> torch.Tensor:
+    """Mirror left to right."""
+    return image.flip(2)

@@ -1,0 +1,16 @@
+"""Mirroring on the GPU."""
+
+from __future__ import annotations
+
+import triton  # type: ignore[import-untyped]
+import triton.language as tl  # type: ignore[import-untyped]
+
+from pipelines.ops.gpu_row import word_of
+
+_FLIP = word_of("flip")
+
+
+@triton.jit
+def mirrored(x, row, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The column of the view before it was mirrored, if the row says so, that now is column ``x``."""
+    return tl.where(tl.load(row + _FLIP) != 0, SIZE - 1 - x, x)

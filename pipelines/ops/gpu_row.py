@@ -1,0 +1,31 @@
+"""A row of VIEW_PARAMETERS as Triton's functions read it: int32 words in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton  # type: ignore[import-untyped]
+import triton.language as tl  # type: ignore[import-untyped]
+
+from pipelines.ops import VIEW_PARAMETERS
+
+# Kernels count in 1/257 of a grey level, in which bytes, and what is staged as uint16, are whole numbers.
+WHITE = tl.constexpr(65535.0)
+
+
+def word_of(field: str) -> Any:
+    """The word of a row where a field begins, as compiled code may use it."""
+    assert VIEW_PARAMETERS.fields is not None
+    return tl.constexpr(VIEW_PARAMETERS.fields[field][1] // 4)
+
+
+@triton.jit
+def number(row, PLACE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The float32 at a word of a row."""
+    return tl.load(row + PLACE).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def clamp(value, high):  # type: ignore[no-untyped-def]
+    """A value cut off below 0 and above ``high``."""
+    return tl.minimum(tl.maximum(value, 0.0), high)

@@ -1,0 +1,28 @@
+"""Turning grey on the GPU."""
+
+from __future__ import annotations
+
+import triton  # type: ignore[import-untyped]
+import triton.language as tl  # type: ignore[import-untyped]
+
+from pipelines.ops.gpu_row import word_of
+from pipelines.ops.grayscale import GRAY_WEIGHTS
+
+_GRAYSCALE = word_of("grayscale")
+_RED, _GREEN, _BLUE = (tl.constexpr(weight) for weight in GRAY_WEIGHTS)
+
+
+@triton.jit
+def gray_of(red, green, blue):  # type: ignore[no-untyped-def]
+    """The grey of each pixel."""
+    return red * _RED + green * _GREEN + blue * _BLUE
+
+
+@triton.jit
+def apply(red, green, blue, row):  # type: ignore[no-untyped-def]
+    """See ``PointOp``."""
+    if tl.load(row + _GRAYSCALE) != 0:
+        red = gray_of(red, green, blue)
+        green = red
+        blue = red
+    return red, green, blue

@@ -1,0 +1,21 @@
+"""Colour noise along principal components on the GPU."""
+
+from __future__ import annotations
+
+import triton  # type: ignore[import-untyped]
+import triton.language as tl  # type: ignore[import-untyped]
+
+from pipelines.ops.gpu_row import WHITE, clamp, number, word_of
+
+_LIGHTING = word_of("lighting")
+
+
+@triton.jit
+def apply(red, green, blue, row):  # type: ignore[no-untyped-def]
+    """See ``PointOp``."""
+    return _shifted(red, row, 0), _shifted(green, row, 1), _shifted(blue, row, 2)
+
+
+@triton.jit
+def _shifted(value, row, COLOR: tl.constexpr):  # type: ignore[no-untyped-def]
+    return clamp(value + number(row + COLOR, _LIGHTING) * WHITE, WHITE)
