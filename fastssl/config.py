@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import cattrs
 import tyro
@@ -29,6 +29,7 @@ from fastssl.optim import OPTIMIZERS, Optimizer
 from fastssl.user_file import UserFile, components, from_entry, to_entry
 from pipelines.backends.backend import Pipeline, ProductName
 from pipelines.command.errors import UserError
+from pipelines.ops import Op
 from pipelines.plan.plan import Order
 from pipelines.views import ViewGroup
 
@@ -240,13 +241,27 @@ def _with_families(families: Mapping[type[ComponentConfig], tuple[type[Component
         fields = make_dict_unstructure_fn(type(config), converter)
         return {"kind": config.kind, **fields(config)}
 
+    def structure_op(values: dict[str, Any], union: Any) -> Op:
+        known = {op.kind: op for op in get_args(union)}
+        if values.get("kind") not in known:
+            raise UserError(f"kind must be one of {', '.join(known)}, not {values.get('kind')!r}")
+        op: Op = converter.structure(values, known[values["kind"]])
+        return op
+
     converter.register_structure_hook_func(lambda cls: cls in families, structure_component)
+    converter.register_structure_hook_func(_is_union_of_ops, structure_op)
     converter.register_unstructure_hook_func(
         lambda cls: isinstance(cls, type) and issubclass(cls, tuple(families)), unstructure_component
     )
     for kind in (bool, int, float, str):
         converter.register_structure_hook(kind, _exactly)
     return converter
+
+
+def _is_union_of_ops(cls: Any) -> bool:
+    """Whether a type is one of the choices that a view has for an operation, crops for instance."""
+    choices = get_args(cls)
+    return len(choices) > 1 and all(isinstance(choice, type) and issubclass(choice, Op) for choice in choices)
 
 
 def _exactly(value: Any, kind: type) -> Any:
