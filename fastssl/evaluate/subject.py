@@ -21,7 +21,8 @@ from fastssl.distributed.precision import resolve_precision
 from fastssl.evaluate.data import LabelledData, labelled_data
 from fastssl.evaluate.feature_cache import FeatureCache
 from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_batches
-from fastssl.run.folder import load_encoder, read_summary
+from fastssl.run.folder import load_encoder
+from fastssl.run.summary import read_summary
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
 from pipelines.plan.plan import Plan

@@ -1,6 +1,7 @@
 """``python -m fastssl.evaluate`` on a run folder that was put together by hand."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def test_the_same_images_elsewhere_are_the_run_s_own(run: Path, tmp_path: Path) 
 
 
 def test_images_that_were_added_since_are_other_data(run: Path, tmp_path: Path) -> None:
-    write_colors(tmp_path / "data" / "train", 14)
+    shutil.copy(tmp_path / "data/train/red/000.jpg", tmp_path / "data/train/red/new.jpg")
     assert main(["knn", str(run)]) == 0
     (name,) = (path.name for path in (run / "eval").iterdir())
     assert name.startswith("knn@data-")

@@ -35,7 +35,7 @@ def test_a_test_split_is_taken_whole(tmp_path: Path) -> None:
     write_colors(tmp_path / "data" / "train", 5)
     write_colors(tmp_path / "data" / "test", 2)
     data = labelled_data(str(tmp_path / "data"))
-    assert data.test_are == "test split"
+    assert data.test_images_are == "test split"
     assert data.num_classes == 3
     assert data.train.index.class_names == ("blue", "green", "red")
     bank, queries = names(data)

@@ -61,9 +61,8 @@ def test_c_is_the_best_on_held_out_training_images() -> None:
     """With more coordinates than images, labels half wrong: a weak penalty learns the noise by heart."""
     generator = np.random.default_rng(0)
     points = generator.normal(size=(120, 200)).astype(np.float32)
-    labels = np.where(generator.random(120) < 0.3, generator.integers(2, size=120), points[:, 0] > 0).astype(
-        np.int64
-    )
+    spoilt = generator.random(120) < 0.3
+    labels = np.where(spoilt, generator.integers(2, size=120), points[:, 0] > 0).astype(np.int64)
     points[:, 0] *= 3
     result = measure(Logistic(c=(1e-3, 1e-1, 1e3)), (points, labels), (points, labels))
     scores = result["train_held_out_top1"]

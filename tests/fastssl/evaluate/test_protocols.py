@@ -89,17 +89,11 @@ def test_no_measurement_overwrites_another(name: str, run: Path, tmp_path: Path)
 
 def test_other_options_have_files_of_their_own(name: str, run: Path) -> None:
     protocol, subject = find_protocol(name), open_subject(run)
-    names = {str(result_name(name, protocol(), subject))}
-    for field in dataclasses.fields(protocol):
-        changed = other_value(field.default)
-        if changed is not None:
-            names.add(
-                str(result_name(name, dataclasses.replace(protocol(), **{field.name: changed}), subject))
-            )
-    assert len(names) > 1
-    assert len(names) == 1 + sum(
-        other_value(field.default) is not None for field in dataclasses.fields(protocol)
-    )
+    values = {field.name: other_value(field.default) for field in dataclasses.fields(protocol)}
+    others = [protocol(**{option: value}) for option, value in values.items() if value is not None]
+    assert others
+    names = {str(result_name(name, options, subject)) for options in (protocol(), *others)}
+    assert len(names) == 1 + len(others)
 
 
 def other_value(value: Any) -> Any:
@@ -148,5 +142,5 @@ except UserError as error:
 
 
 def test_an_unknown_protocol_is_one_line() -> None:
-    with pytest.raises(UserError, match="no protocol 'liner': choose among .*; did you mean linear"):
+    with pytest.raises(UserError, match=r"no protocol 'liner': choose among .*; did you mean linear"):
         find_protocol("liner")
