@@ -40,7 +40,7 @@ class FeatureCache:
         if not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 found, features, labels = str(file["key"]), file["features"], file["labels"]
             fits = found == about and features.dtype == np.float32 and labels.dtype == np.int64
             if fits and features.ndim == 2 and labels.shape == features.shape[:1]:

@@ -44,7 +44,7 @@ class FeatureConfig:
 
 
 @contextmanager
-def open_batches(source: Source, config: FeatureConfig, plan: Plan, steps: int) -> Iterator[Loader]:
+def open_views(source: Source, config: FeatureConfig, plan: Plan, steps: int) -> Iterator[Loader]:
     """Open a loader of the first ``steps`` batches of a plan, by the backend that suits source and device.
 
     Views have the number format that the encoder takes in under its autocast.
@@ -91,7 +91,7 @@ def extract(encoder: nn.Module, source: Source, config: FeatureConfig, doing: st
     was_training = encoder.training
     encoder.eval()
     try:
-        with open_batches(source, config, plan, plan.batches_per_epoch) as loader, torch.inference_mode():
+        with open_views(source, config, plan, plan.batches_per_epoch) as loader, torch.inference_mode():
             for batch in show_progress(loader, plan.batches_per_epoch, doing):
                 assert batch.labels is not None
                 features.append(encode(encoder, batch.views[0], config).cpu())
@@ -128,7 +128,7 @@ def calibrated(encoder: nn.Module, source: Source, config: FeatureConfig, batche
     plan = evaluation_plan(count, min(config.batch_size, count), shuffle=True)
     whole_batches = count // plan.batch_size  # they weigh the same
     with (
-        open_batches(source, config, plan, min(batches, whole_batches)) as loader,
+        open_views(source, config, plan, min(batches, whole_batches)) as loader,
         torch.inference_mode(),
     ):
         for batch in loader:

@@ -20,7 +20,7 @@ from fastssl.distributed.device import choose_device
 from fastssl.distributed.precision import resolve_precision
 from fastssl.evaluate.data import LabelledData, labelled_data
 from fastssl.evaluate.feature_cache import FeatureCache
-from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_batches
+from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_views
 from fastssl.run.folder import load_encoder
 from fastssl.run.summary import read_summary
 from pipelines.command.errors import UserError
@@ -100,7 +100,7 @@ class Subject:
         steps = count // batch_size
         plan = Plan(count=count, batch_size=batch_size, batches_per_epoch=steps, seed=seed)
         config = dataclasses.replace(self.feature_config, spec=spec)
-        with open_batches(self.data.train, config, plan, epochs * steps) as loader:
+        with open_views(self.data.train, config, plan, epochs * steps) as loader:
             for batch in loader:
                 with torch.no_grad():
                     features = encode(self.encoder, batch.views[0], config)
@@ -154,7 +154,7 @@ def open_subject(where: Path, data: str = "", device: str = "auto", workers: int
             precision=resolve_precision(experiment.precision, chosen)[0],
             workers=workers,
         ),
-        optimizer=getattr(experiment.optimizer, "kind", "") or getattr(experiment.optimizer, "name", ""),
+        optimizer=experiment.optimizer.kind,
         step=step,
         run=run,
         checkpoint=checkpoint,

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 
 from fastssl.config import Config, Machine, to_dict
-from fastssl.methods import MoCoConfig, build_method
-from fastssl.models.backbone import BackboneConfig
+from fastssl.methods import MoCo, build_method
+from fastssl.models import ResNet9
 from fastssl.recipes import quickstart
 from fastssl.run import checkpoint
 from fastssl.run.folder import claim
 from pipelines.sources import open_source
 from pipelines.views import ViewGroup, ViewSpec
 from tests.helpers.image_folder import write_colors
+from tests.helpers.methods import narrow
 
 
 def save_checkpoint(run: Path, config: Config, name: str, step: int) -> None:
@@ -24,7 +25,7 @@ def save_checkpoint(run: Path, config: Config, name: str, step: int) -> None:
         total_steps=10,
         num_classes=3,
     )
-    state = {"config": to_dict(config), "step": step, "method": method.state_dict()}
+    state = {"config": to_dict(config), "step": step, "encoder": method.encoder.state_dict()}
     checkpoint.save(run / "checkpoints" / name, state)
 
 
@@ -37,8 +38,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     experiment = replace(
         quickstart().experiment,
         precision="fp32",
-        backbone=BackboneConfig(name="resnet9", width=0.125),
-        method=MoCoConfig(num_negatives=16, hidden_dim=8, out_dim=4),
+        backbone=ResNet9.Config(width=0.125),
+        method=narrow(MoCo, {"loss.num_negatives": 16}, hidden_dim=8, out_dim=4),
         views=(ViewGroup(spec=ViewSpec(size=16), num_views=2),),
         batch_size=4,
     )

@@ -3,19 +3,22 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
 import pytest
 import torch
 
+from fastssl.evaluate import feature_cache
 from fastssl.evaluate.__main__ import main
 from fastssl.evaluate.feature_cache import FeatureCache
 from fastssl.evaluate.knn import Knn
 from fastssl.evaluate.linear import Linear
 from fastssl.evaluate.subject import Subject, open_subject
+from pipelines.files.atomic import atomic_file
 
 
 @pytest.fixture
@@ -126,10 +129,13 @@ def test_damaged_files_are_made_anew(
 def test_a_full_disk_loses_no_measurement(
     run: Path, encoded: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    @contextmanager
+    def full(path: Path) -> Iterator[BinaryIO]:
+        with atomic_file(path) as file:
+            yield file
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(feature_cache, "atomic_file", full)
     assert main(["knn,logistic", str(run)]) == 0
     assert sum(encoded) == 36 + 18  # held for the second protocol
     assert {path.name for path in (run / "eval").iterdir()} == {"knn.json", "logistic.json"}
@@ -153,7 +159,9 @@ def write(cache: FeatureCache, name: str, images: int = 100) -> bool:
 def test_the_cache_is_bounded_and_forgets_what_was_used_longest_ago(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cache = FeatureCache(tmp_path / "features", largest=13_000)  # three of 4000 bytes and their headers
+    assert write(FeatureCache(tmp_path), "size")
+    (size,) = (path.stat().st_size for path in tmp_path.iterdir())
+    cache = FeatureCache(tmp_path / "features", largest=3 * size + size // 2)
     for age, name in enumerate("abc"):
         assert write(cache, name)
         (path,) = cache.folder.glob(f"{name}-*")
