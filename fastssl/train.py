@@ -28,7 +28,7 @@ from fastssl.distributed.collectives import any_of, gather_objects
 from fastssl.distributed.device import choose_device
 from fastssl.distributed.precision import AUTOCAST
 from fastssl.distributed.processes import Place, find_place, joined, own_cores
-from fastssl.evaluate.features import Extraction
+from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.monitor import KnnMonitor, open_monitor
 from fastssl.methods import build_encoder, build_method
 from fastssl.models.batch_norm import group_batch_norms
@@ -199,9 +199,9 @@ def _opening_lines(run: RunState, count: int, place: Place, device: torch.device
         yield "warning: the warm-up outlasts the run, so that the learning rate never reaches its peak"
 
 
-def _monitor_features(run: RunState, device: torch.device) -> Extraction:
+def _monitor_features(run: RunState, device: torch.device) -> FeatureConfig:
     experiment = run.config.experiment
-    return Extraction(
+    return FeatureConfig(
         spec=evaluation_spec(experiment.views[0].spec, experiment.center_fraction),
         device=device,
         precision=experiment.precision,

@@ -17,53 +17,60 @@ HELD_OUT_SHARE = 0.2
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledData:
-    """A bank (or training set) and queries (or test set) of the same classes.
+    """Training and test images of the same classes."""
 
-    ``queries_are`` says where the queries come from, for results files: images of a test split, or, where
-    there is none, a fifth of the images, which pre-training has seen without their labels.
-    """
-
-    bank: Source
-    queries: Source
-    queries_are: str
+    train: Source
+    """Images that a protocol learns from; kNN calls them its bank."""
+    test: Source
+    """Images that are classified; kNN calls them its queries."""
+    test_images_are: str
+    """Where they come from, for result files: images of a test split, or, where there is none, a fifth of the
+    images, which pre-training has seen without their labels."""
+    split: Source
+    """The whole training split, which pre-training takes."""
 
     @property
     def num_classes(self) -> int:
         """Classes that a prediction may choose from."""
-        return len(self.bank.index.class_names)
+        return len(self.train.index.class_names)
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Fingerprints of the training and the test images."""
+        return [self.train.index.fingerprint, self.test.index.fingerprint]
 
 
-def labelled_data(where: str, largest_bank: int | None = None) -> LabelledData:
+def labelled_data(where: str, largest_train: int | None = None) -> LabelledData:
     """Open the labelled images of a source.
 
     Args:
         where: as ``--data`` of the training.
-        largest_bank: keep at most so many bank images, chosen by a keyed permutation.
+        largest_train: keep at most so many training images, chosen by a keyed permutation.
 
     Raises:
         UserError: the source has no classes, too few images, or its test images others than its training
             images.
     """
-    train = open_source(where, "train")
+    train = split = open_source(where, "train")
     if train.index.labels is None:
         raise UserError(
             f"{where} has no classes, and this needs labels: put the images into one folder a class"
         )
     try:
         test = open_source(where, "test")
-        queries_are = "test split"
+        test_images_are = "test split"
         _refuse_other_classes(where, train.index, test.index)
     except NoSplitError:
         train, test = hold_out(train, HELD_OUT_SHARE)
-        queries_are = f"held-out {HELD_OUT_SHARE:.0%} of the images, seen in pre-training"
+        test_images_are = f"held-out {HELD_OUT_SHARE:.0%} of the images, seen in pre-training"
     if not len(train.index) or not len(test.index):
         raise UserError(f"{where} has too few images to hold some out: {len(train.index) + len(test.index)}")
     if not len(np.intersect1d(train.index.labels, test.index.labels)):  # type: ignore[arg-type]
         raise UserError(f"{where} has too few images a class to hold some out: give more, or a test split")
-    if largest_bank is not None and len(train.index) > largest_bank:
-        chosen = permute(stable_id("bank"), 0, len(train.index), np.arange(largest_bank))
+    if largest_train is not None and len(train.index) > largest_train:
+        chosen = permute(stable_id("bank"), 0, len(train.index), np.arange(largest_train))
         train = Subset(train, np.sort(chosen))
-    return LabelledData(bank=train, queries=test, queries_are=queries_are)
+    return LabelledData(train=train, test=test, test_images_are=test_images_are, split=split)
 
 
 def _refuse_other_classes(where: str, train: Index, test: Index) -> None:

@@ -1,10 +1,8 @@
-"""Features of every image of a source, from a frozen encoder or from the pixels themselves."""
+"""Features of every image of a source, from a frozen encoder."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,102 +18,97 @@ from pipelines.plan.plan import Plan, evaluation_plan
 from pipelines.sources import Source
 from pipelines.views import ViewGroup, ViewSpec
 
+Features = tuple[torch.Tensor, torch.Tensor]  # float32 [N, D] and labels int64 [N], on the CPU
+
 
 @dataclass(frozen=True, kw_only=True)
-class Extraction:
-    """How features are computed.
-
-    ``precision`` is that of the autocast, ``workers`` 0 takes every core, ``bad_images`` takes note of what
-    cannot be decoded.
-    """
+class FeatureConfig:
+    """How features are computed."""
 
     spec: ViewSpec
+    """The view of an image that is encoded."""
     device: torch.device
+    """Where views are rendered and encoded."""
     bad_images: BadImages
+    """Takes note of what cannot be decoded."""
     precision: str = "fp32"
+    """Precision of the encoder's autocast and of the views."""
     batch_size: int = 500
+    """Images encoded at once."""
     workers: int = 0
+    """Loader threads; 0 takes every core."""
 
 
-def open_views(
-    source: Source, spec: ViewSpec, how: Extraction, plan: Plan, steps: int | None = None
-) -> Loader:
-    """One view of each sample, for an encoder under the autocast of ``how``.
+def open_views(source: Source, config: FeatureConfig, plan: Plan, steps: int) -> Loader:
+    """Open a loader of the first ``steps`` batches of a plan, by the backend that suits source and device.
 
-    Args:
-        source: of the images.
-        spec: of the view.
-        how: device, precision, threads.
-        plan: which samples form which batch.
-        steps: of the plan; None: one epoch.
+    Views have the number format that the encoder takes in under its autocast.
     """
-    config = LoaderConfig(
+    loading = LoaderConfig(
         source=source,
-        groups=(ViewGroup(spec=spec),),
+        groups=(ViewGroup(spec=config.spec),),
         plan=plan,
         start_step=0,
-        stop_step=plan.batches_per_epoch if steps is None else steps,
-        bad_images=how.bad_images,
-        device=how.device,
-        dtype=AUTOCAST[how.precision] or torch.float32,
-        workers=how.workers,
+        stop_step=steps,
+        bad_images=config.bad_images,
+        device=config.device,
+        dtype=AUTOCAST[config.precision] or torch.float32,
+        workers=config.workers,
     )
-    return open_loader(config)
+    return open_loader(loading)
 
 
-@contextmanager
-def _inference(how: Extraction) -> Iterator[None]:
-    dtype = AUTOCAST[how.precision]
-    with torch.inference_mode(), torch.autocast(how.device.type, dtype, enabled=dtype is not None):
-        yield
+def encode(encoder: nn.Module, views: torch.Tensor, config: FeatureConfig) -> torch.Tensor:
+    """Features float32 [B, D] of views [B, 3, S, S], under the config's autocast."""
+    dtype = AUTOCAST[config.precision]
+    with torch.autocast(config.device.type, dtype, enabled=dtype is not None):
+        features: torch.Tensor = encoder(views).float()
+    return features
 
 
-def extract(
-    function: Callable[[torch.Tensor], torch.Tensor], source: Source, how: Extraction, what: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Apply a function to one view of every image, without gradients.
+def extract(encoder: nn.Module, source: Source, config: FeatureConfig, doing: str) -> Features:
+    """Encode one view of every image, in evaluation mode and without gradients; the mode is put back.
 
     Args:
-        function: [B, 3, S, S] to [B, D].
-        source: with labels.
-        how: view, device, precision.
-        what: shown beside the progress bar.
+        encoder: [B, 3, S, S] to [B, D].
+        source: images with labels.
+        config: view, device, precision.
+        doing: shown beside the progress bar.
 
     Returns:
         features float32 [N, D] and labels int64 [N], on the CPU, in the order of the source.
     """
     count = len(source.index)
-    plan = evaluation_plan(count, min(how.batch_size, count))
+    plan = evaluation_plan(count, min(config.batch_size, count))
     features, labels = [], []
-    with open_views(source, how.spec, how, plan) as loader, _inference(how):
-        for batch in show_progress(loader, plan.batches_per_epoch, what):
-            assert batch.labels is not None
-            features.append(function(batch.views[0]).float().cpu())
-            labels.append(batch.labels.cpu())
-    return torch.cat(features), torch.cat(labels)
-
-
-def encoder_features(
-    encoder: nn.Module, source: Source, how: Extraction, what: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features of an encoder in evaluation mode; its mode is put back. See ``extract``."""
     was_training = encoder.training
     encoder.eval()
     try:
-        return extract(encoder, source, how, what)
+        with open_views(source, config, plan, plan.batches_per_epoch) as loader, torch.inference_mode():
+            for batch in show_progress(loader, plan.batches_per_epoch, doing):
+                assert batch.labels is not None
+                features.append(encode(encoder, batch.views[0], config).cpu())
+                labels.append(batch.labels.cpu())
     finally:
         encoder.train(was_training)
+    return torch.cat(features), torch.cat(labels)
 
 
-def pixel_features(source: Source, how: Extraction, what: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """The normalised pixels of the central crop at no more than 32 x 32, as features. See ``extract``."""
-    small = replace(how, spec=replace(how.spec, size=min(how.spec.size, 32)), precision="fp32")
-    # a copy: the loader takes its buffers back
-    return extract(lambda views: views.flatten(1).clone(), source, small, what)
+class Pixels(nn.Module):
+    """The encoder that every other has to beat: the pixels themselves, [B, 3, S, S] to [B, 3 S S]."""
+
+    def forward(self, views: torch.Tensor) -> torch.Tensor:
+        """Flatten the views; a copy, as the loader takes its buffers back."""
+        return views.flatten(1).clone()
 
 
-def calibrated(encoder: nn.Module, source: Source, how: Extraction, batches: int = 20) -> nn.Module:
-    """A copy of an encoder whose batch-normalisation statistics are those of the data.
+def pixel_config(config: FeatureConfig) -> FeatureConfig:
+    """The view of ``Pixels``: at most 32 x 32, in full precision."""
+    return replace(config, spec=replace(config.spec, size=min(config.spec.size, 32)), precision="fp32")
+
+
+def calibrated(encoder: nn.Module, source: Source, config: FeatureConfig, batches: int = 20) -> nn.Module:
+    """A copy of an encoder whose batch-norm statistics are those of the data.
 
     An untrained network's statistics are placeholders, so that measuring it without this would understate it.
     """
@@ -125,9 +118,12 @@ def calibrated(encoder: nn.Module, source: Source, how: Extraction, batches: int
             module.reset_running_stats()
             module.momentum = None  # a plain average over the batches
     count = len(source.index)
-    plan = evaluation_plan(count, min(how.batch_size, count), shuffle=True)
+    plan = evaluation_plan(count, min(config.batch_size, count), shuffle=True)
     whole_batches = count // plan.batch_size  # they weigh the same
-    with open_views(source, how.spec, how, plan, min(batches, whole_batches)) as loader, _inference(how):
+    with (
+        open_views(source, config, plan, min(batches, whole_batches)) as loader,
+        torch.inference_mode(),
+    ):
         for batch in loader:
-            encoder(batch.views[0])
+            encode(encoder, batch.views[0], config)
     return encoder

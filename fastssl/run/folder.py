@@ -22,16 +22,6 @@ LAST = "checkpoints/last.pt"
 _PACKAGES = ("torch", "torchvision", "numpy", "numba", "simplejpeg", "pillow")
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """summary.json, or {} where there is none yet."""
-    try:
-        return json.loads((folder / "summary.json").read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(f"{folder / 'summary.json'} is damaged ({error}): delete it and run again") from None
-
-
 def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str, str] | None = None) -> None:
     """Make a folder the run folder of a config, or check that it is.
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from fastssl.run.metrics import read_metrics
 from pipelines.files.atomic import write_atomically
 
 
@@ -48,17 +49,6 @@ class MetricMeans:
         assert isinstance(sums, dict)
         assert isinstance(count, int)
         self._sums, self._count = {name: value.to(device) for name, value in sums.items()}, count
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The lines of a metrics.jsonl; a last line that was cut by a crash is left out."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
 
 
 class RunLog:

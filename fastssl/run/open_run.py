@@ -19,8 +19,9 @@ from fastssl.optim.optimizer import build_optimizer
 from fastssl.optim.train_step import TrainStep
 from fastssl.run import checkpoint
 from fastssl.run.data import TrainingData
-from fastssl.run.folder import LAST, claim, read_summary
+from fastssl.run.folder import LAST, claim
 from fastssl.run.state import RunState
+from fastssl.run.summary import read_summary
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fastssl.run.log import read_metrics
+from fastssl.run.metrics import read_metrics
 from pipelines.batch import Batch
 from pipelines.files.atomic import write_atomically
 from pipelines.views import ViewGroup

@@ -13,10 +13,11 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fastssl.run.summary import read_summary
 from launchers.clusters.cluster import Cluster
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.job import Job, read_summary
+from launchers.sweeps.job import Job
 from launchers.sweeps.state import ACTIVE, Answer, JobState, Submission, is_locked, write_submission
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json

@@ -36,7 +36,7 @@ def _over_axis(sweep: Sweep, figure: Mapping[str, Any]) -> list[Chart]:
     rows: dict[tuple[str, ...], dict[Any, list[Run]]] = {}
     for run in sweep.runs:
         if x_axis in run.values and _last_value(run, metric) is not None:
-            label = tuple(named_value(run, axis) for axis in axes)
+            label = (*(named_value(run, axis) for axis in axes), run.data)
             rows.setdefault(label, {}).setdefault(run.values[x_axis], []).append(run)
     if any(len(of_x) > 1 for of_x in rows.values()):  # single points say nothing of x: the table has them
         rows = {label: of_x for label, of_x in rows.items() if len(of_x) > 1}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fastssl.run.log import read_metrics
+from fastssl.evaluate.result_name import ResultName, data_name
+from fastssl.run.metrics import read_metrics
+from fastssl.run.summary import read_summary
 from launchers.clusters import job_states
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.plan import planned_jobs, planned_results, read_plan
@@ -19,6 +21,7 @@ from pipelines.command.errors import UserError
 _COUNTS = frozenset(
     {"step", "train_images", "test_images", "seed", "version", "batch_size", "epochs"}
 )  # of an evaluation, no results
+_NO_RESULTS = frozenset({"settings", "cost", "versions"})  # objects of an evaluation
 
 FAILED = ("failed", "lost")  # for good: nobody will try again by himself
 
@@ -28,14 +31,16 @@ class Evaluation:
     """One eval/NAME.json.
 
     Attributes:
-        name: of the file: the protocol, for a kept checkpoint followed by that checkpoint's name.
+        name: of the file: protocol, options, checkpoint and data.
         step: of the weights that were measured; None where the file does not say.
-        results: numbers by "PROTOCOL.KEY", as figures and tables name them.
+        data: name of the images, as ``data_name`` has it; "" where the file does not say.
+        results: numbers by "PROTOCOL.KEY", as figures and tables name them. Options and data that are not
+            the usual ones follow, "linear.top1@stl10-1a2b3c4d", so that they are columns of their own.
     """
 
-    name: str
-    protocol: str
+    name: ResultName
     step: int | None
+    data: str
     results: Mapping[str, float]
 
 
@@ -44,7 +49,7 @@ class Run:
     """One run of a sweep: what was planned, and what its folder says.
 
     Attributes:
-        row: of the table; the same for all seeds.
+        row: of the table; the same for all seeds that were measured on the same data.
         values: of the sweep's axes.
         paper: {"title", "place", "results": [[metric, number], ...]}, or None.
         planned: evaluations that shall be made, of the last weights and of kept checkpoints.
@@ -53,6 +58,7 @@ class Run:
         failed_evaluations: the same of evaluations, by name.
         steps: of the whole run; None before it has begun.
         metrics: the lines of metrics.jsonl.
+        data: name of the images it was measured on, where the sweep's runs were measured on several; else "".
     """
 
     name: str
@@ -67,6 +73,7 @@ class Run:
     summary: Mapping[str, Any] = field(repr=False)
     metrics: list[dict[str, float]] = field(repr=False)
     evaluations: tuple[Evaluation, ...] = field(repr=False)
+    data: str = ""
 
     @property
     def results(self) -> dict[str, float]:
@@ -75,14 +82,14 @@ class Run:
             return {}
         found = {} if self.summary.get("knn_top1") is None else {"knn_top1": float(self.summary["knn_top1"])}
         for evaluation in self.evaluations:
-            if evaluation.name == evaluation.protocol and not self.outdated(evaluation):
+            if not evaluation.name.checkpoint and not self.outdated(evaluation):
                 found |= evaluation.results
         return found
 
     def outdated(self, evaluation: Evaluation) -> bool:
-        """Whether a result under the protocol's own name is of weights that were not the last."""
+        """Whether a result that names no checkpoint is of weights that were not the last."""
         known = evaluation.step is not None and self.steps is not None
-        return known and evaluation.name == evaluation.protocol and evaluation.step != self.steps
+        return known and not evaluation.name.checkpoint and evaluation.step != self.steps
 
     @property
     def published(self) -> dict[str, float]:
@@ -92,7 +99,7 @@ class Run:
     @property
     def missing(self) -> list[str]:
         """Planned evaluations without a result of the weights that they are of."""
-        done = {found.name for found in self.evaluations if not self.outdated(found)}
+        done = {str(found.name) for found in self.evaluations if not self.outdated(found)}
         return [name for name in self.planned if name not in done]
 
     def epoch(self, step: float) -> float | None:
@@ -132,13 +139,48 @@ def read_sweep(folder: Path) -> Sweep:
         states = job_states(paths, planned_jobs(paths, about))
     except UserError:
         states = {}  # a copy far from its cluster: run folders tell enough
-    return Sweep(folder, about, tuple(_read_run(paths, planned, states) for planned in about["runs"]))
+    return Sweep(folder, about, _apart_by_data([_read_run(paths, run, states) for run in about["runs"]]))
+
+
+def _apart_by_data(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Runs whose rows name the data, where a protocol measured them on several: they are never averaged.
+
+    A run that was not measured yet stays with the first of its row that was.
+    """
+    names: dict[str, str] = {}  # a digest of the data: their name
+    by_protocol: dict[str, set[str]] = {}
+    of_runs: list[tuple[str, ...]] = []
+    for run in runs:
+        own = [found for found in run.evaluations if found.data and not found.name.data]
+        for found in own:
+            names.setdefault(_digest(found.data), found.data)
+            by_protocol.setdefault(found.name.protocol, set()).add(_digest(found.data))
+        of_runs.append(tuple(dict.fromkeys(_digest(found.data) for found in own)))
+    if all(len(digests) == 1 for digests in by_protocol.values()):
+        return tuple(runs)
+    of_rows: dict[str, tuple[str, ...]] = {}
+    for run, digests in zip(runs, of_runs, strict=True):
+        if digests:
+            of_rows.setdefault(run.row, digests)
+    labels = [
+        " and ".join(names[digest] for digest in digests or of_rows.get(run.row, ()))
+        for run, digests in zip(runs, of_runs, strict=True)
+    ]
+    return tuple(
+        replace(run, row=f"{run.row}, on {label}", data=label) if label else run
+        for run, label in zip(runs, labels, strict=True)
+    )
+
+
+def _digest(name: str) -> str:
+    """The part of a data name that says whether images are the same."""
+    return name.rpartition("-")[2]
 
 
 def _read_run(sweep: SweepFolder, planned: dict[str, Any], states: Mapping[str, JobState]) -> Run:
     name = planned["name"]
     folder = sweep.run(name)
-    summary = _read_object(folder / "summary.json", "delete it and run the sweep again")
+    summary = read_summary(folder)
     evaluations = tuple(_read_evaluation(path) for path in sorted((folder / "eval").glob("*.json")))
     evaluations_planned = tuple(planned_results(planned))
     status, error = _status(summary, states.get(name))
@@ -156,7 +198,7 @@ def _read_run(sweep: SweepFolder, planned: dict[str, Any], states: Mapping[str, 
         },
         steps=summary.get("total_steps"),
         summary=summary,
-        metrics=[row for row in read_metrics(folder / "metrics.jsonl") if isinstance(row, dict)],
+        metrics=read_metrics(folder / "metrics.jsonl"),
         evaluations=evaluations,
     )
 
@@ -172,18 +214,20 @@ def _status(summary: Mapping[str, Any], state: JobState | None) -> tuple[str, st
 
 
 def _read_evaluation(path: Path) -> Evaluation:
-    values = _read_object(path, "delete it and run the sweep again")
-    protocol = str(values.get("protocol", path.stem))
-    found = {f"{protocol}.{name}": value for name, value in _numbers(values).items()}
-    step = values.get("step")
-    return Evaluation(path.stem, protocol, step if isinstance(step, int) else None, found)
+    values, name = _read_object(path), ResultName.parse(path.stem)
+    named = replace(name, protocol=str(values.get("protocol", name.protocol)))
+    further = str(replace(named, protocol="", checkpoint=""))
+    found = {f"{named.protocol}.{key}{further}": value for key, value in _numbers(values).items()}
+    step, fingerprints = values.get("step"), values.get("fingerprints")
+    data = data_name(str(values.get("data", "")), fingerprints) if isinstance(fingerprints, list) else ""
+    return Evaluation(name, step if isinstance(step, int) else None, data, found)
 
 
 def _numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The numbers of an evaluation's JSON, also those one or more levels down; settings are left out."""
+    """The numbers of an evaluation's JSON, also those of its objects, but for settings and costs."""
     found: dict[str, float] = {}
     for name, value in values.items():
-        if isinstance(value, dict) and name != "settings":
+        if isinstance(value, dict) and name not in _NO_RESULTS:
             found |= _numbers(value, f"{prefix}{name}.")
         elif is_number(value) and name not in _COUNTS:
             found[prefix + name] = float(value)
@@ -195,12 +239,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _read_object(path: Path, remedy: str) -> dict[str, Any]:
-    """The object of a JSON file; {} where there is no such file."""
+def _read_object(path: Path) -> dict[str, Any]:
+    """The object of a JSON file."""
+    remedy = "delete it and run the sweep again"
     try:
         values = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
     except (ValueError, OSError) as error:
         raise UserError(f"cannot read {path} ({error}): {remedy}") from None
     if not isinstance(values, dict):

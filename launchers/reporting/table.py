@@ -23,7 +23,7 @@ class Table:
 
 
 def rows(sweep: Sweep) -> dict[str, list[Run]]:
-    """The runs of each row of the study's table: its seeds."""
+    """The runs of each row of the study's table: its seeds, measured on the same data."""
     found: dict[str, list[Run]] = {}
     for run in sweep.runs:
         found.setdefault(run.row, []).append(run)
@@ -73,9 +73,14 @@ def shown_results(sweep: Sweep) -> list[str]:
 
 
 def result_title(result: str) -> str:
-    """A result's name for a reader: "knn.top1_k200" is "kNN top-1 k200"."""
-    words = re.split(r"[._ ]+", result)
-    return " ".join(_NAMES.get(word, word) for word in words)
+    """A result's name for a reader: "knn.top1_k200" is "kNN top-1 k200".
+
+    "linear.top1+epochs=10@stl10-1a2b3c4d" is "linear top-1, epochs=10, on stl10-1a2b3c4d".
+    """
+    head, at, data = result.partition("@")
+    name, *options = head.split("+")
+    title = " ".join(_NAMES.get(word, word) for word in re.split(r"[._ ]+", name))
+    return ", ".join([title, *options, *([f"on {data}"] if at else [])])
 
 
 def text_of(value: Any) -> str:
@@ -115,7 +120,7 @@ def unfinished(sweep: Sweep) -> Table:
     """Runs that are not through, and finished ones that lack an evaluation."""
     lines = []
     for run in sweep.runs:
-        old = [found.name for found in run.evaluations if run.outdated(found)]
+        old = [str(found.name) for found in run.evaluations if run.outdated(found)]
         notes = [f"{name} is of an earlier checkpoint and was left out" for name in old]
         if run.status == "finished" and run.missing:
             notes.append(f"no {' and no '.join(run.missing)} yet")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fastssl.config import Config, Experiment, read_config
-from launchers.sweeps.job import read_summary
+from fastssl.run.summary import read_summary
 from pipelines.command.errors import UserError
 
 # training images of the data sets that recipes name

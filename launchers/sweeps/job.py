@@ -13,12 +13,12 @@ this file decides what becomes of a job whose process ended:
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from fastssl.evaluate.result_name import ResultName
+from fastssl.run.summary import read_summary
 from launchers.sweeps.attempts import read_attempts, why_not_again
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.stage import staged
@@ -66,9 +66,9 @@ class Job:
         if not self.evaluation:
             config = str(self.folder.config(self.run))
             return "fastssl.train", [config, "--out", str(run), *data]
-        protocol, checkpoint = split_evaluation(self.evaluation)
-        where = run / "checkpoints" / f"{checkpoint}.pt" if checkpoint else run
-        return "fastssl.evaluate", [protocol, str(where), *data]
+        result = ResultName.parse(self.evaluation)
+        where = run / "checkpoints" / f"{result.checkpoint}.pt" if result.checkpoint else run
+        return "fastssl.evaluate", [result.protocol, str(where), *data]
 
     def command(self) -> list[str]:
         """The command line; see ``arguments``."""
@@ -89,18 +89,3 @@ class Job:
         """See ``launchers.sweeps.attempts.why_not_again``."""
         attempts = read_attempts(self.folder.attempts(self.name))
         return why_not_again(attempts, job_id, self.steps_done(), self.retries)
-
-
-def split_evaluation(evaluation: str) -> tuple[str, str]:
-    """``linear-epoch-0050`` to the protocol and the checkpoint; ``linear`` to the protocol and ""."""
-    protocol, dash, epoch = evaluation.partition("-epoch-")
-    return protocol, f"epoch-{epoch}" if dash else ""
-
-
-def read_summary(run: Path) -> dict[str, Any]:
-    """summary.json of a run folder; {} where there is none that can be read, as in a run's first minute."""
-    try:
-        values = json.loads((run / "summary.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}

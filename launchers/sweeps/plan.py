@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fastssl.evaluate.result_name import ResultName
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from pipelines.command.errors import UserError
@@ -39,7 +40,11 @@ def read_plan(folder: SweepFolder) -> dict[str, Any]:
 
 def result_names(evaluations: Sequence[str], checkpoints: Sequence[int]) -> list[str]:
     """Names of a run's results: of its last weights, then of the kept checkpoints (``linear-epoch-0050``)."""
-    kept = [f"{name}-epoch-{epoch:04d}" for epoch in checkpoints for name in evaluations]
+    kept = [
+        str(ResultName(protocol=protocol, checkpoint=f"epoch-{epoch:04d}"))
+        for epoch in checkpoints
+        for protocol in evaluations
+    ]
     return [*evaluations, *kept]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastssl.run.metrics import read_metrics
+from fastssl.run.summary import read_summary
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.job import read_summary
 
 _TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last lines
 
@@ -51,20 +51,7 @@ def progress(folder: SweepFolder, run: str) -> Progress:
 
 def _last_values(metrics: Path) -> dict[str, Any]:
     """The last value of each metric, of the end of the file."""
-    values: dict[str, Any] = {}
-    try:
-        with metrics.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-            lines = file.read().splitlines()
-    except OSError:
-        return values
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # cut where the tail begins, or being written
-        values |= row if isinstance(row, dict) else {}
-    return values
+    return {name: value for row in read_metrics(metrics, _TAIL) for name, value in row.items()}
 
 
 def _batch_size(config: Path) -> int:

@@ -121,7 +121,8 @@ def write_run(
 
 def evaluation(protocol: str, step: int, **results: Any) -> dict[str, Any]:
     about = {"run": "runs/x", "step": step, "data": "scenes", "train_images": 4000, "test_images": 1000}
-    return {"protocol": protocol, **about, "settings": {"lr": 30.0, "seed": 0}, **results}
+    more = {"settings": {"lr": 30.0, "seed": 0}, "cost": {"seconds": 3.0}, "fingerprints": ["0a", "0b"]}
+    return {"protocol": protocol, **about, **more, **results}
 
 
 def write_whole(folder: Path) -> Path:

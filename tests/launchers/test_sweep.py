@@ -11,12 +11,12 @@ import pytest
 import simplejpeg
 
 from fastssl.run import checkpoint
+from fastssl.run.summary import read_summary
 from launchers import sweep
 from launchers.clusters import snapshot
 from launchers.options import parse
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.job import read_summary
 from launchers.sweeps.plan import VERSION
 from pipelines.command.errors import UserError
 from tests.helpers.stub_runs import write_stub

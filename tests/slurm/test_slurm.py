@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launchers.sweeps.job import read_summary
+from fastssl.run.summary import read_summary
 from tests.slurm.slurm_sweep import (
     LONG,
     PATIENCE,

@@ -1,59 +1,18 @@
 """``python -m fastssl.evaluate`` on a run folder that was put together by hand."""
 
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fastssl.config import Config, Machine, to_dict
+from fastssl.evaluate import PROTOCOLS
 from fastssl.evaluate.__main__ import main
-from fastssl.methods import MoCo, build_method
-from fastssl.models import ResNet9
-from fastssl.recipes import quickstart
-from fastssl.run import checkpoint
-from fastssl.run.folder import claim
 from pipelines.command.errors import run_command
 from pipelines.files.atomic import write_json
-from pipelines.views import ViewGroup, ViewSpec
 from tests.helpers.image_folder import write_colors
-from tests.helpers.methods import narrow
-
-
-def save_checkpoint(run: Path, config: Config, name: str, step: int) -> None:
-    method = build_method(
-        config.experiment.method,
-        config.experiment.backbone,
-        seed=0,
-        total_steps=10,
-        num_classes=3,
-    )
-    state = {"config": to_dict(config), "step": step, "encoder": method.encoder.state_dict()}
-    checkpoint.save(run / "checkpoints" / name, state)
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run folder of an untrained encoder, whose data have a test split."""
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
-    for seed, split in enumerate(("train", "test")):
-        write_colors(tmp_path / "data" / split, 12 - 6 * seed, seed=seed)
-    experiment = replace(
-        quickstart().experiment,
-        backbone=ResNet9.Config(width=0.125),
-        method=narrow(MoCo, {"loss.num_negatives": 16}, hidden_dim=8, out_dim=4),
-        views=(ViewGroup(spec=ViewSpec(size=16), num_views=2),),
-        batch_size=4,
-    )
-    config = replace(quickstart(), experiment=experiment, machine=Machine(data=str(tmp_path / "data")))
-    folder = tmp_path / "run"
-    folder.mkdir()
-    claim(folder, config, {"images": 36, "fingerprint": "abc"})
-    save_checkpoint(folder, config, "last.pt", 9)
-    save_checkpoint(folder, config, "epoch-0001.pt", 3)
-    return folder
 
 
 def results(run: Path, name: str) -> dict[str, Any]:
@@ -91,8 +50,14 @@ def test_a_checkpoint_has_a_result_of_its_own(run: Path) -> None:
 def test_other_data_may_be_given(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_json(run / "summary.json", {"knn_top1_pixels": 0.125, "knn_top1_untrained": 0.25})
     write_colors(tmp_path / "other", 20, names=("red", "blue"))
+    assert main(["knn", str(run)]) == 0
+    own = results(run, "knn")
+    assert "untrained" in capsys.readouterr().out
     assert main(["knn", str(run), "--data", str(tmp_path / "other")]) == 0
-    found = results(run, "knn")
+    assert results(run, "knn") == own
+    (other,) = (run / "eval").glob("knn@other-*.json")
+    found = results(run, other.stem)
+    assert found["data_name"] == other.stem.removeprefix("knn@")
     assert found["train_images"] + found["test_images"] == 40
     assert found["test_images_are"].startswith("held-out 20%")
     assert "untrained" not in capsys.readouterr().out  # those figures are of the training's data
@@ -100,7 +65,7 @@ def test_other_data_may_be_given(run: Path, tmp_path: Path, capsys: pytest.Captu
 
 def test_linear_takes_the_setting_of_the_optimizer(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["linear", str(run), "--epochs", "10"]) == 0
-    found = results(run, "linear")
+    found = results(run, "linear+epochs=10")
     assert found["settings"]["setting"] == "sgd"
     assert found["settings"]["drops"] == [6, 8]
     assert found["epochs"] == 10
@@ -112,12 +77,46 @@ def test_linear_takes_the_setting_of_the_optimizer(run: Path, capsys: pytest.Cap
 
 def test_linear_by_another_setting(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["linear", str(run), "--setting", "lars", "--augmentation", "crop", "--seed", "3"]) == 0
-    found = results(run, "linear")
+    found = results(run, "linear+setting=lars+augmentation=crop+seed=3")
     assert found["settings"]["setting"] == "lars"
     assert found["settings"]["learning_rate"] == 0.8
     assert found["settings"]["seed"] == 3
     assert found["epochs"] == 80
     assert "(lars setting, crop, 80 epochs)" in capsys.readouterr().out
+
+
+def test_several_protocols_measure_several_runs(run: Path) -> None:
+    kept = run / "checkpoints" / "epoch-0001.pt"
+    assert main(["knn,linear", str(run), str(kept), "--neighbours", "1", "5", "--epochs=2"]) == 0
+    assert {path.name for path in (run / "eval").iterdir()} == {
+        "knn+neighbours=1,5.json",
+        "knn+neighbours=1,5-epoch-0001.json",
+        "linear+epochs=2.json",
+        "linear+epochs=2-epoch-0001.json",
+    }
+    assert {"top1_k1", "top1_k5"} <= results(run, "knn+neighbours=1,5").keys()
+    assert results(run, "linear+epochs=2-epoch-0001")["step"] == 3
+
+
+def test_options_of_several_protocols_go_by_their_full_names(run: Path) -> None:
+    words = ["linear,logistic", str(run), "--linear.seed", "1", "--logistic.seed=2", "--linear.epochs", "1"]
+    assert main([*words, "--c", "1"]) == 0
+    assert results(run, "linear+epochs=1+seed=1")["settings"]["seed"] == 1
+    assert results(run, "logistic+c=1.0+seed=2")["settings"]["seed"] == 2
+
+
+def test_the_same_images_elsewhere_are_the_run_s_own(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").rename(tmp_path / "moved")
+    assert main(["knn", str(run), "--data", str(tmp_path / "moved")]) == 0
+    assert results(run, "knn")["own_data"]
+
+
+def test_images_that_were_added_since_are_other_data(run: Path, tmp_path: Path) -> None:
+    shutil.copy(tmp_path / "data/train/red/000.jpg", tmp_path / "data/train/red/new.jpg")
+    assert main(["knn", str(run)]) == 0
+    (name,) = (path.name for path in (run / "eval").iterdir())
+    assert name.startswith("knn@data-")
+    assert not results(run, name.removesuffix(".json"))["own_data"]
 
 
 @pytest.mark.parametrize(
@@ -128,8 +127,15 @@ def test_linear_by_another_setting(run: Path, capsys: pytest.CaptureFixture[str]
         (lambda run: ["knn", str(run), "--data", str(run / "absent")], "no such folder"),
         (lambda run: ["knn", str(run.parent / "data" / "train" / "red")], "train the run first"),
         (lambda run: ["knn", str(run), "--dtaa", "x"], "--data"),
-        (lambda run: ["knnn", str(run)], "knn"),
+        (lambda run: ["knnn", str(run)], "did you mean knn?"),
+        (lambda run: [str(run)], "choose among knn, linear"),
+        (lambda run: ["knn,", str(run)], "no protocol ''"),
+        (lambda run: [], "give protocols first, of knn, linear"),
         (lambda run: ["knn"], "run folder, or one of its checkpoints"),
+        (lambda run: ["knn", str(run), str(run / "absent")], "absent does not exist"),
+        (lambda run: ["knn", str(run), "--neighbours", "0"], "--neighbours must be at least 1, not 0"),
+        (lambda run: ["knn", str(run), "--epochs", "3"], "--epochs"),
+        (lambda run: ["linear,logistic", str(run), "--seed", "3"], "write --linear.seed"),
     ],
 )
 def test_mistakes_end_with_status_2(
@@ -148,8 +154,13 @@ def test_mistakes_end_with_status_2(
 
 
 def test_help_is_there(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["--help"], ["knn", "--help"], ["linear", "--help"]):
-        with pytest.raises(SystemExit) as ended:
-            main(words)
-        assert ended.value.code == 0
-    assert "--setting {auto,sgd,lars}" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert ", ".join(PROTOCOLS) in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["knn,linear", "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "--linear.setting {auto,sgd,lars}" in said
+    assert "--knn.neighbours" in said

@@ -7,7 +7,7 @@ import simplejpeg
 import torch
 
 from fastssl.evaluate.data import LabelledData, labelled_data
-from fastssl.evaluate.features import Extraction
+from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.monitor import open_monitor
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
@@ -24,21 +24,21 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def names(data: LabelledData) -> tuple[set[str], set[str]]:
-    """The files of bank and queries."""
-    bank, queries = (
+    """The files of training and test images."""
+    train, test = (
         {Path(source.describe(i)).as_posix() for i in range(len(source.index))}
-        for source in (data.bank, data.queries)
+        for source in (data.train, data.test)
     )
-    return bank, queries
+    return train, test
 
 
 def test_a_test_split_is_taken_whole(tmp_path: Path) -> None:
     write_colors(tmp_path / "data" / "train", 5)
     write_colors(tmp_path / "data" / "test", 2)
     data = labelled_data(str(tmp_path / "data"))
-    assert data.queries_are == "test split"
+    assert data.test_images_are == "test split"
     assert data.num_classes == 3
-    assert data.bank.index.class_names == ("blue", "green", "red")
+    assert data.train.index.class_names == ("blue", "green", "red")
     bank, queries = names(data)
     assert bank == {path.as_posix() for path in (tmp_path / "data" / "train").rglob("*.jpg")}
     assert queries == {path.as_posix() for path in (tmp_path / "data" / "test").rglob("*.jpg")}
@@ -51,8 +51,8 @@ def test_without_a_test_split_a_fifth_is_held_out_for_good(tmp_path: Path) -> No
     assert not bank & queries
     assert abs(len(queries) / 600 - 0.2) < 4 * (0.2 * 0.8 / 600) ** 0.5
     assert names(labelled_data(str(tmp_path / "data"))) == (bank, queries)
-    assert "20%" in labelled_data(str(tmp_path / "data")).queries_are
-    assert "seen in pre-training" in labelled_data(str(tmp_path / "data")).queries_are
+    assert "20%" in labelled_data(str(tmp_path / "data")).test_images_are
+    assert "seen in pre-training" in labelled_data(str(tmp_path / "data")).test_images_are
 
 
 def test_the_held_out_images_are_the_same_wherever_the_folder_lies_and_whatever_is_added(
@@ -70,25 +70,25 @@ def test_the_held_out_images_are_the_same_wherever_the_folder_lies_and_whatever_
 
 def test_labels_and_files_stay_together(tmp_path: Path) -> None:
     write_colors(tmp_path / "data", 30, side=8)
-    data = labelled_data(str(tmp_path / "data"), largest_bank=40)
-    for source in (data.bank, data.queries):
+    data = labelled_data(str(tmp_path / "data"), largest_train=40)
+    for source in (data.train, data.test):
         assert source.index.labels is not None
         for i, label in enumerate(source.index.labels):
-            assert Path(source.describe(i)).parent.name == data.bank.index.class_names[label]
+            assert Path(source.describe(i)).parent.name == data.train.index.class_names[label]
 
 
 def test_a_large_bank_is_cut_by_keys(tmp_path: Path) -> None:
     write_colors(tmp_path / "data" / "train", 40, side=8)
     write_colors(tmp_path / "data" / "test", 4, side=8)
     where = str(tmp_path / "data")
-    whole, queries = names(labelled_data(where, largest_bank=120))
+    whole, queries = names(labelled_data(where, largest_train=120))
     assert len(whole) == 120
-    part, same_queries = names(labelled_data(where, largest_bank=60))
+    part, same_queries = names(labelled_data(where, largest_train=60))
     assert len(part) == 60
     assert part < whole
     assert same_queries == queries
-    assert names(labelled_data(where, largest_bank=60))[0] == part
-    labels = labelled_data(where, largest_bank=60).bank.index.labels
+    assert names(labelled_data(where, largest_train=60))[0] == part
+    labels = labelled_data(where, largest_train=60).train.index.labels
     assert labels is not None
     assert np.bincount(labels, minlength=3).min() >= 10  # of every class
 
@@ -108,7 +108,7 @@ def test_no_classes_is_a_users_mistake_with_its_remedy(tmp_path: Path) -> None:
     assert "no classes" in line
     assert "folder" in line
     spec = ViewSpec(size=8, crop=CenterCrop())
-    how = Extraction(spec=spec, device=torch.device("cpu"), bad_images=BadImages(None, 10))
+    how = FeatureConfig(spec=spec, device=torch.device("cpu"), bad_images=BadImages(None, 10))
     monitor, said = open_monitor(str(heap), how)
     assert monitor is None
     assert line in said
@@ -119,8 +119,8 @@ def test_a_class_without_test_images_is_none_the_less_a_class(tmp_path: Path) ->
     write_colors(tmp_path / "data" / "test", 3, names=("red", "green"))
     data = labelled_data(str(tmp_path / "data"))
     assert data.num_classes == 3
-    assert data.queries.index.labels is not None
-    assert set(data.queries.index.labels.tolist()) == {1, 2}
+    assert data.test.index.labels is not None
+    assert set(data.test.index.labels.tolist()) == {1, 2}
 
 
 def test_test_images_of_a_class_without_training_images_are_refused(tmp_path: Path) -> None:
@@ -158,8 +158,8 @@ def test_shards_whose_test_images_lack_the_last_class_are_fine(tmp_path: Path) -
     where = write_shards(tmp_path, [(0, ""), (1, ""), (2, "")], [(1, ""), (0, "")])
     data = labelled_data(where)
     assert data.num_classes == 3
-    assert data.queries.index.labels is not None
-    assert data.queries.index.labels.tolist() == [1, 0]
+    assert data.test.index.labels is not None
+    assert data.test.index.labels.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fastssl.evaluate.features import Extraction, calibrated, encoder_features, extract, pixel_features
+from fastssl.evaluate.features import FeatureConfig, Pixels, calibrated, extract, pixel_config
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
 from pipelines.ops import CenterCrop, Flip
@@ -17,7 +17,7 @@ from tests.helpers.image_folder import write_colors
 
 SIDE = 16
 WHOLE = ViewSpec(size=SIDE, crop=CenterCrop(fraction=1.0), flip=Flip(p=0.0))
-HOW = Extraction(
+HOW = FeatureConfig(
     spec=WHOLE, device=torch.device("cpu"), bad_images=BadImages(None, 10), batch_size=7, workers=2
 )
 
@@ -53,7 +53,7 @@ class Means(nn.Module):
 
 def test_features_come_in_the_order_of_the_source(source: Source) -> None:
     assert len(source.index) == 18  # the last batch of 7 is not whole
-    features, labels = encoder_features(Means(), source, HOW, "test")
+    features, labels = extract(Means(), source, HOW, "test")
     torch.testing.assert_close(features, normalised(source).mean((2, 3)), atol=0.02, rtol=0)
     assert source.index.labels is not None
     assert labels.tolist() == source.index.labels.tolist()
@@ -62,17 +62,17 @@ def test_features_come_in_the_order_of_the_source(source: Source) -> None:
 
 
 def test_features_do_not_depend_on_batches_or_workers(source: Source) -> None:
-    expected, _ = encoder_features(Means(), source, HOW, "test")
+    expected, _ = extract(Means(), source, HOW, "test")
     for batch_size, workers in ((1, 1), (18, 3), (500, 0)):
         how = replace(HOW, batch_size=batch_size, workers=workers)
-        found, _ = encoder_features(Means(), source, how, "test")
+        found, _ = extract(Means(), source, how, "test")
         torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_encoder_evaluates_and_gets_its_mode_back(source: Source, training: bool) -> None:
     encoder = Means().train(training)
-    encoder_features(encoder, source, HOW, "test")
+    extract(encoder, source, HOW, "test")
     assert not any(encoder.modes)
     assert encoder.training == training
 
@@ -84,31 +84,35 @@ def test_the_mode_comes_back_after_an_error_too(source: Source) -> None:
 
     encoder = Failing()
     with pytest.raises(ZeroDivisionError):
-        encoder_features(encoder, source, HOW, "test")
+        extract(encoder, source, HOW, "test")
     assert encoder.training
 
 
 def test_autocast_is_of_the_precision(source: Source) -> None:
-    linear = nn.Linear(3, 4)
     seen = []
 
-    def features(views: torch.Tensor) -> torch.Tensor:
-        out = linear(views.mean((2, 3)))
-        seen.append(out.dtype)
-        return out
+    class Head(Means):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 4)
+
+        def forward(self, views: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.linear(super().forward(views))
+            seen.append(out.dtype)
+            return out
 
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        found, _ = extract(features, source, replace(HOW, precision=precision), "test")
+        found, _ = extract(Head(), source, replace(HOW, precision=precision), "test")
         assert set(seen) == {dtype}
         assert found.dtype == torch.float32
         seen.clear()
 
 
 def test_pixels_as_features(source: Source) -> None:
-    features, _ = pixel_features(source, HOW, "test")
+    features, _ = extract(Pixels(), source, pixel_config(HOW), "test")
     torch.testing.assert_close(features, normalised(source).flatten(1), atol=4 / 255 / 0.22, rtol=0)
     large = replace(HOW, spec=replace(WHOLE, size=48))
-    assert pixel_features(source, large, "test")[0].shape == (18, 3 * 32 * 32)
+    assert extract(Pixels(), source, pixel_config(large), "test")[0].shape == (18, 3 * 32 * 32)
 
 
 class Normalised(nn.Module):
@@ -148,7 +152,7 @@ def test_calibration_averages_whole_batches(source: Source) -> None:
 def test_bad_images_are_tolerated_up_to_the_limit_that_is_asked_for(source: Source) -> None:
     for number in range(3):
         Path(source.describe(number)).write_bytes(b"\xff\xd8\xffspoilt")
-    features, _ = encoder_features(Means(), source, HOW, "test")
+    features, _ = extract(Means(), source, HOW, "test")
     assert len(features) == 18
     with pytest.raises(UserError, match="more than the 2 tolerated"):
-        encoder_features(Means(), source, replace(HOW, bad_images=BadImages(None, 2)), "test")
+        extract(Means(), source, replace(HOW, bad_images=BadImages(None, 2)), "test")

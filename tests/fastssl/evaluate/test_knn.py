@@ -114,9 +114,9 @@ def test_perfect_clusters_give_one() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(300) % 10
     bank = torch.eye(10)[labels] + 0.01 * torch.randn(300, 10, generator=generator)
-    assert knn_top1(bank, labels, bank[:100], labels[:100], 10) == {20: 1.0, 200: 1.0}
+    assert knn_top1(bank, labels, bank[:100], labels[:100], 10, (20, 200)) == {20: 1.0, 200: 1.0}
     wrong = (labels[:100] + 1) % 10
-    assert knn_top1(bank, labels, bank[:100], wrong, 10) == {20: 0.0, 200: 0.0}
+    assert knn_top1(bank, labels, bank[:100], wrong, 10, (20, 200)) == {20: 0.0, 200: 0.0}
 
 
 def test_classes_that_nobody_has_change_nothing() -> None:

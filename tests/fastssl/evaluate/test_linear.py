@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from fastssl.evaluate.data import LabelledData, labelled_data
-from fastssl.evaluate.features import Extraction
+from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.linear import SETTINGS, LinearSetting, linear_top1
+from fastssl.evaluate.subject import Subject
 from pipelines.decode.bad_images import BadImages
 from pipelines.ops import CenterCrop, Flip
 from pipelines.views import ViewSpec
@@ -18,7 +19,7 @@ from tests.helpers.image_folder import write_colors
 
 SIDE, TRAIN, TEST = 20, 16, 5  # pixels, and images a class
 SHORT = LinearSetting(epochs=12, batch_size=16, learning_rate=2.0, nesterov=False, drops=(8, 10))
-HOW = Extraction(
+HOW = FeatureConfig(
     spec=ViewSpec(size=SIDE, crop=CenterCrop(fraction=1.0), flip=Flip(p=0.0)),
     device=torch.device("cpu"),
     bad_images=BadImages(None, 10),
@@ -40,6 +41,10 @@ class Means(nn.Module):
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         return torch.cat([half.mean((2, 3)) for half in views.chunk(2, dim=3)], 1)
+
+
+def subject(encoder: nn.Module, data: LabelledData, config: FeatureConfig = HOW) -> Subject:
+    return Subject(encoder=encoder, data=data, feature_config=config)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +99,7 @@ def test_the_lars_setting_is_a_cosine_from_0_8_at_1024_over_80_epochs() -> None:
 @pytest.mark.parametrize("name", ["sgd", "lars"])
 def test_separable_classes_are_separated(data: LabelledData, name: str, augmentation: str) -> None:
     result = linear_top1(
-        Means().eval(),
-        data,
-        HOW,
+        subject(Means().eval(), data),
         replace(SETTINGS[name], epochs=20, drops=(12, 16) if name == "sgd" else ()),
         augmentation,  # type: ignore[arg-type]
     )
@@ -110,7 +113,7 @@ def test_features_that_say_nothing_give_chance(data: LabelledData) -> None:
         def forward(self, views: torch.Tensor) -> torch.Tensor:
             return torch.ones(len(views), 4)
 
-    result = linear_top1(Nothing().eval(), data, HOW, replace(SHORT, learning_rate=0.1))
+    result = linear_top1(subject(Nothing().eval(), data), replace(SHORT, learning_rate=0.1))
     assert result["top1"] == pytest.approx(1 / 3)
     loss = result["train_loss"]
     assert isinstance(loss, float)
@@ -124,7 +127,7 @@ def test_epochs_are_whole_batches_and_a_small_data_set_lowers_batch_and_rate(
 ) -> None:
     asked: list[tuple[int, int, int]] = []
     setting = Recorded(epochs=4, batch_size=batch, learning_rate=1.0, nesterov=True, drops=(), asked=asked)
-    result = linear_top1(Means().eval(), data, HOW, setting, augmentation)  # type: ignore[arg-type]
+    result = linear_top1(subject(Means().eval(), data), setting, augmentation)  # type: ignore[arg-type]
     assert asked == [(step, steps, used) for step in range(4 * steps)]
     assert result["batch_size"] == used
     assert setting.rate(0, steps, used) == pytest.approx(used / batch)
@@ -132,8 +135,8 @@ def test_epochs_are_whole_batches_and_a_small_data_set_lowers_batch_and_rate(
 
 def test_the_last_epoch_counts_not_the_best(data: LabelledData) -> None:
     setting = SpoiltAtTheEnd(epochs=12, batch_size=16, learning_rate=2.0, nesterov=False, drops=())
-    assert linear_top1(Means().eval(), data, HOW, SHORT)["top1"] == 1.0
-    result = linear_top1(Means().eval(), data, HOW, setting)
+    assert linear_top1(subject(Means().eval(), data), SHORT)["top1"] == 1.0
+    result = linear_top1(subject(Means().eval(), data), setting)
     assert isinstance(result["top1"], float)
     assert isinstance(result["train_loss"], float)
     assert result["top1"] < 0.5
@@ -146,7 +149,7 @@ def test_it_repeats_to_the_bit_and_follows_the_seed(data: LabelledData, augmenta
         torch.manual_seed(workers)  # the global generator has no say
         how = replace(HOW, workers=workers)
         slow = replace(SHORT, learning_rate=0.05)  # so that the loss is not 0 in the end
-        return linear_top1(Means().eval(), data, how, slow, augmentation, seed)  # type: ignore[arg-type]
+        return linear_top1(subject(Means().eval(), data, how), slow, augmentation, seed)  # type: ignore[arg-type]
 
     assert run(3, 1) == run(3, 2)
     assert run(4, 1)["train_loss"] != run(3, 1)["train_loss"]
@@ -162,7 +165,7 @@ def test_small_images_are_cached(data: LabelledData, size: int, augmentation: st
             return super().forward(views)
 
     how = replace(HOW, spec=replace(HOW.spec, size=size))
-    result = linear_top1(Counted().eval(), data, how, SHORT)
+    result = linear_top1(subject(Counted().eval(), data, how), SHORT)
     assert result["augmentation"] == augmentation
     seen_anew = SHORT.epochs * 3 * TRAIN if augmentation == "crop" else 2 * 3 * TRAIN
     assert sum(calls) == 3 * TEST + seen_anew
@@ -180,7 +183,7 @@ def test_mirror_images_are_trained_on_too(tmp_path: Path, monkeypatch: pytest.Mo
                 path = tmp_path / "data" / split / name / f"{number}.jpg"
                 path.write_bytes(simplejpeg.encode_jpeg(pixels))
     data = labelled_data(str(tmp_path / "data"))
-    result = linear_top1(Means().eval(), data, HOW, replace(SHORT, learning_rate=0.1), "flip")
+    result = linear_top1(subject(Means().eval(), data), replace(SHORT, learning_rate=0.1), "flip")
     loss = result["train_loss"]
     assert isinstance(loss, float)
     assert loss > 0.6  # log 2 = 0.69 is ignorance; seen from one side only it is near 0
@@ -191,6 +194,6 @@ def test_the_encoder_is_left_as_it_was(data: LabelledData) -> None:
     encoder.eval()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     for augmentation in ("flip", "crop"):
-        linear_top1(encoder, data, HOW, replace(SHORT, epochs=2), augmentation)
+        linear_top1(subject(encoder, data), replace(SHORT, epochs=2), augmentation)
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     assert all(weight.grad is None for weight in encoder.parameters())

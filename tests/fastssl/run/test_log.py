@@ -6,7 +6,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
-from fastssl.run.log import MetricMeans, RunLog, read_metrics
+from fastssl.run.log import MetricMeans, RunLog
+from fastssl.run.metrics import read_metrics
 
 
 def tensors(**values: float) -> dict[str, torch.Tensor]:
@@ -109,6 +110,15 @@ def test_a_half_written_last_line_is_dropped(tmp_path: Path) -> None:
         assert [row["step"] for row in rows] == ([1, 2, 3] if cut == 1 else [1, 2])
         write_steps(tmp_path, 4, 4)
         assert steps_in(tmp_path) == [*(int(row["step"]) for row in rows), 4]
+
+
+def test_the_end_of_a_file_is_read_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(f'{{"step": {step}}}\n' for step in range(10)) + "[1]\n")
+    whole = [{"step": step} for step in range(10)]
+    assert read_metrics(path) == read_metrics(path, 10_000) == whole
+    assert read_metrics(path, 4 + 3 * 12) == whole[-3:]
+    assert read_metrics(path, 4 + 3 * 12 + 5) == whole[-3:]  # five bytes of a line that begins before
 
 
 def test_no_file_is_no_rows(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from fastssl.methods import Method, MoCo, Supervised, build_method
 from fastssl.models import ResNet9
 from fastssl.recipes import quickstart
 from fastssl.run import checkpoint
-from fastssl.run.folder import claim, load_encoder, read_summary
+from fastssl.run.folder import claim, load_encoder
+from fastssl.run.summary import read_summary
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json

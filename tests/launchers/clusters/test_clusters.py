@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from fastssl.run.summary import read_summary
 from launchers import status
 from launchers.clusters import CLUSTERS, find_cluster, job_states
 from launchers.clusters.cluster import Cluster
 from launchers.options import Options, parse
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.job import Job, read_summary
+from launchers.sweeps.job import Job
 from launchers.sweeps.state import ACTIVE, read_submission
 from pipelines.command.errors import UserError
 from tests.helpers import ROOT

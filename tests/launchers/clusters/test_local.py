@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from fastssl.run.summary import read_summary
 from launchers.clusters import job_states
 from launchers.clusters.debug import Debug
 from launchers.clusters.driver import slots
 from launchers.clusters.local import Local
 from launchers.sweeps.attempts import Attempt, read_attempts
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.job import Job, read_summary
+from launchers.sweeps.job import Job
 from pipelines.command.errors import UserError
 from tests.helpers.stub_runs import stub_job, stub_sweep
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fastssl.run.summary import read_summary
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.job import read_summary
 from tests.helpers.stub_runs import stub_sweep
 
 RUN = """

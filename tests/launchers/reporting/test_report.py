@@ -152,6 +152,56 @@ def test_further_protocols_join_by_their_files(tmp_path: Path) -> None:
     assert not {"linear train loss", "uniformity step", "uniformity train images"} & line.keys()
 
 
+def test_results_on_other_data_and_with_other_options_are_columns_of_their_own(tmp_path: Path) -> None:
+    run = planned(4, 256, 0, 0.66, evaluations=["linear"])
+    folder = tmp_path / "runs" / run["name"]
+    write_run(folder, linear=0.5)
+    other = {"data": "/data/stl10", "fingerprints": ["0c", "0d"], "top1": 0.7}
+    write(folder / "eval/linear@stl10-12345678.json", evaluation("linear", 100, **other))
+    write(folder / "eval/linear+epochs=10.json", evaluation("linear", 100, top1=0.4))
+    (line,) = table(markdown(write_sweep(tmp_path, [run])), "Results")
+    assert line["linear top-1"] == "0.500"
+    assert line["linear top-1, on stl10-12345678"] == "0.700"
+    assert line["linear top-1, epochs=10"] == "0.400"
+    assert list(line).count("paper") == 1
+    assert list(line).index("paper") == list(line).index("linear top-1") + 1
+
+
+def test_results_of_different_data_are_never_averaged(tmp_path: Path) -> None:
+    """Two of a row's seeds were measured on other images, under the name of the run's own."""
+    runs = [planned(4, 256, seed) for seed in range(5)] + [planned(16, 256, 0)]
+    for run, level in zip(runs, (0.2, 0.8, 0.2, 0.8, None, 0.3), strict=True):
+        write_run(tmp_path / "runs" / run["name"])
+        data = {"data": "/a/stl", "fingerprints": ["0a", "0b"]}
+        if level == 0.8:
+            data = {"data": "/b/cifar", "fingerprints": ["0c", "0d"]}
+        if level is not None:
+            path = tmp_path / "runs" / run["name"] / "eval/linear.json"
+            write(path, evaluation("linear", 100, top1=level, **data))
+    text = markdown(write_sweep(tmp_path, runs))
+    lines = {line["row"]: line for line in table(text, "Results")}
+    stl, sixteen, cifar = sorted(lines, key=lambda row: lines[row]["linear top-1"])
+    assert stl.startswith("K=4, alpha=256, on stl-")
+    assert lines[stl]["linear top-1"] == "0.200 ± 0.000"
+    assert lines[stl]["runs"] == "3"  # with the seed that was not measured
+    assert sixteen.startswith("K=16, alpha=256, on stl-")
+    assert cifar.startswith("K=4, alpha=256, on cifar-")
+    assert lines[cifar]["linear top-1"] == "0.800 ± 0.000"
+    points = table(text, "Accuracy over K")
+    assert not {"0.5", "0.4"} & {line["linear top-1"] for line in points}
+
+
+def test_the_same_data_under_two_names_are_one_row(tmp_path: Path) -> None:
+    runs = [planned(4, 256, seed, None) for seed in range(2)]
+    for run, where in zip(runs, ("/here/stl", "/there/stl10"), strict=True):
+        write_run(tmp_path / "runs" / run["name"])
+        path = tmp_path / "runs" / run["name"] / "eval/linear.json"
+        write(path, evaluation("linear", 100, top1=0.5, data=where, fingerprints=["0a", "0b"]))
+    (line,) = table(markdown(write_sweep(tmp_path, runs)), "Results")
+    assert line["row"] == "K=4, alpha=256"
+    assert line["runs"] == "2"
+
+
 def test_results_of_an_earlier_checkpoint_are_left_out_and_named(tmp_path: Path) -> None:
     run = planned(4, 256, 0, None, evaluations=["linear"])
     folder = tmp_path / "runs" / run["name"]

@@ -1,0 +1,61 @@
+"""A protocol: how an encoder is measured."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastssl.evaluate import PROTOCOLS
+from fastssl.evaluate.subject import Subject
+from pipelines.command.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol(ABC):
+    """Base of the protocols. The fields of a protocol are its options, each with a default.
+
+    A check of the fields belongs into ``__post_init__`` (raise ``UserError``, one line).
+    """
+
+    @abstractmethod
+    def measure(self, subject: Subject) -> dict[str, Any]:
+        """Measure an encoder.
+
+        Returns:
+            Results by name, numbers or further such dictionaries (``top1``; what tells of the protocol's own
+            training begins with ``train_``), ready for JSON; and in ``settings`` the values that options such
+            as ``auto`` stood for.
+
+        Raises:
+            UserError: the subject's images are unfit.
+        """
+
+    def report(self, subject: Subject, result: Mapping[str, Any]) -> str:
+        """A result of ``measure`` for the terminal."""
+        numbers = (f"{name} {value:.3f}" for name, value in result.items() if isinstance(value, float))
+        return f"{type(self).__name__.lower()}: {', '.join(numbers)}"
+
+
+def find_protocol(name: str) -> type[Protocol]:
+    """The class of a protocol, imported now.
+
+    Raises:
+        UserError: there is none of that name, or a package that it needs is missing or broken.
+    """
+    if name not in PROTOCOLS:
+        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"no protocol {name!r}: choose among {', '.join(PROTOCOLS)}{hint}")
+    try:
+        module = importlib.import_module(f"fastssl.evaluate.{name}")
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"the protocol {name} cannot be loaded ({reason}): install what it needs, or choose another"
+        ) from None
+    protocol: type[Protocol] = getattr(module, PROTOCOLS[name])
+    return protocol

@@ -1,0 +1,190 @@
+"""What is measured: an encoder on labelled images, and its features, which are computed once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from fastssl.classes.training_classes import with_classes
+from fastssl.config import Config
+from fastssl.distributed.device import choose_device
+from fastssl.distributed.precision import resolve_precision
+from fastssl.evaluate.data import LabelledData, labelled_data
+from fastssl.evaluate.feature_cache import FeatureCache
+from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_views
+from fastssl.run.folder import load_encoder
+from fastssl.run.summary import read_summary
+from pipelines.command.errors import UserError
+from pipelines.decode.bad_images import BadImages, default_limit
+from pipelines.ops import Flip
+from pipelines.plan.plan import Plan
+from pipelines.views import ViewSpec, evaluation_spec
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """An encoder, the labelled images it is measured on, and how their features are computed."""
+
+    encoder: nn.Module
+    """[B, 3, S, S] to [B, D], on the device of ``feature_config``."""
+    data: LabelledData
+    """Training and test images."""
+    feature_config: FeatureConfig
+    """The view of an image without augmentation, device and precision."""
+    optimizer: str = ""
+    """Kind of the optimizer that trained the encoder; "" where it is not known."""
+    step: int = 0
+    """Steps that the encoder was trained for."""
+    run: Path | None = None
+    """Run folder, which takes the results; None: nothing is written."""
+    checkpoint: str = ""
+    """Name of a kept checkpoint; "" is the run's last."""
+    where: str = ""
+    """The data as they were named."""
+    own_data: bool = True
+    """Whether these are the images that the run was trained on, or their test split."""
+    cache: FeatureCache | None = None
+    """Keeps features for the next protocol and command; None: they are computed when asked for."""
+    _held: dict[str, Features] = field(default_factory=dict, init=False, repr=False)
+
+    def features(self, split: Split, *, mirrored: bool = False) -> Features:
+        """Features of every image of a split: float32 [N, D] and labels int64 [N], on the CPU.
+
+        Args:
+            split: training or test images.
+            mirrored: flip every image left to right.
+        """
+        source = self.data.train if split == "train" else self.data.test
+        config = self.feature_config
+        if mirrored:
+            config = dataclasses.replace(config, spec=dataclasses.replace(config.spec, flip=Flip(p=1.0)))
+        name = f"step-{self.step}-{split}{'-mirrored' * mirrored}"
+        doing = f"features: {split} images{', mirrored' * mirrored}"
+        if self.cache is None:
+            return extract(self.encoder, source, config, doing)
+        if name in self._held:
+            return self._held[name]
+        key = {
+            "weights": self._weights,
+            "images": source.index.fingerprint,
+            "view": dataclasses.asdict(config.spec),
+            "precision": config.precision,
+        }
+        found = self.cache.read(name, key)
+        if found is None:
+            found = extract(self.encoder, source, config, doing)
+            if not self.cache.write(name, key, found):
+                self._held[name] = found  # for this command's other protocols
+        return found
+
+    def batches(self, spec: ViewSpec, *, batch_size: int, epochs: int, seed: int) -> Iterator[Features]:
+        """Features of freshly drawn views of the training images, in batches on the device, epoch by epoch.
+
+        Args:
+            spec: how a view is drawn.
+            batch_size: an epoch has as many batches as the images fill.
+            epochs: how many.
+            seed: of the order and the views.
+        """
+        count = len(self.data.train.index)
+        steps = count // batch_size
+        plan = Plan(count=count, batch_size=batch_size, batches_per_epoch=steps, seed=seed)
+        config = dataclasses.replace(self.feature_config, spec=spec)
+        with open_views(self.data.train, config, plan, epochs * steps) as loader:
+            for batch in loader:
+                with torch.no_grad():
+                    features = encode(self.encoder, batch.views[0], config)
+                assert batch.labels is not None
+                yield features, batch.labels
+
+    @cached_property
+    def baselines(self) -> Mapping[str, Any]:
+        """summary.json of the run, which has kNN of the pixels and of the untrained encoder; {} elsewhere."""
+        there = self.run is not None and not self.checkpoint and self.own_data
+        return read_summary(self.run) if there and self.run is not None else {}
+
+    @cached_property
+    def _weights(self) -> str:
+        """Hex digest of the encoder's weights and statistics."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, value in self.encoder.state_dict().items():
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+
+def open_subject(where: Path, data: str = "", device: str = "auto", workers: int = 0) -> Subject:
+    """Open a run folder or one of its checkpoints.
+
+    Args:
+        where: run folder (its last checkpoint), or a checkpoint file.
+        data: labelled images as ``--data`` names them; "": those of the training.
+        device: auto, cpu or cuda.
+        workers: loader threads; 0 takes every core.
+
+    Raises:
+        UserError: there is no such run, or its images are unfit (``fastssl.evaluate.data``).
+    """
+    if workers < 0:
+        raise UserError(f"--workers must not be negative, not {workers}")
+    config, encoder, step = load_encoder(where)
+    run, checkpoint = _run_and_checkpoint(where)
+    labelled = labelled_data(data or config.machine.data)
+    chosen, experiment = choose_device(device), config.experiment
+    limit = config.machine.max_bad_images
+    if limit is None:
+        limit = default_limit(len(labelled.train.index) + len(labelled.test.index))
+    return Subject(
+        encoder=encoder.to(chosen).to(memory_format=torch.channels_last),
+        data=labelled,
+        feature_config=FeatureConfig(
+            spec=evaluation_spec(experiment.views[0].spec, experiment.center_fraction),
+            device=chosen,
+            bad_images=BadImages(None, limit),
+            precision=resolve_precision(experiment.precision, chosen)[0],
+            workers=workers,
+        ),
+        optimizer=experiment.optimizer.kind,
+        step=step,
+        run=run,
+        checkpoint=checkpoint,
+        where=data or config.machine.data,
+        own_data=_are_own(config, run, labelled, data or config.machine.data),
+        cache=FeatureCache(run / "features"),
+    )
+
+
+def _run_and_checkpoint(where: Path) -> tuple[Path, str]:
+    """The folder that takes results, and the checkpoint's name, "" for the last."""
+    if where.is_dir():
+        return where, ""
+    folder = where.parent.parent if where.parent.name == "checkpoints" else where.parent
+    return folder, "" if where.stem == "last" else where.stem
+
+
+def _are_own(config: Config, run: Path, data: LabelledData, where: str) -> bool:
+    """Whether images are those that the run was trained on, by the fingerprint that its folder holds.
+
+    Where it holds none (a checkpoint by itself), their name decides.
+    """
+    try:
+        recorded = json.loads((run / "config.json").read_text())["data"]["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return where == config.machine.data
+    experiment = config.experiment
+    try:
+        ours = with_classes(data.split, experiment.class_share, experiment.taxonomy, experiment.seed)
+    except UserError:
+        return False  # classes that the run's mapping does not know
+    return bool(ours.index.fingerprint == recorded)

@@ -1,0 +1,28 @@
+"""summary.json of a run folder, read back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipelines.command.errors import UserError
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json; {} where there is none that can be read, as in a run's first minute.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = folder / "summary.json"
+    try:
+        values = json.loads(path.read_text())
+        if isinstance(values, dict):
+            return values
+        reason = "no JSON object"
+    except OSError:
+        return {}
+    except ValueError as error:
+        reason = str(error)
+    raise UserError(f"{path} is damaged ({reason}): delete it and run again")

@@ -1,0 +1,53 @@
+"""A run folder that was put together by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fastssl.config import Config, Machine, to_dict
+from fastssl.methods import MoCo, build_method
+from fastssl.models import ResNet9
+from fastssl.recipes import quickstart
+from fastssl.run import checkpoint
+from fastssl.run.folder import claim
+from pipelines.sources import open_source
+from pipelines.views import ViewGroup, ViewSpec
+from tests.helpers.image_folder import write_colors
+from tests.helpers.methods import narrow
+
+
+def save_checkpoint(run: Path, config: Config, name: str, step: int) -> None:
+    method = build_method(
+        config.experiment.method,
+        config.experiment.backbone,
+        seed=0,
+        total_steps=10,
+        num_classes=3,
+    )
+    state = {"config": to_dict(config), "step": step, "encoder": method.encoder.state_dict()}
+    checkpoint.save(run / "checkpoints" / name, state)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder of an untrained encoder, whose data have a test split."""
+    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+    for seed, split in enumerate(("train", "test")):
+        write_colors(tmp_path / "data" / split, 12 - 6 * seed, seed=seed)
+    experiment = replace(
+        quickstart().experiment,
+        precision="fp32",
+        backbone=ResNet9.Config(width=0.125),
+        method=narrow(MoCo, {"loss.num_negatives": 16}, hidden_dim=8, out_dim=4),
+        views=(ViewGroup(spec=ViewSpec(size=16), num_views=2),),
+        batch_size=4,
+    )
+    config = replace(quickstart(), experiment=experiment, machine=Machine(data=str(tmp_path / "data")))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    images = open_source(str(tmp_path / "data"), "train").index
+    claim(folder, config, {"images": len(images), "fingerprint": images.fingerprint})
+    save_checkpoint(folder, config, "last.pt", 9)
+    save_checkpoint(folder, config, "epoch-0001.pt", 3)
+    return folder
