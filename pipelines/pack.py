@@ -36,14 +36,12 @@ from pipelines.packing.packed_image import Form, PackedImage, pack_image
 from pipelines.sources import NoSplitError, Split, open_source
 from pipelines.sources.beton.beton import BetonSource, open_beton
 from pipelines.sources.beton.format import BetonRow, write_beton
-from pipelines.sources.folder import FolderSource
 from pipelines.sources.identity import printable
 from pipelines.sources.shards import ShardSource, key_of, open_shards, write_shard
+from pipelines.sources.source import KeyedSource
 
 _FILE_NAMES: dict[Split, str] = {"train": "train", "test": "val"}
 _MOST_PIXELS_A_SIDE = 0xFFFF  # in a .beton
-
-KeyedSource = FolderSource | ShardSource | BetonSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +162,7 @@ def _open_splits(options: Options) -> dict[Split, KeyedSource]:
             if options.split == "test":
                 raise
             continue
-        assert isinstance(source, KeyedSource)  # every kind that open_source knows
+        assert isinstance(source, KeyedSource)  # as every reader's
         sources[split] = source
     if len(sources) == 2 and options.dst.suffix == ".beton":
         raise UserError(

@@ -24,11 +24,27 @@ from pipelines.sources.identity import fingerprint, printable, sample_ids
 from pipelines.sources.source import Index
 from pipelines.sources.splits import TEST_NAMES, NoSplitError, Split
 
+ABOUT = "a folder of images"
 _HEADERS_AT_A_TIME = 64
 
 
+def takes(where: str) -> bool:
+    """Whether a folder is meant."""
+    return path_of(where).is_dir()
+
+
+def open_split(where: str, split: Split, cache: Path) -> FolderSource:
+    """See ``open_folder``."""
+    return open_folder(path_of(where), split, cache)
+
+
+def path_of(where: str) -> Path:
+    """The path that a user names; ``~`` is the home folder."""
+    return Path(where).expanduser()
+
+
 class FolderSource:
-    """Images that are files of their own (a ``Source``)."""
+    """Images that are files of their own (a ``Source``); their paths are below a root, or absolute."""
 
     def __init__(self, index: Index, root: Path, paths: Sequence[str]) -> None:
         self.index = index
@@ -37,7 +53,7 @@ class FolderSource:
 
     def read(self, number: int) -> bytes:
         """The encoded bytes of a sample."""
-        with open(f"{self._root}/{self._paths[number]}", "rb", buffering=0) as file:
+        with open(os.path.join(self._root, self._paths[number]), "rb", buffering=0) as file:
             return file.read()
 
     def key(self, number: int) -> str:
@@ -46,7 +62,7 @@ class FolderSource:
 
     def describe(self, number: int) -> str:
         """The sample's path."""
-        return printable(f"{self._root}/{self._paths[number]}")
+        return printable(os.path.join(self._root, self._paths[number]))
 
 
 def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
@@ -84,7 +100,7 @@ def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
             f"{printable(loose[0])}): move these into a class folder, or away"
         )
     names = sorted(set().union(*map(_class_folders, folders.values()))) if not loose else []
-    heights, widths = _image_sizes(root, files, cache_file(cache, "folder", root))
+    heights, widths = image_sizes(root, files, cache_file(cache, "folder", root))
     index = Index(
         sample_ids=sample_ids([os.path.splitext(path)[0] for path in paths], paths),
         heights=heights,
@@ -101,7 +117,9 @@ def holds_images(path: Path) -> bool:
     return next(_images_below(path), None) is not None
 
 
-class _File(NamedTuple):
+class ImageFile(NamedTuple):
+    """A file as a listing of its folder has it."""
+
     path: str  # below the split's folder, with "/"
     size: int  # bytes
     changed: int  # nanoseconds
@@ -133,13 +151,13 @@ def _labels(paths: Sequence[str], names: Sequence[str]) -> np.ndarray:
     return np.array([numbers[path.partition("/")[0]] for path in paths], np.int64)
 
 
-def _all_images(root: Path) -> list[_File]:
-    top = [_File(*file) for file in _images_below(root, deep=False)]
+def _all_images(root: Path) -> list[ImageFile]:
+    top = [ImageFile(*file) for file in _images_below(root, deep=False)]
     parts = map_in_threads(lambda name: list(_images_below(root, name)), _folders(root), f"Listing {root}")
     return top + [file for part in parts for file in part]
 
 
-def _images_below(root: Path, below: str = "", *, deep: bool = True) -> Iterator[_File]:
+def _images_below(root: Path, below: str = "", *, deep: bool = True) -> Iterator[ImageFile]:
     """The image files of ``root/below``, in no particular order; ``deep``: those of its folders too."""
     start = os.path.join(root, below)
     chain: tuple[str, ...] = (os.path.realpath(start),)
@@ -160,13 +178,16 @@ def _images_below(root: Path, below: str = "", *, deep: bool = True) -> Iterator
             elif entry.name.lower().endswith(IMAGE_EXTENSIONS):
                 try:
                     stat = entry.stat()
-                    yield _File(prefix + entry.name, stat.st_size, stat.st_mtime_ns)
+                    yield ImageFile(prefix + entry.name, stat.st_size, stat.st_mtime_ns)
                 except OSError:  # a link to nothing: a sample that cannot be read, and will be named
-                    yield _File(prefix + entry.name, 0, 0)
+                    yield ImageFile(prefix + entry.name, 0, 0)
 
 
-def _image_sizes(root: Path, files: Sequence[_File], kept: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Heights and widths (int32 [N]) from the cache file ``kept`` and, of the others, from their headers."""
+def image_sizes(root: Path, files: Sequence[ImageFile], kept: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Heights and widths (int32 [N]) from the cache file ``kept`` and, of the others, from their headers.
+
+    An unreadable header gives 0.
+    """
     marks = np.array([stable_id(printable(f"{f.path}\0{f.size}\0{f.changed}")) for f in files], np.int64)
     sizes = np.zeros((len(files), 2), np.int32)
     stored = load_arrays(kept, ("marks", "sizes"))
@@ -175,7 +196,7 @@ def _image_sizes(root: Path, files: Sequence[_File], kept: Path) -> tuple[np.nda
         sizes[ours] = stored["sizes"][theirs]
     unknown = np.flatnonzero(sizes[:, 0] == 0)
     if len(unknown):
-        paths = [f"{root}/{files[number].path}" for number in unknown.tolist()]
+        paths = [os.path.join(root, files[number].path) for number in unknown.tolist()]
         sizes[unknown] = map_in_threads(_size_or_zero, paths, "Reading headers", chunk=_HEADERS_AT_A_TIME)
         good = sizes[:, 0] > 0  # an unreadable one is looked at again next time
         save_arrays(kept, {"marks": marks[good], "sizes": sizes[good]})

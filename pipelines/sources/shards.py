@@ -17,12 +17,28 @@ import numpy as np
 from pipelines.command.errors import UserError
 from pipelines.command.progress import map_in_threads
 from pipelines.files.atomic import atomic_file
+from pipelines.sources.folder import holds_images, path_of
 from pipelines.sources.identity import fingerprint, printable, sample_ids
 from pipelines.sources.mapped import MappedSamples
 from pipelines.sources.patterns import expand, files_of_split
 from pipelines.sources.shard_index import NO_LABEL, ShardIndex, index_shard
 from pipelines.sources.source import Index
 from pipelines.sources.splits import Split
+
+ABOUT = ".tar shards (a glob, or a range in braces)"
+
+
+def takes(where: str) -> bool:
+    """Whether tars are meant, or a folder of tars that holds no images, or a pattern of any kind."""
+    path = path_of(where)
+    if path.is_dir():
+        return any(path.glob("*.tar")) and not holds_images(path)
+    return ".tar" in path.suffixes or path.suffix == ".tgz" or bool(set(where) & set("*?{"))
+
+
+def open_split(where: str, split: Split, cache: Path) -> ShardSource:
+    """See ``open_shards``."""
+    return open_shards(str(path_of(where)), split, cache)
 
 
 class ShardSource:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+
+from pipelines.sources.splits import Split
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +54,42 @@ class Source(Protocol):
 
     def describe(self, number: int) -> str:
         """Where the sample lies, for messages: a path, or ``shard.tar:member``."""
+        ...
+
+
+@runtime_checkable
+class KeyedSource(Source, Protocol):
+    """A source whose samples have keys, so that their ids can be made anew when they are packed."""
+
+    def key(self, number: int) -> str | None:
+        """The key of a sample, which its id is made of; None where it is not known."""
+        ...
+
+
+class Reader(Protocol):
+    """The module of a kind of source: whether a name is its, and how that is opened."""
+
+    @property
+    def ABOUT(self) -> str:
+        """What it reads, for messages: "a folder of images"."""
+        ...
+
+    def takes(self, where: str) -> bool:
+        """Whether ``where`` names data of this kind; it may be missing or damaged, as opening it tells."""
+        ...
+
+    def open_split(self, where: str, split: Split, cache: Path) -> KeyedSource:
+        """Open a split.
+
+        Args:
+            where: taken.
+            split: "train" or "test".
+            cache: folder for what is found out about the data.
+
+        Raises:
+            NoSplitError: asked for "test" where there is none.
+            UserError: it cannot be read.
+        """
         ...
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from pipelines.command.errors import UserError
 from pipelines.sources.beton.format import LABEL, SAMPLE_ID, BetonTable, read_table
+from pipelines.sources.folder import holds_images, path_of
 from pipelines.sources.identity import printable, sample_ids
 from pipelines.sources.mapped import MappedSamples
 from pipelines.sources.patterns import expand, files_of_split, is_named
@@ -29,6 +30,23 @@ from pipelines.sources.source import Index
 from pipelines.sources.splits import TEST_NAMES, Split
 
 _MOST_CLASSES = 1 << 24
+
+
+ABOUT = "a .beton"
+_SUFFIXES = (".beton", ".ffcv")  # FFCV's own ImageNet scripts name them so
+
+
+def takes(where: str) -> bool:
+    """Whether .beton files are meant, or a folder of them that holds no images."""
+    path = path_of(where)
+    if path.is_dir():
+        return any(path.glob("*.beton")) and not holds_images(path)
+    return path.suffix in _SUFFIXES and (path.exists() or bool(set(where) & set("*?{")))
+
+
+def open_split(where: str, split: Split, cache: Path) -> BetonSource:
+    """See ``open_beton``."""
+    return open_beton(str(path_of(where)), split)
 
 
 class BetonSource:

@@ -1,0 +1,138 @@
+"""A list of images: a ``.tsv`` with one path per line and, after a tab, its label.
+
+Paths are taken from the list's own folder, or are absolute. Labels may be any text; all lines have one, or
+none has. There is no header line; empty lines are skipped. A list whose name holds the word "train" has a
+test split where a list stands beside it that has "val" (or else "test") in its place: ``train.tsv`` and
+``val.tsv``. A path that is listed twice is two samples.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.command.errors import UserError
+from pipelines.command.progress import map_in_threads
+from pipelines.sources.cache import cache_file
+from pipelines.sources.folder import FolderSource, ImageFile, image_sizes, path_of
+from pipelines.sources.identity import fingerprint, printable, sample_ids
+from pipelines.sources.source import Index
+from pipelines.sources.splits import TEST_NAMES, NoSplitError, Split
+
+ABOUT = "a .tsv list of images"
+_FILES_AT_A_TIME = 256
+
+
+def takes(where: str) -> bool:
+    """Whether a ``.tsv`` is meant."""
+    return path_of(where).suffix == ".tsv"
+
+
+def open_split(where: str, split: Split, cache: Path) -> FolderSource:
+    """Open one split of a list. Sizes are read from the images' headers once, and kept in ``cache``.
+
+    Labels count through the names of the train and the test list together: sorted, as numbers where all are
+    whole numbers.
+
+    Raises:
+        NoSplitError: asked for "test" where no test list stands beside the list.
+        UserError: no such list, a line that does not fit, or an image that is not there: with the line.
+    """
+    lists: dict[Split, Path] = {"train": path_of(where), **_test_list(path_of(where))}
+    if split not in lists:
+        raise NoSplitError(f"{where} has no test split: no list named val or test beside one named train")
+    tables = {name: _read(path) for name, path in lists.items()}
+    paths, labels = tables[split]
+    if any((other is None) != (labels is None) for _, other in tables.values()):
+        raise UserError(f"{' and '.join(map(str, lists.values()))}: one has labels, and the other has none")
+    names = _sorted_names({label for _, known in tables.values() for label in known or ()})
+    number = {name: i for i, name in enumerate(names)}
+    root = lists[split].parent
+    files = _files(root, paths, lists[split])
+    heights, widths = image_sizes(root, files, cache_file(cache, "list", lists[split]))
+    keys = [os.path.splitext(path)[0] for path in paths]
+    index = Index(
+        sample_ids=sample_ids(keys, _distinct(paths)),
+        heights=heights,
+        widths=widths,
+        labels=None if labels is None else np.array([number[label] for label in labels], np.int64),
+        class_names=tuple(map(printable, names)),
+        fingerprint=fingerprint(
+            [f"{path}\t{label}" for path, label in zip(paths, labels or [""] * len(paths), strict=True)],
+            [file.size for file in files],
+        ),
+    )
+    return FolderSource(index, root, paths)
+
+
+def _test_list(train: Path) -> dict[Split, Path]:
+    """The list beside ``train`` that is its test split, if there is one."""
+    for word in TEST_NAMES:
+        name = re.sub(r"(?<![a-zA-Z])train", word, train.name)
+        if name != train.name and train.with_name(name).is_file():
+            return {"test": train.with_name(name)}
+    return {}
+
+
+def _read(path: Path) -> tuple[list[str], list[str] | None]:
+    """Paths and labels of a list; None where it has no labels."""
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    except OSError as error:
+        raise UserError(f"cannot read the list {path}: {error.strerror}") from None
+    paths, labels = [], []
+    for number, line in enumerate(text.split("\n"), 1):
+        parts = line.removesuffix("\r").split("\t")
+        if parts == [""]:
+            continue
+        if len(parts) > 2 or not parts[0]:
+            raise UserError(f"{path}, line {number}: give PATH, or PATH<tab>LABEL, not {printable(line)!r}")
+        paths.append(parts[0])
+        labels += [part.strip() for part in parts[1:] if part.strip()]
+        if labels and len(labels) < len(paths):
+            raise UserError(
+                f"{path}, line {number}: some lines have a label, and others none: give all or none"
+            )
+    if not paths:
+        raise UserError(f"no images in {path}: a list has one path per line and, after a tab, its label")
+    return paths, labels or None
+
+
+def _files(root: Path, paths: Sequence[str], where: Path) -> list[ImageFile]:
+    def look(path: str) -> ImageFile | None:
+        try:
+            stat = os.stat(os.path.join(root, path))
+        except (OSError, ValueError):
+            return None
+        return ImageFile(path, stat.st_size, stat.st_mtime_ns)
+
+    files = map_in_threads(look, paths, f"Looking for the images of {where.name}", chunk=_FILES_AT_A_TIME)
+    lost = [path for path, file in zip(paths, files, strict=True) if file is None]
+    if lost:
+        lines = where.read_bytes().decode("utf-8", "surrogateescape").removeprefix("\ufeff").split("\n")
+        line = next(n for n, text in enumerate(lines, 1) if text.split("\t")[0].rstrip("\r") == lost[0])
+        others = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+        missing = printable(os.path.join(root, lost[0]))
+        raise UserError(f"{where}, line {line}: no such file: {missing}{others} (a list has no header line)")
+    return [file for file in files if file is not None]
+
+
+def _sorted_names(names: set[str]) -> list[str]:
+    if all(re.fullmatch(r"\d+", name) for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def _distinct(paths: Sequence[str]) -> list[str]:
+    """Paths, those that were there before with a number behind them."""
+    seen: Counter[str] = Counter()
+    names = []
+    for path in paths:
+        seen[path] += 1
+        names.append(path if seen[path] == 1 else f"{path}\0{seen[path]}")
+    return names
