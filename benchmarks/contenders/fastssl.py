@@ -50,7 +50,7 @@ def _stages(work: Work, product: Product, source: Source) -> Pass:
                 under_way.append(backend.start(requests.of_step(step)))
             if step >= config.prefetch:
                 made = backend.stage(under_way.popleft())
-                yield _images(made) if isinstance(made, Images) else _views(made[0], work.views)
+                yield (_images(made),) if isinstance(made, Images) else _views(made[0], work.views)
 
     return run
 

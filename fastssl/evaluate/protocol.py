@@ -48,8 +48,8 @@ def find_protocol(name: str) -> type[Protocol]:
     """
     if name not in PROTOCOLS:
         near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"no protocol {name!r}: choose among {', '.join(PROTOCOLS)}{hint}")
+        hint = f"did you mean {near[0]}?" if near else "python -m fastssl.evaluate --help tells more"
+        raise UserError(f"no protocol {name!r}: choose among {', '.join(PROTOCOLS)}; {hint}")
     try:
         module = importlib.import_module(f"fastssl.evaluate.{name}")
     except ImportError as error:

@@ -26,3 +26,11 @@ def read_summary(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         reason = str(error)
     raise UserError(f"{path} is damaged ({reason}): delete it and run again")
+
+
+def summary_if_whole(folder: Path) -> dict[str, Any]:
+    """summary.json; {} where there is none or it is damaged, for those who look at many runs."""
+    try:
+        return read_summary(folder)
+    except UserError:
+        return {}

@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastssl.run.summary import read_summary
+from fastssl.run.summary import summary_if_whole
 from launchers.clusters.cluster import Cluster
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
@@ -94,7 +94,7 @@ def _read_driver(folder: SweepFolder) -> dict[str, Any]:
 
 def finished_words(job: Job) -> str:
     """What is said of a job that finished: with its accuracy and speed where it trained."""
-    summary = {} if job.evaluation else read_summary(job.folder.run(job.run))
+    summary = {} if job.evaluation else summary_if_whole(job.folder.run(job.run))
     found = f": kNN top-1 {summary['knn_top1']:.3f}" if summary.get("knn_top1") is not None else ""
     speed = f", {summary['images_per_s']:.0f} images/s" if summary.get("images_per_s") else ""
     return f"finished{found}{speed}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fastssl.config import Config, Experiment, read_config
-from fastssl.run.summary import read_summary
+from fastssl.run.summary import summary_if_whole
 from pipelines.command.errors import UserError
 
 # training images of the data sets that recipes name
@@ -39,7 +39,7 @@ def measured(folders: Iterable[Path]) -> dict[str, float]:
     """Images a second of each kind of run, from run folders; the last one read counts."""
     found = {}
     for folder in folders:
-        rate = read_summary(folder).get("images_per_s")
+        rate = summary_if_whole(folder).get("images_per_s")
         try:
             if rate:
                 found[kind(read_config(folder / "config.json", execute=False).experiment)] = float(rate)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastssl.evaluate.result_name import ResultName
-from fastssl.run.summary import read_summary
+from fastssl.run.summary import summary_if_whole
 from launchers.sweeps.attempts import read_attempts, why_not_again
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.stage import staged
@@ -79,11 +79,11 @@ class Job:
         """Whether its result is there."""
         if self.evaluation:
             return self.folder.evaluation(self.run, self.evaluation).exists()
-        return read_summary(self.folder.run(self.run)).get("status") == "finished"
+        return summary_if_whole(self.folder.run(self.run)).get("status") == "finished"
 
     def steps_done(self) -> int:
         """Steps of training in the run's last checkpoint."""
-        return int(read_summary(self.folder.run(self.run)).get("steps_done", 0))
+        return int(summary_if_whole(self.folder.run(self.run)).get("steps_done", 0))
 
     def why_not_again(self, job_id: str) -> str | None:
         """See ``launchers.sweeps.attempts.why_not_again``."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastssl.run.metrics import read_metrics
-from fastssl.run.summary import read_summary
+from fastssl.run.summary import summary_if_whole
 from launchers.sweeps.folder import SweepFolder
 
 _TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last lines
@@ -33,7 +33,7 @@ class Progress:
 
 def progress(folder: SweepFolder, run: str) -> Progress:
     """From the last lines of metrics.jsonl, and summary.json where these are missing."""
-    summary = read_summary(folder.run(run))
+    summary = summary_if_whole(folder.run(run))
     last = {**summary, **_last_values(folder.run(run) / "metrics.jsonl")}
     step, total = last.get("step", summary.get("steps_done")), summary.get("total_steps")
     rate = last.get("images_per_s") or None

@@ -107,7 +107,7 @@ def test_every_field_has_an_option_that_overrides_it(name: str) -> None:
             head, _, last = option.rpartition(".")
             words.append(f"{head}.no-{last}" if value else option)
             expected[option] = not value
-        elif option not in ONE_CHOICE:
+        elif option not in ONE_CHOICE and not option.endswith(".crop.kind"):
             given = another_value(option, value)
             words += [option, *given]
             kind = float if isinstance(value, tuple) else int if value is None else type(value)

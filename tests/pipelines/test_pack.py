@@ -190,7 +190,7 @@ def test_from_container_to_container(data: Path, out: Path) -> None:
 
 
 def test_a_file_of_ffcv_as_shards(tmp_path: Path, out: Path) -> None:
-    packed = (Path(__file__).parent / "data" / "ffcv.beton.xz").read_bytes()
+    packed = (ROOT / "tests/pipelines/sources/data/ffcv.beton.xz").read_bytes()
     (tmp_path / "ffcv.beton").write_bytes(lzma.decompress(packed))
     run(tmp_path / "ffcv.beton", out / "shards")
     before, after = (

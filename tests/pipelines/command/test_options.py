@@ -13,7 +13,7 @@ from pipelines.command.options import OptionParser, later, one_line_complaints
 MISTAKES = [
     ("pipelines.pack", ["a", "b", "--quality", "high"], "--quality"),
     ("fastssl.train", ["quickstart", "--epochs", "many"], "--epochs"),
-    ("fastssl.evaluate", ["linear", "runs/x", "--epochs", "many"], "--epochs"),
+    ("fastssl.evaluate", ["linear", "runs/x", "--epochs", "many"], "--linear.epochs"),
     ("fastssl.evaluate", ["svd"], "svd"),
     ("fastssl.classes.taxonomy", [], "NAME"),
     ("fastssl.classes.wordnet", ["--folder"], "--folder"),
