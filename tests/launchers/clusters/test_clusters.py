@@ -19,6 +19,7 @@ from launchers.clusters.cluster import Cluster
 from launchers.options import Options, parse
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
+from launchers.sweeps.plan import VERSION
 from launchers.sweeps.state import ACTIVE, read_submission
 from pipelines.command.errors import UserError
 from tests.helpers import ROOT
@@ -65,7 +66,8 @@ def folder(tmp_path: Path) -> SweepFolder:
 
 def plan(folder: SweepFolder, runs: list[str]) -> list[Job]:
     planned = [{"name": run, "evaluations": ["knn"], "checkpoints": []} for run in runs]
-    folder.plan.write_text(json.dumps({"study": "study", "runs": planned, "command": [], "folder": "/"}))
+    about = {"version": VERSION, "study": "study", "command": [], "folder": "/"}
+    folder.plan.write_text(json.dumps({**about, "runs": planned}))
     return [stub_job(folder, run, result, retries=0) for run in runs for result in ("", "knn")]
 
 
