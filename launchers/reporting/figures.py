@@ -10,7 +10,8 @@ from launchers.reporting.curves import curves
 from launchers.reporting.estimate import estimate, number
 from launchers.reporting.panels import Line, in_panels
 from launchers.reporting.results import Run, Sweep, is_number
-from launchers.reporting.table import named_value, paper_metric_is, result_title, text_of
+from launchers.reporting.table import named_value, paper_metric_is, result_title
+from launchers.sweeps.study import text_of
 
 _ALWAYS = ("loss", "knn_top1")  # every sweep shows these over epochs
 _STEPS = ("epoch", "step")

@@ -9,6 +9,7 @@ from typing import Any
 
 from launchers.reporting.estimate import estimate, number
 from launchers.reporting.results import FAILED, Run, Sweep
+from launchers.sweeps.study import text_of
 
 _NAMES = {"knn": "kNN", "top1": "top-1", "top5": "top-5", "mi": "MI"}
 
@@ -81,13 +82,6 @@ def result_title(result: str) -> str:
     name, *options = head.split("+")
     title = " ".join(_NAMES.get(word, word) for word in re.split(r"[._ ]+", name))
     return ", ".join([title, *options, *([f"on {data}"] if at else [])])
-
-
-def text_of(value: Any) -> str:
-    """A value of an axis for a reader."""
-    if value is None:
-        return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def named_value(run: Run, axis: str) -> str:

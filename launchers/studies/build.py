@@ -9,7 +9,7 @@ from typing import Any
 from fastssl.config import Config, Machine, Paper
 from fastssl.recipes import find_recipe
 from fastssl.recipes.derive import with_changes
-from launchers.sweeps.study import Run, Scale, Value
+from launchers.sweeps.study import Run, Scale, Value, text_of
 from pipelines.ops import RandomResizedCrop
 from pipelines.views import ViewGroup
 
@@ -61,15 +61,10 @@ def recipe_run(
             measured=config.measured if same else None,
         ),
         values=values,
-        row=row or ", ".join(f"{axis}={shown(value)}" for axis, value in values.items()),
+        row=row or ", ".join(f"{axis}={text_of(value)}" for axis, value in values.items()),
         paper=paper,
         **more,
     )
-
-
-def shown(value: Value) -> str:
-    """As rows of tables have it."""
-    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def shrunk(config: Config) -> Config:

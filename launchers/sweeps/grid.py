@@ -10,7 +10,7 @@ from typing import Any
 
 from fastssl.config import Config
 from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_setting, split_values
-from launchers.sweeps.study import Figure, Run, Study
+from launchers.sweeps.study import Figure, Run, Study, text_of
 from pipelines.command.errors import UserError
 
 
@@ -52,11 +52,11 @@ def grid_study(recipe: str, base: Config, grid: Sequence[str]) -> Study:
 
 def _run(base: Config, axes: dict[str, tuple[str, list[Any]]], values: Sequence[Any]) -> Run:
     changes = [
-        Change(path, value, f"--grid {axis}={shown(value)}")
+        Change(path, value, f"--grid {axis}={text_of(value)}")
         for (axis, (path, _)), value in zip(axes.items(), values, strict=True)
     ]
     config = assign(base, changes)
-    named = [(axis, shown(value)) for axis, value in zip(axes, values, strict=True)]
+    named = [(axis, text_of(value)) for axis, value in zip(axes, values, strict=True)]
     return Run(
         name=file_name("-".join(f"{axis}-{value}" for axis, value in named)) or base.recipe,
         config=config,
@@ -86,13 +86,6 @@ def _figures(axes: dict[str, tuple[str, list[Any]]]) -> tuple[Figure, ...]:
         Figure(title=f"{title} over {x}", x=x, y=y, series=others[0] if others else None, log_x=wide)
         for title, y in (("Linear top-1", "linear.top1"), ("kNN top-1", "knn_top1"))
     )
-
-
-def shown(value: Any) -> str:
-    """A value as tables and names show it."""
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value)
 
 
 def file_name(text: str) -> str:

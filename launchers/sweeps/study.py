@@ -79,6 +79,13 @@ class Study:
     scale: Scale = "paper"
 
 
+def text_of(value: Any) -> str:
+    """A value of an axis, as tables and names have it."""
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def with_seeds(study: Study, seeds: int) -> Study:
     """Each run with the seeds 0, 1, ..., seeds - 1."""
     return dataclasses.replace(
