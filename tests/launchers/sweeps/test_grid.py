@@ -114,9 +114,8 @@ def test_what_is_wrong_is_said_in_a_line(grid: list[str], message: str) -> None:
 
 
 def test_a_name_that_two_fields_end_in_is_refused() -> None:
-    with pytest.raises(
-        UserError, match=r"hue may mean views\.0\.spec\.hue or views\.1\.spec\.hue: give more of it"
-    ):
+    names = r"views\.0\.spec\.jitter\.hue or views\.1\.spec\.jitter\.hue"
+    with pytest.raises(UserError, match=f"hue may mean {names}: give more of it"):
         grid_study("byol-asymmetric-imagenet", find_recipe("byol-asymmetric-imagenet"), ["hue=0.2"])
 
 
