@@ -27,21 +27,13 @@ class Operations:
     """What is done to a view, in this order."""
 
     crop: tyro.conf.AvoidSubcommands[RandomResizedCrop | PaddedCrop | CenterCrop] = RandomResizedCrop()
-    """Which part of the image is shown."""
     flip: Flip = Flip(p=0.5)
-    """Mirroring."""
     jitter: ColorJitter = ColorJitter()
-    """Colour jitter."""
     grayscale: Grayscale = Grayscale()
-    """Turning grey."""
     blur: GaussianBlur = GaussianBlur()
-    """Gaussian blur."""
     solarize: Solarize = Solarize()
-    """Solarization."""
     lighting: Lighting = Lighting()
-    """AlexNet's colour noise."""
     cutout: Cutout = Cutout()
-    """A hole, cut after normalisation."""
 
 
 def _kinds(name: str) -> tuple[type[Op], ...]:

@@ -95,6 +95,7 @@ Edit = Callable[[dict[str, Any]], object]
         (lambda c: c["experiment"]["method"].pop("kind"), KINDS),
         (lambda c: c["experiment"].update(method=[]), "experiment.method"),
         (lambda c: c["experiment"]["views"][0]["spec"].update(mean=[0.5, 0.5]), "spec.mean"),
+        (lambda c: c["experiment"]["views"][0]["spec"]["crop"].update(kind="oval"), "random_resized, padded"),
         (lambda c: c["experiment"]["views"][0].update(num_views=0), "num_views must be at least 1"),
         (lambda c: c.update(experiment=None), "experiment"),
     ],
