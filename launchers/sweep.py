@@ -71,10 +71,9 @@ def chosen_study(options: Options) -> Study:
 
 
 def _chosen_grid(options: Options) -> Study:
-    base = find_recipe(options.recipe)
-    if options.scale == "tiny":
-        base = shrunk(base)
-    return dataclasses.replace(grid_study(options.recipe, base, options.grid), scale=options.scale)
+    recipe = find_recipe(options.recipe)
+    base = shrunk(recipe) if options.scale == "tiny" else recipe
+    return dataclasses.replace(grid_study(recipe.recipe, base, options.grid), scale=options.scale)
 
 
 def _with_absolute_paths(config: Config) -> Config:
