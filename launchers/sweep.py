@@ -73,8 +73,7 @@ def chosen_study(options: Options) -> Study:
 def _chosen_grid(options: Options) -> Study:
     recipe = find_recipe(options.recipe)
     base = shrunk(recipe) if options.scale == "tiny" else recipe
-    study = grid_study(options.recipe, base, options.grid)
-    return dataclasses.replace(study, name=f"{recipe.recipe}-grid", scale=options.scale)
+    return dataclasses.replace(grid_study(recipe.recipe, base, options.grid), scale=options.scale)
 
 
 def _with_absolute_paths(config: Config) -> Config:
