@@ -148,7 +148,7 @@ class Machine:
     """Where and how it runs."""
 
     data: str = "scenes"
-    """`scenes` (built in), a folder of class folders, a glob of .tar shards, or a .beton file."""
+    """`scenes` (built in), a folder of class folders, a glob of .tar shards, a .beton file or a .tsv list."""
     out: str = ""
     """Run folder; empty: runs/RECIPE."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -41,7 +41,7 @@ def grid_study(recipe: str, base: Config, grid: Sequence[str]) -> Study:
     if twice is not None:
         raise UserError(f"--grid gives the run {twice} twice: leave out the repeated value")
     return Study(
-        name=f"{base.recipe}-grid",
+        name=f"{recipe}-grid",
         title=f"{recipe} over {', '.join(axes)}" if axes else recipe,
         about=f"A grid of the recipe {recipe}: {' '.join(grid)}",
         axes=tuple(axes),

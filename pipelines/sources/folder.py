@@ -191,9 +191,11 @@ def image_sizes(root: Path, files: Sequence[ImageFile], kept: Path) -> tuple[np.
     marks = np.array([stable_id(printable(f"{f.path}\0{f.size}\0{f.changed}")) for f in files], np.int64)
     sizes = np.zeros((len(files), 2), np.int32)
     stored = load_arrays(kept, ("marks", "sizes"))
-    if stored is not None:
-        _, ours, theirs = np.intersect1d(marks, stored["marks"], assume_unique=True, return_indices=True)
-        sizes[ours] = stored["sizes"][theirs]
+    if stored is not None and len(stored["marks"]):
+        order = np.argsort(stored["marks"])
+        found = order[np.minimum(np.searchsorted(stored["marks"], marks, sorter=order), len(order) - 1)]
+        known = stored["marks"][found] == marks
+        sizes[known] = stored["sizes"][found[known]]
     unknown = np.flatnonzero(sizes[:, 0] == 0)
     if len(unknown):
         paths = [os.path.join(root, files[number].path) for number in unknown.tolist()]

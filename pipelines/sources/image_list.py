@@ -3,16 +3,19 @@
 Paths are taken from the list's own folder, or are absolute. Labels may be any text; all lines have one, or
 none has. There is no header line; empty lines are skipped. A list whose name holds the word "train" has a
 test split where a list stands beside it that has "val" (or else "test") in its place: ``train.tsv`` and
-``val.tsv``. A path that is listed twice is two samples.
+``val.tsv``. A path that is listed twice is two samples. An image below the list's folder has the id that it
+has in that folder, however its path is written.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,7 +33,7 @@ _FILES_AT_A_TIME = 256
 
 def takes(where: str) -> bool:
     """Whether a ``.tsv`` is meant."""
-    return path_of(where).suffix == ".tsv"
+    return path_of(where).suffix == ".tsv" and not path_of(where).is_dir()
 
 
 def open_split(where: str, split: Split, cache: Path) -> FolderSource:
@@ -47,13 +50,14 @@ def open_split(where: str, split: Split, cache: Path) -> FolderSource:
     if split not in lists:
         raise NoSplitError(f"{where} has no test split: no list named val or test beside one named train")
     tables = {name: _read(path) for name, path in lists.items()}
-    paths, labels = tables[split]
-    if any((other is None) != (labels is None) for _, other in tables.values()):
-        raise UserError(f"{' and '.join(map(str, lists.values()))}: one has labels, and the other has none")
-    names = _sorted_names({label for _, known in tables.values() for label in known or ()})
+    paths, labels, _ = tables[split]
+    if any((table.labels is None) != (labels is None) for table in tables.values()):
+        both = " and ".join(map(str, lists.values()))
+        raise UserError(f"{both}: one has labels, and the other none: give both, or take them from both")
+    names = _sorted_names({label for table in tables.values() for label in table.labels or ()})
     number = {name: i for i, name in enumerate(names)}
     root = lists[split].parent
-    files = _files(root, paths, lists[split])
+    files = _files(root, tables[split], lists[split])
     heights, widths = image_sizes(root, files, cache_file(cache, "list", lists[split]))
     keys = [os.path.splitext(path)[0] for path in paths]
     index = Index(
@@ -79,47 +83,66 @@ def _test_list(train: Path) -> dict[Split, Path]:
     return {}
 
 
-def _read(path: Path) -> tuple[list[str], list[str] | None]:
-    """Paths and labels of a list; None where it has no labels."""
+class _Table(NamedTuple):
+    paths: list[str]  # normalized; below the list's folder where they can be
+    labels: list[str] | None  # None where the list has none
+    lines: list[int]  # in which each stands, from 1
+
+
+def _read(where: Path) -> _Table:
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+        text = where.read_bytes().decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     except OSError as error:
-        raise UserError(f"cannot read the list {path}: {error.strerror}") from None
-    paths, labels = [], []
+        raise UserError(f"cannot read the list {where}: {error.strerror}") from None
+    root, paths, labels, lines = os.path.abspath(where.parent), [], [], []
     for number, line in enumerate(text.split("\n"), 1):
         parts = line.removesuffix("\r").split("\t")
         if parts == [""]:
             continue
         if len(parts) > 2 or not parts[0]:
-            raise UserError(f"{path}, line {number}: give PATH, or PATH<tab>LABEL, not {printable(line)!r}")
-        paths.append(parts[0])
+            raise UserError(f"{where}, line {number}: give PATH, or PATH<tab>LABEL, not {printable(line)!r}")
+        paths.append(_below(root, parts[0]))
+        lines.append(number)
         labels += [part.strip() for part in parts[1:] if part.strip()]
         if labels and len(labels) < len(paths):
-            raise UserError(
-                f"{path}, line {number}: some lines have a label, and others none: give all or none"
-            )
+            raise UserError(f"{where}, line {number}: some lines have a label, and others none")
     if not paths:
-        raise UserError(f"no images in {path}: a list has one path per line and, after a tab, its label")
-    return paths, labels or None
+        raise UserError(f"no images in {where}: a list has one path per line and, after a tab, its label")
+    return _Table(paths, labels or None, lines)
 
 
-def _files(root: Path, paths: Sequence[str], where: Path) -> list[ImageFile]:
-    def look(path: str) -> ImageFile | None:
+def _below(root: str, path: str) -> str:
+    """A path as its image is known by: below ``root`` where it lies there, so that the data may move."""
+    path = os.path.normpath(path)
+    return os.path.relpath(path, root) if os.path.isabs(path) and path.startswith(root + os.sep) else path
+
+
+def _files(root: Path, table: _Table, where: Path) -> list[ImageFile]:
+    def look(path: str) -> ImageFile | str:
         try:
-            stat = os.stat(os.path.join(root, path))
-        except (OSError, ValueError):
-            return None
-        return ImageFile(path, stat.st_size, stat.st_mtime_ns)
+            about = os.stat(os.path.join(root, path))
+        except FileNotFoundError:
+            return "no such file"
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        except ValueError:  # a NUL in the name
+            return "no such file"
+        if not stat.S_ISREG(about.st_mode):
+            return "no file"
+        return ImageFile(path, about.st_size, about.st_mtime_ns)
 
-    files = map_in_threads(look, paths, f"Looking for the images of {where.name}", chunk=_FILES_AT_A_TIME)
-    lost = [path for path, file in zip(paths, files, strict=True) if file is None]
+    found = map_in_threads(
+        look, table.paths, f"Looking for the images of {where.name}", chunk=_FILES_AT_A_TIME
+    )
+    lost = [(n, reason) for n, reason in enumerate(found) if isinstance(reason, str)]
     if lost:
-        lines = where.read_bytes().decode("utf-8", "surrogateescape").removeprefix("\ufeff").split("\n")
-        line = next(n for n, text in enumerate(lines, 1) if text.split("\t")[0].rstrip("\r") == lost[0])
+        number, reason = lost[0]
         others = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
-        missing = printable(os.path.join(root, lost[0]))
-        raise UserError(f"{where}, line {line}: no such file: {missing}{others} (a list has no header line)")
-    return [file for file in files if file is not None]
+        path = printable(os.path.join(root, table.paths[number]))
+        raise UserError(
+            f"{where}, line {table.lines[number]}: {reason}: {path}{others} (a list has no header line)"
+        )
+    return [file for file in found if isinstance(file, ImageFile)]
 
 
 def _sorted_names(names: set[str]) -> list[str]:

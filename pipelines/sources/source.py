@@ -21,7 +21,7 @@ class Index:
         heights: int32 [N], pixels of the upright image (after EXIF rotation); 0: unreadable header.
         widths: int32 [N], likewise.
         labels: int64 [N], position in ``class_names``; None where the source has no classes.
-        class_names: sorted.
+        class_names: sorted; of a list whose labels are all whole numbers, as numbers.
         fingerprint: hex digest that changes when the samples do.
     """
 

@@ -65,13 +65,11 @@ assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
 
 
 def write_stub(code: Path) -> None:
-    """A snapshot with the stand-in for fastssl; launchers and pipelines are this project's."""
-    for package in ("launchers", "pipelines"):
+    """A snapshot of this project with stand-ins for the two commands that jobs run."""
+    for package in ("launchers", "pipelines", "fastssl"):
         shutil.copytree(ROOT / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
-    (code / "fastssl").mkdir()
-    (code / "fastssl" / "__init__.py").touch()
     (code / "fastssl" / "train.py").write_text(TRAIN)
-    (code / "fastssl" / "evaluate.py").write_text(EVALUATE)
+    (code / "fastssl" / "evaluate" / "__main__.py").write_text(EVALUATE)
 
 
 def stub_sweep(path: Path) -> SweepFolder:

@@ -40,7 +40,7 @@ def takes(where: str) -> bool:
     """Whether .beton files are meant, or a folder of them that holds no images."""
     path = path_of(where)
     if path.is_dir():
-        return any(path.glob("*.beton")) and not holds_images(path)
+        return any(path.glob("*.beton")) and not any(path.glob("*.tar")) and not holds_images(path)
     return path.suffix in _SUFFIXES and (path.exists() or bool(set(where) & set("*?{")))
 
 

@@ -68,6 +68,19 @@ def test_ids_are_those_of_the_same_paths_in_a_folder(images: Path) -> None:
     assert listed.sample_ids.tolist() == [folder.sample_ids[sorted(names).index(name)] for name in names]
 
 
+def test_an_id_does_not_depend_on_how_a_path_is_written(images: Path, tmp_path: Path) -> None:
+    plain = open_source(write(images / "list.tsv", "a/0.png", "b/2.png"), "train").index
+    other = open_source(write(images / "list.tsv", "./a//0.png", f"{images}/b/2.png"), "train").index
+    assert other.sample_ids.tolist() == plain.sample_ids.tolist()
+    pack(Options(src=str(images / "list.tsv"), dst=tmp_path / "packed", workers=1))
+
+
+def test_a_folder_of_that_name_is_a_folder(images: Path, tmp_path: Path) -> None:
+    images.rename(tmp_path / "images.tsv")
+    with pytest.raises(UserError, match="class folders and 1 images beside them"):
+        open_source(str(tmp_path / "images.tsv"), "train")
+
+
 def test_numbers_are_sorted_as_numbers(images: Path) -> None:
     where = write(images / "list.tsv", "a/0.png\t10", "a/1.png\t9", "b/2.png\t0")
     index = open_source(where, "train").index
@@ -92,8 +105,11 @@ def test_a_list_beside_it_is_the_test_split(images: Path, word: str) -> None:
 
 
 def test_a_path_that_is_listed_twice_is_two_samples(images: Path) -> None:
-    index = open_source(write(images / "list.tsv", *["a/0.png"] * 3), "train").index
-    assert len(set(index.sample_ids.tolist())) == 3
+    where = write(images / "list.tsv", "a/0.png", "b/2.png", "a/0.png", "./a/0.png")
+    for _ in range(2):  # the second time with the sizes that were kept
+        index = open_source(where, "train").index
+        assert len(set(index.sample_ids.tolist())) == 4
+        assert index.widths.tolist() == [20, 22, 20, 20]
 
 
 def test_the_fingerprint_tells_of_labels_and_order(images: Path) -> None:
@@ -128,6 +144,7 @@ def test_a_list_is_packed_with_its_ids_and_labels(images: Path, tmp_path: Path) 
         (["a/0.png\tcat\tdog"], ["line 1", "PATH<tab>LABEL"]),
         (["\tcat"], ["line 1", "PATH<tab>LABEL"]),
         (["a/\0.png"], ["line 1", "no such file"]),
+        (["a/0.png", "", "a"], ["line 3", "no file"]),
     ],
 )
 def test_a_mistake_is_one_line_with_its_place(images: Path, lines: list[str], words: list[str]) -> None:
