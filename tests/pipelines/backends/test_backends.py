@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -174,6 +175,19 @@ def test_every_backend_shows_the_same_substitutes(
     largest, _ = TOLERANCE[name]
     for ours_views, theirs_views in zip(batch.views, expected.views, strict=True):
         assert (ours_views - theirs_views).abs().max() <= 2 * largest / 255 / 0.224
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=NEEDS.get(name, ())) for name in BACKENDS])
+def test_a_loader_that_cannot_be_made_leaves_no_thread(name: str, beton: Path, device: torch.device) -> None:
+    """Views that no address space holds: a loader fails while it is made, or with its first batch."""
+    huge = tuple(replace(group, spec=replace(group.spec, size=1 << 22)) for group in GROUPS)
+    what = replace(
+        loading(open_beton(str(beton), "train"), device, groups=huge), pipeline=name, dtype=torch.uint8
+    )
+    before = set(threading.enumerate())
+    with pytest.raises((MemoryError, RuntimeError, ValueError)), open_loader(what) as loader:
+        next(loader)
+    assert set(threading.enumerate()) == before
 
 
 @pytest.mark.gpu
