@@ -41,18 +41,18 @@ from tests.helpers.stub_runs import stub_job
 
 folder, kind, *runs = SweepFolder(Path(sys.argv[1])), *sys.argv[2:]
 
-def stand_in(name):
+def stand_in(file):
     def main(arguments):
-        sys.argv = [name, *arguments]
+        sys.argv = [file, *arguments]
         try:
-            runpy.run_path(str(folder.code / "fastssl" / f"{name}.py"), run_name="__main__")
+            runpy.run_path(str(folder.code / "fastssl" / file), run_name="__main__")
         except SystemExit as ended:
             return ended.code
         return 0
     return main
 
-sys.modules["fastssl.train"] = SimpleNamespace(main=stand_in("train"))
-sys.modules["fastssl.evaluate.__main__"] = SimpleNamespace(main=stand_in("evaluate"))
+sys.modules["fastssl.train"] = SimpleNamespace(main=stand_in("train.py"))
+sys.modules["fastssl.evaluate.__main__"] = SimpleNamespace(main=stand_in("evaluate/__main__.py"))
 jobs = [stub_job(folder, run, result, retries=0) for run in runs for result in ("", "knn")]
 with checkpoint.lock(folder.path):
     sys.exit(find_cluster(kind)(max_parallel=1).submit(folder, "study", jobs, {}))
