@@ -1,4 +1,4 @@
-"""Fields of a config by short names: ``num_negatives=16`` for experiment.method.num_negatives."""
+"""Fields of a config by short names: ``num_negatives=16`` for experiment.method.loss.num_negatives."""
 
 from __future__ import annotations
 

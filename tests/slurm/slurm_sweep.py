@@ -32,7 +32,8 @@ PATIENCE = 600  # seconds that a test waits at most: other work may share the ma
 GRID = [
     *("--recipe", "quickstart", "--grid", f"epochs={SHORT},{LONG}", "max_bad_images=0,1,2,3,4,5,6,7,8,9,10"),
     *("--set", "batch_size=8", "views.0.spec.size=16", "backbone.width=0.0625", "num_negatives=64"),
-    *("hidden_dim=32", "out_dim=16", "threads=1", "workers=2", "log_every=3", "monitor_every=0"),
+    *("projector.hidden_dim=32", "predictor.hidden_dim=32", "projector.out_dim=16", "predictor.out_dim=16"),
+    *("threads=1", "workers=2", "log_every=3", "monitor_every=0"),
 ]
 
 
