@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,22 +16,6 @@ from pipelines.batch import Batch
 from pipelines.keys import stable_id
 
 
-class Trainable(Protocol):
-    """The part of a method that a step drives."""
-
-    def __call__(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and metrics of a micro-batch."""
-        ...
-
-    def averages(self, step: int) -> list[tuple[nn.Module, nn.Module, float]]:
-        """Moving averages of the weights, as ``fastssl.models.teacher.update_averages`` takes them."""
-        ...
-
-    def after_step(self, step: int) -> None:
-        """Bring up to date whatever else follows the weights."""
-        ...
-
-
 class TrainStep:
     """Forward, accumulation, backward, optimizer, and what follows the weights.
 
@@ -40,7 +23,7 @@ class TrainStep:
     with fp16, where torch's scaler asks at each step whether to skip a LARS update).
 
     Args:
-        method: on its device; its ``forward`` is called on each micro-batch.
+        method: a ``fastssl.methods.Method`` on its device; its ``forward`` is called on each micro-batch.
         optimizer: of the method's parameters. Each step sets the rate of its groups.
         device: of the method.
         autocast: number format of forward and backward; None: as the weights are.
