@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="file for the result")
     arguments = parser.parse_args(argv)
     with image_folder(arguments.data, arguments.images) as folder:
-        cases = [Case(contender=name, product="decode", views=1) for name in DECODERS]
+        cases = [Case(contender=name, output="decode", views=1) for name in DECODERS]
         rows = measure(cases, folder)
     publish(result_of("decode", argv, [asdict(row) for row in rows]), arguments.json)
     return 0

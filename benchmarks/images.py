@@ -27,7 +27,7 @@ def image_folder(where: str, count: int) -> Iterator[Path]:
 
     Args:
         where: a folder, searched at all depths, whose JPEGs are linked to, evenly spaced; or "generated".
-            Grey and CMYK files and those that EXIF turns are left out: no two contenders agree on them.
+            Gray and CMYK files and those that EXIF turns are left out: no two contenders agree on them.
         count: images, at most.
 
     Raises:
@@ -66,13 +66,13 @@ def generated_jpeg(number: int, height: int = _HEIGHT, width: int = _WIDTH) -> b
 
 
 def _plain_jpegs(folder: Path) -> list[Path]:
-    """The upright colour JPEGs below a folder, sorted."""
+    """The upright color JPEGs below a folder, sorted."""
     if not folder.is_dir():
         raise UserError(f"no such folder: {folder}; --data takes a folder of images, or {GENERATED}")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     plain = [path for path in paths if _is_plain(path.read_bytes())]
     if not plain:
-        raise UserError(f"no upright colour JPEGs in {folder}: give another folder, or {GENERATED}")
+        raise UserError(f"no upright color JPEGs in {folder}: give another folder, or {GENERATED}")
     return plain
 
 

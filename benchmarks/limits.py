@@ -1,10 +1,10 @@
 """How far fastssl's loader is from its two limits, the decoder and Python.
 
 The decode-only bound is what decoding each file once costs: a loader that decodes cannot cost less. The share
-of the bound is that cost over the loader's, for each of its products, in one thread.
+of the bound is that cost over the loader's, for each of its outputs, in one thread.
 
 What Python costs is measured with decoder and kernels all but taken away (``contenders.stubbed``), at 16
-threads, so that threads fight for the GIL as they would on many cores. Aim: at most 40 core-us an image.
+threads, so that threads fight for the GIL as they would on many cores. Aim: at most 40 core-us per image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.rounds import Case, Row, measure
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import OptionParser
 
-_PRODUCTS = ("decode", "pixels", "crops", "views")
+_OUTPUTS = ("decode", "pixels", "crops", "views")
 _STUBBED_THREADS = 16
 
 
@@ -49,13 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def cases(views: int) -> list[Case]:
     """What takes turns at a number of views; decoding, the same for all of them, is measured beside each."""
-    own = [Case(contender="fastssl", product=product, views=views) for product in _PRODUCTS]
-    return [*own, Case(contender="stubbed", product="views", views=views, threads=_STUBBED_THREADS)]
+    own = [Case(contender="fastssl", output=output, views=views) for output in _OUTPUTS]
+    return [*own, Case(contender="stubbed", output="views", views=views, threads=_STUBBED_THREADS)]
 
 
 def with_shares(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The rows of one number of views, fastssl's with "share_of_bound": what is left if it only decoded."""
-    bound = next(row.core_us_per_image for row in rows if row.product == "decode")
+    bound = next(row.core_us_per_image for row in rows if row.output == "decode")
     return [
         asdict(row)
         | ({"share_of_bound": round(bound / row.core_us_per_image, 3)} if row.contender == "fastssl" else {})

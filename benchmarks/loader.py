@@ -1,12 +1,12 @@
 """fastssl's loader against others: the same files, the same operations, the same number of views.
 
 Every contender applies the whole augmentation of ``benchmarks.contenders.CHAIN`` at 224 pixels, uint8 out,
-but for FFCV, which can only crop and flip: compare it with fastssl's product "crops". Each has a process of
+but for FFCV, which can only crop and flip: compare it with fastssl's output "crops". Each has a process of
 its own, they take turns, and medians of five rounds count, after one that warms up. Core-microseconds are
 user and system time of all of its threads and processes.
 
-``--device cuda`` adds fastssl's backends as training on a GPU sees them, whole and normalised views in its
-memory, beside which images a second count; ``--device cpu`` is a trial of the same without a GPU.
+``--device cuda`` adds fastssl's backends as training on a GPU sees them, whole and normalized views in its
+memory, beside which images per second count; ``--device cpu`` is a trial of the same without a GPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.rounds import Case, Row, measure
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import OptionParser
 
-_PRODUCTS = ("views", "crops", "pixels")  # fastssl's
+_OUTPUTS = ("views", "crops", "pixels")  # fastssl's
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             wanted = [
                 case
                 for case in cases(views, arguments.against, arguments.threads, arguments.device)
-                if (case.contender, case.product) not in missing
+                if (case.contender, case.output) not in missing
             ]
             measured = measure(wanted, folder)
             missing |= _names(wanted) - _names(measured)  # not installed, which is said once
@@ -67,29 +67,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def cases(views: int, against: Sequence[str], threads: int, device: str | None) -> list[Case]:
-    """Who takes turns at a number of views: fastssl with each product, and others beside its like.
+    """Who takes turns at a number of views: fastssl with each output, and others beside its like.
 
     With a device fastssl's backends too.
     """
     on_cpu = [
-        Case(contender=name, product=product, views=views, threads=threads)
-        for product in _PRODUCTS
+        Case(contender=name, output=output, views=views, threads=threads)
+        for output in _OUTPUTS
         for name in ("fastssl", *against)
-        if name == "fastssl" or product == ("crops" if name == "ffcv" else "views")
+        if name == "fastssl" or output == ("crops" if name == "ffcv" else "views")
     ]
     if device is None:
         return on_cpu
     from pipelines.backends.backend import BACKENDS  # with torch, slow to import
 
     return on_cpu + [
-        Case(contender="backend", product=name, views=views, threads=threads, device=device)
+        Case(contender="backend", output=name, views=views, threads=threads, device=device)
         for name in BACKENDS
         if name != "fake"  # loads nothing
     ]
 
 
 def _names(cases: Sequence[Case]) -> set[tuple[str, str]]:
-    return {(case.contender, case.product) for case in cases}
+    return {(case.contender, case.output) for case in cases}
 
 
 def _has_gpu() -> bool:

@@ -1,4 +1,4 @@
-"""What rendering on the CPU costs: core-microseconds a view of every step, in one thread.
+"""What rendering on the CPU costs: core-microseconds per view of every step, in one thread.
 
 A step costs what a view costs with it less what the same view costs without. All variants take turns in
 each of several rounds, and each figure is the median over the rounds.
@@ -24,7 +24,7 @@ from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import OptionParser
 from pipelines.ops import ColorJitter, GaussianBlur, Grayscale, Solarize
 from pipelines.render.cpu import Workspace, render_constants, render_views
-from pipelines.render.finish import NumberFormat
+from pipelines.render.finish import ViewDtype
 from pipelines.views import ViewSpec, draw
 
 _ROUNDS = 9
@@ -71,7 +71,7 @@ def noise(count: int, size: int) -> list[np.ndarray]:
 
 
 def measure(images: list[np.ndarray], size: int) -> dict[str, float]:
-    """Core-microseconds a view of every variant."""
+    """Core-microseconds per view of every variant."""
     runs = {name: _prepare(spec, kind, images) for name, (spec, kind) in variants(size).items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(_ROUNDS):
@@ -82,7 +82,7 @@ def measure(images: list[np.ndarray], size: int) -> dict[str, float]:
     return {name: median(rounds) for name, rounds in times.items()}
 
 
-def variants(size: int) -> dict[str, tuple[ViewSpec, NumberFormat]]:
+def variants(size: int) -> dict[str, tuple[ViewSpec, ViewDtype]]:
     """What is measured, by name. All but "chain" are the crop with one more step."""
     crop = ViewSpec(size=size)
     jitter = replace(crop, jitter=ColorJitter(p=1, brightness=0.4, contrast=0.4, saturation=0.4))
@@ -97,7 +97,7 @@ def variants(size: int) -> dict[str, tuple[ViewSpec, NumberFormat]]:
         "crop": (crop, "uint8"),
         "jitter without hue": (jitter, "uint8"),
         "jitter": (replace(jitter, jitter=replace(jitter.jitter, hue=0.1)), "uint8"),
-        "grey": (replace(crop, grayscale=Grayscale(p=1)), "uint8"),
+        "gray": (replace(crop, grayscale=Grayscale(p=1)), "uint8"),
         "blur, sigma 1": (replace(crop, blur=GaussianBlur(p=1, sigma=(1, 1))), "uint8"),
         "blur, sigma 2": (replace(crop, blur=GaussianBlur(p=1, sigma=(2, 2))), "uint8"),
         "solarize": (replace(crop, solarize=Solarize(p=1)), "uint8"),
@@ -109,7 +109,7 @@ def variants(size: int) -> dict[str, tuple[ViewSpec, NumberFormat]]:
     }
 
 
-def _prepare(spec: ViewSpec, number_format: NumberFormat, images: list[np.ndarray]) -> Callable[[], None]:
+def _prepare(spec: ViewSpec, dtype: ViewDtype, images: list[np.ndarray]) -> Callable[[], None]:
     """A function that renders _VIEWS views of every image, warmed up."""
     count = len(images)
     parameters = draw(
@@ -121,8 +121,8 @@ def _prepare(spec: ViewSpec, number_format: NumberFormat, images: list[np.ndarra
         widths=np.array([image.shape[1] for image in images], np.int32),
         views=range(_VIEWS),
     )
-    out = np.zeros((_VIEWS, count, spec.size, spec.size, 3), _NUMPY_TYPES[number_format])
-    constants, workspace = render_constants(spec, number_format), Workspace()
+    out = np.zeros((_VIEWS, count, spec.size, spec.size, 3), _NUMPY_TYPES[dtype])
+    constants, workspace = render_constants(spec, dtype), Workspace()
 
     def run() -> None:
         for sample, image in enumerate(images):
@@ -146,7 +146,7 @@ def table(costs: list[dict[str, Any]], images: list[np.ndarray], size: int) -> T
     """The rows as a table."""
     pixels = sum(image.shape[0] * image.shape[1] for image in images) / len(images)
     title = f"{len(images)} images of {pixels:,.0f} pixels, views of {size} x {size}, one thread"
-    result = Table("step", "core-us a view", title=title, min_width=len(title))
+    result = Table("step", "core-us per view", title=title, min_width=len(title))
     for row in costs:
         result.add_row(row["step"], f"{row['core_us_per_view']:.1f}")
     return result

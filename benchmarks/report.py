@@ -66,17 +66,17 @@ def markdown(result: Result) -> str:
     cell = {"loader": _times_own, "decode": _times_own, "limits": _share}[piece]
     tables = [_by_views(rows, lambda row: cell(row, rows))]
     if piece == "loader" and any(row["threads"] > 1 or _is_backend(row) for row in rows):
-        tables.append("Images a second:\n\n" + _by_views(rows, lambda row: f"{row['images_per_s']:,.0f}"))
+        tables.append("Images per second:\n\n" + _by_views(rows, lambda row: f"{row['images_per_s']:,.0f}"))
     return head + "\n\n".join(tables)
 
 
 _CONTENTS = {
-    "loader": "core-us an image of K views; in brackets: times fastssl's",
-    "decode": "core-us an image; in brackets: times fastssl's",
-    "limits": "core-us an image of K views; in brackets: share of the decode-only bound",
-    "render": "core-us a view",
-    "threads": "images a second; in brackets: times those of the fewest threads",
-    "views": "a renderer's microseconds a view; in brackets: share of the byte bound",
+    "loader": "core-us per image of K views; in brackets: times fastssl's",
+    "decode": "core-us per image; in brackets: times fastssl's",
+    "limits": "core-us per image of K views; in brackets: share of the decode-only bound",
+    "render": "core-us per view",
+    "threads": "images per second; in brackets: times those of the fewest threads",
+    "views": "a renderer's microseconds per view; in brackets: share of the byte bound",
 }
 
 
@@ -104,56 +104,56 @@ def chart(results: Sequence[Result]) -> bytes:
             axes.set_title(f"{_data(result)}, K = {number}", fontsize=10)
             axes.spines[["top", "right", "bottom"]].set_visible(False)
         of_result[0].invert_yaxis()  # shared by the row
-    figure.supxlabel("core-microseconds an image, less is better; each panel has its own scale", fontsize=10)
+    figure.supxlabel("core-microseconds per image, less is better; each panel has its own scale", fontsize=10)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def _by_views(rows: Sequence[Row], cell: Callable[[Row], str]) -> str:
-    """A line for each contender and product, a column for each number of views, and memory at the last."""
+    """A line for each contender and output, a column for each number of views, and memory at the last."""
     views = sorted({row["views"] for row in rows})
-    lines = [["contender", "product", *(f"K = {number}" for number in views), f"peak MB, K = {views[-1]}"]]
-    for contender, product in dict.fromkeys((row["contender"], row["product"]) for row in rows):
+    lines = [["contender", "output", *(f"K = {number}" for number in views), f"peak MB, K = {views[-1]}"]]
+    for contender, output in dict.fromkeys((row["contender"], row["output"]) for row in rows):
         found = {
-            row["views"]: row for row in rows if (row["contender"], row["product"]) == (contender, product)
+            row["views"]: row for row in rows if (row["contender"], row["output"]) == (contender, output)
         }
         cells = [cell(found[number]) if number in found else "" for number in views]
         memory = f"{found[views[-1]]['peak_mb']:,.0f}" if views[-1] in found else ""
         device = " on a GPU" if any(row.get("device") == "cuda" for row in found.values()) else ""
-        lines.append([contender, product + device, *cells, memory])
+        lines.append([contender, output + device, *cells, memory])
     return _table(lines)
 
 
 def _speedups(rows: Sequence[Row]) -> str:
     numbers = sorted({row["threads"] for row in rows})
     lines = [
-        ["contender", "product", *("1 thread" if number == 1 else f"{number} threads" for number in numbers)]
+        ["contender", "output", *("1 thread" if number == 1 else f"{number} threads" for number in numbers)]
     ]
-    for contender, product in dict.fromkeys((row["contender"], row["product"]) for row in rows):
+    for contender, output in dict.fromkeys((row["contender"], row["output"]) for row in rows):
         rates = {
             row["threads"]: row["images_per_s"]
             for row in rows
-            if (row["contender"], row["product"]) == (contender, product)
+            if (row["contender"], row["output"]) == (contender, output)
         }
         cells = [f"{rates[number]:,.0f} ({rates[number] / rates[numbers[0]]:.2f})" for number in numbers]
-        lines.append([contender, product, *cells])
+        lines.append([contender, output, *cells])
     return _table(lines)
 
 
 def _renderers(rows: Sequence[Row]) -> str:
-    lines = [["renderer", "device", "views", "views a second", "core-us", "GPU-us"]]
+    lines = [["renderer", "device", "views", "views per second", "core-us", "GPU-us"]]
     for row in rows:
         gpu_us = row["gpu_us_per_view"]
         gpu = "" if gpu_us is None else f"{gpu_us:,.2f} ({row['share_of_bound']:.1%})"
-        shape = f"{row['images']} x {row['views']}, {row['number_format']}"
+        shape = f"{row['images']} x {row['views']}, {row['dtype']}"
         costs = [f"{row['views_per_s']:,.0f}", f"{row['core_us_per_view']:,.1f}", gpu]
         lines.append([row["contender"], row["device"], shape, *costs])
     bound = next((row for row in rows if row["share_of_bound"] is not None), None)
     if bound is None:
         return _table(lines)
     moved, rate = bound["bytes_per_view"] / 1e6, bound["copied_gb_per_s"]
-    return f"{_table(lines)}\n\nThe byte bound: {moved:.2f} MB a view; the GPU copies at {rate:,.0f} GB/s."
+    return f"{_table(lines)}\n\nThe byte bound: {moved:.2f} MB per view; the GPU copies at {rate:,.0f} GB/s."
 
 
 def _steps(rows: Sequence[Row]) -> str:
@@ -166,11 +166,11 @@ def _table(lines: list[list[str]]) -> str:
 
 
 def _times_own(row: Row, rows: Sequence[Row]) -> str:
-    """The cost, and of others how many times fastssl's with the same product and views it is."""
+    """The cost, and of others how many times fastssl's with the same output and views it is."""
     cost = f"{row['core_us_per_image']:,.0f}"
     if row["contender"] == "fastssl":
         return cost
-    same = ("product", "views", "threads")
+    same = ("output", "views", "threads")
     own = next(
         (
             other
@@ -208,8 +208,8 @@ def _data(result: Result) -> str:
 
 
 def _label(row: Row) -> str:
-    product = "" if row["product"] == "views" else f" ({row['product']})"
-    return row["contender"] + product
+    output = "" if row["output"] == "views" else f" ({row['output']})"
+    return row["contender"] + output
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class Case:
     """One contender at one task; see ``benchmarks.contenders``."""
 
     contender: str
-    product: str
+    output: str
     views: int
     threads: int = 1
     device: str = "cpu"  # where it hands over
@@ -41,7 +41,7 @@ class Row(Case):
     Attributes:
         core_us_per_image: user and system time of all threads, microseconds a source image.
         core_us_quartiles: the first and the third, of the rounds.
-        images_per_s: source images a second of wall time.
+        images_per_s: source images per second of wall time.
         views_per_s: times views.
         peak_mb: see ``Round``.
     """
@@ -67,7 +67,7 @@ def measure(cases: Sequence[Case], folder: Path) -> list[Row]:
             if missing is None:
                 workers.append(worker)
             else:
-                name = f"{worker.case.contender} ({worker.case.product})"
+                name = f"{worker.case.contender} ({worker.case.output})"
                 print(f"{name} is left out, not installed: {missing}", file=sys.stderr)
         turns = [worker for _ in range(1 + ROUNDS) for worker in workers]
         rounds: dict[Case, list[Round]] = {worker.case: [] for worker in workers}
@@ -112,7 +112,7 @@ class _Worker:
             self.complaints.seek(0)
             sys.stderr.write(self.complaints.read())
             raise UserError(
-                f"{self.case.contender} failed at {self.case.product}, K = {self.case.views}: "
+                f"{self.case.contender} failed at {self.case.output}, K = {self.case.views}: "
                 "its own message stands above; mend it, or leave it out"
             ) from None
 

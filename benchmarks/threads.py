@@ -1,7 +1,7 @@
-"""What more threads give: images a second of fastssl's loader with one thread and with more, side by side.
+"""What more threads give: images per second of fastssl's loader with one thread and with more, side by side.
 
 Beside it a decoder alone, simplejpeg, in as many threads: more than the machine gives that one, no loader can
-have. The full augmentation of ``benchmarks.contenders.CHAIN``, two views an image, uint8 out.
+have. The full augmentation of ``benchmarks.contenders.CHAIN``, two views per image, uint8 out.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if min(arguments.threads) < 1:
         raise UserError("--threads must be 1 or more")
     cases = [
-        Case(contender=contender, product=product, views=2, threads=threads)
-        for contender, product in _CONTENDERS
+        Case(contender=contender, output=output, views=2, threads=threads)
+        for contender, output in _CONTENDERS
         for threads in arguments.threads
     ]
     with image_folder(arguments.data, arguments.images) as folder:

@@ -1,4 +1,4 @@
-"""Renderers alone: from decoded images, in the memory of the renderer's device, to finished normalised views.
+"""Renderers alone: from decoded images, in the memory of the renderer's device, to finished normalized views.
 
 All apply the whole augmentation of ``benchmarks.contenders.CHAIN`` at 224 pixels, to all images as one batch,
 with one host thread. fastssl's Triton kernels write bfloat16, DALI float16 on a GPU, all else is float32;
@@ -47,7 +47,7 @@ class Row:
     Attributes:
         contender: of ``benchmarks.contenders``.
         device: "cpu" or "cuda".
-        number_format: of the views.
+        dtype: of the views.
         images: in a batch.
         views: of each image.
         views_per_s: on a GPU by its own clock.
@@ -56,13 +56,13 @@ class Row:
         gpu_us_per_view: None on a CPU.
         gpu_us_quartiles: likewise.
         bytes_per_view: ``bytes_per_view``.
-        copied_gb_per_s: what the GPU reads and writes while it copies, 10^9 bytes a second.
+        copied_gb_per_s: what the GPU reads and writes while it copies, 10^9 bytes per second.
         share_of_bound: what those bytes would take at that rate, over ``gpu_us_per_view``.
     """
 
     contender: str
     device: str
-    number_format: str
+    dtype: str
     images: int
     views: int
     views_per_s: float
@@ -84,14 +84,14 @@ class Turn:
         device: that it works on.
         run: does its work so many times.
         times: that make a round.
-        number_format: of the views.
+        dtype: of the views.
     """
 
     name: str
     device: torch.device
     run: Callable[[int], object]
     times: int
-    number_format: str = ""
+    dtype: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +170,7 @@ def devices(name: str, with_gpu: bool) -> list[torch.device]:
 
 
 def bytes_per_view(parameters: np.ndarray, size: int) -> float:
-    """What ``pipelines.render.gpu`` says that its kernels move for a view, written with 2 bytes a number.
+    """What ``pipelines.render.gpu`` says that its kernels move for a view, written with 2 bytes per number.
 
     Args:
         parameters: VIEW_PARAMETERS of any shape; the mean is over them.
@@ -192,7 +192,7 @@ def row_of(
         turn: of a renderer.
         taken: by a batch, in each round.
         images, views: of a batch, and of each image.
-        moved: bytes a view.
+        moved: bytes per view.
         gb_per_s: see ``Row.copied_gb_per_s``; None without a GPU.
     """
     low, core, high = _quartiles([once.core_s for once in taken], images * views)
@@ -200,7 +200,7 @@ def row_of(
     row = Row(
         contender=turn.name,
         device=turn.device.type,
-        number_format=turn.number_format,
+        dtype=turn.dtype,
         images=images,
         views=views,
         views_per_s=round(1e6 / clock, 1),
@@ -257,10 +257,10 @@ def _set_up(name: str, decoded: Decoded) -> Turn | None:
         ) from error
 
 
-def _turn(name: str, device: torch.device, run: Callable[[int], object], number_format: str = "") -> Turn:
+def _turn(name: str, device: torch.device, run: Callable[[int], object], dtype: str = "") -> Turn:
     """What is warm already, with its number of times."""
     once = clocked(Turn(name, device, run, 1)).clock_s
-    return Turn(name, device, run, max(1, math.ceil(_LEAST_S / once)), number_format)
+    return Turn(name, device, run, max(1, math.ceil(_LEAST_S / once)), dtype)
 
 
 def clocked(turn: Turn) -> Taken:

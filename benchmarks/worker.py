@@ -50,7 +50,7 @@ def main() -> int:
         folder=Path(task["folder"]), views=task["views"], threads=task["threads"], device=task["device"]
     )
     try:
-        run = open_contender(task["contender"], task["product"], work)
+        run = open_contender(task["contender"], task["output"], work)
     except ImportError as error:
         answer({"missing": str(error)})
         return 0

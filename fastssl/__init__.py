@@ -7,6 +7,6 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Several processes: torch would warn that the search for unused parameters found none; see
-# fastssl.distributed.collectives.with_averaged_gradients. Its errors are still shown.
+# fastssl.distributed.collectives.wrap_ddp. Its errors are still shown.
 if {"WORLD_SIZE", "SLURM_STEP_NUM_TASKS"} & os.environ.keys():
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

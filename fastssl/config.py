@@ -27,7 +27,7 @@ from fastssl.methods import METHODS, Method
 from fastssl.models import BACKBONES, Backbone
 from fastssl.optim import OPTIMIZERS, Optimizer
 from fastssl.user_file import UserFile, components, from_entry, to_entry
-from pipelines.backends.backend import Pipeline, ProductName
+from pipelines.backends.backend import CpuOutput, Pipeline
 from pipelines.command.errors import UserError
 from pipelines.ops import Op
 from pipelines.plan.plan import Order
@@ -80,11 +80,11 @@ class Experiment:
     epochs: float
     """Length of the run; it is counted in steps, so that a fraction is fine."""
     batch_size: int
-    """Images a step, over all processes and accumulated micro-batches."""
+    """Images per step, over all processes and accumulated micro-batches."""
     seed: int = 0
     """Of the weights, the order, the views and the method."""
     accumulation_steps: int = 1
-    """Micro-batches a step; batch normalisation and negatives see one micro-batch."""
+    """Micro-batches per step; batch normalization and negatives see one micro-batch."""
     precision: Precision = "auto"
     """Of forward and backward pass (autocast); weights and losses stay in fp32. auto: bf16 where the device
     computes it natively, else fp32."""
@@ -121,7 +121,7 @@ class Experiment:
             )
         if self.batch_size // self.accumulation_steps < 2:
             raise UserError(
-                f"batch normalisation needs at least 2 images a micro-batch, "
+                f"batch normalization needs at least 2 images a micro-batch, "
                 f"not batch size {self.batch_size} in {self.accumulation_steps}"
             )
         if not 0 <= self.seed < 1 << 63:
@@ -155,7 +155,7 @@ class Machine:
     """Where to train; auto takes a GPU if there is one."""
     pipeline: Pipeline = "auto"
     """Who decodes and renders (`pipelines.backends.choose`); auto chooses and says why."""
-    product: ProductName = "auto"
+    cpu_output: CpuOutput = "auto"
     """Pipeline cpu: what its threads make. views: finished; crops, pixels: finished on the GPU."""
     workers: int = 0
     """Loader threads; 0 takes every core."""

@@ -3,7 +3,7 @@
 One straight line: data, weights, run folder, loader, steps, summary. A run is a function of its experiment;
 where it was stopped leaves no trace in its weights. On a GPU, nothing between two log lines waits for it
 (but LARS in fp16, where torch's scaler asks at each step whether to skip it).
-Under torchrun or srun each process trains on its share of every batch, and the chief does what is done once.
+Under torchrun or srun each process trains on its share of every batch, and rank 0 does what is done once.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import torch
 from fastssl.command_line import parse
 from fastssl.config import Config
 from fastssl.diagnostics.collapse import collapse_warning
-from fastssl.distributed.collectives import any_of, gather_objects
+from fastssl.distributed.collectives import all_gather_objects, any_rank
 from fastssl.distributed.device import choose_device
 from fastssl.distributed.precision import AUTOCAST
-from fastssl.distributed.processes import Place, find_place, joined, own_cores
+from fastssl.distributed.processes import DistEnv, dist_env, own_cores, process_group
 from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.monitor import KnnMonitor, open_monitor
 from fastssl.methods import build_encoder, build_method
@@ -47,7 +47,7 @@ from pipelines.command.errors import UserError, run_command
 from pipelines.views import evaluation_spec
 
 
-def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen)
+def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (frozen)
     """Train a run, or resume it. Returns the exit status: 0, or 128 + the signal that stopped it.
 
     Raises:
@@ -57,10 +57,10 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
     cores = own_cores()
     torch.set_num_threads(machine.threads or cores)
     config = replace(config, machine=replace(machine, workers=machine.workers or cores))
-    device = choose_device(machine.device, place.local_rank)
+    device = choose_device(machine.device, env.local_rank)
 
     # ---- data --------------------------------------------------------------------------------------------
-    data = open_training_data(config, place)
+    data = open_training_data(config, env)
 
     # ---- weights -----------------------------------------------------------------------------------------
     # before the run folder: a config that does not fit the data must not claim one
@@ -82,20 +82,20 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
         interrupt = stack.enter_context(Interrupt())
 
         # ---- run folder ----------------------------------------------------------------------------------
-        run = open_run(stack, config, method, data, place, device)
+        run = open_run(stack, config, method, data, env, device)
         config, experiment, machine, out = run.config, run.config.experiment, run.config.machine, config.out
         if run.finished:
             steps, knn_top1 = run.finished["steps_done"], run.finished["knn_top1"]
-            if place.is_chief:
+            if env.is_main:
                 print(f"{out} is finished: {steps} steps, kNN top-1 {knn_top1}")
             return 0
-        stack.push(_record_failure(run, place))
-        log: RunLog | SilentLog = RunLog(out, run.step, run.total_steps) if place.is_chief else SilentLog()
+        stack.push(_record_failure(run, env))
+        log: RunLog | SilentLog = RunLog(out, run.step, run.total_steps) if env.is_main else SilentLog()
         stack.enter_context(log)
-        for line in _opening_lines(run, data.plan.count, place, device):
+        for line in _opening_lines(run, data.plan.count, env, device):
             log.say(line)
         monitor = None
-        if place.is_chief:
+        if env.is_main:
             monitor, monitor_line = open_monitor(machine.data, _monitor_features(run, device))
             log.say(monitor_line)
         if monitor is not None and run.knn["knn_top1_untrained"] is None:
@@ -119,30 +119,30 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
             device=device,
             dtype=AUTOCAST[experiment.precision] or torch.float32,  # as the network takes views in
             pipeline=pipeline,
-            product=machine.product,
+            cpu_output=machine.cpu_output,
             workers=machine.workers,
             prefetch=machine.prefetch,
         )
         loader = stack.enter_context(open_loader(loading))
 
         # ---- steps ---------------------------------------------------------------------------------------
-        if place.is_chief:
+        if env.is_main:
             run.summarize("running")
         batches = run.clock.waiting_for(loader)
         run.clock.restart()
         saved_at = time.monotonic()
         warned = False
-        stopping, overdue = any_of(bool(interrupt.signal), False)
+        stopping, overdue = any_rank(bool(interrupt.signal), False)
         while run.step < run.total_steps and not stopping:
             rate = learning_rate(
                 run.step, experiment.optimizer, experiment.batch_size, run.steps_per_epoch, run.total_steps
             )
             batch, metrics = run.train_step(batches, run.step, rate)
             run.advance(metrics)
-            late = place.is_chief and time.monotonic() - saved_at > 60 * machine.checkpoint_minutes
-            stopping, overdue = any_of(bool(interrupt.signal), late)
+            late = env.is_main and time.monotonic() - saved_at > 60 * machine.checkpoint_minutes
+            stopping, overdue = any_rank(bool(interrupt.signal), late)
 
-            if place.is_chief and not (out / "views.png").exists():
+            if env.is_main and not (out / "views.png").exists():
                 with run.clock.pause():
                     save_views(out / "views.png", batch, experiment.views)
             if run.step % machine.log_every == 0 or run.is_done:
@@ -158,8 +158,8 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
                     log.metrics(run.step, run.epoch, {"knn_top1": knn_top1})
             if run.ends_epochs(1) or overdue or stopping or run.is_done:
                 with run.clock.pause():
-                    run.bad_images.extend(gather_objects(run.bad_images.news()))
-                    if place.is_chief:
+                    run.bad_images.extend(all_gather_objects(run.bad_images.news()))
+                    if env.is_main:
                         run.save(out / LAST)
                         if run.ends_epochs(machine.keep_every):
                             run.save(out / "checkpoints" / f"epoch-{round(run.epoch):04d}.pt")
@@ -167,7 +167,7 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
                 saved_at = time.monotonic()
 
         # ---- summary -------------------------------------------------------------------------------------
-        if place.is_chief:
+        if env.is_main:
             baselines = {"untrained": run.knn["knn_top1_untrained"], "pixels": run.knn["knn_top1_pixels"]}
             save_curves(
                 out / "curves.png",
@@ -186,9 +186,9 @@ def train(config: Config, place: Place = Place()) -> int:  # noqa: B008  (frozen
     return 0
 
 
-def _opening_lines(run: RunState, count: int, place: Place, device: torch.device) -> Iterator[str]:
+def _opening_lines(run: RunState, count: int, env: DistEnv, device: torch.device) -> Iterator[str]:
     experiment = run.config.experiment
-    several = f" in {place.world_size} processes" if place.world_size > 1 else ""
+    several = f" in {env.world_size} processes" if env.world_size > 1 else ""
     resumed = f", going on at step {run.step}" if run.step else ""
     yield (
         f"{run.config.recipe}: {run.total_steps} steps of {experiment.batch_size} images, {count} images, "
@@ -230,11 +230,11 @@ def _values(run: RunState) -> dict[str, float]:
     return values | {"images_per_s": images_per_s, "data_wait": data_wait}
 
 
-def _record_failure(run: RunState, place: Place) -> Callable[[Any, BaseException | None, Any], None]:
+def _record_failure(run: RunState, env: DistEnv) -> Callable[[Any, BaseException | None, Any], None]:
     """An exit callback that writes an error into summary.json."""
 
     def record(kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception) and place.is_chief:
+        if isinstance(error, Exception) and env.is_main:
             with suppress(OSError):  # a full disk is reported by the error itself
                 run.summarize("failed", error=str(error))
 
@@ -243,18 +243,18 @@ def _record_failure(run: RunState, place: Place) -> Callable[[Any, BaseException
 
 def main(argv: list[str] | None = None) -> int:
     """The command. See ``fastssl.command_line.parse`` for its options."""
-    place, more = find_place(os.environ)
+    env, more = dist_env(os.environ)
     try:
         config = parse(sys.argv[1:] if argv is None else argv)
     except UserError:
-        if place.is_chief:
+        if env.is_main:
             raise
-        time.sleep(5)  # torchrun ends all as soon as one has ended: first the chief says so
+        time.sleep(5)  # torchrun ends all as soon as one has ended: first rank 0 says so
         return 2
-    device = choose_device(config.machine.device, place.local_rank).type
-    with joined(place, more, minutes=config.machine.wait_minutes, device=device):
+    device = choose_device(config.machine.device, env.local_rank).type
+    with process_group(env, more, minutes=config.machine.wait_minutes, device=device):
         try:
-            return train(config, place)
+            return train(config, env)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

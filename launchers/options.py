@@ -37,7 +37,7 @@ class Options:
     seeds: int = 1
     """Every run with the seeds 0 to N - 1."""
     scale: Scale = "paper"
-    """paper: as published. tiny: on the built-in scenes, minutes a run."""
+    """paper: as published. tiny: on the built-in scenes, minutes per run."""
     set: tuple[str, ...] = ()
     """FIELD=VALUE ...: for all runs."""
     data: str = ""
@@ -57,7 +57,7 @@ class Options:
     retries: int = 2
     """How often a run that crashed or was lost is started again."""
     max_parallel: int = 0
-    """Runs at a time; 0: as many as the cluster has room for, on this machine one a GPU."""
+    """Runs at a time; 0: as many as the cluster has room for, on this machine one per GPU."""
 
     def __post_init__(self) -> None:
         if bool(self.study) == bool(self.recipe):

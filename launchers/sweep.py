@@ -25,7 +25,7 @@ from launchers.sweeps.job import Job
 from launchers.sweeps.outlook import outlook
 from launchers.sweeps.prepare import check_folder, make_folder, write_plan
 from launchers.sweeps.state import ACTIVE, JobState
-from launchers.sweeps.study import Run, Study, with_seeds
+from launchers.sweeps.study import PlannedRun, Study, with_seeds
 from pipelines.command.errors import UserError, run_command
 
 
@@ -88,7 +88,7 @@ def _with_absolute_paths(config: Config) -> Config:
     return dataclasses.replace(config, experiment=experiment, machine=machine)
 
 
-def _chosen_runs(study: Study, only: Sequence[str]) -> list[Run]:
+def _chosen_runs(study: Study, only: Sequence[str]) -> list[PlannedRun]:
     known = {run.name: run for run in study.runs}
     for name in only:
         if name not in known:
@@ -101,7 +101,7 @@ def _usual_folder(study: Study) -> str:
     return f"sweeps/{study.name}-tiny" if small else f"sweeps/{study.name}"
 
 
-def _jobs(folder: SweepFolder, run: Run, options: Options) -> Iterator[Job]:
+def _jobs(folder: SweepFolder, run: PlannedRun, options: Options) -> Iterator[Job]:
     """A run's training, then its evaluations."""
     for result in ("", *run.results):
         yield Job(
@@ -118,7 +118,7 @@ def _jobs(folder: SweepFolder, run: Run, options: Options) -> Iterator[Job]:
 
 
 def _show(
-    folder: SweepFolder, study: Study, runs: Sequence[Run], jobs: Sequence[Job], cluster: Cluster
+    folder: SweepFolder, study: Study, runs: Sequence[PlannedRun], jobs: Sequence[Job], cluster: Cluster
 ) -> None:
     """The table of runs, the cost, and what would be submitted."""
     resources = cluster.resources()
@@ -129,7 +129,7 @@ def _show(
         print(f"\n{submission}")
 
 
-def _check_data(runs: Sequence[Run], options: Options, cluster: Cluster) -> None:
+def _check_data(runs: Sequence[PlannedRun], options: Options, cluster: Cluster) -> None:
     """Say at once that data is missing, where that can be known."""
     for data in dict.fromkeys(run.config.machine.data for run in runs):
         pattern = set(data) & set("*?{")

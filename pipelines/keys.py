@@ -2,7 +2,7 @@
 
 Every random number of the project is ``uniform(hash of its keys)``. No number depends on how many were
 drawn before it, so order, batch size, workers and ranks cannot change it, and resuming needs no state.
-The mixing function is the 64-bit finaliser of SplitMix64 (Steele, Lea, Flood, 2014; variant 13 of Stafford).
+The mixing function is the 64-bit finalizer of SplitMix64 (Steele, Lea, Flood, 2014; variant 13 of Stafford).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _INVERSE_2_53 = 1.0 / (1 << 53)
 def absorb(state: np.uint64, word: int) -> np.uint64:
     """Mix one more 64-bit key into a hash. ``state`` 0 starts a chain. Returns uint64.
 
-    This is finaliser((state + golden) ^ (word * first)), all modulo 2**64, with SplitMix64's increment and
+    This is finalizer((state + golden) ^ (word * first)), all modulo 2**64, with SplitMix64's increment and
     first multiplier. With word 0 it is the first output of SplitMix64 seeded with ``state``.
     """
     z = (state + _GOLDEN) ^ (np.uint64(word) * _FIRST)

@@ -36,7 +36,7 @@ _COLOR_SPACES = ("rgb", "lab")
 
 @dataclass(frozen=True, kw_only=True)
 class ViewSpec(Operations):
-    """How one view of an image is made: operations, colour space, normalisation, and what is done then.
+    """How one view of an image is made: operations, color space, normalization, and what is done then.
 
     Semantics are those of torchvision's ``transforms.v2`` on float images.
     """
@@ -46,7 +46,7 @@ class ViewSpec(Operations):
     color_space: Literal["rgb", "lab"] = "rgb"
     """Of the finished view."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Subtracted from each channel, in the colour space."""
+    """Subtracted from each channel, in the color space."""
     std: tuple[float, float, float] = IMAGENET_STD
     """What each channel is divided by."""
 
@@ -75,7 +75,7 @@ class ViewGroup:
 
 
 def evaluation_spec(spec: ViewSpec, center_fraction: float) -> ViewSpec:
-    """The central crop that evaluates an encoder trained on ``spec``: same size, colours, normalisation.
+    """The central crop that evaluates an encoder trained on ``spec``: same size, colors, normalization.
 
     This is torchvision's Resize(size / center_fraction) and CenterCrop(size) up to the rounding of either:
     the box differs by less than 1.5 pixels of the image or of the view, whichever are the larger.

@@ -1,6 +1,6 @@
 """Loaders and renderers, ours and others', behind one function each, so that benchmarks let them take turns.
 
-A module of this folder has a dictionary ``PRODUCTS`` of functions that take a ``Work`` and return a
+A module of this folder has a dictionary ``OUTPUTS`` of functions that take a ``Work`` and return a
 ``Pass``: "views" (the whole chain), "crops" (crop, resize and flip only), "pixels" (images decoded into a
 batch) or "decode" (images decoded one by one); of ``backend`` they are named after fastssl's backends. Or it
 has a dictionary ``RENDERERS`` of functions that take a ``Decoded`` and return a ``Render``; or both. It
@@ -44,7 +44,7 @@ class Work:
     """What a contender has to do with every JPEG of a folder.
 
     Attributes:
-        folder: holds the files, named ``*.jpg``, upright and in colour.
+        folder: holds the files, named ``*.jpg``, upright and in color.
         views: of each image.
         threads: or processes, that work at the same time.
         batch_size: images.
@@ -64,7 +64,7 @@ class Work:
         return sorted(str(path) for path in self.folder.glob("*.jpg"))
 
 
-# [B], uint8 [H, W, 3] each; of a backend normalised views [B, 3, S, S]
+# [B], uint8 [H, W, 3] each; of a backend normalized views [B, 3, S, S]
 Images: TypeAlias = "Sequence[np.ndarray] | np.ndarray | torch.Tensor"
 Batch: TypeAlias = "Sequence[Images] | np.ndarray"  # [K]; valid until the next one
 Pass: TypeAlias = Callable[[], Iterator[Batch]]  # one pass over all files
@@ -97,13 +97,13 @@ def random_crop(spec: ViewSpec) -> RandomResizedCrop:
     return spec.crop
 
 
-def open_contender(name: str, product: str, work: Work) -> Pass:
+def open_contender(name: str, output: str, work: Work) -> Pass:
     """Set a contender up for its work: threads are started, memory is taken.
 
     Raises:
         ImportError: its package is not installed.
     """
-    return import_module(f"{__name__}.{name}").PRODUCTS[product](work)
+    return import_module(f"{__name__}.{name}").OUTPUTS[output](work)
 
 
 def open_renderer(name: str, decoded: Decoded) -> Render:

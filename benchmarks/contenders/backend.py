@@ -1,4 +1,4 @@
-"""fastssl's backends, as training sees them: finished views, normalised, handed over on a device.
+"""fastssl's backends, as training sees them: finished views, normalized, handed over on a device.
 
 They are bfloat16 on a GPU and float32 on a CPU. On a GPU a pass is several epochs of the files, so that its
 beginning does not count for much, and it is over when the GPU is done. FFCV reads the same files, byte for
@@ -66,4 +66,4 @@ def _source(name: str, work: Work) -> Source:
     return open_beton(str(path), "train")
 
 
-PRODUCTS: dict[str, Callable[[Work], Pass]] = {name: partial(_passes, name) for name in BACKENDS}
+OUTPUTS: dict[str, Callable[[Work], Pass]] = {name: partial(_passes, name) for name in BACKENDS}

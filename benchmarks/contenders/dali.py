@@ -1,13 +1,13 @@
 """NVIDIA DALI: one decode, conditionals for each operation's probability. As a loader on the CPU.
 
 As its documentation advises: ``readers.file``, ``decoders.image`` once for all views, "Conditional execution"
-(``enable_conditionals``), ``color_twist`` for jitter in one go, and ``device_id=None`` without a GPU. Grey
+(``enable_conditionals``), ``color_twist`` for jitter in one go, and ``device_id=None`` without a GPU. Gray
 and solarize are the quickest of its operators that do it, ``color_space_conversion`` and ``lookup_table``.
 Differs from torchvision: jitter is one affine map with a fixed order, where hue turns linearly and contrast
-is about mid-grey; the blur's kernel ends at 3 sigma.
+is about mid-gray; the blur's kernel ends at 3 sigma.
 
 As a renderer it is fed decoded images, on a GPU from that GPU's memory (without a copy where all are of one
-size), and normalises by ``crop_mirror_normalize``: to float16 on a GPU, for it knows no bfloat16, to float32
+size), and normalizes by ``crop_mirror_normalize``: to float16 on a GPU, for it knows no bfloat16, to float32
 on a CPU.
 """
 
@@ -60,8 +60,8 @@ def _view(image: DataNode, spec: ViewSpec) -> DataNode:
             hue=_between(-360 * spec.jitter.hue, 360 * spec.jitter.hue),
         )
     if _happens(spec.grayscale.p):
-        grey = fn.color_space_conversion(view, image_type=types.RGB, output_type=types.GRAY)
-        view = fn.color_space_conversion(grey, image_type=types.GRAY, output_type=types.RGB)
+        gray = fn.color_space_conversion(view, image_type=types.RGB, output_type=types.GRAY)
+        view = fn.color_space_conversion(gray, image_type=types.GRAY, output_type=types.RGB)
     if _happens(spec.blur.p):
         view = fn.gaussian_blur(view, sigma=_between(*spec.blur.sigma))
     if _happens(spec.solarize.p):
@@ -175,4 +175,4 @@ def _renderer(decoded: Decoded) -> Render:
 
 
 RENDERERS = {"dali": _renderer}
-PRODUCTS = {"views": _views, "decode": lambda work: _passes(work, _decode_pipeline)}
+OUTPUTS = {"views": _views, "decode": lambda work: _passes(work, _decode_pipeline)}

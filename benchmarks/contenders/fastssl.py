@@ -1,4 +1,4 @@
-"""fastssl's own threaded loader, each of its products, and its decoder."""
+"""fastssl's own threaded loader, each of its outputs, and its decoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.contenders import Batch, Pass, Work, decode_each
 from pipelines.backends.backend import LoaderConfig
-from pipelines.backends.buffers import Crops, Pixels, Product
+from pipelines.backends.buffers import Crops, Output, Pixels
 from pipelines.backends.choose import open_loader
 from pipelines.backends.request import Requests
 from pipelines.backends.threads import ThreadsBackend
@@ -36,11 +36,11 @@ def passes(work: Work, source: Source) -> Pass:
     return run
 
 
-def _stages(work: Work, product: Product, source: Source) -> Pass:
+def _stages(work: Work, output: Output, source: Source) -> Pass:
     """Passes that end where a GPU would take over: with crops, or with decoded images."""
     config = _config(work, source)
     requests = Requests(source.index, config.groups, config.plan)
-    backend = ThreadsBackend(config, requests, product)
+    backend = ThreadsBackend(config, requests, output)
 
     def run() -> Iterator[Batch]:
         under_way = deque[Any]()
@@ -95,7 +95,7 @@ def _decode(work: Work) -> Pass:
     return decode_each(work, lambda data: decode(data, buffer))
 
 
-PRODUCTS = {
+OUTPUTS = {
     "views": lambda work: passes(work, _open(work)),
     "crops": lambda work: _stages(work, Crops(), _open(work)),
     "pixels": lambda work: _stages(work, Pixels(), _open(work)),

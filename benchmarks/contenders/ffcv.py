@@ -80,4 +80,4 @@ def _pipeline(spec: ViewSpec) -> PipelineSpec:
     return PipelineSpec("image", decoder=decoder, transforms=[RandomHorizontalFlip(spec.flip.p)])
 
 
-PRODUCTS = {"crops": _crops}
+OUTPUTS = {"crops": _crops}

@@ -1,8 +1,8 @@
 """OpenCV, written by hand for speed, with semantics that only resemble torchvision's.
 
-As OpenCV's documentation advises: INTER_AREA to shrink, ``transform`` for colour matrices, ``LUT`` for
-tables, ``GaussianBlur`` with a kernel that follows sigma. All colour operations of a view, in their random
-order, are one affine map of its pixels: hue turns linearly (about the grey axis, in YIQ), values are not
+As OpenCV's documentation advises: INTER_AREA to shrink, ``transform`` for color matrices, ``LUT`` for
+tables, ``GaussianBlur`` with a kernel that follows sigma. All color operations of a view, in their random
+order, are one affine map of its pixels: hue turns linearly (about the gray axis, in YIQ), values are not
 clamped between the operations, and contrast's mean is the map's of the mean pixel. Files are decoded by
 simplejpeg, which is quicker than ``imdecode``. More threads: a pool, for OpenCV frees the GIL.
 """
@@ -60,9 +60,9 @@ def _view(image: np.ndarray, spec: ViewSpec, solarized: np.ndarray) -> np.ndarra
     )
     if random.random() < spec.flip.p:
         view = cv2.flip(view, 1)
-    jitter, grey = random.random() < spec.jitter.p, random.random() < spec.grayscale.p
-    if jitter or grey:
-        view = cv2.transform(view, _color_map(view, spec, jitter, grey))
+    jitter, gray = random.random() < spec.jitter.p, random.random() < spec.grayscale.p
+    if jitter or gray:
+        view = cv2.transform(view, _color_map(view, spec, jitter, gray))
     if random.random() < spec.blur.p:
         view = cv2.GaussianBlur(view, (0, 0), random.uniform(*spec.blur.sigma))
     if random.random() < spec.solarize.p:
@@ -83,8 +83,8 @@ def _box(spec: ViewSpec, height: int, width: int) -> tuple[int, int, int, int]:
     return 0, 0, height, width
 
 
-def _color_map(view: np.ndarray, spec: ViewSpec, jitter: bool, grey: bool) -> np.ndarray:
-    """[3, 4]: a matrix and a shift, in levels, of all colour operations of a view."""
+def _color_map(view: np.ndarray, spec: ViewSpec, jitter: bool, gray: bool) -> np.ndarray:
+    """[3, 4]: a matrix and a shift, in levels, of all color operations of a view."""
     matrix, shift = np.eye(3), np.zeros(3)
     for part in random.sample(range(4), 4) if jitter else ():
         if part == 0:
@@ -97,7 +97,7 @@ def _color_map(view: np.ndarray, spec: ViewSpec, jitter: bool, grey: bool) -> np
         else:
             turn = _saturation(spec) if part == 2 else _hue(spec)
             matrix, shift = turn @ matrix, turn @ shift
-    if grey:
+    if gray:
         matrix, shift = _TO_GREY @ matrix, _TO_GREY @ shift
     return np.column_stack([matrix, shift])
 
@@ -130,4 +130,4 @@ def _decoded(data: bytes) -> np.ndarray:
     return image
 
 
-PRODUCTS = {"views": _views, "decode": _decode}
+OUTPUTS = {"views": _views, "decode": _decode}

@@ -55,7 +55,7 @@ def _decode(data: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-PRODUCTS = {
+OUTPUTS = {
     "views": lambda work: passes(work, _load, _transform(work.spec)),
     "decode": lambda work: decode_each(work, _decode),
 }

@@ -6,4 +6,4 @@ import simplejpeg
 
 from benchmarks.contenders import decode_each
 
-PRODUCTS = {"decode": lambda work: decode_each(work, simplejpeg.decode_jpeg)}
+OUTPUTS = {"decode": lambda work: decode_each(work, simplejpeg.decode_jpeg)}

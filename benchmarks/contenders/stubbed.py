@@ -43,4 +43,4 @@ def _views(work: Work) -> Pass:
     return passes(replace(work, spec=replace(work.spec, size=1)), _TinySource())
 
 
-PRODUCTS = {"views": _views}
+OUTPUTS = {"views": _views}

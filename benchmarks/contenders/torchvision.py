@@ -78,5 +78,5 @@ def _renderer(decoded: Decoded) -> Render:
     return render
 
 
-PRODUCTS = {"views": _views, "decode": _decode}
+OUTPUTS = {"views": _views, "decode": _decode}
 RENDERERS = {"torchvision": _renderer}

@@ -165,7 +165,7 @@ def _classes(taxonomy: str, data: str) -> tuple[str, Sequence[str], np.ndarray |
     if data:
         index = open_source(data, "train").index
         if index.labels is None:
-            raise UserError(f"{data} has no classes to group: put the images into one folder a class")
+            raise UserError(f"{data} has no classes to group: put the images into one folder per class")
         return data, index.class_names, np.bincount(index.labels, minlength=len(index.class_names))
     if taxonomy in ("classes", "artifact") or _depth(taxonomy):
         return "ImageNet-1k", imagenet_wnids(), None

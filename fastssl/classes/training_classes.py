@@ -6,11 +6,11 @@ from fastssl.classes.taxonomy import group_classes
 from pipelines.command.errors import UserError
 from pipelines.sources import Source
 from pipelines.sources.class_subset import choose_classes, class_subset
-from pipelines.sources.relabelled import Relabelled
+from pipelines.sources.relabeled import Relabeled
 
 
 def with_classes(source: Source, class_share: float, taxonomy: str, seed: int) -> Source:
-    """A source with a share of its classes, labelled by the groups of a taxonomy (Huang et al., 2022, 4.3).
+    """A source with a share of its classes, labeled by the groups of a taxonomy (Huang et al., 2022, 4.3).
 
     Args:
         source: of the training images; handed back as it is where nothing changes.
@@ -28,7 +28,7 @@ def with_classes(source: Source, class_share: float, taxonomy: str, seed: int) -
         raise UserError("the data has no classes to choose from or to group: give one folder for each class")
     classes = choose_classes(names, class_share, seed)
     groups, group_names = group_classes(names, taxonomy)  # of all classes: a mapping file names them all
-    chosen = Relabelled(class_subset(source, classes), groups[classes], group_names)
+    chosen = Relabeled(class_subset(source, classes), groups[classes], group_names)
     if len(chosen.index.class_names) < 2:
         raise UserError(
             f"class share {class_share} and taxonomy {taxonomy} leave one class, "

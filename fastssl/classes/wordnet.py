@@ -29,7 +29,7 @@ ImageNet-1k's 1000 classes and every noun above them in WordNet 3.0, from its da
 python -m fastssl.classes.wordnet. A line is a noun: its wnid, its hypernyms in WordNet's order, its first
 word. The classes are the nouns that are no hypernym of another.
 
-WordNet's licence, which goes with every copy and modification:
+WordNet's license, which goes with every copy and modification:
 """
 
 
@@ -56,7 +56,7 @@ def read_synsets(folder: Path, wnids: Iterable[str]) -> dict[str, Synset]:
     waiting = list(wnids)
     try:
         with path.open("rb") as file:
-            _licence(file, path)
+            _license(file, path)
             while waiting:
                 wnid = waiting.pop()
                 if wnid not in found:
@@ -98,13 +98,13 @@ def table_text(folder: Path, wnids: Iterable[str]) -> str:
     synsets = read_synsets(folder, wnids)
     path = folder / "data.noun"
     with path.open("rb") as file:
-        about = _ABOUT_TABLE + _licence(file, path)
+        about = _ABOUT_TABLE + _license(file, path)
     header = [f"# {line}".rstrip() for line in about.splitlines()]
     rows = ["\t".join((wnid, " ".join(above), word)) for wnid, (word, above) in sorted(synsets.items())]
     return "\n".join([*header, *rows]) + "\n"
 
 
-def _licence(file: BinaryIO, path: Path) -> str:
+def _license(file: BinaryIO, path: Path) -> str:
     """The text at the beginning of ``data.noun``: lines of two blanks, a number, and what it says."""
     lines = []
     while (line := file.readline()).startswith(b"  "):

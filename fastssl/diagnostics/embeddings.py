@@ -10,7 +10,7 @@ from torch import Tensor
 from fastssl.diagnostics.query_gradients import query_gradient_norms
 from fastssl.diagnostics.spread import effective_rank, feature_std
 from fastssl.diagnostics.uniformity import alignment, uniformity
-from fastssl.distributed.collectives import gather
+from fastssl.distributed.collectives import all_gather
 
 
 def embedding_diagnostics(
@@ -29,7 +29,7 @@ def embedding_diagnostics(
         queries: see ``query_gradient_norms``.
     """
     with torch.autocast(first.device.type, enabled=False):
-        pairs = gather(torch.stack([first, second], 1))
+        pairs = all_gather(torch.stack([first, second], 1))
         one, other = pairs.to(torch.promote_types(pairs.dtype, torch.float32)).unbind(1)
         figures = {
             "alignment": alignment(one, other),
@@ -38,7 +38,7 @@ def embedding_diagnostics(
             "effective_rank": effective_rank(one),
         }
         if losses is not None and losses.requires_grad:
-            norms = gather(query_gradient_norms(losses, queries))
+            norms = all_gather(query_gradient_norms(losses, queries))
             figures["query_gradient_mean"] = norms.mean()
             figures["query_gradient_variance"] = norms.var(correction=0)
     return figures

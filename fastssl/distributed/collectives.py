@@ -1,4 +1,4 @@
-"""The processes that train one model together, and what they tell each other.
+"""Collectives of the processes that train one model together.
 
 Each has its share of every global batch: rank r of W the rows [r B, (r + 1) B) of W B. Without a process
 group there is one process, and every function here is the identity.
@@ -16,22 +16,22 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """Rank of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def first_row(rows: int) -> int:
-    """Place in the global batch of the first of this process's ``rows``."""
+    """Index in the global batch of the first of this rank's ``rows``."""
     return rank() * rows
 
 
 @torch.no_grad()
-def gather(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+def all_gather(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
     """All processes' rows in the order of the global batch, [B, ...] to [W B, ...]; without gradients.
 
     Args:
@@ -46,8 +46,8 @@ def gather(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
     return torch.cat(parts)
 
 
-def gather_with_gradient(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
-    """As ``gather``, but each process's rows get the gradients of all processes' losses, summed.
+def all_gather_with_gradient(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """Same as ``all_gather``, but each rank's rows get the gradients of all processes' losses, summed.
 
     The trainer averages gradients over the processes. So a loss that each process computes of all rows alike
     has the gradient that one process would give it, and so has the mean over processes of losses that each
@@ -62,7 +62,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, group: dist.ProcessGroup | None) -> Tensor:
         ctx.group, ctx.count = group, len(rows)
-        return gather(rows, group)
+        return all_gather(rows, group)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -72,8 +72,8 @@ class _Gather(torch.autograd.Function):
         return gradient[start : start + ctx.count], None
 
 
-def any_of(*flags: bool) -> list[bool]:
-    """For each flag, whether any process has it set. All must call; the GPU is not waited for."""
+def any_rank(*flags: bool) -> list[bool]:
+    """Logical OR of each flag over all ranks. Collective; does not synchronize the GPU."""
     if not dist.is_initialized():
         return list(flags)
     votes = torch.tensor(flags, dtype=torch.int32)
@@ -81,8 +81,8 @@ def any_of(*flags: bool) -> list[bool]:
     return [bool(vote) for vote in votes.tolist()]
 
 
-def from_chief(value: Any) -> Any:
-    """The chief's value, in all processes."""
+def broadcast_object(value: Any) -> Any:
+    """Broadcast rank 0's value to all ranks."""
     if not dist.is_initialized():
         return value
     values = [value]
@@ -90,8 +90,8 @@ def from_chief(value: Any) -> Any:
     return values[0]
 
 
-def gather_objects(mine: list[Any]) -> list[Any]:
-    """All processes' picklable objects, in the processes' order."""
+def all_gather_objects(mine: list[Any]) -> list[Any]:
+    """Gather all ranks' lists of picklable objects into one, in the order of ranks."""
     if not dist.is_initialized():
         return mine
     lists: list[list[Any]] = [[] for _ in range(world_size())]
@@ -100,8 +100,8 @@ def gather_objects(mine: list[Any]) -> list[Any]:
 
 
 @torch.no_grad()
-def mean_of_all(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each metric, 0-dim, as its mean over the processes."""
+def all_reduce_mean(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Mean of each 0-dim metric over the ranks."""
     if not dist.is_initialized():
         return metrics
     values = torch.stack([value.detach().float() for value in metrics.values()])
@@ -109,8 +109,8 @@ def mean_of_all(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(metrics, values / world_size(), strict=True))
 
 
-def with_averaged_gradients(module: nn.Module) -> nn.Module:
-    """The module, or around it what makes backward average the gradients over the processes.
+def wrap_ddp(module: nn.Module) -> nn.Module:
+    """Wrap a module in DistributedDataParallel, which averages gradients over ranks; one process: as it is.
 
     Buffers are the module's own affair. Unused parameters are looked for although there are none: only then
     does torch keep its first layout of the gradients' buckets. Otherwise it makes a new one after the first

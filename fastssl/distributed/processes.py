@@ -1,7 +1,7 @@
 """A process's place among those that train together: from the environment to a process group.
 
 ``torchrun --nproc-per-node N -m fastssl.train ...`` on one machine, ``srun python -m fastssl.train ...`` with
-one task a GPU on a cluster. Whatever goes wrong in one process ends them all, with one message.
+one task per GPU on a cluster. Whatever goes wrong in one process ends them all, with one message.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from fastssl.distributed.collectives import any_of, gather_objects
+from fastssl.distributed.collectives import all_gather_objects, any_rank
 from pipelines.command.errors import UserError
 
 _FAILURES = "fastssl/failures"  # counts the processes that failed
@@ -35,8 +35,8 @@ _LOST = 1  # exit status of a process that another one left alone
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a process stands. ``local``: among those on its machine."""
+class DistEnv:
+    """Rank of a process; ``local``: among the processes on its machine."""
 
     rank: int = 0
     world_size: int = 1
@@ -44,13 +44,13 @@ class Place:
     local_world_size: int = 1
 
     @property
-    def is_chief(self) -> bool:
-        """The one that writes the run folder and speaks."""
+    def is_main(self) -> bool:
+        """True for the process that writes the run folder and prints: rank 0."""
         return self.rank == 0
 
 
-def find_place(environment: Mapping[str, str]) -> tuple[Place, dict[str, str]]:
-    """What the environment says: the place, and the variables that torch's rendezvous needs in addition.
+def dist_env(environment: Mapping[str, str]) -> tuple[DistEnv, dict[str, str]]:
+    """Read ranks from the environment, and the variables that torch's rendezvous needs in addition.
 
     torchrun's variables come first. SLURM's count inside a step of several tasks only: a batch script and an
     interactive shell have some of them too, and are one process.
@@ -58,21 +58,21 @@ def find_place(environment: Mapping[str, str]) -> tuple[Place, dict[str, str]]:
     if "TORCHELASTIC_RUN_ID" in environment or {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= environment.keys():
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
         rank, size, local_rank, local_size = (int(environment.get(name, 0)) for name in names)
-        place = Place(rank=rank, world_size=size, local_rank=local_rank, local_world_size=max(1, local_size))
-        return place, {}
+        env = DistEnv(rank=rank, world_size=size, local_rank=local_rank, local_world_size=max(1, local_size))
+        return env, {}
     size = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
     if size == 1:
-        return Place(), {}
+        return DistEnv(), {}
     tasks_a_node = int(re.match(r"\d+", environment["SLURM_STEP_TASKS_PER_NODE"])[0])  # type: ignore[index]
-    place = Place(
+    env = DistEnv(
         rank=int(environment["SLURM_PROCID"]),
         world_size=size,
         local_rank=int(environment["SLURM_LOCALID"]),
         local_world_size=tasks_a_node,
     )
     step = int(environment["SLURM_JOB_ID"]) * 16 + int(environment["SLURM_STEP_ID"])
-    return place, {
-        "RANK": str(place.rank),
+    return env, {
+        "RANK": str(env.rank),
         "WORLD_SIZE": str(size),
         "MASTER_ADDR": environment.get("MASTER_ADDR") or first_host(environment["SLURM_STEP_NODELIST"]),
         "MASTER_PORT": environment.get("MASTER_PORT") or str(20000 + step % 20000),
@@ -86,12 +86,12 @@ def first_host(nodes: str) -> str:
 
 
 @contextmanager
-def joined(place: Place, more: dict[str, str], *, minutes: float, device: str) -> Iterator[None]:
+def process_group(env: DistEnv, more: dict[str, str], *, minutes: float, device: str) -> Iterator[None]:
     """The process group of all, inside.
 
     Args:
-        place: of this process.
-        more: variables of ``find_place``.
+        env: of this process.
+        more: variables of ``dist_env``.
         minutes: that a process waits for the others.
         device: "cuda" joins over NCCL too.
 
@@ -99,7 +99,7 @@ def joined(place: Place, more: dict[str, str], *, minutes: float, device: str) -
         UserError: the others cannot be met. What goes wrong inside ends the process here and now, with one
             message of whoever fails first; status 2 for a mistake, 1 for a bug and for the others.
     """
-    if place.world_size == 1:
+    if env.world_size == 1:
         yield
         return
     os.environ.update(more)
@@ -108,33 +108,33 @@ def joined(place: Place, more: dict[str, str], *, minutes: float, device: str) -
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo",
             store=PrefixStore("fastssl", store),
-            rank=place.rank,
-            world_size=place.world_size,
+            rank=env.rank,
+            world_size=env.world_size,
             timeout=timedelta(minutes=minutes),
         )
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise UserError(
-            f"process {place.rank} of {place.world_size} cannot meet the others at {where}: {_line(error)}"
+            f"process {env.rank} of {env.world_size} cannot meet the others at {where}: {_line(error)}"
         ) from None
     over = threading.Event()
-    threading.Thread(target=_watch, args=(store, over, 5 if place.is_chief else 1), daemon=True).start()
+    threading.Thread(target=_watch, args=(store, over, 5 if env.is_main else 1), daemon=True).start()
     try:
         yield
     except Exception as error:
-        _leave(error, place, store)
+        _leave(error, env, store)
     finally:
         over.set()
     dist.destroy_process_group()
 
 
-def _leave(error: Exception, place: Place, store: Any) -> NoReturn:
+def _leave(error: Exception, env: DistEnv, store: Any) -> NoReturn:
     """End this process; say why, unless another one has said it. A bug's traceback always helps."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, once another one has ended: first the words
-    first, lost = _is_first(place, store), _is_of_others(error)
+    first, lost = _is_first(env, store), _is_of_others(error)
     if lost:
         words = (
-            f"error: process {place.rank} of {place.world_size} lost another one, which ended or kept silent "
+            f"error: process {env.rank} of {env.world_size} lost another one, which ended or kept silent "
             f"({_line(error)}): start the same command again, it goes on from the last checkpoint"
         )
     elif isinstance(error, UserError):
@@ -143,19 +143,19 @@ def _leave(error: Exception, place: Place, store: Any) -> NoReturn:
         first, words = True, "".join(traceback.format_exception(error)).rstrip()
     if first:
         print(words, file=sys.stderr, flush=True)
-    if place.is_chief:
+    if env.is_main:
         time.sleep(4 * _WATCH_SECONDS)  # it keeps the store: until the others have seen it
     os._exit(
         2 if isinstance(error, UserError) else _LOST if lost else 1
     )  # what is left of the group could hang
 
 
-def _is_first(place: Place, store: Any) -> bool:
+def _is_first(env: DistEnv, store: Any) -> bool:
     """Whether this process is the first to fail. The others are told."""
     try:
         return bool(store.add(_FAILURES, 1) == 1)
-    except RuntimeError:  # the chief kept the store and was killed: one process on each machine speaks
-        return place.local_rank == (1 if place.rank == place.local_rank else 0)
+    except RuntimeError:  # rank 0 kept the store and was killed: one process on each machine speaks
+        return env.local_rank == (1 if env.rank == env.local_rank else 0)
 
 
 def _watch(store: Any, over: threading.Event, grace: float) -> None:
@@ -164,7 +164,7 @@ def _watch(store: Any, over: threading.Event, grace: float) -> None:
         try:
             failed = store.check([_FAILURES])
         except RuntimeError:
-            return  # the chief is gone, as its connections tell
+            return  # rank 0 is gone, as its connections tell
         if failed and not over.wait(grace):  # time to end by itself
             os._exit(_LOST)
 
@@ -184,13 +184,13 @@ def _line(error: Exception) -> str:
 
 
 @contextmanager
-def one_after_the_other(place: Place) -> Iterator[None]:
+def one_after_the_other(env: DistEnv) -> Iterator[None]:
     """The first process of each machine goes through before its others, which find its caches made."""
-    if place.local_world_size > 1 and place.local_rank > 0:
-        any_of(False)
+    if env.local_world_size > 1 and env.local_rank > 0:
+        any_rank(False)
     yield
-    if place.local_world_size > 1 and place.local_rank == 0:
-        any_of(False)
+    if env.local_world_size > 1 and env.local_rank == 0:
+        any_rank(False)
 
 
 def own_cores() -> int:
@@ -199,5 +199,5 @@ def own_cores() -> int:
     Under torchrun all may run on all cores; SLURM often deals them out.
     """
     mine = (socket.gethostname(), os.sched_getaffinity(0))
-    users = Counter(core for host, cores in gather_objects([mine]) if host == mine[0] for core in cores)
+    users = Counter(core for host, cores in all_gather_objects([mine]) if host == mine[0] for core in cores)
     return max(1, int(sum(Fraction(1, users[core]) for core in mine[1])))

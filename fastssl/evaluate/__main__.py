@@ -25,7 +25,7 @@ class Options:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders, or checkpoints of them."""
     data: str = ""
-    """Labelled images; left out, those of the training."""
+    """Labeled images; left out, those of the training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
     workers: int = 0

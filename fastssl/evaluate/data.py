@@ -1,4 +1,4 @@
-"""The labelled images that an encoder is measured on."""
+"""The labeled images that an encoder is measured on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HELD_OUT_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LabelledData:
+class LabeledData:
     """Training and test images of the same classes."""
 
     train: Source
@@ -40,8 +40,8 @@ class LabelledData:
         return [self.train.index.fingerprint, self.test.index.fingerprint]
 
 
-def labelled_data(where: str, largest_train: int | None = None) -> LabelledData:
-    """Open the labelled images of a source.
+def labeled_data(where: str, largest_train: int | None = None) -> LabeledData:
+    """Open the labeled images of a source.
 
     Args:
         where: as ``--data`` of the training.
@@ -54,7 +54,7 @@ def labelled_data(where: str, largest_train: int | None = None) -> LabelledData:
     train = split = open_source(where, "train")
     if train.index.labels is None:
         raise UserError(
-            f"{where} has no classes, and this needs labels: put the images into one folder a class"
+            f"{where} has no classes, and this needs labels: put the images into one folder per class"
         )
     try:
         test = open_source(where, "test")
@@ -66,16 +66,16 @@ def labelled_data(where: str, largest_train: int | None = None) -> LabelledData:
     if not len(train.index) or not len(test.index):
         raise UserError(f"{where} has too few images to hold some out: {len(train.index) + len(test.index)}")
     if not len(np.intersect1d(train.index.labels, test.index.labels)):  # type: ignore[arg-type]
-        raise UserError(f"{where} has too few images a class to hold some out: give more, or a test split")
+        raise UserError(f"{where} has too few images per class to hold some out: give more, or a test split")
     if largest_train is not None and len(train.index) > largest_train:
         chosen = permute(stable_id("bank"), 0, len(train.index), np.arange(largest_train))
         train = Subset(train, np.sort(chosen))
-    return LabelledData(train=train, test=test, test_images_are=test_images_are, split=split)
+    return LabeledData(train=train, test=test, test_images_are=test_images_are, split=split)
 
 
 def _refuse_other_classes(where: str, train: Index, test: Index) -> None:
     if test.labels is None:
-        raise UserError(f"the test images of {where} have no classes: put them into one folder a class")
+        raise UserError(f"the test images of {where} have no classes: put them into one folder per class")
     known = set(train.labels.tolist()) if train.labels is not None else set()
     for label in np.unique(test.labels).tolist():
         name = test.class_names[label]

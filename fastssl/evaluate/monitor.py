@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from fastssl.evaluate.data import labelled_data
+from fastssl.evaluate.data import labeled_data
 from fastssl.evaluate.features import FeatureConfig, Pixels, calibrated, pixel_config
 from fastssl.evaluate.knn import Knn
 from fastssl.evaluate.subject import Subject
@@ -39,7 +39,7 @@ class KnnMonitor:
 def open_monitor(where: str, config: FeatureConfig) -> tuple[KnnMonitor | None, str]:
     """A monitor for a data set, or None where it has no labels; and a line that says which."""
     try:
-        data = labelled_data(where, LARGEST_BANK)
+        data = labeled_data(where, LARGEST_BANK)
     except UserError as error:
         return None, f"no kNN monitor: {error}"
     sizes = f"{len(data.train.index)} images as bank, {len(data.test.index)} queries"

@@ -37,7 +37,7 @@ class ResultName:
 
 
 def data_name(where: str, fingerprints: list[str]) -> str:
-    """A name of labelled images, the last part of their path and a digest of what they are."""
+    """A name of labeled images, the last part of their path and a digest of what they are."""
     digest = hashlib.blake2b(" ".join(fingerprints).encode(), digest_size=4).hexdigest()
     return f"{file_part(Path(where).name).strip('-') or 'data'}-{digest}"
 

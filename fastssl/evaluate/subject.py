@@ -1,4 +1,4 @@
-"""What is measured: an encoder on labelled images, and its features, which are computed once."""
+"""What is measured: an encoder on labeled images, and its features, which are computed once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fastssl.classes.training_classes import with_classes
 from fastssl.config import Config
 from fastssl.distributed.device import choose_device
 from fastssl.distributed.precision import resolve_precision
-from fastssl.evaluate.data import LabelledData, labelled_data
+from fastssl.evaluate.data import LabeledData, labeled_data
 from fastssl.evaluate.feature_cache import FeatureCache
 from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_views
 from fastssl.run.folder import load_encoder
@@ -34,11 +34,11 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subject:
-    """An encoder, the labelled images it is measured on, and how their features are computed."""
+    """An encoder, the labeled images it is measured on, and how their features are computed."""
 
     encoder: nn.Module
     """[B, 3, S, S] to [B, D], on the device of ``feature_config``."""
-    data: LabelledData
+    data: LabeledData
     """Training and test images."""
     feature_config: FeatureConfig
     """The view of an image without augmentation, device and precision."""
@@ -129,7 +129,7 @@ def open_subject(where: Path, data: str = "", device: str = "auto", workers: int
 
     Args:
         where: run folder (its last checkpoint), or a checkpoint file.
-        data: labelled images as ``--data`` names them; "": those of the training.
+        data: labeled images as ``--data`` names them; "": those of the training.
         device: auto, cpu or cuda.
         workers: loader threads; 0 takes every core.
 
@@ -140,14 +140,14 @@ def open_subject(where: Path, data: str = "", device: str = "auto", workers: int
         raise UserError(f"--workers must not be negative, not {workers}")
     config, encoder, step = load_encoder(where)
     run, checkpoint = _run_and_checkpoint(where)
-    labelled = labelled_data(data or config.machine.data)
+    labeled = labeled_data(data or config.machine.data)
     chosen, experiment = choose_device(device), config.experiment
     limit = config.machine.max_bad_images
     if limit is None:
-        limit = default_limit(len(labelled.train.index) + len(labelled.test.index))
+        limit = default_limit(len(labeled.train.index) + len(labeled.test.index))
     return Subject(
         encoder=encoder.to(chosen).to(memory_format=torch.channels_last),
-        data=labelled,
+        data=labeled,
         feature_config=FeatureConfig(
             spec=evaluation_spec(experiment.views[0].spec, experiment.center_fraction),
             device=chosen,
@@ -160,7 +160,7 @@ def open_subject(where: Path, data: str = "", device: str = "auto", workers: int
         run=run,
         checkpoint=checkpoint,
         where=data or config.machine.data,
-        own_data=_are_own(config, run, labelled, data or config.machine.data),
+        own_data=_are_own(config, run, labeled, data or config.machine.data),
         cache=FeatureCache(run / "features"),
     )
 
@@ -173,7 +173,7 @@ def _run_and_checkpoint(where: Path) -> tuple[Path, str]:
     return folder, "" if where.stem == "last" else where.stem
 
 
-def _are_own(config: Config, run: Path, data: LabelledData, where: str) -> bool:
+def _are_own(config: Config, run: Path, data: LabeledData, where: str) -> bool:
     """Whether images are those that the run was trained on, by the fingerprint that its folder holds.
 
     Where it holds none (a checkpoint by itself), their name decides.

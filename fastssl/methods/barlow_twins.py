@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastssl.diagnostics.embeddings import embedding_diagnostics
-from fastssl.distributed.collectives import gather_with_gradient
+from fastssl.distributed.collectives import all_gather_with_gradient
 from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views, l2_normalize
 from fastssl.models.backbone import Backbone
 from fastssl.models.heads import Head
@@ -63,7 +63,7 @@ class BarlowTwins(Method):
         views = expect_views(batch, self.config.num_views, self.config.kind)
         first, second = (self.student(view) for view in views)
         with autocast_off(first):
-            correlation = cross_correlation(gather_with_gradient(first), gather_with_gradient(second))
+            correlation = cross_correlation(all_gather_with_gradient(first), all_gather_with_gradient(second))
             diagonal = correlation.diagonal()
             invariance = (1 - diagonal).square().sum()
             redundancy = correlation.square().sum() - diagonal.square().sum()

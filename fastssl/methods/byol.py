@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.diagnostics.uniformity import uniformity
-from fastssl.distributed.collectives import gather_with_gradient
+from fastssl.distributed.collectives import all_gather_with_gradient
 from fastssl.methods.method import autocast_off, expect_views
 from fastssl.methods.student_teacher import StudentTeacher
 from fastssl.models.heads import Head
@@ -64,7 +64,7 @@ class BYOL(StudentTeacher):
             first, second = squared_distance(q1, k2), squared_distance(q2, k1)
             loss = first.mean() + second.mean()
             if self.config.uniformity_weight:
-                spread = uniformity(gather_with_gradient(q1)) + uniformity(gather_with_gradient(q2))
+                spread = uniformity(all_gather_with_gradient(q1)) + uniformity(all_gather_with_gradient(q2))
                 loss = loss + self.config.uniformity_weight * spread
         metrics = embedding_diagnostics(q1, k2, torch.cat([first, second]), [q1, q2])
         return loss, {"loss": loss.detach(), **metrics}

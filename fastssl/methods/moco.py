@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fastssl.diagnostics.embeddings import embedding_diagnostics
-from fastssl.distributed.collectives import gather
+from fastssl.distributed.collectives import all_gather
 from fastssl.methods.info_nce import InfoNCE, draw_keys
 from fastssl.methods.method import RunFacts, autocast_off, expect_views
 from fastssl.methods.student_teacher import StudentTeacher
@@ -99,7 +99,7 @@ class MoCo(StudentTeacher):
             logits = [self._logits(q, k) for q, k in zip(queries, reversed(keys), strict=True)]
             losses = [self._loss(*pair) for pair in logits]
             loss = torch.stack([each.mean() for each in losses]).sum()
-        self._pending.extend(gather(k) for k in self._enqueued(keys, step))  # of all processes
+        self._pending.extend(all_gather(k) for k in self._enqueued(keys, step))  # of all processes
         with torch.no_grad():
             positives = torch.cat([positive for positive, _ in logits])
             rivals = torch.cat([negatives.amax(1) for _, negatives in logits])

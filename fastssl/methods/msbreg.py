@@ -20,7 +20,7 @@ from numba import njit
 from torch import Tensor
 
 from fastssl.diagnostics.embeddings import embedding_diagnostics
-from fastssl.distributed.collectives import first_row, gather_with_gradient, world_size
+from fastssl.distributed.collectives import all_gather_with_gradient, first_row, world_size
 from fastssl.methods.method import RunFacts, autocast_off, expect_views
 from fastssl.methods.student_teacher import StudentTeacher
 from fastssl.models.backbone import Backbone
@@ -170,7 +170,7 @@ def brownian_loss(embeddings: Tensor, directions: Tensor) -> Tensor:
 
     Args:
         embeddings: float32 [K, B, D], unit vectors.
-        directions: [B, D], one an image, see ``brownian_directions``.
+        directions: [B, D], one per image, see ``brownian_directions``.
 
     Returns:
         0-dim, in [-1, 1].
@@ -180,7 +180,7 @@ def brownian_loss(embeddings: Tensor, directions: Tensor) -> Tensor:
 
 @njit(cache=True)
 def brownian_directions(seed: int, step: int, first_row: int, rows: int, dim: int) -> np.ndarray:
-    """Random unit vectors, uniform on the sphere, one an image of a step, float32 [rows, dim].
+    """Random unit vectors, uniform on the sphere, one per image of a step, float32 [rows, dim].
 
     Each follows from (seed, step, purpose, row) alone, however the step's batch is cut into parts.
 
@@ -205,4 +205,4 @@ def brownian_directions(seed: int, step: int, first_row: int, rows: int, dim: in
 
 def _of_all_processes(embeddings: Tensor) -> Tensor:
     """[K, B, D] to [K, W B, D], with gradients."""
-    return gather_with_gradient(embeddings.transpose(0, 1)).transpose(0, 1)
+    return all_gather_with_gradient(embeddings.transpose(0, 1)).transpose(0, 1)

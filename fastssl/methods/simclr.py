@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fastssl.component import ExperimentFields
 from fastssl.diagnostics.embeddings import embedding_diagnostics
-from fastssl.distributed.collectives import first_row, gather_with_gradient, world_size
+from fastssl.distributed.collectives import all_gather_with_gradient, first_row, world_size
 from fastssl.methods.info_nce import InfoNCE, negative_columns
 from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views, l2_normalize
 from fastssl.models.backbone import Backbone
@@ -90,7 +90,7 @@ class SimCLR(Method):
         num_negatives = self.config.negatives_among(images)
         outputs = l2_normalize(self.student(_interleaved(views)))
         embeddings = outputs.unflatten(0, (len(batch), self.config.num_views))
-        own, keys = (_view_by_view(rows) for rows in (embeddings, gather_with_gradient(embeddings)))
+        own, keys = (_view_by_view(rows) for rows in (embeddings, all_gather_with_gradient(embeddings)))
         columns = negative_columns(
             (self._seed, batch.step, _NEGATIVES),
             views=self.config.num_views,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fastssl.component import ExperimentFields
 from fastssl.diagnostics.embeddings import embedding_diagnostics
-from fastssl.distributed.collectives import first_row, gather, world_size
+from fastssl.distributed.collectives import all_gather, first_row, world_size
 from fastssl.methods.info_nce import InfoNCE, negative_columns
 from fastssl.methods.method import RunFacts, autocast_off, expect_views
 from fastssl.methods.student_teacher import StudentTeacher
@@ -102,7 +102,7 @@ class SiMo(StudentTeacher):
             device=queries.device,
         )
         with autocast_off(queries):
-            similarities = queries @ gather(keys).T / self.config.loss.temperature
+            similarities = queries @ all_gather(keys).T / self.config.loss.temperature
             positive, negatives = similarities.diagonal(own), similarities.gather(1, columns)
             losses = self._loss(positive, negatives)
             loss = losses.mean()

@@ -1,7 +1,7 @@
 """Which images share batch-norm statistics: groups of the global batch, however many processes hold it.
 
 A group is a number of images in a row of the global batch. With all images in one group this is
-synchronised batch norm; with groups of 32 it is what a machine with 32 images a GPU does by itself, on any
+synchronized batch norm; with groups of 32 it is what a machine with 32 images per GPU does by itself, on any
 number of devices. Results depend on the groups alone, so that a run may go on with more or fewer processes.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fastssl.distributed.collectives import gather_with_gradient, rank, world_size
+from fastssl.distributed.collectives import all_gather_with_gradient, rank, world_size
 from pipelines.command.errors import UserError
 
 
@@ -45,7 +45,7 @@ def group_batch_norms(module: nn.Module, images_per_group: int | None, images: i
             f"{world_size()} processes: a group must be a whole part, or a multiple, of a process's {share}"
         )
     if images_per_group > share:
-        return _replace(module, _synchronised(images_per_group // share))
+        return _replace(module, _synchronized(images_per_group // share))
     groups = share // images_per_group
     return _replace(module, lambda norm: _BatchNormInGroups(norm, groups)) if groups > 1 else module
 
@@ -108,7 +108,7 @@ class _SynchronisedBatchNorm(_BatchNorm):
         values = x.to(torch.promote_types(x.dtype, torch.float32))
         pixels = [0, *range(2, x.ndim)]
         variance, mean = torch.var_mean(values, pixels, correction=0)
-        statistics = gather_with_gradient(torch.stack([mean, variance])[None], self.process_group)
+        statistics = all_gather_with_gradient(torch.stack([mean, variance])[None], self.process_group)
         means, variances = statistics.unbind(1)
         mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)
         count = len(statistics) * values.numel() / values.shape[1]
@@ -118,7 +118,7 @@ class _SynchronisedBatchNorm(_BatchNorm):
         return ((values - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 
 
-def _synchronised(processes: int) -> Callable[[_BatchNorm], nn.Module]:
+def _synchronized(processes: int) -> Callable[[_BatchNorm], nn.Module]:
     """What makes a batch norm share its statistics among each ``processes`` neighbours."""
     group: dist.ProcessGroup | None = None
     for first in range(0, world_size(), processes) if processes < world_size() else ():

@@ -129,7 +129,7 @@ class ResNet9(Backbone):
     def __init__(self, config: Config) -> None:
         from torchvision.models.resnet import BasicBlock
 
-        from fastssl.models.wide_resnet import initialise, scaled
+        from fastssl.models.wide_resnet import initialize, scaled
 
         super().__init__()
         c64, c128, c256, c512 = (scaled(c, config.width) for c in (64, 128, 256, 512))
@@ -141,7 +141,7 @@ class ResNet9(Backbone):
         self.layer3 = nn.Sequential(_ConvPool(c256, c512), BasicBlock(c512, c512))
         self.linear = nn.Linear(c512, c256)
         self.feature_dim = c256
-        initialise(self, config.zero_init_residual)
+        initialize(self, config.zero_init_residual)
 
     def stages(self, x: Tensor) -> tuple[Tensor, ...]:
         """Five maps, of 1, 1/2, 1/4, 1/8 and 1/8 of the side."""

@@ -1,4 +1,4 @@
-"""Shuffling BN: keys are normalised in other company than their queries (He et al., 2020, section 3.3).
+"""Shuffling BN: keys are normalized in other company than their queries (He et al., 2020, section 3.3).
 
 With batch norms in groups smaller than the global batch, the statistics of a group tell which images are in
 it, and a contrastive loss can be lowered by reading them. So images change groups before the teacher.
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastssl.distributed.collectives import first_row, gather, world_size
+from fastssl.distributed.collectives import all_gather, first_row, world_size
 from pipelines.batch import to_device
 from pipelines.plan.order import permute
 
@@ -33,4 +33,4 @@ def forward_shuffled(network: Callable[[Tensor], Tensor], view: Tensor, draw: tu
     order = permute(*draw, count * world_size(), np.arange(count * world_size()))
     own = slice(first_row(count), first_row(count) + count)
     places = to_device(np.stack([order[own], np.argsort(order)[own]]), view.device)
-    return gather(network(gather(view)[places[0]]))[places[1]]
+    return all_gather(network(all_gather(view)[places[0]]))[places[1]]

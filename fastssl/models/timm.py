@@ -14,7 +14,7 @@ from pipelines.command.errors import UserError
 
 
 class Timm(Backbone):
-    """A model of timm without its classifier: its own layers, initialisation and pooled features.
+    """A model of timm without its classifier: its own layers, initialization and pooled features.
 
     Drop path draws from torch's global generator, which each training step seeds.
     """

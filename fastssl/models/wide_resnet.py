@@ -31,7 +31,7 @@ class WideResNet(ResNet):
             self.conv1 = nn.Conv2d(3, stem_channels, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem_channels)
         del self.avgpool, self.fc
-        initialise(self, zero_init_residual)
+        initialize(self, zero_init_residual)
 
     def _make_layer(
         self,
@@ -46,7 +46,7 @@ class WideResNet(ResNet):
         return super()._make_layer(block, scaled(planes, self._width), blocks, stride, dilate)
 
 
-def initialise(module: nn.Module, zero_init_residual: bool) -> None:
+def initialize(module: nn.Module, zero_init_residual: bool) -> None:
     """torchvision's: He et al. (2015) over a convolution's outputs; batch norms start at 1 and 0 anyway."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fastssl.distributed.collectives import rank, with_averaged_gradients
+from fastssl.distributed.collectives import rank, wrap_ddp
 from fastssl.models.batch_norm import average_statistics
 from fastssl.models.teacher import update_averages
 from fastssl.optim.optimizer import set_learning_rate
@@ -47,7 +47,7 @@ class TrainStep:
         self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(device.type, enabled=autocast is torch.float16)
         self._method = method
-        self._model = with_averaged_gradients(method)
+        self._model = wrap_ddp(method)
         self._device, self._autocast = device, autocast
         self._accumulation_steps = accumulation_steps
         self._seed = seed

@@ -11,7 +11,7 @@ CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 
 # He, Fan, Wu, Xie, Girshick, "Momentum contrast for unsupervised visual representation learning" (2020),
-# section 3.3, with the strengths of its authors' code, which turns grey before the jitter and not after it
+# section 3.3, with the strengths of its authors' code, which turns gray before the jitter and not after it
 MOCO_V1 = ViewSpec(
     crop=RandomResizedCrop(scale=(0.2, 1.0)),
     jitter=ColorJitter(p=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4),
@@ -53,7 +53,7 @@ SIMCLR = ViewSpec(
 # with a blur of every view; crop scale and blur sigma, which it does not give, are BYOL's
 MSBREG = replace(BYOL_SYMMETRIC, blur=GaussianBlur(p=1.0))
 
-# lightly's CIFAR-10 benchmark: SimCLR's, at half its colour strength and without blur
+# lightly's CIFAR-10 benchmark: SimCLR's, at half its color strength and without blur
 SIMCLR_CIFAR10 = ViewSpec(
     size=32,
     crop=RandomResizedCrop(scale=(0.08, 1.0)),
@@ -69,5 +69,5 @@ SUPERVISED = ViewSpec(crop=RandomResizedCrop(scale=(0.08, 1.0)))
 # The usual supervised training of CIFAR-10 (He et al. 2016, section 4.2): four pixels of padding, crop, flip
 SUPERVISED_CIFAR10 = ViewSpec(size=32, crop=PaddedCrop(padding=4), mean=CIFAR10_MEAN, std=CIFAR10_STD)
 
-# For a small network and little time on 32-pixel images: MoCo v2's colours, milder crops, no blur
+# For a small network and little time on 32-pixel images: MoCo v2's colors, milder crops, no blur
 SMALL_IMAGES = replace(MOCO_V2, size=32, crop=RandomResizedCrop(scale=(0.25, 1.0)), blur=GaussianBlur())

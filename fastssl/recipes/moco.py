@@ -71,7 +71,7 @@ def moco_v2_imagenet() -> Config:
     """MoCo v2 on ImageNet, as the revisited benchmark runs it: v1 with a deeper head and blur.
 
     Section 3.2: batch 1024, lr 0.12 after 10 epochs of warm-up, cosine, temperature 0.2. The benchmark does
-    not state how many images a GPU's batch norms see: 32, as MoCo's do. Its number: the authors'
+    not state how many images the batch norms of a GPU see: 32, as MoCo's do. Its number: the authors'
     repository.
     """
     return derived(

@@ -16,7 +16,7 @@ from pipelines.views import ViewGroup
 
 # A run of minutes has no time for a slow teacher: small batches make many steps, the teacher follows within
 # ten of them, and the queue is short, so that its keys are not much older. The batch norm on the projector's
-# output keeps the keys of all steps centred; without it such a teacher drifts, and the student with it.
+# output keeps the keys of all steps centered; without it such a teacher drifts, and the student with it.
 SHORT_RUN_MOCO = MoCo.Config(
     projector=Head.Config(hidden_dim=512, out_dim=128, out_norm="batch"),
     predictor=Head.Config(hidden_dim=512, out_dim=128),

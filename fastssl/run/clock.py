@@ -76,7 +76,7 @@ class Clock:
 
 
 def rates(images: int, train_seconds: float, wait_seconds: float) -> tuple[float, float]:
-    """Images a second, and the share of the time spent waiting for data."""
+    """Images per second, and the share of the time spent waiting for data."""
     if train_seconds <= 0:
         return 0.0, 0.0
     return images / train_seconds, wait_seconds / train_seconds

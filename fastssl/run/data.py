@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from fastssl.classes.training_classes import with_classes
 from fastssl.config import Config
-from fastssl.distributed.collectives import from_chief
-from fastssl.distributed.processes import Place, one_after_the_other
+from fastssl.distributed.collectives import broadcast_object
+from fastssl.distributed.processes import DistEnv, one_after_the_other
 from pipelines.command.errors import UserError
 from pipelines.plan.plan import Plan
 from pipelines.sources import Source, open_source
@@ -31,17 +31,17 @@ class TrainingData:
         return None if index.labels is None else len(index.class_names)
 
 
-def open_training_data(config: Config, place: Place) -> TrainingData:
+def open_training_data(config: Config, env: DistEnv) -> TrainingData:
     """Open the images of a run.
 
     Raises:
         UserError: they cannot be read, are fewer than a batch, or are others than process 0 finds.
     """
     experiment, where = config.experiment, config.machine.data
-    with one_after_the_other(place):
+    with one_after_the_other(env):
         source = open_source(where, "train")
-    if from_chief(source.index.fingerprint) != source.index.fingerprint:
-        raise UserError(f"process {place.rank} finds other images in {where} than process 0")
+    if broadcast_object(source.index.fingerprint) != source.index.fingerprint:
+        raise UserError(f"process {env.rank} finds other images in {where} than process 0")
     steps_per_epoch = len(source.index) // experiment.batch_size
     source = with_classes(source, experiment.class_share, experiment.taxonomy, experiment.seed)
     count = len(source.index)
@@ -60,8 +60,8 @@ def open_training_data(config: Config, place: Place) -> TrainingData:
         order=experiment.order,
         block_size=experiment.block_size,
         blocks_per_window=experiment.blocks_per_window,
-        rank=place.rank,
-        world_size=place.world_size,
+        rank=env.rank,
+        world_size=env.world_size,
     )
     return TrainingData(
         source=source,

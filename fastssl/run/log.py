@@ -122,7 +122,7 @@ class RunLog:
 
 
 class SilentLog:
-    """The log of a process that is not the chief: nothing."""
+    """The log of a rank other than 0: no output."""
 
     def metrics(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """Nothing."""

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from fastssl.config import Config, differing_fields, from_dict
-from fastssl.distributed.collectives import from_chief
+from fastssl.distributed.collectives import broadcast_object
 from fastssl.distributed.precision import AUTOCAST, resolve_precision
-from fastssl.distributed.processes import Place
+from fastssl.distributed.processes import DistEnv
 from fastssl.methods import Method
 from fastssl.optim.optimizer import build_optimizer
 from fastssl.optim.train_step import TrainStep
@@ -29,7 +29,7 @@ _ENTRIES = {"config", "step", "method", "optimizer", "scaler", "means", "clock",
 
 
 def open_run(
-    stack: ExitStack, config: Config, method: Method, data: TrainingData, place: Place, device: torch.device
+    stack: ExitStack, config: Config, method: Method, data: TrainingData, env: DistEnv, device: torch.device
 ) -> RunState:
     """Open the run of a config. All processes call; process 0 alone touches the folder.
 
@@ -38,14 +38,14 @@ def open_run(
         config: as asked for; the state's has ``auto`` resolved.
         method: freshly built, on ``device``.
         data: of the run.
-        place: of this process.
+        env: of this process.
         device: where it computes.
 
     Raises:
         UserError: the folder cannot be used, holds another run, or is in use.
     """
     out, found = config.out, None
-    if place.is_chief:
+    if env.is_main:
         try:
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(checkpoint.lock(out))
@@ -61,7 +61,7 @@ def open_run(
         resumes = not finished and (out / LAST).exists()
         state = _checkpoint_of(config, out / LAST, data.total_steps) if resumes else None
         found = config.experiment, why, state, finished
-    experiment, why, state, finished = from_chief(found)
+    experiment, why, state, finished = broadcast_object(found)
     config = dataclasses.replace(config, experiment=experiment)
     if state is not None:
         method.load_state_dict(state["method"])
@@ -78,7 +78,7 @@ def open_run(
             seed=experiment.seed,
         ),
         bad_images=BadImages(
-            out / "bad_images.txt" if place.is_chief else None,
+            out / "bad_images.txt" if env.is_main else None,
             default_limit(len(data.source.index)) if limit is None else limit,
         ),
         steps_per_epoch=data.steps_per_epoch,
@@ -98,7 +98,7 @@ def _checkpoint_of(config: Config, path: Path, total_steps: int) -> dict[str, An
         UserError: it is damaged, of another run, or of no step of this one.
     """
     state = checkpoint.load(path)
-    remedy = "put the run's own in its place, or start anew in another folder"
+    remedy = "put the run's own in its env, or start anew in another folder"
     if not state.keys() >= _ENTRIES:
         raise UserError(f"{path} is not a checkpoint of a run: {remedy}")
     fields = differing_fields(from_dict(state["config"], str(path)).experiment, config.experiment)

@@ -72,7 +72,7 @@ def save_curves(path: Path, metrics: Path, title: str, baselines: dict[str, floa
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
     for (name, value), style in zip(baselines.items(), ("--", ":"), strict=False):
-        knn_axes.axhline(value, linestyle=style, color="grey", label=f"{name} ({value:.3f})")
+        knn_axes.axhline(value, linestyle=style, color="gray", label=f"{name} ({value:.3f})")
     if baselines:
         knn_axes.legend(fontsize=8)
     buffer = io.BytesIO()

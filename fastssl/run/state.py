@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fastssl.config import Config, to_dict
-from fastssl.distributed.collectives import mean_of_all
+from fastssl.distributed.collectives import all_reduce_mean
 from fastssl.methods import Method
 from fastssl.optim.train_step import TrainStep
 from fastssl.run import checkpoint
@@ -60,7 +60,7 @@ class RunState:
     def advance(self, metrics: list[dict[str, Tensor]]) -> None:
         """Count a step that is done, with the metrics of its micro-batches."""
         for values in metrics:
-            self.means.add(mean_of_all(values))
+            self.means.add(all_reduce_mean(values))
         self.step += 1
         self.clock.step(self.config.experiment.batch_size)
 

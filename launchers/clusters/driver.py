@@ -43,7 +43,7 @@ class _Running:
 
 
 def slots(max_parallel: int) -> list[Slot]:
-    """The machine in shares: one a GPU, or all cores as one; ``max_parallel`` says how many otherwise.
+    """The machine in shares: one per GPU, or all cores as one; ``max_parallel`` says how many otherwise.
 
     More shares than GPUs share these; cores are dealt out evenly.
     """

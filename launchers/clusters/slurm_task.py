@@ -1,6 +1,6 @@
 """A job on SLURM: what runs on the nodes, forwards signals, and puts itself back into the queue.
 
-One task a GPU; each starts its own process of the training, and these find each other. The first task alone
+One task per GPU; each starts its own process of the training, and these find each other. The first task alone
 keeps the record and decides. Another one whose process fails leaves a report for it, and returns.
 
 SLURM's ways, and what is done about them:

@@ -1,4 +1,4 @@
-"""Line charts as SVG: points with error bars over an axis, or curves. Colours are the page's CSS's."""
+"""Line charts as SVG: points with error bars over an axis, or curves. Colors are the page's CSS's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Series:
     """Points that belong together.
 
     Attributes:
-        color: number of its colour; series of one colour belong to one row of the table.
+        color: number of its color; series of one color belong to one row of the table.
         style: "marked" (line, markers, error bars), "line", "faint" (one seed of several), "paper".
     """
 
@@ -48,7 +48,7 @@ class Chart:
 
     Attributes:
         names: labels of x = 0, 1, ... where x is no number; else empty.
-        ticks: places of x that must be labelled; empty: round ones.
+        ticks: places of x that must be labeled; empty: round ones.
         y_range: that the axis covers at least; None: what the points take.
     """
 
@@ -208,7 +208,7 @@ def _error_bar(x: float, low: float, high: float) -> str:
 
 
 def marker(color: int, x: float, y: float) -> str:
-    """A small shape, another one for neighbouring colours: circle, square, triangle, diamond."""
+    """A small shape, another one for neighbouring colors: circle, square, triangle, diamond."""
     shapes = (
         "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
         "m-3.6 -3.6h7.2v7.2h-7.2z",

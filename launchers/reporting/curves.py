@@ -8,7 +8,7 @@ from typing import Any
 from launchers.reporting.chart import Chart, Point, Series
 from launchers.reporting.estimate import number
 from launchers.reporting.panels import Line, in_panels
-from launchers.reporting.results import Run, Sweep, is_number
+from launchers.reporting.results import RunResult, Sweep, is_number
 from launchers.reporting.table import named_value, result_title, rows
 
 _MOST_POINTS = 150  # of longer curves, neighbouring points are averaged
@@ -16,7 +16,7 @@ _FEW_POINTS = 12  # that get markers
 
 
 def curves(sweep: Sweep, figure: Mapping[str, Any]) -> list[Chart]:
-    """A line a row of the table: the mean over seeds, each seed faintly behind it."""
+    """A line per row of the table: the mean over seeds, each seed faintly behind it."""
     x_axis, metric, panel_axis = figure["x"], figure["y"], figure.get("series")
     lines = []
     for label, runs in rows(sweep).items():
@@ -44,7 +44,7 @@ def _mean_and_seeds(label: str, x_axis: str, lines: Sequence[list[tuple[float, f
     return [*behind, Series(label, _points(mean, f"{label}, {x_axis}"), 0, style)]
 
 
-def _curve(run: Run, x_axis: str, metric: str) -> list[tuple[float, float]]:
+def _curve(run: RunResult, x_axis: str, metric: str) -> list[tuple[float, float]]:
     """(x, value) of a metric while training, or of an evaluation of each kept checkpoint and of the last."""
     line: dict[float, float] = {}
     for row in run.metrics:

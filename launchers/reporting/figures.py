@@ -9,7 +9,7 @@ from launchers.reporting.chart import Chart, Point, Series
 from launchers.reporting.curves import curves
 from launchers.reporting.estimate import estimate, number
 from launchers.reporting.panels import Line, in_panels
-from launchers.reporting.results import Run, Sweep, is_number
+from launchers.reporting.results import RunResult, Sweep, is_number
 from launchers.reporting.table import named_value, paper_metric_is, result_title
 from launchers.sweeps.study import text_of
 
@@ -34,7 +34,7 @@ def _over_axis(sweep: Sweep, figure: Mapping[str, Any]) -> list[Chart]:
     """Means over seeds of a result, or of a metric's last value, of finished runs."""
     x_axis, metric, panel_axis = figure["x"], figure["y"], figure.get("series")
     axes = _varied(sweep, beside=x_axis, first=panel_axis)
-    rows: dict[tuple[str, ...], dict[Any, list[Run]]] = {}
+    rows: dict[tuple[str, ...], dict[Any, list[RunResult]]] = {}
     for run in sweep.runs:
         if x_axis in run.values and _last_value(run, metric) is not None:
             label = (*(named_value(run, axis) for axis in axes), run.data)
@@ -67,7 +67,7 @@ def _ours_and_theirs(
     sweep: Sweep,
     figure: Mapping[str, Any],
     label: str,
-    runs: Mapping[Any, Sequence[Run]],
+    runs: Mapping[Any, Sequence[RunResult]],
     place: Callable[[Any], float],
 ) -> list[Series]:
     """A line of our means over seeds, and one of the paper's numbers where it has any."""
@@ -89,7 +89,7 @@ def _ours_and_theirs(
     return series
 
 
-def _last_value(run: Run, metric: str) -> float | None:
+def _last_value(run: RunResult, metric: str) -> float | None:
     """A result, or a metric's last value, of a finished run."""
     if metric in run.results:
         return run.results[metric]
@@ -114,14 +114,14 @@ def _places(values: Sequence[Any], log_x: bool) -> tuple[Callable[[Any], float],
 def _varied(sweep: Sweep, beside: str, first: str | None) -> list[str]:
     """``first``, and the axes that have several values where the axis ``beside`` has one."""
     axes = [axis for axis in sweep.axes if axis not in (beside, first)]
-    at_one_place: dict[str, list[Run]] = {}
+    at_one_place: dict[str, list[RunResult]] = {}
     for run in sweep.runs:
         at_one_place.setdefault(text_of(run.values.get(beside)), []).append(run)
     varied = [axis for axis in axes if any(len(_values(runs, axis)) > 1 for runs in at_one_place.values())]
     return ([first] if first else []) + varied
 
 
-def _values(runs: Sequence[Run], axis: str) -> set[str]:
+def _values(runs: Sequence[RunResult], axis: str) -> set[str]:
     return {text_of(run.values.get(axis)) for run in runs}
 
 

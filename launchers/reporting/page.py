@@ -104,7 +104,7 @@ def _legend_entry(series: Series) -> str:
 
 
 def _recolored(svg: str) -> str:
-    """More series than colours: the colours come again, with broken lines."""
+    """More series than colors: the colors come again, with broken lines."""
 
     def color(found: re.Match[str]) -> str:
         again = " again" if int(found[2]) >= COLORS else ""

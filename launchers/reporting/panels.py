@@ -13,7 +13,7 @@ MOST_LINES = 8  # that one chart shows and a reader tells apart
 
 @dataclass(frozen=True)
 class Line:
-    """What is drawn in one colour: a row's mean, its seeds behind it, the paper's numbers beside it.
+    """What is drawn in one color: a row's mean, its seeds behind it, the paper's numbers beside it.
 
     Attributes:
         panel: what the charts are named after, if there is one for each value of an axis; "" if not.

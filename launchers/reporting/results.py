@@ -45,7 +45,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunResult:
     """One run of a sweep: what was planned, and what its folder says.
 
     Attributes:
@@ -114,7 +114,7 @@ class Sweep:
 
     folder: Path
     about: Mapping[str, Any]
-    runs: tuple[Run, ...]
+    runs: tuple[RunResult, ...]
 
     @property
     def axes(self) -> list[str]:
@@ -142,7 +142,7 @@ def read_sweep(folder: Path) -> Sweep:
     return Sweep(folder, about, _apart_by_data([_read_run(paths, run, states) for run in about["runs"]]))
 
 
-def _apart_by_data(runs: Sequence[Run]) -> tuple[Run, ...]:
+def _apart_by_data(runs: Sequence[RunResult]) -> tuple[RunResult, ...]:
     """Runs whose rows name the data, where a protocol measured them on several: they are never averaged.
 
     A run that was not measured yet stays with the first of its row that was.
@@ -177,7 +177,7 @@ def _digest(name: str) -> str:
     return name.rpartition("-")[2]
 
 
-def _read_run(sweep: SweepFolder, planned: dict[str, Any], states: Mapping[str, JobState]) -> Run:
+def _read_run(sweep: SweepFolder, planned: dict[str, Any], states: Mapping[str, JobState]) -> RunResult:
     name = planned["name"]
     folder = sweep.run(name)
     summary = read_summary(folder)
@@ -185,7 +185,7 @@ def _read_run(sweep: SweepFolder, planned: dict[str, Any], states: Mapping[str, 
     evaluations_planned = tuple(planned_results(planned))
     status, error = _status(summary, states.get(name))
     of_evaluations = {each: states.get(f"{name}.{each}") for each in evaluations_planned}
-    return Run(
+    return RunResult(
         name=name,
         row=str(planned.get("row") or planned["name"]),
         values=planned.get("values", {}),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from launchers.reporting.estimate import estimate, number
-from launchers.reporting.results import FAILED, Run, Sweep
+from launchers.reporting.results import FAILED, RunResult, Sweep
 from launchers.sweeps.study import text_of
 
 _NAMES = {"knn": "kNN", "top1": "top-1", "top5": "top-5", "mi": "MI"}
@@ -23,16 +23,16 @@ class Table:
     numbers: frozenset[int]
 
 
-def rows(sweep: Sweep) -> dict[str, list[Run]]:
+def rows(sweep: Sweep) -> dict[str, list[RunResult]]:
     """The runs of each row of the study's table: its seeds, measured on the same data."""
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[RunResult]] = {}
     for run in sweep.runs:
         found.setdefault(run.row, []).append(run)
     return found
 
 
 def study_table(sweep: Sweep) -> Table:
-    """A line a row: what is varied, each result's mean over seeds, the paper's number right of its own."""
+    """A line per row: what is varied, each result's mean over seeds, the paper's number right of its own."""
     results = shown_results(sweep)
     published = _published_metrics(sweep)
     columns: list[tuple[str, str]] = []  # title, and the result or "paper:METRIC"
@@ -84,7 +84,7 @@ def result_title(result: str) -> str:
     return ", ".join([title, *options, *([f"on {data}"] if at else [])])
 
 
-def named_value(run: Run, axis: str) -> str:
+def named_value(run: RunResult, axis: str) -> str:
     """A run's value of an axis: "num negatives 16"; a name speaks for itself."""
     value = run.values.get(axis)
     return value if isinstance(value, str) else f"{axis.replace('_', ' ')} {text_of(value)}"
@@ -134,7 +134,7 @@ def throughput(sweep: Sweep) -> Table:
             hours = sum(summary.get("train_seconds", 0) for summary in begun) / 3600
             wait = f"{sum(waits) / len(waits):.0%}" if waits else ""
             lines.append([label, str(rates), wait, f"{hours:.2f}", str(len(begun))])
-    head = ["row", "images a second", "waiting for data", "hours of training, all runs", "runs"]
+    head = ["row", "images per second", "waiting for data", "hours of training, all runs", "runs"]
     return Table(head, lines, frozenset({1, 2, 3, 4}))
 
 
@@ -162,12 +162,12 @@ def _published_metrics(sweep: Sweep) -> list[str]:
     return list(dict.fromkeys(metric for run in sweep.runs for metric in run.published))
 
 
-def _papers(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
+def _papers(runs: Sequence[RunResult]) -> list[Mapping[str, Any]]:
     """The papers that have a number for the runs."""
     return [run.paper for run in runs if run.paper and run.published]
 
 
-def _result_cell(runs: Sequence[Run], key: str) -> str:
+def _result_cell(runs: Sequence[RunResult], key: str) -> str:
     """A mean over seeds, or the paper's number."""
     _, is_paper, metric = key.rpartition("paper:")
     if is_paper:
@@ -177,7 +177,7 @@ def _result_cell(runs: Sequence[Run], key: str) -> str:
     return str(estimate(values)) if values else ""
 
 
-def _finished(runs: Sequence[Run]) -> str:
+def _finished(runs: Sequence[RunResult]) -> str:
     """ "3", or "2 of 3" while some are not finished."""
     done = sum(run.status == "finished" for run in runs)
     return str(done) if done == len(runs) else f"{done} of {len(runs)}"
@@ -192,7 +192,7 @@ def _told_by_rows(sweep: Sweep, axis: str) -> bool:
     )
 
 
-def _done(run: Run) -> str:
+def _done(run: RunResult) -> str:
     return f"{run.summary['epochs_done']:.1f}" if "epochs_done" in run.summary else ""
 
 

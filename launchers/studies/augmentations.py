@@ -1,10 +1,10 @@
-"""Colour augmentations taken away one after the other, in the paper's order.
+"""Color augmentations taken away one after the other, in the paper's order.
 
 Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant representation learning"
-(2022), section 4.3, figure 5: from the augmentation of table 5 first solarisation goes, then blur, grey and
-colour jitter; crop and flip are left. MoCo v2+, S-MoCo v2+ and BYOL (with SGD), 200 epochs of ImageNet. A
+(2022), section 4.3, figure 5: from the augmentation of table 5 first solarization goes, then blur, gray and
+color jitter; crop and flip are left. MoCo v2+, S-MoCo v2+ and BYOL (with SGD), 200 epochs of ImageNet. A
 plot; with all augmentations table 4 has 72.4, 71.2 and, of BYOL, table 2 72.1 % linear top-1. Expected: the
-three lose alike, most where grey goes.
+three lose alike, most where gray goes.
 
 Compute: 15 runs of 200 epochs, 256 M images each.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run, shrunk
-from launchers.sweeps.study import Figure, Run, Scale, Study
+from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
 from pipelines.ops import ColorJitter, GaussianBlur, Grayscale, Solarize
 
 _METHODS = {
@@ -29,7 +29,7 @@ _REMOVED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("all", {}),
     ("- solarization", {"solarize": Solarize()}),
     ("- blur", {"blur": GaussianBlur()}),
-    ("- grey", {"grayscale": Grayscale()}),
+    ("- gray", {"grayscale": Grayscale()}),
     ("- jitter", {"jitter": ColorJitter()}),
 )
 
@@ -38,7 +38,7 @@ def study(scale: Scale) -> Study:
     """The study at a scale."""
     return Study(
         name="augmentations",
-        title="Colour augmentations taken away one after the other",
+        title="Color augmentations taken away one after the other",
         about=__doc__ or "",
         axes=("method", "augmentation"),
         runs=tuple(_runs(scale)),
@@ -50,7 +50,7 @@ def study(scale: Scale) -> Study:
     )
 
 
-def _runs(scale: Scale) -> Iterator[Run]:
+def _runs(scale: Scale) -> Iterator[PlannedRun]:
     for method, (short, recipe) in _METHODS.items():
         config = find_recipe(recipe) if scale == "paper" else shrunk(find_recipe(recipe))
         (group,) = config.experiment.views

@@ -9,7 +9,7 @@ from typing import Any
 from fastssl.config import Config, Machine, Paper
 from fastssl.recipes import find_recipe
 from fastssl.recipes.derive import with_changes
-from launchers.sweeps.study import Run, Scale, Value, text_of
+from launchers.sweeps.study import PlannedRun, Scale, Value, text_of
 from pipelines.ops import RandomResizedCrop
 from pipelines.views import ViewGroup
 
@@ -28,7 +28,7 @@ def recipe_run(
     paper: Paper | None = None,
     keep_every: int | None = None,
     **more: Any,
-) -> Run:
+) -> PlannedRun:
     """A run of a recipe with changes.
 
     Args:
@@ -40,7 +40,7 @@ def recipe_run(
         row: of the table; left out, the values.
         paper: what it rebuilds; left out, what the recipe does, if nothing is changed.
         keep_every: epochs between two checkpoints that are kept; None: as the recipe has it.
-        **more: fields of ``launchers.sweeps.study.Run``.
+        **more: fields of ``launchers.sweeps.study.PlannedRun``.
     """
     config = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if scale == "tiny":
@@ -51,7 +51,7 @@ def recipe_run(
         paper = config.paper
     if keep_every is not None:
         machine = dataclasses.replace(machine, keep_every=keep_every)
-    return Run(
+    return PlannedRun(
         name=name,
         config=dataclasses.replace(
             config,
@@ -68,7 +68,7 @@ def recipe_run(
 
 
 def shrunk(config: Config) -> Config:
-    """A recipe for the built-in scenes: its method and switches, with a narrow ResNet-9, minutes a run.
+    """A recipe for the built-in scenes: its method and switches, with a narrow ResNet-9, minutes per run.
 
     Sizes and rates are the quickstart recipe's, and its reasons hold: a short run needs a quick teacher, a
     short queue and, where the heads have batch norms at all, one more on the projector's output.

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from fastssl.recipes import find_recipe
 from launchers.studies.build import TINY_EPOCHS, recipe_run
-from launchers.sweeps.study import Figure, Run, Scale, Study, Value
+from launchers.sweeps.study import Figure, PlannedRun, Scale, Study, Value
 
 _METHODS = {
     "supervised": ("supervised-imagenet", {100: "supervised-imagenet"}),
@@ -52,7 +52,7 @@ def study(scale: Scale) -> Study:
     )
 
 
-def _runs(scale: Scale) -> Iterator[Run]:
+def _runs(scale: Scale) -> Iterator[PlannedRun]:
     for method, (recipe, tables) in _METHODS.items():
         for paper_epochs in (100, 200, 300, 500):
             epochs = paper_epochs if scale == "paper" else round(paper_epochs * TINY_EPOCHS)

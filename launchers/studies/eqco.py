@@ -20,7 +20,7 @@ from typing import Any
 
 from fastssl.recipes import RECIPES
 from launchers.studies.build import recipe_run
-from launchers.sweeps.study import Figure, Run, Scale, Study, Value
+from launchers.sweeps.study import Figure, PlannedRun, Scale, Study, Value
 
 # method: recipe, alpha of EqCo, K without EqCo, K with EqCo
 _QUEUES = (4, 16, 64, 256, 1024, 4096, 16384, 65536)
@@ -74,7 +74,7 @@ def study(scale: Scale) -> Study:
     )
 
 
-def _runs(scale: Scale) -> Iterator[Run]:
+def _runs(scale: Scale) -> Iterator[PlannedRun]:
     for method, (recipe, alpha, without, using) in (_PAPER if scale == "paper" else _TINY).items():
         for rule, negatives in ((None, without), (alpha, using)):
             for count in negatives:
@@ -86,7 +86,7 @@ def _runs(scale: Scale) -> Iterator[Run]:
             yield recipe_run(scale, recipe.removesuffix("-imagenet"), recipe, values, row=_row(values))
 
 
-def _run(scale: Scale, method: str, recipe: str, count: int, alpha: int | None) -> Run:
+def _run(scale: Scale, method: str, recipe: str, count: int, alpha: int | None) -> PlannedRun:
     short = method.lower().replace(" ", "-")
     short = "moco-v1" if short == "moco" else short
     name = f"{short}-k{count}" + (f"-a{alpha}" if alpha else "")

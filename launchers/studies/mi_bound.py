@@ -15,7 +15,7 @@ from typing import Any
 
 from fastssl.recipes import quickstart
 from launchers.studies.build import recipe_run
-from launchers.sweeps.study import Figure, Run, Scale, Study, Value
+from launchers.sweeps.study import Figure, PlannedRun, Scale, Study, Value
 
 # SimCLR, which learns in few steps. 129 images have 256 views of others: K = 256 takes all of them. At the
 # temperature 0.3: the rule holds for the mean over draws, and the fewer the draws and the lower the
@@ -67,7 +67,7 @@ def study(scale: Scale) -> Study:
     )
 
 
-def _run(scale: Scale, size: int, alpha: int | None) -> Run:
+def _run(scale: Scale, size: int, alpha: int | None) -> PlannedRun:
     values: dict[str, Value] = {"num_negatives": size, "eqco_alpha": alpha}
     rule = f", EqCo with alpha {alpha}" if alpha else ""
     name, row = f"k{size}" + (f"-a{alpha}" if alpha else ""), f"K {size}{rule}"

@@ -17,7 +17,7 @@ from fastssl.config import Paper
 from fastssl.recipes.msbreg import TITLE
 from fastssl.recipes.papers import linear_top1
 from launchers.studies.build import recipe_run
-from launchers.sweeps.study import Figure, Run, Scale, Study, Value
+from launchers.sweeps.study import Figure, PlannedRun, Scale, Study, Value
 
 # linear top-1, %: by K and lambda_s, over lambda_b
 _LAMBDA_B = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -61,7 +61,7 @@ def study(scale: Scale) -> Study:
     )
 
 
-def _run(scale: Scale, views: int, lambda_s: float, lambda_b: float, number: float) -> Run:
+def _run(scale: Scale, views: int, lambda_s: float, lambda_b: float, number: float) -> PlannedRun:
     values: dict[str, Value] = {"num_views": views, "lambda_s": lambda_s, "lambda_b": lambda_b}
     place = f"table 5, K {views}, lambda_s {lambda_s:g}, lambda_b {lambda_b:g}"
     return recipe_run(

@@ -18,7 +18,7 @@ from pathlib import Path
 from fastssl.config import Paper
 from fastssl.recipes.papers import REVISITED, linear_top1
 from launchers.studies.build import recipe_run
-from launchers.sweeps.study import Figure, Run, Scale, Study
+from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
 
 _HERE = Path(__file__).resolve().parent
 _FILE_127 = Path("imagenet-127.tsv")
@@ -59,7 +59,7 @@ def study(scale: Scale) -> Study:
     )
 
 
-def _supervised_at_paper_scale() -> list[Run]:
+def _supervised_at_paper_scale() -> list[PlannedRun]:
     runs = [
         recipe_run(
             "paper", name, recipe, {"method": "supervised", "groups": groups}, row=f"supervised, {groups}"
@@ -81,7 +81,7 @@ def _supervised_at_paper_scale() -> list[Run]:
     return runs
 
 
-def _supervised_on_scenes() -> list[Run]:
+def _supervised_on_scenes() -> list[PlannedRun]:
     return [
         recipe_run(
             "tiny",

@@ -9,7 +9,7 @@ beside other work). It rebuilds no number.
 from __future__ import annotations
 
 from launchers.studies.build import recipe_run
-from launchers.sweeps.study import Figure, Run, Scale, Study
+from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
 
 _MANY = 256
 _RUNS = ((4, None), (4, _MANY), (_MANY, None))
@@ -32,7 +32,7 @@ def study(scale: Scale) -> Study:
     )
 
 
-def _run(count: int, alpha: int | None) -> Run:
+def _run(count: int, alpha: int | None) -> PlannedRun:
     return recipe_run(
         "paper",  # the recipe is small as it is
         f"k{count}" + (f"-a{alpha}" if alpha else ""),

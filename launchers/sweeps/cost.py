@@ -1,4 +1,4 @@
-"""What a sweep will cost: GPU-hours, from the images a second that runs of the same kind reached here."""
+"""What a sweep will cost: GPU-hours, from the images per second that runs of the same kind reached here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _IMAGES = {
     "imagenet": 1_281_167,
     "imagenet100": 126_689,
     "cifar10": 50_000,
-    "stl10": 105_000,  # unlabelled and train
+    "stl10": 105_000,  # unlabeled and train
     "scenes": 10_000,
 }
 
@@ -36,7 +36,7 @@ def kind(experiment: Experiment) -> str:
 
 
 def measured(folders: Iterable[Path]) -> dict[str, float]:
-    """Images a second of each kind of run, from run folders; the last one read counts."""
+    """Images per second of each kind of run, from run folders; the last one read counts."""
     found = {}
     for folder in folders:
         rate = summary_if_whole(folder).get("images_per_s")

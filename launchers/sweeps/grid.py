@@ -10,7 +10,7 @@ from typing import Any
 
 from fastssl.config import Config
 from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_setting, split_values
-from launchers.sweeps.study import Figure, Run, Study, text_of
+from launchers.sweeps.study import Figure, PlannedRun, Study, text_of
 from pipelines.command.errors import UserError
 
 
@@ -50,14 +50,14 @@ def grid_study(recipe: str, base: Config, grid: Sequence[str]) -> Study:
     )
 
 
-def _run(base: Config, axes: dict[str, tuple[str, list[Any]]], values: Sequence[Any]) -> Run:
+def _run(base: Config, axes: dict[str, tuple[str, list[Any]]], values: Sequence[Any]) -> PlannedRun:
     changes = [
         Change(path, value, f"--grid {axis}={text_of(value)}")
         for (axis, (path, _)), value in zip(axes.items(), values, strict=True)
     ]
     config = assign(base, changes)
     named = [(axis, text_of(value)) for axis, value in zip(axes, values, strict=True)]
-    return Run(
+    return PlannedRun(
         name=file_name("-".join(f"{axis}-{value}" for axis, value in named)) or base.recipe,
         config=config,
         values={

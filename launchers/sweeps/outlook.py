@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from launchers.sweeps import cost
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.study import Run, Study
+from launchers.sweeps.study import PlannedRun, Study
 
 _HEADS = ("run", "epochs", "batch", "hours", "paper", "evaluations")
 
 
-def outlook(folder: SweepFolder, study: Study, runs: Sequence[Run], devices: int, unit: str) -> Iterator[str]:
+def outlook(
+    folder: SweepFolder, study: Study, runs: Sequence[PlannedRun], devices: int, unit: str
+) -> Iterator[str]:
     """Lines of text.
 
     Args:
@@ -38,7 +40,7 @@ def outlook(folder: SweepFolder, study: Study, runs: Sequence[Run], devices: int
         yield f"cost of {len(runs) - len(known)} runs: unknown until a run of their kind was measured here"
 
 
-def _row(run: Run, hours: float | None) -> tuple[str, ...]:
+def _row(run: PlannedRun, hours: float | None) -> tuple[str, ...]:
     experiment = run.config.experiment
     paper = ", ".join(f"{metric} {number:g}" for metric, number in run.paper.results) if run.paper else ""
     return (

@@ -15,7 +15,7 @@ Value = str | float | int | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class PlannedRun:
     """One run of a study.
 
     Attributes:
@@ -74,7 +74,7 @@ class Study:
     title: str
     about: str
     axes: tuple[str, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[PlannedRun, ...]
     figures: tuple[Figure, ...] = ()
     scale: Scale = "paper"
 
@@ -95,7 +95,7 @@ def with_seeds(study: Study, seeds: int) -> Study:
     )
 
 
-def _seeded(run: Run, seed: int) -> Run:
+def _seeded(run: PlannedRun, seed: int) -> PlannedRun:
     experiment = dataclasses.replace(run.config.experiment, seed=seed)
     return dataclasses.replace(
         run,
@@ -119,7 +119,7 @@ def to_plan(study: Study) -> dict[str, Any]:
     }
 
 
-def _run_to_plan(run: Run) -> dict[str, Any]:
+def _run_to_plan(run: PlannedRun) -> dict[str, Any]:
     return {
         "name": run.name,
         "values": dict(run.values),

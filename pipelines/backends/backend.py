@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Pipeline = str
 else:
     Pipeline = Literal[("auto", *BACKENDS)]
-ProductName = Literal["auto", "views", "crops", "pixels"]
+CpuOutput = Literal["auto", "views", "crops", "pixels"]
 
 
 _CPU = torch.device("cpu")
@@ -57,7 +57,7 @@ class LoaderConfig:
     """Of the views; uint8: levels of 255, not normalized."""
     pipeline: Pipeline = "auto"
     """The backend; auto chooses among them."""
-    product: ProductName = "auto"
+    cpu_output: CpuOutput = "auto"
     """Backend cpu: its threads make finished views, or, for a GPU to finish, crops or decoded pixels."""
     workers: int = 0
     """Threads; 0 takes every core."""

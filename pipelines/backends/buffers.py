@@ -16,10 +16,10 @@ import torch
 
 from pipelines.batch import Images, to_device
 from pipelines.render.cpu import Workspace, crop_constants, render_constants, render_views
-from pipelines.render.finish import NumberFormat
+from pipelines.render.finish import ViewDtype
 from pipelines.views import ViewGroup
 
-NUMBER_FORMATS: dict[torch.dtype, NumberFormat] = {
+VIEW_DTYPES: dict[torch.dtype, ViewDtype] = {
     torch.uint8: "uint8",
     torch.float32: "float32",
     torch.float16: "float16",
@@ -66,7 +66,7 @@ class Buffer(ABC):
             self.copied = None
 
 
-class Product(Protocol):
+class Output(Protocol):
     """What is made of the images."""
 
     def buffer(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> Buffer:
@@ -82,7 +82,7 @@ class Views:
 
     def buffer(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> ViewBuffer:
         """Memory for a batch of ``samples``."""
-        constants = tuple(render_constants(group.spec, NUMBER_FORMATS[self.dtype]) for group in groups)
+        constants = tuple(render_constants(group.spec, VIEW_DTYPES[self.dtype]) for group in groups)
         return ViewBuffer(groups, constants, samples, self.dtype, pinned)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numba import njit, types
 
-from pipelines.backends.buffers import NUMBER_FORMATS
+from pipelines.backends.buffers import VIEW_DTYPES
 from pipelines.decode.decode import MAX_PIXELS
 from pipelines.render.cpu import Workspace, _render, render_constants
 from pipelines.render.finish import NUMBER_BYTES
@@ -37,7 +37,7 @@ class ViewLayout:
     Attributes:
         groups: the views of a sample, numbered across the groups.
         dtype: of the views.
-        places: int64 [G, 4]; of each group its first view, K_g, and its begin and end in bytes a sample.
+        places: int64 [G, 4]; of each group its first view, K_g, and its begin and end in bytes per sample.
         constants: FINISH [G].
     """
 
@@ -49,7 +49,7 @@ class ViewLayout:
     @classmethod
     def of(cls, groups: tuple[ViewGroup, ...], dtype: torch.dtype) -> ViewLayout:
         """The layout of finished views."""
-        constants = np.concatenate([render_constants(group.spec, NUMBER_FORMATS[dtype]) for group in groups])
+        constants = np.concatenate([render_constants(group.spec, VIEW_DTYPES[dtype]) for group in groups])
         views = np.array([group.num_views for group in groups])
         sizes = 3 * views * constants["size"].astype(np.int64) ** 2 * NUMBER_BYTES[constants["format"][0]]
         places = np.stack([np.cumsum(views) - views, views, np.cumsum(sizes) - sizes, np.cumsum(sizes)], 1)

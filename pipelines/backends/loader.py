@@ -109,7 +109,7 @@ class Loader:
 
     def _by_cpu(self, request: Request) -> Finished:
         if self._fallback is None:
-            one = replace(self._config, prefetch=0, product="views")
+            one = replace(self._config, prefetch=0, cpu_output="views")
             self._fallback = ThreadsBackend(one, self._requests)
         return self._fallback.finish(self._fallback.start(request))
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from pipelines.backends.backend import Backend, Finished, LoaderConfig
-from pipelines.backends.buffers import Buffer, Crops, Pixels, Product, Views
+from pipelines.backends.buffers import Buffer, Crops, Output, Pixels, Views
 from pipelines.backends.decode_sample import decode_sample
 from pipelines.backends.request import Request, Requests
 from pipelines.batch import Images
@@ -58,18 +58,18 @@ class ThreadsBackend(Backend):
     Args:
         config: of the loader.
         requests: of the loader.
-        product: what the threads make; None: as the config says.
+        output: what the threads make; None: as the config says.
     """
 
-    def __init__(self, config: LoaderConfig, requests: Requests, product: Product | None = None) -> None:
+    def __init__(self, config: LoaderConfig, requests: Requests, output: Output | None = None) -> None:
         self._config, self._requests, self._source = config, requests, config.source
-        self._product = product or _product(config)
+        self._output = output or _output(config)
         self._workers = config.workers or len(os.sched_getaffinity(0))
         self._worker = _Worker()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="loader")
         pinned = config.device.type == "cuda"
         self._free = [
-            self._product.buffer(config.groups, config.samples, pinned=pinned)
+            self._output.buffer(config.groups, config.samples, pinned=pinned)
             for _ in range(config.prefetch + 1)
         ]
         self._in_use: Buffer | None = None
@@ -91,7 +91,7 @@ class ThreadsBackend(Backend):
         stage = self.stage(ticket)
         if isinstance(stage, Images):
             views = render_on_device(stage, ticket.request, self._config)
-        elif isinstance(self._product, Crops):
+        elif isinstance(self._output, Crops):
             views = _finish_on_device(stage, ticket.request, self._config)
         else:
             views = stage
@@ -150,14 +150,16 @@ class ThreadsBackend(Backend):
         return decode_sample(self._source, index, self._config.bad_images, place)
 
 
-def _product(config: LoaderConfig) -> Product:
-    on_gpu, name = config.device.type == "cuda", config.product
+def _output(config: LoaderConfig) -> Output:
+    on_gpu, name = config.device.type == "cuda", config.cpu_output
     if name == "auto":
         name = "pixels" if on_gpu else "views"
     if name != "views" and not on_gpu:
-        raise UserError(f"--product {name} leaves the rest to a GPU, and there is none: use --product views")
-    products: dict[str, Product] = {"views": Views(config.dtype), "crops": Crops(), "pixels": Pixels()}
-    return products[name]
+        raise UserError(
+            f"--cpu-output {name} leaves the rest to a GPU, and there is none: use --cpu-output views"
+        )
+    outputs: dict[str, Output] = {"views": Views(config.dtype), "crops": Crops(), "pixels": Pixels()}
+    return outputs[name]
 
 
 def render_on_device(images: Images, request: Request, config: LoaderConfig) -> tuple[torch.Tensor, ...]:

@@ -3,16 +3,16 @@
 JPEGs go through libjpeg-turbo (``simplejpeg``), which frees the GIL, with the accurate DCT and "fancy"
 upsampling, so that pixels equal Pillow's and torchvision's. Everything else, CMYK and unusual JPEGs too,
 goes through Pillow, of a PNG the chunks that hold the picture (``pipelines.decode.png``). Alpha is dropped,
-not composited, as ``Image.convert("RGB")`` does; of an animation the first frame counts; colour profiles are
+not composited, as ``Image.convert("RGB")`` does; of an animation the first frame counts; color profiles are
 not applied.
 
 Slightly broken JPEGs: damage to the pixels (a file that ends early, a bad Huffman code, a lost restart
-marker, pixel data left over at the end) is refused, so that no half-grey image is trained on. What leaves the
-pixels whole (padding, stray bytes between segments, a bad colour profile, odd scan parameters) is left to
+marker, pixel data left over at the end) is refused, so that no half-gray image is trained on. What leaves the
+pixels whole (padding, stray bytes between segments, a bad color profile, odd scan parameters) is left to
 Pillow, which reads it and refuses a file that ends early. Many flipped bits no decoder can notice.
 
 Budget: nothing beside libjpeg-turbo itself. ``python -m benchmarks.decode --data DIR`` on 256 ImageNet JPEGs:
-1,237 core-us an image, 1,230 by simplejpeg alone; on generated ones of 500 x 375, quality 90, 855
+1,237 core-us per image, 1,230 by simplejpeg alone; on generated ones of 500 x 375, quality 90, 855
 (``python -m benchmarks.limits --data generated``).
 """
 
@@ -120,9 +120,9 @@ def _decode_with_pillow(data: Encoded, orientation: int | None) -> np.ndarray:
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
     """uint8 [H, W, 3] of any mode."""
-    if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit grey, which Pillow would clip at 255
-        grey = (np.asarray(image).astype(np.uint32) + 128) // 257  # 65535 / 255, to the nearest
-        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit gray, which Pillow would clip at 255
+        gray = (np.asarray(image).astype(np.uint32) + 128) // 257  # 65535 / 255, to the nearest
+        return np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns where such a palette goes to RGB at once
     return np.array(image.convert("RGB"))

@@ -48,7 +48,7 @@ class JpegHeader(NamedTuple):
     Attributes:
         height: pixels, as stored, before the orientation is applied.
         width: likewise.
-        components: 1 grey, 3 colour, 4 CMYK or YCCK.
+        components: 1 gray, 3 color, 4 CMYK or YCCK.
         orientation: EXIF, 1 (upright) to 8.
     """
 

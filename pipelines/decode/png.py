@@ -1,6 +1,6 @@
 """PNG files chunk by chunk (ISO/IEC 15948): size, orientation, and the chunks that the pixels need.
 
-Pillow refuses a file for a chunk beside the pixels (a text or colour profile of more than 1 MB, a wrong
+Pillow refuses a file for a chunk beside the pixels (a text or color profile of more than 1 MB, a wrong
 checksum in a comment), where torchvision, OpenCV and browsers show the picture. So it is given the chunks
 that hold the picture, and nothing else.
 """

@@ -53,7 +53,7 @@ VIEW_PARAMETERS = np.dtype([(field.name, field.kind, np.shape(field.neutral)) fo
 # The row that changes nothing but has no box yet: VIEW_PARAMETERS [].
 NEUTRAL = np.array(tuple(field.neutral for field in _FIELDS), VIEW_PARAMETERS)
 
-# The operations on each pixel by itself, between colour jitter and blur, and after blur.
+# The operations on each pixel by itself, between color jitter and blur, and after blur.
 _BLUR = OPS.index(GaussianBlur)
 BEFORE_BLUR = tuple(op for op in OPS[:_BLUR] if issubclass(op, PointOp))
 AFTER_BLUR = tuple(op for op in OPS[_BLUR:] if issubclass(op, PointOp))

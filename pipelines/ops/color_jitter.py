@@ -1,7 +1,7 @@
 """Jitter brightness, contrast, saturation and hue, in an order drawn for each view.
 
 In fixed point a view is worked through in pieces that fit the first-level cache, all operations on one piece
-before the next; contrast needs the mean grey of the whole view, and so makes two passes of one. Every part
+before the next; contrast needs the mean gray of the whole view, and so makes two passes of one. Every part
 is torchvision's on float images, clamped to [0, 1] after each. All its numbers are 16 bits wide.
 """
 
@@ -56,11 +56,11 @@ def _jitter(words, plane_words, begin, count, first, last, mean, row):  # type: 
     """Parts ``first`` to ``last`` of a row's order on one piece of a view, in place.
 
     Args:
-        words: uint16 vector; colours lie at color * plane_words + pixel.
+        words: uint16 vector; colors lie at color * plane_words + pixel.
         plane_words: from one plane to the next.
         begin, count: the piece's first pixel and number of pixels.
         first, last: places in the order.
-        mean: the grey of the whole view before contrast, where that is among the parts.
+        mean: the gray of the whole view before contrast, where that is among the parts.
         row: of VIEW_PARAMETERS.
     """
     red, green, blue = begin, begin + plane_words, begin + 2 * plane_words
@@ -116,7 +116,7 @@ def _scale(words, plane, count, factor, offset):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def gray_sum(words, plane_words, begin, count):  # type: ignore[no-untyped-def]
-    """The sum of the grey of one piece, at most 65536 pixels."""
+    """The sum of the gray of one piece, at most 65536 pixels."""
     red, green, blue = begin, begin + plane_words, begin + 2 * plane_words
     total = np.uint32(0)
     for x in range(count):
@@ -126,7 +126,7 @@ def gray_sum(words, plane_words, begin, count):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _saturate(words, red, green, blue, count, factor):  # type: ignore[no-untyped-def]
-    """``value * factor + grey * (1 - factor)`` of each pixel."""
+    """``value * factor + gray * (1 - factor)`` of each pixel."""
     weight, step = _fraction(factor)
     gray_weight = np.uint16(min(abs(1 - factor) / step * 32768 + 0.5, 65535.0))
     raise_by, lower_by = (_FULL, _NONE) if factor < 1 else (_NONE, _FULL)
@@ -229,12 +229,12 @@ def adjust_brightness(image: torch.Tensor, factor: float) -> torch.Tensor:
 
 
 def adjust_contrast(image: torch.Tensor, factor: float) -> torch.Tensor:
-    """Scale the distance from the image's mean grey by a factor of at least 0, clamped to [0, 1]."""
+    """Scale the distance from the image's mean gray by a factor of at least 0, clamped to [0, 1]."""
     return _blend(image, luma(image).mean(), factor)
 
 
 def adjust_saturation(image: torch.Tensor, factor: float) -> torch.Tensor:
-    """Scale each pixel's distance from its own grey by a factor of at least 0, clamped to [0, 1]."""
+    """Scale each pixel's distance from its own gray by a factor of at least 0, clamped to [0, 1]."""
     return _blend(image, luma(image), factor)
 
 
@@ -247,7 +247,7 @@ def adjust_hue(image: torch.Tensor, shift: float) -> torch.Tensor:
     red, green, blue = image
     low, value = image.amin(0), image.amax(0)
     chroma = value - low
-    divisor = torch.where(chroma == 0, 1.0, chroma)  # the hue of grey does not matter
+    divisor = torch.where(chroma == 0, 1.0, chroma)  # the hue of gray does not matter
     sixths = torch.where(
         value == red,
         (green - blue) / divisor,

@@ -1,4 +1,4 @@
-"""Colour jitter on the GPU, of pixels in registers, in [0, WHITE]."""
+"""Color jitter on the GPU, of pixels in registers, in [0, WHITE]."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CONTRAST, _SATURATION, _HUE = tl.constexpr(CONTRAST_PART), tl.constexpr(2), tl.
 
 @triton.jit
 def jitter(red, green, blue, row, begin, end, mean):  # type: ignore[no-untyped-def]
-    """Parts ``begin`` to ``end`` of a row's colour jitter; ``mean`` is the grey that contrast needs."""
+    """Parts ``begin`` to ``end`` of a row's color jitter; ``mean`` is the gray that contrast needs."""
     for place in range(begin, end):
         part = tl.load(row + _ORDER + place)
         amount = number(row + part, _AMOUNT)

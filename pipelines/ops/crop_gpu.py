@@ -4,7 +4,7 @@ A pixel of a view is a sum over all source pixels under its filter, rows and col
 2 to 4 taps an axis of usual crops this takes hardly more operations than one axis after the other, needs no
 intermediate image, and overlapping reads hit the caches. Places are whole numbers of 1/(2 SIZE) source
 pixels, so that weights are those of PyTorch's ``interpolate(mode="bilinear", antialias=True)`` in exact
-arithmetic: a triangle as wide as the scale, at least 1, normalised over the taps inside the box.
+arithmetic: a triangle as wide as the scale, at least 1, normalized over the taps inside the box.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _tap_count(box, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _first_tap(place, begin, box, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The image's first pixel under a triangle, and what ``_weight`` needs to know of its centre."""
+    """The image's first pixel under a triangle, and what ``_weight`` needs to know of its center."""
     center = (2 * place + 1) * box
     first = begin + tl.maximum(center - 2 * tl.maximum(box, SIZE) + SIZE, 0) // (2 * SIZE)
     return first, SIZE - center - begin * (2 * SIZE)

@@ -18,7 +18,7 @@ _STREAM = 12
 
 @njit(cache=True)
 def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
-    """DeVries and Taylor: the centre is uniform over the view, the hole is clipped at its border."""
+    """DeVries and Taylor: the center is uniform over the view, the hole is clipped at its border."""
     if values[0] > 0:
         state = absorb(key, _STREAM)
         row.cutout_size = round(values[0] * size)
@@ -63,7 +63,7 @@ class Cutout(Op):
 
 
 def cutout(view: torch.Tensor, top: int, left: int, size: int) -> torch.Tensor:
-    """Set a square hole, clipped at the border, of a normalised view to 0 (DeVries, Taylor, 2017)."""
+    """Set a square hole, clipped at the border, of a normalized view to 0 (DeVries, Taylor, 2017)."""
     rows = slice(max(0, top), max(0, top + size))
     columns = slice(max(0, left), max(0, left + size))
     holed = view.clone()

@@ -1,6 +1,6 @@
 """Pixels as 16-bit fixed-point numbers, and the three operations on them that numba has no word for.
 
-A colour value is a uint16 in [0, WHITE], 1/128 of a grey level; a weight is a uint16 in 1/65536. In this
+A color value is a uint16 in [0, WHITE], 1/128 of a gray level; a weight is a uint16 in 1/65536. In this
 form one AVX-512 instruction holds 32 values, and ``multiply_high`` is one instruction for all of them.
 The arithmetic is that of integers: every processor gives the same bits wherever the order is the same.
 """
@@ -59,7 +59,7 @@ def _operation(generator: Callable[..., Any]) -> Any:
 def multiply_high(typing_context: Any, a: Any, b: Any) -> Any:
     """``(a * b) >> 16`` of two uint16, as uint16. Loops over it become vpmulhuw.
 
-    LLVM's fixed-point multiplication says this in a way that its vectoriser keeps at 16 bits; written
+    LLVM's fixed-point multiplication says this in a way that its vectorizer keeps at 16 bits; written
     with wider integers, the same product costs twice the instructions.
     """
 

@@ -2,7 +2,7 @@
 
 In fixed point each row is blurred along itself into a ring of as many rows as the kernel has taps, which
 stays in the first-level cache; output rows are weighted sums of the ring's. Words that lie equally far on
-either side of the centre share one multiplication.
+either side of the center share one multiplication.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def blur_words(sigma, size):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def blur(words, plane_words, count, size, sigma, scratch):  # type: ignore[no-untyped-def]
-    """Blur ``count`` planes in place with the kernel exp(-0.5 (i / sigma)^2), normalised.
+    """Blur ``count`` planes in place with the kernel exp(-0.5 (i / sigma)^2), normalized.
 
     Args:
         words: uint16 vector of planes and scratch; pixels lie at plane * plane_words + y * size + x.
@@ -93,7 +93,7 @@ def _even(radius: int) -> int:
 
 @njit(cache=True)
 def _fill_kernel(sigma, radius, reach, words, kernel):  # type: ignore[no-untyped-def]
-    """The weights of the centre and of one side, ``reach`` of them, in 1/65536."""
+    """The weights of the center and of one side, ``reach`` of them, in 1/65536."""
     total = 1.0
     for i in range(1, radius + 1):
         total += 2 * math.exp(-0.5 * (i / sigma) ** 2)
@@ -164,7 +164,7 @@ def _rows_at(ring, ring_row, slots, y, distance, size):  # type: ignore[no-untyp
 
 @njit(cache=True)
 def _add_pairs(words, out, count, center, a, b, c, d, e, f, g, h, kernel, i, reach):  # type: ignore[no-untyped-def]
-    """Add two or four pairs of rows, each times its weight, to ``out``; first of all, to the weighted centre.
+    """Add two or four pairs of rows, each times its weight, to ``out``; first of all, to the weighted center.
 
     A pair's sum fits into 16 bits: 2 * WHITE < 65536.
     """

@@ -13,7 +13,7 @@ def blur(words, entry, radius, decay, down, across, inside, SIZE: tl.constexpr):
     Args:
         words: uint16 [n, SIZE, 3, SIZE]; ``entry`` is the first index, results are for the three third ones.
         radius: taps on either side, below SIZE.
-        decay: the weights are exp(decay * tap²), to be normalised.
+        decay: the weights are exp(decay * tap²), to be normalized.
         down, across: the second and the last index, [TILE, 1] and [1, TILE].
         inside: which of them exist, [TILE, TILE].
     """

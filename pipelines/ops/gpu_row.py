@@ -9,7 +9,7 @@ import triton.language as tl  # type: ignore[import-untyped]
 
 from pipelines.ops import VIEW_PARAMETERS
 
-# Kernels count in 1/257 of a grey level, in which bytes, and what is staged as uint16, are whole numbers.
+# Kernels count in 1/257 of a gray level, in which bytes, and what is staged as uint16, are whole numbers.
 WHITE = tl.constexpr(65535.0)
 
 

@@ -1,4 +1,4 @@
-"""Turn grey."""
+"""Turn gray."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def
 
 @njit(cache=True, inline="always")
 def gray_word(red, green, blue):  # type: ignore[no-untyped-def]
-    """The grey of a pixel of fixed-point numbers."""
+    """The gray of a pixel of fixed-point numbers."""
     sum_two = np.uint16(multiply_high(red, _RED) + multiply_high(green, _GREEN))
     return np.uint16(sum_two + multiply_high(blue, _BLUE))
 
@@ -43,7 +43,7 @@ def _gray(words, plane_words, begin, count, colors, row):  # type: ignore[no-unt
 
 @dataclass(frozen=True, kw_only=True)
 class Grayscale(PointOp):
-    """Turn grey, in all three channels (torchvision's ``RandomGrayscale``)."""
+    """Turn gray, in all three channels (torchvision's ``RandomGrayscale``)."""
 
     p: float = 0.0
     """Probability."""
@@ -63,11 +63,11 @@ class Grayscale(PointOp):
 
 
 def luma(image: torch.Tensor) -> torch.Tensor:
-    """The grey of each pixel, [1, H, W]."""
+    """The gray of each pixel, [1, H, W]."""
     weights = torch.tensor(GRAY_WEIGHTS, device=image.device).view(3, 1, 1)
     return (image * weights).sum(0, keepdim=True)
 
 
 def to_grayscale(image: torch.Tensor) -> torch.Tensor:
-    """Each pixel's grey in all three channels."""
+    """Each pixel's gray in all three channels."""
     return luma(image).repeat(3, 1, 1)

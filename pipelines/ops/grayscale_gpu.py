@@ -1,4 +1,4 @@
-"""Turning grey on the GPU."""
+"""Turning gray on the GPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RED, _GREEN, _BLUE = (tl.constexpr(weight) for weight in GRAY_WEIGHTS)
 
 @triton.jit
 def gray_of(red, green, blue):  # type: ignore[no-untyped-def]
-    """The grey of each pixel."""
+    """The gray of each pixel."""
     return red * _RED + green * _GREEN + blue * _BLUE
 
 

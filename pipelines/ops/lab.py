@@ -1,4 +1,4 @@
-"""The colour space CIE L*a*b*, into which a view is converted where its spec says so."""
+"""The color space CIE L*a*b*, into which a view is converted where its spec says so."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numba import njit
 
 from pipelines.ops.fixed_point import WHITE, at
 
-# Linear RGB to XYZ, each row divided by the white point's, so that grey has X = Y = Z. From the primaries
+# Linear RGB to XYZ, each row divided by the white point's, so that gray has X = Y = Z. From the primaries
 # and the D65 white (0.3127, 0.3290) of IEC 61966-2-1 (sRGB).
 XYZ_FROM_RGB = (
     (0.433887346, 0.376224009, 0.189888645),
@@ -33,7 +33,7 @@ def lab_words(words, plane_words, pixels, colors):  # type: ignore[no-untyped-de
     """RGB to L / 100, (a + 128) / 255, (b + 128) / 255, in place, as ``to_lab``.
 
     Args:
-        words: uint16 vector; colours lie at plane * plane_words + pixel.
+        words: uint16 vector; colors lie at plane * plane_words + pixel.
         plane_words: from one plane to the next.
         pixels: of a plane.
         colors: 3, or 1 where only the first plane is right and stands for all.

@@ -1,4 +1,4 @@
-"""Colour noise along the principal components of ImageNet's colours."""
+"""Color noise along the principal components of ImageNet's colors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _add(words, plane_words, begin, count, colors, row):  # type: ignore[no-unty
 
 @dataclass(frozen=True, kw_only=True)
 class Lighting(PointOp):
-    """Add noise along the principal components of ImageNet's colours ("fancy PCA"), clamped to [0, 1].
+    """Add noise along the principal components of ImageNet's colors ("fancy PCA"), clamped to [0, 1].
 
     Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural networks" (2012),
     section 4.1: every pixel of a view is shifted by the same amount, normal along each component.

@@ -1,4 +1,4 @@
-"""Colour noise along principal components on the GPU."""
+"""Color noise along principal components on the GPU."""
 
 from __future__ import annotations
 

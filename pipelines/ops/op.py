@@ -22,7 +22,7 @@ from pipelines.keys import to_uniform
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a row of VIEW_PARAMETERS, 4 bytes a number."""
+    """One field of a row of VIEW_PARAMETERS, 4 bytes per number."""
 
     name: str
     kind: Literal["i4", "f4"]
@@ -49,7 +49,7 @@ class Op:
     numba: ClassVar[Callable[..., Any]]
     """Compiled: the operation in 16-bit fixed point (``fixed_point``). Of a PointOp: as said there."""
     finished: ClassVar[bool] = False
-    """Whether it works on the normalised view; all others come before colour space and normalisation."""
+    """Whether it works on the normalized view; all others come before color space and normalization."""
 
     def values(self) -> tuple[float, ...]:
         """The spec as numbers for ``draw``: its options in order, pairs one after the other."""
@@ -65,7 +65,7 @@ class Op:
         """The definition: what a row makes of a view, float32 [3, S, S] in [0, 1]. Leaves ``view`` untouched.
 
         Args:
-            view: RGB before normalisation, else the finished view; the whole image for a crop.
+            view: RGB before normalization, else the finished view; the whole image for a crop.
             row: of VIEW_PARAMETERS.
             size: S, side of the view.
         """
@@ -88,12 +88,12 @@ class Op:
 
 
 class PointOp(Op):
-    """An operation on each pixel's colour by itself. Renderers apply it where it stands in the order.
+    """An operation on each pixel's color by itself. Renderers apply it where it stands in the order.
 
     ``numba(words, plane_words, begin, count, colors, row)`` changes pixels ``begin`` to ``begin + count`` of
     the planes, which lie ``plane_words`` apart, in place. ``colors`` is 3, or 1 where only the first plane is
-    right and stands for all three, as of a grey view; it returns what it leaves, the same for all pieces.
-    ``apply(red, green, blue, row)`` of its Triton file returns the colours of pixels, in [0, WHITE].
+    right and stands for all three, as of a gray view; it returns what it leaves, the same for all pieces.
+    ``apply(red, green, blue, row)`` of its Triton file returns the colors of pixels, in [0, WHITE].
     """
 
 

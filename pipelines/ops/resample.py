@@ -1,8 +1,8 @@
 """Crop, resize and mirror in one pass, in fixed point: antialiased bilinear resampling in fixed point.
 
 The weights are those of PyTorch's ``interpolate(mode="bilinear", antialias=True)``: a triangle as wide as
-the scale, at least 1, normalised over the taps inside the box. Only the pixels of the box are read: source
-rows are split into their three colours as they are first needed, and wait in a ring that holds as many
+the scale, at least 1, normalized over the taps inside the box. Only the pixels of the box are read: source
+rows are split into their three colors as they are first needed, and wait in a ring that holds as many
 rows as the vertical filter has taps. The horizontal filter, the dearer one, runs on whichever side has
 fewer rows.
 """

@@ -1,17 +1,17 @@
 """The CPU renderer: decoded pixels and rows of VIEW_PARAMETERS to finished views, one thread a call.
 
 Tested against ``pipelines.render.reference``. The work is done in 16-bit fixed point (``fixed_point``), a
-plane a colour, by the operations' own functions (``pipelines.ops``) and ``finish``. The compiled code frees
+plane a color, by the operations' own functions (``pipelines.ops``) and ``finish``. The compiled code frees
 the GIL, allocates nothing and is cached on disk; each thread brings its own ``Workspace``.
 
-Budget, core-us a view of 224 pixels from images of 500 x 375. Expected: aims set by a first trial in float32.
+Budget, core-us per view of 224 pixels from images of 500 x 375. Expected: aims set by a first trial in float32.
 Measured: ``python -m benchmarks.render``, one core of a Zen 4 with AVX-512 that others used too.
 
     step                                      expected   measured
     crop, resize, flip, write as uint8             100         70
     brightness, contrast, saturation, hue       50-100         37   (22 without hue)
     blur, sigma 1; sigma 2                     65; 130    65; 117
-    whole chain, p .8, grey .2, blur .5, solarize .2          131
+    whole chain, p .8, gray .2, blur .5, solarize .2          131
 
 Writing float16 in place of uint8 costs 11 more, float32 23. Without AVX-512 (NUMBA_CPU_FEATURES with all
 but its flags) the crop costs 105 and the chain 167. At 32 pixels, from images as small (``--size 32``), the
@@ -146,7 +146,7 @@ def _render(image, parameters, sample, constants, out, words):  # type: ignore[n
 
 @njit(cache=True)
 def _adjust(words, plane_words, pixels, row):  # type: ignore[no-untyped-def]
-    """Colour jitter, and what comes between it and blur, piece by piece; how many colours are left."""
+    """Color jitter, and what comes between it and blur, piece by piece; how many colors are left."""
     split, total, colors = contrast_place(row.order, row.contrast), 0, 3
     for begin in range(0, pixels, _PIECE):
         count = min(_PIECE, pixels - begin)
@@ -187,7 +187,7 @@ def _words_needed(image, parameters, sample, finish, out):  # type: ignore[no-un
 
 @njit(cache=True, inline="always")
 def _plane_words(size):  # type: ignore[no-untyped-def]
-    """From one colour of a view to the next: whole vectors, and one more that ``resample`` may overwrite."""
+    """From one color of a view to the next: whole vectors, and one more that ``resample`` may overwrite."""
     return padded(size * size) + LANES
 
 

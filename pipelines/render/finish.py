@@ -1,4 +1,4 @@
-"""The last steps of a view: normalisation, Cutout, and the output's number format."""
+"""The last steps of a view: normalization, Cutout, and the output's number format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.views import ViewSpec
 
 _cut = Cutout.numba
 
-NumberFormat = Literal["uint8", "float32", "float16", "bfloat16"]
+ViewDtype = Literal["uint8", "float32", "float16", "bfloat16"]
 NUMBER_BYTES = (1, 4, 2, 2)
 _UINT8, _FLOAT32, _FLOAT16, _BFLOAT16 = range(4)
 
@@ -21,28 +21,28 @@ _UINT8, _FLOAT32, _FLOAT16, _BFLOAT16 = range(4)
 FINISH = np.dtype(
     [
         ("size", "i4"),  # side of the view, pixels
-        ("format", "i4"),  # place in NumberFormat
+        ("format", "i4"),  # place in ViewDtype
         ("lab", "i4"),  # 1: CIE L*a*b*
-        ("scale", "f4", (3,)),  # of each channel: normalised = value * scale + shift, value in [0, WHITE]
+        ("scale", "f4", (3,)),  # of each channel: normalized = value * scale + shift, value in [0, WHITE]
         ("shift", "f4", (3,)),
-        ("hole", "u1", (3,)),  # the level of each channel that is nearest to 0 once normalised
+        ("hole", "u1", (3,)),  # the level of each channel that is nearest to 0 once normalized
         ("crop_only", "u1"),  # 1: nothing is done after crop, resize and flip
     ]
 )
 
 
-def render_constants(spec: ViewSpec, number_format: NumberFormat) -> np.ndarray:
+def render_constants(spec: ViewSpec, dtype: ViewDtype) -> np.ndarray:
     """What ``cpu.render_views`` needs of a spec, packed once: FINISH [1].
 
     Args:
-        spec: of the views; gives size, colour space and normalisation.
-        number_format: "uint8": levels that are not normalised, rounded, in the spec's colour space, with
-            Cutout's hole at the rounded mean, which is what a later normalisation takes closest to 0.
-            "float32", "float16", "bfloat16": normalised, the hole at 0.
+        spec: of the views; gives size, color space and normalization.
+        dtype: "uint8": levels that are not normalized, rounded, in the spec's color space, with
+            Cutout's hole at the rounded mean, which is what a later normalization takes closest to 0.
+            "float32", "float16", "bfloat16": normalized, the hole at 0.
     """
     constants = np.zeros(1, FINISH)
     constants["size"] = spec.size
-    constants["format"] = get_args(NumberFormat).index(number_format)
+    constants["format"] = get_args(ViewDtype).index(dtype)
     constants["lab"] = spec.color_space == "lab"
     constants["scale"] = 1 / (float(WHITE) * np.array(spec.std))
     constants["shift"] = -np.array(spec.mean) / np.array(spec.std)

@@ -8,9 +8,9 @@ without waiting, and launches up to four kernels (``gpu_passes``) for all views 
     blur_columns     blurred views
     blur_rows        blurred views
 
-Whichever is a view's last pass solarizes (and whatever else comes after blur), converts, normalises, cuts
+Whichever is a view's last pass solarizes (and whatever else comes after blur), converts, normalizes, cuts
 the hole and writes the output. A view without contrast and blur is done in the first. Between passes pixels
-are staged as uint16, 1/257 of a grey level apart: half the bytes of float32, and a hundredth of the error of
+are staged as uint16, 1/257 of a gray level apart: half the bytes of float32, and a hundredth of the error of
 rounding the output to bfloat16.
 
 Bytes a view moves to and from memory, S = 224, output of 2 bytes, box h x w:
@@ -20,11 +20,11 @@ Bytes a view moves to and from memory, S = 224, output of 2 bytes, box h x w:
     contrast: stage and read      2 x 2 x 3 S²   602,112
     blur: stage, read, and again  4 x 2 x 3 S²  1,204,224
 
-With all of it 2.35 MB, at 4.8 TB/s 0.49 us: 2.0 million views a second; with none, 8.8 million; with jitter
+With all of it 2.35 MB, at 4.8 TB/s 0.49 us: 2.0 million views per second; with none, 8.8 million; with jitter
 at p 0.8 and blur at p 0.5, as MoCo v2's, 1.63 MB: 2.9 million. Caches only lower this: views of an image
 overlap, and what one pass stages the next may still find there. Not measured on a GPU yet.
 
-Memory beside the output: 6 S² bytes a view with contrast or blur, and as much again a blurred one.
+Memory beside the output: 6 S² bytes per view with contrast or blur, and as much again a blurred one.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ def render_views(images: Images, parameters: np.ndarray, spec: ViewSpec, dtype: 
     Args:
         images: B upright images; each at least 1 x 1 and less than 2 GiB.
         parameters: VIEW_PARAMETERS [K, B], on the host, as ``pipelines.views.draw`` fills it.
-        spec: gives the size, the colour space and the normalisation; the rest is in the rows.
+        spec: gives the size, the color space and the normalization; the rest is in the rows.
         dtype: torch.float32, float16 or bfloat16.
 
     Returns:
-        ``dtype`` [K * B, 3, S, S], channels-last, normalised, with Cutout's holes at 0; the B samples of
+        ``dtype`` [K * B, 3, S, S], channels-last, normalized, with Cutout's holes at 0; the B samples of
         the first view first. The same input gives the same bits.
 
     Raises:

@@ -1,7 +1,7 @@
 """The four kernels of the GPU renderer, its passes: loops around the operations of ``pipelines.ops``.
 
 First pass, ``resample_views``: crop, resize, mirror, and the jitter up to contrast. Second, ``adjust_views``,
-for views whose contrast changes: the mean grey, which the first pass summed up tile by tile, is known.
+for views whose contrast changes: the mean gray, which the first pass summed up tile by tile, is known.
 Third and fourth, ``blur_columns`` and ``blur_rows``, for blurred views: the third takes means of a staged
 view's rows, whatever channel a word is of, and leaves it transposed, so that the fourth can do the same: in
 either, a thread reads eight neighbouring words at a time, whatever the tap.
@@ -66,7 +66,7 @@ def resample_views(  # type: ignore[no-untyped-def]
         pixels, offsets, heights, widths: of Images; view v is of image v modulo ``num_images``.
         rows: of LaunchTable.
         staged: uint16 [slots, SIZE, SIZE, 3].
-        partial_sums: float32 [slots, tiles], written where contrast follows: the sum of a tile's grey.
+        partial_sums: float32 [slots, tiles], written where contrast follows: the sum of a tile's gray.
         out: [V, SIZE, SIZE, 3].
         SIZE: side of a view; TILE_Y, TILE_X: of a tile, powers of 2.
         LAB: whether views are in L*a*b*.

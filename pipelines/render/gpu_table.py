@@ -30,8 +30,8 @@ _FIELDS = np.dtype(
         ("slot", "i4"),  # place among the staged views; NO_SLOT: finished in one pass
         ("split", "i4"),  # parts of the jitter before contrast; NUM_PARTS: there is no contrast
         ("radius", "i4"),  # taps on either side of the blur; 0: there is no blur
-        ("decay", "f4"),  # the blur's weights are exp(decay * tap²), to be normalised
-        ("scale", "f4", (3,)),  # of each channel: normalised = value * scale + shift, value in [0, WHITE]
+        ("decay", "f4"),  # the blur's weights are exp(decay * tap²), to be normalized
+        ("scale", "f4", (3,)),  # of each channel: normalized = value * scale + shift, value in [0, WHITE]
         ("shift", "f4", (3,)),
     ]
 )
@@ -67,7 +67,7 @@ def launch_table(parameters: np.ndarray, spec: ViewSpec, device: torch.device) -
 
     Args:
         parameters: VIEW_PARAMETERS [V], C-contiguous.
-        spec: gives the size and the normalisation.
+        spec: gives the size and the normalization.
         device: of the kernels.
     """
     count, row_words = len(parameters), ROW_WORDS.value

@@ -1,7 +1,7 @@
 """The definition of a view, in plain torch. Faster renderers are tested against this one.
 
 Semantics are those of ``torchvision.transforms.v2.functional`` on float images. Images are float32
-[3, H, W] in [0, 1], RGB, until colour space and normalisation. Each operation is defined in its own file of
+[3, H, W] in [0, 1], RGB, until color space and normalization. Each operation is defined in its own file of
 ``pipelines.ops``.
 """
 
@@ -21,10 +21,10 @@ def render(image: np.ndarray | torch.Tensor, parameters: np.void, spec: ViewSpec
     Args:
         image: uint8 [H, W, 3], RGB, upright.
         parameters: one row of VIEW_PARAMETERS, as ``pipelines.views.draw`` fills it.
-        spec: gives the size, the colour space and the normalisation; the rest is in the row.
+        spec: gives the size, the color space and the normalization; the rest is in the row.
 
     Returns:
-        float32 [3, S, S] on the image's device, normalised, with Cutout's hole at 0 (the mean).
+        float32 [3, S, S] on the image's device, normalized, with Cutout's hole at 0 (the mean).
     """
     view = render_colors(image, parameters, spec.size)
     if spec.color_space == "lab":
@@ -37,7 +37,7 @@ def render(image: np.ndarray | torch.Tensor, parameters: np.void, spec: ViewSpec
 
 
 def render_colors(image: np.ndarray | torch.Tensor, parameters: np.void, size: int) -> torch.Tensor:
-    """A view of an image before colour space and normalisation: float32 [3, size, size], RGB in [0, 1].
+    """A view of an image before color space and normalization: float32 [3, size, size], RGB in [0, 1].
 
     Arguments are those of ``render``, with the view's side in pixels.
     """

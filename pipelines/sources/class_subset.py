@@ -6,7 +6,7 @@ import numpy as np
 
 from pipelines.command.errors import UserError
 from pipelines.keys import hash_keys, stable_id
-from pipelines.sources.relabelled import Relabelled
+from pipelines.sources.relabeled import Relabeled
 from pipelines.sources.source import Source
 from pipelines.sources.subset import Subset
 
@@ -38,7 +38,7 @@ def choose_classes(class_names: tuple[str, ...], share: float, seed: int) -> np.
     return np.sort(chosen).astype(np.int64)
 
 
-def class_subset(source: Source, classes: np.ndarray) -> Relabelled:
+def class_subset(source: Source, classes: np.ndarray) -> Relabeled:
     """The samples of some classes; labels count through these alone.
 
     Args:
@@ -50,8 +50,8 @@ def class_subset(source: Source, classes: np.ndarray) -> Relabelled:
     """
     index = source.index
     if index.labels is None:
-        raise UserError("the data has no classes to choose from: put its images into one folder a class")
+        raise UserError("the data has no classes to choose from: put its images into one folder per class")
     subset = Subset(source, np.flatnonzero(np.isin(index.labels, classes)))
     numbers = np.zeros(len(index.class_names), np.int64)  # of the other classes no sample is left
     numbers[classes] = np.arange(len(classes))
-    return Relabelled(subset, numbers, tuple(index.class_names[number] for number in classes.tolist()))
+    return Relabeled(subset, numbers, tuple(index.class_names[number] for number in classes.tolist()))

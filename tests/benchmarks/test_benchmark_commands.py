@@ -65,8 +65,8 @@ def test_loader(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     argv = ["--data", str(folder.parent), "--views", "1", "2", "--images", "3", "--json", str(path)]
     assert loader.main([*argv, "--against", "ffcv", "pillow"]) == 0
     rows = rows_of(path, ["--views", "pillow"])
-    own = [("fastssl", product) for product in ("views", "crops", "pixels")]
-    assert {(row["contender"], row["product"]) for row in rows} == {*own, ("pillow", "views")}
+    own = [("fastssl", output) for output in ("views", "crops", "pixels")]
+    assert {(row["contender"], row["output"]) for row in rows} == {*own, ("pillow", "views")}
     assert [row["views"] for row in rows] == [1] * 4 + [2] * 4
     assert {row["threads"] for row in rows} == {1}
     for row in rows:
@@ -80,7 +80,7 @@ def test_loader(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_backends_beside_the_loaders(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "_PRODUCTS", ("views",))
+    monkeypatch.setattr(loader, "_OUTPUTS", ("views",))
     path = tmp_path / "backends.json"
     argv = ["--data", str(folder), "--views", "2", "--against", "--device", "cpu", "--json", str(path)]
     assert loader.main(argv) == 0
@@ -90,7 +90,7 @@ def test_backends_beside_the_loaders(
     missing = [name for name in names if not is_installed({"dali": "nvidia.dali"}.get(name, name))]
     for name in names:
         assert printed.err.count(f"backend ({name}) is left out, not installed") == (name in missing)
-    assert [(row["contender"], row["product"]) for row in rows] == [
+    assert [(row["contender"], row["output"]) for row in rows] == [
         ("fastssl", "views"),
         *(("backend", name) for name in names if name not in missing),
     ]
@@ -98,7 +98,7 @@ def test_backends_beside_the_loaders(
         assert_measured(row)
         assert row["device"] == "cpu"
     assert "| backend | resident |" in printed.out
-    assert "Images a second:" in printed.out
+    assert "Images per second:" in printed.out
 
 
 def is_installed(package: str) -> bool:
@@ -119,7 +119,7 @@ def test_a_device_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.gpu
 def test_backends_on_a_gpu(folder: Path) -> None:
     cases = [
-        Case(contender="backend", product=name, views=2, threads=2, device="cuda")
+        Case(contender="backend", output=name, views=2, threads=2, device="cuda")
         for name in ("cpu", "resident")
     ]
     for row in rounds.measure(cases, folder):
@@ -128,7 +128,7 @@ def test_backends_on_a_gpu(folder: Path) -> None:
 
 
 def test_a_contender_with_processes(folder: Path) -> None:
-    (row,) = rounds.measure([Case(contender="torchvision", product="views", views=1, threads=2)], folder)
+    (row,) = rounds.measure([Case(contender="torchvision", output="views", views=1, threads=2)], folder)
     assert row.threads == 2
     assert_measured(asdict(row))
 
@@ -147,7 +147,7 @@ def test_limits(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "limits.json"
     assert limits.main(["--data", str(folder), "--views", "2", "--json", str(path)]) == 0
     *own, stubbed = rows_of(path, ["--views"])
-    assert [row["product"] for row in own] == ["decode", "pixels", "crops", "views"]
+    assert [row["output"] for row in own] == ["decode", "pixels", "crops", "views"]
     for row in own:
         assert_measured(row)
         share = own[0]["core_us_per_image"] / row["core_us_per_image"]
@@ -187,7 +187,7 @@ def test_a_contender_that_fails_is_named(
 ) -> None:
     (tmp_path / "cut.jpg").write_bytes((folder / "0.jpg").read_bytes()[:2000])
     with pytest.raises(UserError, match="simplejpeg failed at decode"):
-        rounds.measure([Case(contender="simplejpeg", product="decode", views=1)], tmp_path)
+        rounds.measure([Case(contender="simplejpeg", output="decode", views=1)], tmp_path)
     assert "ValueError" in capfd.readouterr().err
 
 
@@ -220,9 +220,9 @@ def test_threads_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixtur
     path = tmp_path / "threads.json"
     assert threads.main(["--data", "generated", "--images", "4", "--json", str(path)]) == 0
     rows = json.loads(path.read_text())["rows"]
-    assert {(row["contender"], row["product"], row["threads"]) for row in rows} == {
-        (contender, product, number)
-        for contender, product in (
+    assert {(row["contender"], row["output"], row["threads"]) for row in rows} == {
+        (contender, output, number)
+        for contender, output in (
             ("simplejpeg", "decode"),
             ("fastssl", "pixels"),
             ("fastssl", "crops"),
@@ -230,4 +230,4 @@ def test_threads_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixtur
         )
         for number in (1, 2)
     }
-    assert "| contender | product | 1 thread | 2 threads |" in capsys.readouterr().out
+    assert "| contender | output | 1 thread | 2 threads |" in capsys.readouterr().out

@@ -30,7 +30,7 @@ EXACT = ("fastssl", "torchvision")
 
 
 def picture() -> np.ndarray:
-    """Soft patches of medium colours around a light one, and a pattern to blur, uint8 [SIDE, SIDE, 3]."""
+    """Soft patches of medium colors around a light one, and a pattern to blur, uint8 [SIDE, SIDE, 3]."""
     patches = np.random.default_rng(5).uniform(60, 150, (4, 4, 3))
     patches[1, 2] = 240
     small = Image.fromarray(patches.astype(np.uint8))
@@ -54,11 +54,11 @@ def decoded(folder: Path) -> np.ndarray:
         return np.array(image)
 
 
-def views_of(name: str, product: str, folder: Path, spec: ViewSpec, views: int = VIEWS) -> np.ndarray:
+def views_of(name: str, output: str, folder: Path, spec: ViewSpec, views: int = VIEWS) -> np.ndarray:
     """uint8 [K, N, S, S, 3] of one pass."""
     work = Work(folder=folder, views=views, batch_size=2, spec=spec)
     try:
-        run = open_contender(name, product, work)
+        run = open_contender(name, output, work)
     except ImportError as error:
         pytest.skip(f"{name} is not installed: {error}")
     batches = [np.stack([np.stack(list(view)) for view in batch]) for batch in run()]
@@ -92,7 +92,7 @@ def test_operations_are_the_same(name: str, operation: str, folder: Path) -> Non
     assert views.shape[2:] == (SIZE, SIZE, 3)
     wanted = expected(folder, only(operation))
     difference = np.abs(views - wanted)
-    if operation == "solarize":  # next to the threshold a level more is another colour
+    if operation == "solarize":  # next to the threshold a level more is another color
         difference = difference[:, :, np.abs(expected(folder, PLAIN) - 128).min(2) > 5]
     assert difference.mean() < (1 if name in EXACT else 2)
     if operation != "plain":  # and it would not have passed without

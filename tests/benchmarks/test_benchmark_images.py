@@ -44,7 +44,7 @@ def test_images_of_a_folder_are_taken_evenly(tmp_path: Path) -> None:
 
 def test_only_upright_color_jpegs_are_taken(tmp_path: Path) -> None:
     save(tmp_path / "good.JPG")
-    save(tmp_path / "grey.jpg", mode="L")
+    save(tmp_path / "gray.jpg", mode="L")
     save(tmp_path / "cmyk.jpg", mode="CMYK")
     save(tmp_path / "turned.jpg", orientation=6)
     save(tmp_path / "other.png")
@@ -56,7 +56,7 @@ def test_only_upright_color_jpegs_are_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("where", "count", "message"),
-    [("missing", 1, "no such folder"), ("", 1, "no upright colour JPEGs"), ("", 0, "--images 0")],
+    [("missing", 1, "no such folder"), ("", 1, "no upright color JPEGs"), ("", 0, "--images 0")],
 )
 def test_mistakes(tmp_path: Path, where: str, count: int, message: str) -> None:
     with pytest.raises(UserError, match=message), image_folder(str(tmp_path / where), count):

@@ -12,9 +12,9 @@ from benchmarks.result import Result, read_result, result_of, write_result
 from pipelines.command.errors import UserError
 
 
-def row(contender: str, product: str, views: int, cost: float, **more: Any) -> dict[str, Any]:
+def row(contender: str, output: str, views: int, cost: float, **more: Any) -> dict[str, Any]:
     return {
-        **{"contender": contender, "product": product, "views": views, "threads": 1},
+        **{"contender": contender, "output": output, "views": views, "threads": 1},
         **{"core_us_per_image": cost, "core_us_quartiles": [cost, cost], "images_per_s": 1e6 / cost},
         **{"views_per_s": views * 1e6 / cost, "peak_mb": 512.4},
         **more,
@@ -41,9 +41,9 @@ LOADER = [
 def test_a_table_of_loaders() -> None:
     assert report.markdown(result("loader", LOADER)) == (
         "`python -m benchmarks.loader --data ../images/birds --json r.json` "
-        "(A computer; commit 0123456789-dirty), core-us an image of K views; in brackets: times fastssl's:\n"
+        "(A computer; commit 0123456789-dirty), core-us per image of K views; in brackets: times fastssl's:\n"
         "\n"
-        "| contender | product | K = 1 | K = 2 | peak MB, K = 2 |\n"
+        "| contender | output | K = 1 | K = 2 | peak MB, K = 2 |\n"
         "| --- | --- | --- | --- | --- |\n"
         "| fastssl | views | 1,000 | 1,250 | 512 |\n"
         "| fastssl | crops | 800 |  |  |\n"
@@ -61,7 +61,7 @@ def test_backends_have_images_a_second_and_are_not_in_the_chart() -> None:
     backend = row("backend", "dali", 1, 90.0, device="cuda", images_per_s=9876.5)
     table = report.markdown(result("loader", [*LOADER, backend]))
     assert "| backend | dali on a GPU | 90 |  |" in table
-    assert "| backend | dali on a GPU | 9,876 |  |" in table.partition("Images a second:")[2]
+    assert "| backend | dali on a GPU | 9,876 |  |" in table.partition("Images per second:")[2]
     assert report.chart([result("loader", [*LOADER, backend])]) == report.chart([result("loader", LOADER)])
 
 

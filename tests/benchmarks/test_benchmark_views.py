@@ -84,7 +84,7 @@ def test_the_command_measures_what_is_at_hand_and_says_what_is_not(
     assert [row["contender"] for row in result["rows"]] == ["reference", "numba", "torchvision"]
     for row in result["rows"]:
         assert set(row) == set(views.Row.__dataclass_fields__)
-        assert (row["device"], row["number_format"], row["images"], row["views"]) == ("cpu", "float32", 2, 2)
+        assert (row["device"], row["dtype"], row["images"], row["views"]) == ("cpu", "float32", 2, 2)
         low, high = row["core_us_quartiles"]
         assert 0 < low <= row["core_us_per_view"] <= high
         assert 0 < row["views_per_s"] < 2e6 / low
@@ -114,7 +114,7 @@ def test_on_a_gpu_there_are_shares_of_the_byte_bound(folder: Path, tmp_path: Pat
 
 
 def picture() -> np.ndarray:
-    """Soft patches of medium colours around a light one, and a pattern to blur, uint8 [SIDE, SIDE, 3]."""
+    """Soft patches of medium colors around a light one, and a pattern to blur, uint8 [SIDE, SIDE, 3]."""
     patches = np.random.default_rng(5).uniform(60, 150, (4, 4, 3))
     patches[1, 2] = 240
     small = Image.fromarray(patches.astype(np.uint8))
@@ -131,10 +131,10 @@ def opened(name: str, spec: ViewSpec, device: torch.device, images: Sequence[np.
 
 
 def levels(batch: Sequence[torch.Tensor], spec: ViewSpec) -> np.ndarray:
-    """Normalised views as levels, float64 [K, B, 3, S, S]."""
-    normalised = torch.stack([view.cpu().double() for view in batch])
+    """Normalized views as levels, float64 [K, B, 3, S, S]."""
+    normalized = torch.stack([view.cpu().double() for view in batch])
     std, mean = (torch.tensor(numbers).view(3, 1, 1) for numbers in (spec.std, spec.mean))
-    return (255 * (normalised * std + mean)).numpy()
+    return (255 * (normalized * std + mean)).numpy()
 
 
 def expected(spec: ViewSpec) -> np.ndarray:
@@ -169,7 +169,7 @@ def test_operations_are_the_same(name: str, device: torch.device, operation: str
     assert {view.device.type for view in batch} == {device.type}
     wanted = expected(spec)
     difference = np.abs(levels(batch, spec) - wanted)
-    if operation == "solarize":  # next to the threshold a level more is another colour
+    if operation == "solarize":  # next to the threshold a level more is another color
         difference = difference[..., np.abs(expected(PLAIN) - 128).min(0) > 5]
     assert difference.mean() < (1 if name in (*OWN_RENDERERS, "torchvision") else 2)
     if operation != "plain":  # and it would not have passed without
@@ -267,14 +267,14 @@ def test_a_table_of_renderers() -> None:
     )
     assert report.markdown(made) == (
         "`python -m benchmarks.views --images 5` (A computer; commit unknown), "
-        "a renderer's microseconds a view; in brackets: share of the byte bound:\n"
+        "a renderer's microseconds per view; in brackets: share of the byte bound:\n"
         "\n"
-        "| renderer | device | views | views a second | core-us | GPU-us |\n"
+        "| renderer | device | views | views per second | core-us | GPU-us |\n"
         "| --- | --- | --- | --- | --- | --- |\n"
         "| numba | cpu | 5 x 2, float32 | 5,000 | 100.0 |  |\n"
         "| kornia | cuda | 5 x 2, float32 | 5,000 | 100.0 | 200.00 (0.2%) |\n"
         "\n"
-        "The byte bound: 1.60 MB a view; the GPU copies at 4,000 GB/s."
+        "The byte bound: 1.60 MB per view; the GPU copies at 4,000 GB/s."
     )
 
 

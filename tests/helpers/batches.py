@@ -12,7 +12,7 @@ TINY = ResNet9.Config(width=0.125)
 NUM_CLASSES = 5
 
 
-def make_batch(step: int, size: int = 8, views: int = 2, labelled: bool = True) -> Batch:
+def make_batch(step: int, size: int = 8, views: int = 2, labeled: bool = True) -> Batch:
     """Noise of ``size`` images in ``views`` views of 16 pixels; the same for the same ``step``."""
     generator = torch.Generator().manual_seed(1000 + step)
     images = torch.randn(views * size, 3, 16, 16, generator=generator)
@@ -22,7 +22,7 @@ def make_batch(step: int, size: int = 8, views: int = 2, labelled: bool = True) 
         epoch=0,
         views=(images.contiguous(memory_format=torch.channels_last),),
         sample_ids=torch.arange(size),
-        labels=labels if labelled else None,
+        labels=labels if labeled else None,
         parameters=(),
     )
 

@@ -1,4 +1,4 @@
-"""Folders of small JPEGs whose class is their colour, for the tests of evaluations."""
+"""Folders of small JPEGs whose class is their color, for the tests of evaluations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLORS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (210, 50, 40)}
 def write_colors(
     folder: Path, count: int, *, side: int = 20, seed: int = 0, names: tuple[str, ...] = tuple(COLORS)
 ) -> None:
-    """``count`` images a class, the class's colour with noise, in class folders."""
+    """``count`` images per class, the class's color with noise, in class folders."""
     generator = np.random.default_rng(seed)
     for name in names:
         (folder / name).mkdir(parents=True)

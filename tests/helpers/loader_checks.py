@@ -21,7 +21,7 @@ from pipelines.render import reference
 from pipelines.sources import Source
 from pipelines.views import ViewGroup, ViewSpec, draw
 
-COUNT, BATCH = 22, 8  # two whole batches an epoch, six samples left over
+COUNT, BATCH = 22, 8  # two whole batches per epoch, six samples left over
 SPEC = ViewSpec(
     size=24,
     crop=RandomResizedCrop(scale=(0.3, 1.0)),

@@ -13,7 +13,7 @@ from pipelines.sources import Index
 
 
 def photograph(number: int, height: int, width: int) -> np.ndarray:
-    """Smooth colours and a few edges, uint8 [H, W, 3]; different for each number."""
+    """Smooth colors and a few edges, uint8 [H, W, 3]; different for each number."""
     generator = np.random.default_rng(number)
     small = generator.uniform(0, 255, (4, 5, 3)).astype(np.uint8)
     image = np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
@@ -37,7 +37,7 @@ class MemorySource:
         wait: cleared, it holds up every read.
     """
 
-    def __init__(self, count: int, labelled: bool = True) -> None:
+    def __init__(self, count: int, labeled: bool = True) -> None:
         generator = np.random.default_rng(count)
         heights = generator.integers(30, 70, count).astype(np.int32)
         widths = generator.integers(30, 70, count).astype(np.int32)
@@ -49,8 +49,8 @@ class MemorySource:
             sample_ids=generator.integers(-(1 << 62), 1 << 62, count),
             heights=heights,
             widths=widths,
-            labels=np.arange(count) * 7 % 5 if labelled else None,
-            class_names=tuple("abcde") if labelled else (),
+            labels=np.arange(count) * 7 % 5 if labeled else None,
+            class_names=tuple("abcde") if labeled else (),
             fingerprint=f"memory of {count}",
         )
         self.reads: list[int] = []

@@ -56,23 +56,23 @@ def as_image(pixels: np.ndarray) -> torch.Tensor:
 
 @cache
 def images() -> dict[str, torch.Tensor]:
-    """Float images [3, H, W] in [0, 1] with everything that has broken a colour operation."""
+    """Float images [3, H, W] in [0, 1] with everything that has broken a color operation."""
     china, flower = (as_image(pixels) for pixels in photographs())
     random = torch.Generator().manual_seed(0)
     levels = torch.arange(0, 256, 15) / 255
-    cube = torch.cartesian_prod(levels, levels, levels)  # a grid of all colours, 18**3 of them
-    grey = torch.rand(1, 33, 17, generator=random).expand(3, -1, -1).contiguous()
+    cube = torch.cartesian_prod(levels, levels, levels)  # a grid of all colors, 18**3 of them
+    gray = torch.rand(1, 33, 17, generator=random).expand(3, -1, -1).contiguous()
     pure = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3).T.reshape(3, 2, 4)
     return {
         "china": china[:, 40:200, 100:300],
         "flower": flower[:, 100:260, 200:350],
         "random": torch.rand(3, 40, 31, generator=random),
         "cube": cube.T.reshape(3, 18, 18 * 18),
-        "grey": grey,
-        "nearly grey": (grey + 1e-7 * torch.rand(3, 33, 17, generator=random)).clamp(0, 1),
+        "gray": gray,
+        "nearly gray": (gray + 1e-7 * torch.rand(3, 33, 17, generator=random)).clamp(0, 1),
         "black": torch.zeros(3, 8, 8),
         "white": torch.ones(3, 8, 8),
-        "pure colours": pure,
+        "pure colors": pure,
         "one pixel": torch.tensor([0.2, 0.9, 0.4]).view(3, 1, 1),
         "row": torch.rand(3, 1, 20, generator=random),
     }
@@ -107,7 +107,7 @@ def lab_in_float64(image: torch.Tensor) -> np.ndarray:
 
 
 def plain_row(height: int, width: int) -> np.void:
-    """A row that shows a whole image of this size and changes no colour."""
+    """A row that shows a whole image of this size and changes no color."""
     row = np.full(1, NEUTRAL, VIEW_PARAMETERS)[0]
     row["height"], row["width"] = height, width
     return row

@@ -25,7 +25,7 @@ class Noun(NamedTuple):
     place: int | None = None
 
 
-def write_nouns(folder: Path, nouns: list[Noun], licence: str = LICENCE) -> dict[str, str]:
+def write_nouns(folder: Path, nouns: list[Noun], license: str = LICENCE) -> dict[str, str]:
     """Write data.noun, in order; a gloss is stretched where the next noun must stand at a place.
 
     Returns:
@@ -34,7 +34,7 @@ def write_nouns(folder: Path, nouns: list[Noun], licence: str = LICENCE) -> dict
     empty = {noun.words[0]: "00000000" for noun in nouns}
     places: dict[str, str] = {}
     gaps = dict.fromkeys(empty, 0)
-    at, before = len(licence), ""
+    at, before = len(license), ""
     for noun in nouns:
         if noun.place is not None:
             assert noun.place >= at
@@ -45,7 +45,7 @@ def write_nouns(folder: Path, nouns: list[Noun], licence: str = LICENCE) -> dict
         before = noun.words[0]
     lines = [_line(noun, places, gaps[noun.words[0]]) for noun in nouns]
     folder.mkdir(exist_ok=True)
-    (folder / "data.noun").write_text(licence + "".join(lines))
+    (folder / "data.noun").write_text(license + "".join(lines))
     return {word: f"n{place}" for word, place in places.items()}
 
 

@@ -330,7 +330,7 @@ def test_a_real_run_is_stopped_and_goes_on(tmp_path: Path, capfd: pytest.Capture
 
 
 def write_images(folder: Path, count: int, color: int) -> None:
-    """JPEGs of one colour with noise."""
+    """JPEGs of one color with noise."""
     folder.mkdir(parents=True)
     for number in range(count):
         pixels = np.random.default_rng([color, number]).integers(0, 90, (20, 20, 3), np.uint8)

@@ -29,7 +29,7 @@ from tests.helpers import ROOT
 
 
 def photo(height: int, width: int, seed: int = 0) -> Image.Image:
-    """Smooth colours, so that scaling and encoding lose little."""
+    """Smooth colors, so that scaling and encoding lose little."""
     small = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -49,7 +49,7 @@ def rotated(orientation: int) -> bytes:
 # By the path below the split. Only the first three are JPEGs that FFCV decodes right.
 TRAIN = {
     "ant/plain.jpg": saved(photo(50, 70), "JPEG"),
-    "ant/grey.JPEG": saved(photo(51, 71, 1).convert("L"), "JPEG"),
+    "ant/gray.JPEG": saved(photo(51, 71, 1).convert("L"), "JPEG"),
     "cat/progressive.jpeg": saved(photo(52, 72, 2), "JPEG", progressive=True, quality=97),
     "ant/really-png.jpg": saved(photo(53, 73, 3), "PNG"),
     "bee/alpha.png": saved(photo(54, 74, 4).convert("RGBA"), "PNG"),
@@ -61,7 +61,7 @@ TRAIN = {
     "cat/upside-down.jpg": rotated(3),
     "v1.0/dot-in-the-folder.jpg": saved(photo(59, 79, 9), "JPEG"),
 }
-FOR_FFCV = {"ant/plain.jpg", "ant/grey.JPEG", "cat/progressive.jpeg", "v1.0/dot-in-the-folder.jpg"}
+FOR_FFCV = {"ant/plain.jpg", "ant/gray.JPEG", "cat/progressive.jpeg", "v1.0/dot-in-the-folder.jpg"}
 VAL = {
     "bee/one.jpg": saved(photo(20, 30, 10), "JPEG"),
     "dog/two.jpg": saved(photo(21, 30, 11), "JPEG"),
@@ -261,7 +261,7 @@ def test_large_images_are_scaled_down_and_others_left_alone(
             height, width = sizes[name]
             wanted = Image.fromarray(upright(images[name])).resize((width, height), Image.Resampling.LANCZOS)
             difference = np.abs(decode(stored).astype(int) - np.asarray(wanted))
-            assert difference.mean() < 3, name  # JPEG of quality 95, smooth colours
+            assert difference.mean() < 3, name  # JPEG of quality 95, smooth colors
             if name in ("wide.jpg", "tall.png"):
                 assert not isinstance(stored, np.ndarray)
                 assert bytes(stored[:3]) == b"\xff\xd8\xff"

@@ -93,7 +93,7 @@ class BetonRow(NamedTuple):
 
 
 def read_table(path: Path) -> BetonTable:
-    """Read all but the images of a file: about 60 bytes a sample.
+    """Read all but the images of a file: about 60 bytes per sample.
 
     The image is the field ``image``, or the only one of images.
 

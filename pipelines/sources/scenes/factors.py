@@ -1,4 +1,4 @@
-"""What is in a scene: the table of one solid's shape, texture, colour, viewpoint and lighting.
+"""What is in a scene: the table of one solid's shape, texture, color, viewpoint and lighting.
 
 The four factors are those of Newell and Deng, "How useful is self-supervised pretraining for visual tasks?"
 (2020): each is free (drawn for every image) or fixed (the same for all). A scene is a pure function of
@@ -23,7 +23,7 @@ SCENE = np.dtype(
         ("texture_axes", "f8", (3, 3)),  # rows: unit axes of the texture, in the solid's coordinates
         ("texture_scale", "f8"),  # periods of the pattern per radius of the solid
         ("texture_phase", "f8", (3,)),  # in periods
-        ("primary", "f8", (3,)),  # linear RGB in [0, 1]: the solid's two colours
+        ("primary", "f8", (3,)),  # linear RGB in [0, 1]: the solid's two colors
         ("secondary", "f8", (3,)),
         ("floor", "f8", (3,)),  # linear RGB in [0, 1]: the floor fades into the wall
         ("wall", "f8", (3,)),
@@ -31,7 +31,7 @@ SCENE = np.dtype(
         ("elevation", "f8"),  # of the camera above the floor, radians
         ("roll", "f8"),  # of the camera about its axis, radians
         ("zoom", "f8"),  # diameter of the solid's unit sphere / side of the image
-        ("offset", "f8", (2,)),  # of the sphere's centre from the image's, in sides; right, up
+        ("offset", "f8", (2,)),  # of the sphere's center from the image's, in sides; right, up
         ("light_azimuth", "f8"),  # of the light from the camera's, radians; positive is to the right
         ("light_elevation", "f8"),  # of the light above the floor, radians
         ("light", "f8", (3,)),  # linear RGB: intensity times tint
@@ -141,7 +141,7 @@ def _fix_lighting(scenes: np.ndarray, uniform: Uniform) -> None:
 # A factor's name, how it is drawn, and how it is held.
 FACTORS: dict[str, tuple[Callable[[np.ndarray, Uniform], None], Callable[[np.ndarray, Uniform], None]]] = {
     "texture": (_draw_texture, _fix_texture),
-    "colour": (_draw_color, _fix_color),
+    "color": (_draw_color, _fix_color),
     "viewpoint": (_draw_viewpoint, _fix_viewpoint),
     "lighting": (_draw_lighting, _fix_lighting),
 }

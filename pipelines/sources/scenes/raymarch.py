@@ -14,7 +14,7 @@ from numba import njit
 from pipelines.keys import absorb, to_uniform
 from pipelines.sources.scenes.solids import distance, floor_height, normal, sunlight, trace
 
-_CAMERA_DISTANCE = 4.5  # from the solid's centre, in radii of its unit sphere
+_CAMERA_DISTANCE = 4.5  # from the solid's center, in radii of its unit sphere
 _SUBPIXELS = 2  # a side
 _PLAIN, _STRIPES, _CHECKS, _DOTS, _NOISE, _GRADIENT = range(6)  # positions in TEXTURES
 
@@ -47,7 +47,7 @@ def _value_noise(x, y, z):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _pattern(scene, x, y, z):  # type: ignore[no-untyped-def]
-    """Share of the secondary colour at a point of the solid, in [0, 1]."""
+    """Share of the secondary color at a point of the solid, in [0, 1]."""
     texture = scene.texture
     if texture == _PLAIN:
         return 0.0
@@ -121,7 +121,7 @@ def _directions(azimuth, elevation):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _render(scene, image):  # type: ignore[no-untyped-def]
     size = image.shape[0]
-    # The camera looks from c, a unit vector, at the centre; r and u are its right and up, rolled.
+    # The camera looks from c, a unit vector, at the center; r and u are its right and up, rolled.
     cx, cy, cz = _directions(scene.azimuth, scene.elevation)
     sin_a, cos_a = math.sin(scene.azimuth), math.cos(scene.azimuth)
     sin_e, cos_e = math.sin(scene.elevation), math.cos(scene.elevation)

@@ -31,7 +31,7 @@ _VERSION = 1
 _COUNTS: dict[Split, int] = {"train": 10_000, "test": 2_000}
 _STREAMS: dict[Split, int] = {"train": 0, "test": 1}
 _SIDE = 48  # pixels
-_QUALITY = 92  # of the JPEG; colour is not subsampled: at this size it would show
+_QUALITY = 92  # of the JPEG; color is not subsampled: at this size it would show
 
 
 def open_scenes(split: Split, cache: Path | None = None, variant: str = "") -> ShardSource:

@@ -109,7 +109,7 @@ def test_every_way_up_ends_at_the_root() -> None:
     assert all(map(is_wnid, synsets))
 
 
-def test_the_table_carries_wordnets_licence() -> None:
+def test_the_table_carries_wordnets_license() -> None:
     assert "WordNet 3.0 Copyright 2006 by Princeton University" in TABLE.read_text()
 
 

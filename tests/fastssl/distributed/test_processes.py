@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from fastssl.distributed.processes import Place, find_place, first_host, own_cores
+from fastssl.distributed.processes import DistEnv, dist_env, first_host, own_cores
 
 SLURM = {
     "SLURM_JOB_ID": "4711",
@@ -19,7 +19,7 @@ SLURM = {
 
 
 def test_alone_without_any_variables() -> None:
-    assert find_place({}) == (Place(), {})
+    assert dist_env({}) == (DistEnv(), {})
 
 
 def test_torchrun() -> None:
@@ -31,31 +31,31 @@ def test_torchrun() -> None:
         "MASTER_ADDR": "h",
         "MASTER_PORT": "29500",
     }
-    place = Place(rank=3, world_size=4, local_rank=1, local_world_size=2)
-    assert find_place(environment) == (place, {})
-    assert find_place(SLURM | environment) == (place, {})  # torchrun inside a job
+    place = DistEnv(rank=3, world_size=4, local_rank=1, local_world_size=2)
+    assert dist_env(environment) == (place, {})
+    assert dist_env(SLURM | environment) == (place, {})  # torchrun inside a job
 
 
 def test_slurm() -> None:
-    place, more = find_place(SLURM)
-    assert place == Place(rank=5, world_size=8, local_rank=1, local_world_size=4)
+    place, more = dist_env(SLURM)
+    assert place == DistEnv(rank=5, world_size=8, local_rank=1, local_world_size=4)
     assert (more["RANK"], more["WORLD_SIZE"], more["MASTER_ADDR"]) == ("5", "8", "gpu03")
     assert 20000 <= int(more["MASTER_PORT"]) < 40000
-    other, more_of_other = find_place(SLURM | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"})
-    assert other.is_chief
+    other, more_of_other = dist_env(SLURM | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"})
+    assert other.is_main
     assert more_of_other["MASTER_PORT"] == more["MASTER_PORT"]
-    assert find_place(SLURM | {"SLURM_STEP_ID": "1"})[1]["MASTER_PORT"] != more["MASTER_PORT"]
+    assert dist_env(SLURM | {"SLURM_STEP_ID": "1"})[1]["MASTER_PORT"] != more["MASTER_PORT"]
 
 
 def test_slurm_variables_of_an_address_are_kept() -> None:
-    _, more = find_place(SLURM | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "12345"})
+    _, more = dist_env(SLURM | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "12345"})
     assert (more["MASTER_ADDR"], more["MASTER_PORT"]) == ("10.0.0.1", "12345")
 
 
 def test_a_batch_script_and_a_step_of_one_task_are_one_process() -> None:
     batch = {"SLURM_JOB_ID": "4711", "SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0"}
-    assert find_place(batch) == (Place(), {})
-    assert find_place(SLURM | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) == (Place(), {})
+    assert dist_env(batch) == (DistEnv(), {})
+    assert dist_env(SLURM | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) == (DistEnv(), {})
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_first_host(nodes: str, first: str) -> None:
 def test_cores_are_shared_by_those_who_may_run_there(
     cores_of_each: list[set[int]], mine: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other processes are played: their lists come from ``gather_objects``."""
+    """The other processes are played: their lists come from ``all_gather_objects``."""
     host = socket.gethostname()
     everyone = [(host, cores) for cores in cores_of_each] + [("elsewhere", {0, 1, 2, 3})]
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores_of_each[0])
-    monkeypatch.setattr("fastssl.distributed.processes.gather_objects", lambda _: everyone)
+    monkeypatch.setattr("fastssl.distributed.processes.all_gather_objects", lambda _: everyone)
     assert own_cores() == mine

@@ -6,7 +6,7 @@ import pytest
 import simplejpeg
 import torch
 
-from fastssl.evaluate.data import LabelledData, labelled_data
+from fastssl.evaluate.data import LabeledData, labeled_data
 from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.monitor import open_monitor
 from pipelines.command.errors import UserError
@@ -23,7 +23,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
 
 
-def names(data: LabelledData) -> tuple[set[str], set[str]]:
+def names(data: LabeledData) -> tuple[set[str], set[str]]:
     """The files of training and test images."""
     train, test = (
         {Path(source.describe(i)).as_posix() for i in range(len(source.index))}
@@ -35,7 +35,7 @@ def names(data: LabelledData) -> tuple[set[str], set[str]]:
 def test_a_test_split_is_taken_whole(tmp_path: Path) -> None:
     write_colors(tmp_path / "data" / "train", 5)
     write_colors(tmp_path / "data" / "test", 2)
-    data = labelled_data(str(tmp_path / "data"))
+    data = labeled_data(str(tmp_path / "data"))
     assert data.test_images_are == "test split"
     assert data.num_classes == 3
     assert data.train.index.class_names == ("blue", "green", "red")
@@ -46,13 +46,13 @@ def test_a_test_split_is_taken_whole(tmp_path: Path) -> None:
 
 def test_without_a_test_split_a_fifth_is_held_out_for_good(tmp_path: Path) -> None:
     write_colors(tmp_path / "data", 200, side=8)
-    bank, queries = names(labelled_data(str(tmp_path / "data")))
+    bank, queries = names(labeled_data(str(tmp_path / "data")))
     assert len(bank | queries) == 600
     assert not bank & queries
     assert abs(len(queries) / 600 - 0.2) < 4 * (0.2 * 0.8 / 600) ** 0.5
-    assert names(labelled_data(str(tmp_path / "data"))) == (bank, queries)
-    assert "20%" in labelled_data(str(tmp_path / "data")).test_images_are
-    assert "seen in pre-training" in labelled_data(str(tmp_path / "data")).test_images_are
+    assert names(labeled_data(str(tmp_path / "data"))) == (bank, queries)
+    assert "20%" in labeled_data(str(tmp_path / "data")).test_images_are
+    assert "seen in pre-training" in labeled_data(str(tmp_path / "data")).test_images_are
 
 
 def test_the_held_out_images_are_the_same_wherever_the_folder_lies_and_whatever_is_added(
@@ -61,7 +61,7 @@ def test_the_held_out_images_are_the_same_wherever_the_folder_lies_and_whatever_
     write_colors(tmp_path / "here", 60, side=8)
     write_colors(tmp_path / "there" / "copy", 80, side=8, seed=1)  # other pixels, twenty more a class
     here, there = (
-        {Path(path).relative_to(folder).as_posix() for path in names(labelled_data(str(folder)))[1]}
+        {Path(path).relative_to(folder).as_posix() for path in names(labeled_data(str(folder)))[1]}
         for folder in (tmp_path / "here", tmp_path / "there" / "copy")
     )
     assert here <= there
@@ -70,7 +70,7 @@ def test_the_held_out_images_are_the_same_wherever_the_folder_lies_and_whatever_
 
 def test_labels_and_files_stay_together(tmp_path: Path) -> None:
     write_colors(tmp_path / "data", 30, side=8)
-    data = labelled_data(str(tmp_path / "data"), largest_train=40)
+    data = labeled_data(str(tmp_path / "data"), largest_train=40)
     for source in (data.train, data.test):
         assert source.index.labels is not None
         for i, label in enumerate(source.index.labels):
@@ -81,21 +81,21 @@ def test_a_large_bank_is_cut_by_keys(tmp_path: Path) -> None:
     write_colors(tmp_path / "data" / "train", 40, side=8)
     write_colors(tmp_path / "data" / "test", 4, side=8)
     where = str(tmp_path / "data")
-    whole, queries = names(labelled_data(where, largest_train=120))
+    whole, queries = names(labeled_data(where, largest_train=120))
     assert len(whole) == 120
-    part, same_queries = names(labelled_data(where, largest_train=60))
+    part, same_queries = names(labeled_data(where, largest_train=60))
     assert len(part) == 60
     assert part < whole
     assert same_queries == queries
-    assert names(labelled_data(where, largest_train=60))[0] == part
-    labels = labelled_data(where, largest_train=60).train.index.labels
+    assert names(labeled_data(where, largest_train=60))[0] == part
+    labels = labeled_data(where, largest_train=60).train.index.labels
     assert labels is not None
     assert np.bincount(labels, minlength=3).min() >= 10  # of every class
 
 
 def one_line_about(where: Path) -> str:
     with pytest.raises(UserError) as refusal:
-        labelled_data(str(where))
+        labeled_data(str(where))
     assert "\n" not in str(refusal.value)
     assert str(where) in str(refusal.value)
     return str(refusal.value)
@@ -117,7 +117,7 @@ def test_no_classes_is_a_users_mistake_with_its_remedy(tmp_path: Path) -> None:
 def test_a_class_without_test_images_is_none_the_less_a_class(tmp_path: Path) -> None:
     write_colors(tmp_path / "data" / "train", 3)
     write_colors(tmp_path / "data" / "test", 3, names=("red", "green"))
-    data = labelled_data(str(tmp_path / "data"))
+    data = labeled_data(str(tmp_path / "data"))
     assert data.num_classes == 3
     assert data.test.index.labels is not None
     assert set(data.test.index.labels.tolist()) == {1, 2}
@@ -137,7 +137,7 @@ def test_test_images_without_classes_are_refused(tmp_path: Path) -> None:
 
 
 def write_shards(folder: Path, train: list[tuple[int, str]], test: list[tuple[int, str]]) -> str:
-    """Two tar shards of grey images with these labels (a name or "") and the pattern that finds them."""
+    """Two tar shards of gray images with these labels (a name or "") and the pattern that finds them."""
     picture = simplejpeg.encode_jpeg(np.full((8, 8, 3), 128, np.uint8))
     for split, labels in (("train", train), ("val", test)):
         write_shard(
@@ -156,7 +156,7 @@ def fields_of(number: int, name: str) -> dict[str, object]:
 
 def test_shards_whose_test_images_lack_the_last_class_are_fine(tmp_path: Path) -> None:
     where = write_shards(tmp_path, [(0, ""), (1, ""), (2, "")], [(1, ""), (0, "")])
-    data = labelled_data(where)
+    data = labeled_data(where)
     assert data.num_classes == 3
     assert data.test.index.labels is not None
     assert data.test.index.labels.tolist() == [1, 0]
@@ -170,7 +170,7 @@ def test_shards_that_number_classes_otherwise_are_refused(
 ) -> None:
     where = write_shards(tmp_path, [(0, "ant"), (1, "bat")], test)
     with pytest.raises(UserError, match=r"have a class that its training images lack[^\n]*$"):
-        labelled_data(where)
+        labeled_data(where)
 
 
 def test_too_few_images_to_hold_some_out(tmp_path: Path) -> None:
@@ -190,4 +190,4 @@ def test_one_image_a_class_leaves_nothing_to_be_near_to(tmp_path: Path) -> None:
         alone = tmp_path / "data" / f"class {number}" / image.name
         alone.parent.mkdir(parents=True)
         image.rename(alone)
-    assert "too few images a class" in one_line_about(tmp_path / "data")
+    assert "too few images per class" in one_line_about(tmp_path / "data")

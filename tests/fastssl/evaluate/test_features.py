@@ -29,7 +29,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     return open_source(str(tmp_path / "data"), "train")
 
 
-def normalised(source: Source) -> torch.Tensor:
+def normalized(source: Source) -> torch.Tensor:
     """Every image as Pillow reads it, in the source's order: [N, 3, S, S]."""
     views = []
     for number in range(len(source.index)):
@@ -40,7 +40,7 @@ def normalised(source: Source) -> torch.Tensor:
 
 
 class Means(nn.Module):
-    """The mean of each colour; remembers the modes it was called in."""
+    """The mean of each color; remembers the modes it was called in."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Means(nn.Module):
 def test_features_come_in_the_order_of_the_source(source: Source) -> None:
     assert len(source.index) == 18  # the last batch of 7 is not whole
     features, labels = extract(Means(), source, HOW, "test")
-    torch.testing.assert_close(features, normalised(source).mean((2, 3)), atol=0.02, rtol=0)
+    torch.testing.assert_close(features, normalized(source).mean((2, 3)), atol=0.02, rtol=0)
     assert source.index.labels is not None
     assert labels.tolist() == source.index.labels.tolist()
     assert features.dtype == torch.float32
@@ -110,12 +110,12 @@ def test_autocast_is_of_the_precision(source: Source) -> None:
 
 def test_pixels_as_features(source: Source) -> None:
     features, _ = extract(Pixels(), source, pixel_config(HOW), "test")
-    torch.testing.assert_close(features, normalised(source).flatten(1), atol=4 / 255 / 0.22, rtol=0)
+    torch.testing.assert_close(features, normalized(source).flatten(1), atol=4 / 255 / 0.22, rtol=0)
     large = replace(HOW, spec=replace(WHOLE, size=48))
     assert extract(Pixels(), source, pixel_config(large), "test")[0].shape == (18, 3 * 32 * 32)
 
 
-class Normalised(nn.Module):
+class Normalized(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.bn = nn.BatchNorm2d(3)
@@ -126,11 +126,11 @@ class Normalised(nn.Module):
 
 
 def test_calibration_gives_the_statistics_of_the_data(source: Source) -> None:
-    encoder = Normalised()
+    encoder = Normalized()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     found = calibrated(encoder, source, replace(HOW, batch_size=500))
-    assert isinstance(found, Normalised)
-    views = normalised(source).transpose(0, 1).flatten(1)
+    assert isinstance(found, Normalized)
+    views = normalized(source).transpose(0, 1).flatten(1)
     assert found.bn.running_mean is not None
     assert found.bn.running_var is not None
     torch.testing.assert_close(found.bn.running_mean, views.mean(1), atol=0.01, rtol=0)
@@ -140,7 +140,7 @@ def test_calibration_gives_the_statistics_of_the_data(source: Source) -> None:
 
 def test_calibration_averages_whole_batches(source: Source) -> None:
     """Of 18 images in batches of 7, two whole batches count, and the last four images do not."""
-    encoder, sizes = Normalised(), []
+    encoder, sizes = Normalized(), []
     encoder.bn.register_forward_pre_hook(lambda _, views: sizes.append(len(views[0])))
     calibrated(encoder, source, HOW)
     assert sizes == [7, 7]

@@ -12,9 +12,9 @@ CLASSES = 7
 def features(count: int, seed: int, spread: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
     """Overlapping clusters, float32 [N, 12] of uneven lengths, and their labels."""
     generator = np.random.default_rng(seed)
-    centres = np.random.default_rng(99).normal(size=(CLASSES, 12))
+    centers = np.random.default_rng(99).normal(size=(CLASSES, 12))
     labels = generator.integers(CLASSES, size=count)
-    points = centres[labels] + spread * generator.normal(size=(count, 12))
+    points = centers[labels] + spread * generator.normal(size=(count, 12))
     return (points * generator.uniform(0.1, 10, (count, 1))).astype(np.float32), labels
 
 

@@ -8,7 +8,7 @@ import simplejpeg
 import torch
 from torch import nn
 
-from fastssl.evaluate.data import LabelledData, labelled_data
+from fastssl.evaluate.data import LabeledData, labeled_data
 from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.linear import SETTINGS, LinearSetting, linear_top1
 from fastssl.evaluate.subject import Subject
@@ -17,7 +17,7 @@ from pipelines.ops import CenterCrop, Flip
 from pipelines.views import ViewSpec
 from tests.helpers.image_folder import write_colors
 
-SIDE, TRAIN, TEST = 20, 16, 5  # pixels, and images a class
+SIDE, TRAIN, TEST = 20, 16, 5  # pixels, and images per class
 SHORT = LinearSetting(epochs=12, batch_size=16, learning_rate=2.0, nesterov=False, drops=(8, 10))
 HOW = FeatureConfig(
     spec=ViewSpec(size=SIDE, crop=CenterCrop(fraction=1.0), flip=Flip(p=0.0)),
@@ -28,22 +28,22 @@ HOW = FeatureConfig(
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabelledData:
-    """Three classes that differ in their colour."""
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabeledData:
+    """Three classes that differ in their color."""
     monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     write_colors(tmp_path / "data" / "train", TRAIN, side=SIDE)
     write_colors(tmp_path / "data" / "test", TEST, side=SIDE, seed=1)
-    return labelled_data(str(tmp_path / "data"))
+    return labeled_data(str(tmp_path / "data"))
 
 
 class Means(nn.Module):
-    """The mean colour of the left and of the right half, [B, 6]."""
+    """The mean color of the left and of the right half, [B, 6]."""
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         return torch.cat([half.mean((2, 3)) for half in views.chunk(2, dim=3)], 1)
 
 
-def subject(encoder: nn.Module, data: LabelledData, config: FeatureConfig = HOW) -> Subject:
+def subject(encoder: nn.Module, data: LabeledData, config: FeatureConfig = HOW) -> Subject:
     return Subject(encoder=encoder, data=data, feature_config=config)
 
 
@@ -97,7 +97,7 @@ def test_the_lars_setting_is_a_cosine_from_0_8_at_1024_over_80_epochs() -> None:
 
 @pytest.mark.parametrize("augmentation", ["flip", "crop"])
 @pytest.mark.parametrize("name", ["sgd", "lars"])
-def test_separable_classes_are_separated(data: LabelledData, name: str, augmentation: str) -> None:
+def test_separable_classes_are_separated(data: LabeledData, name: str, augmentation: str) -> None:
     result = linear_top1(
         subject(Means().eval(), data),
         replace(SETTINGS[name], epochs=20, drops=(12, 16) if name == "sgd" else ()),
@@ -108,7 +108,7 @@ def test_separable_classes_are_separated(data: LabelledData, name: str, augmenta
     assert result["epochs"] == 20
 
 
-def test_features_that_say_nothing_give_chance(data: LabelledData) -> None:
+def test_features_that_say_nothing_give_chance(data: LabeledData) -> None:
     class Nothing(nn.Module):
         def forward(self, views: torch.Tensor) -> torch.Tensor:
             return torch.ones(len(views), 4)
@@ -123,7 +123,7 @@ def test_features_that_say_nothing_give_chance(data: LabelledData) -> None:
 @pytest.mark.parametrize(("batch", "used", "steps"), [(16, 16, 3), (13, 13, 3), (256, 48, 1)])
 @pytest.mark.parametrize("augmentation", ["flip", "crop"])
 def test_epochs_are_whole_batches_and_a_small_data_set_lowers_batch_and_rate(
-    data: LabelledData, augmentation: str, batch: int, used: int, steps: int
+    data: LabeledData, augmentation: str, batch: int, used: int, steps: int
 ) -> None:
     asked: list[tuple[int, int, int]] = []
     setting = Recorded(epochs=4, batch_size=batch, learning_rate=1.0, nesterov=True, drops=(), asked=asked)
@@ -133,7 +133,7 @@ def test_epochs_are_whole_batches_and_a_small_data_set_lowers_batch_and_rate(
     assert setting.rate(0, steps, used) == pytest.approx(used / batch)
 
 
-def test_the_last_epoch_counts_not_the_best(data: LabelledData) -> None:
+def test_the_last_epoch_counts_not_the_best(data: LabeledData) -> None:
     setting = SpoiltAtTheEnd(epochs=12, batch_size=16, learning_rate=2.0, nesterov=False, drops=())
     assert linear_top1(subject(Means().eval(), data), SHORT)["top1"] == 1.0
     result = linear_top1(subject(Means().eval(), data), setting)
@@ -144,7 +144,7 @@ def test_the_last_epoch_counts_not_the_best(data: LabelledData) -> None:
 
 
 @pytest.mark.parametrize("augmentation", ["flip", "crop"])
-def test_it_repeats_to_the_bit_and_follows_the_seed(data: LabelledData, augmentation: str) -> None:
+def test_it_repeats_to_the_bit_and_follows_the_seed(data: LabeledData, augmentation: str) -> None:
     def run(seed: int, workers: int) -> dict[str, object]:
         torch.manual_seed(workers)  # the global generator has no say
         how = replace(HOW, workers=workers)
@@ -156,7 +156,7 @@ def test_it_repeats_to_the_bit_and_follows_the_seed(data: LabelledData, augmenta
 
 
 @pytest.mark.parametrize(("size", "augmentation"), [(63, "flip"), (64, "crop")])
-def test_small_images_are_cached(data: LabelledData, size: int, augmentation: str) -> None:
+def test_small_images_are_cached(data: LabeledData, size: int, augmentation: str) -> None:
     calls = []
 
     class Counted(Means):
@@ -182,14 +182,14 @@ def test_mirror_images_are_trained_on_too(tmp_path: Path, monkeypatch: pytest.Mo
                 pixels[:, side * SIDE // 2 :][:, : SIDE // 2] = 200
                 path = tmp_path / "data" / split / name / f"{number}.jpg"
                 path.write_bytes(simplejpeg.encode_jpeg(pixels))
-    data = labelled_data(str(tmp_path / "data"))
+    data = labeled_data(str(tmp_path / "data"))
     result = linear_top1(subject(Means().eval(), data), replace(SHORT, learning_rate=0.1), "flip")
     loss = result["train_loss"]
     assert isinstance(loss, float)
     assert loss > 0.6  # log 2 = 0.69 is ignorance; seen from one side only it is near 0
 
 
-def test_the_encoder_is_left_as_it_was(data: LabelledData) -> None:
+def test_the_encoder_is_left_as_it_was(data: LabeledData) -> None:
     encoder = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     encoder.eval()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}

@@ -209,13 +209,13 @@ def test_help_offers_every_field(
 
 def test_projector_out_norm_centres_the_embeddings_of_both_networks() -> None:
     views = make_batch(0, views=2).each_view()
-    for centred in (False, True):
+    for centered in (False, True):
         config = narrow(
-            MoCo, {"loss.num_negatives": 20, "projector.out_norm": "batch" if centred else "none"}
+            MoCo, {"loss.num_negatives": 20, "projector.out_norm": "batch" if centered else "none"}
         )
         student, teacher = tiny_method(config).student, tiny_method(config).teacher
         assert isinstance(teacher, nn.Module)
         for network in (student[:2], teacher):
             embeddings = network(views[0])
-            assert (embeddings.mean(0).abs().max() < 1e-5) == centred
-            assert ((embeddings.var(0, correction=0) - 1).abs().max() < 0.05) == centred
+            assert (embeddings.mean(0).abs().max() < 1e-5) == centered
+            assert ((embeddings.var(0, correction=0) - 1).abs().max() < 0.05) == centered

@@ -23,7 +23,7 @@ EPOCHS, BATCH = 24.0, 64
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    write_images(folder, 48, seed=0)  # of three classes: two batches an epoch
+    write_images(folder, 48, seed=0)  # of three classes: two batches per epoch
     return folder
 
 

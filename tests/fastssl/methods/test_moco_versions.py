@@ -125,7 +125,7 @@ def shuffled(images_per_group: int, seed: int = 0) -> MoCo:
 
 
 def pairing_of(method: MoCo, view: Tensor, keys: np.ndarray) -> int:
-    """Which two images of four were normalised together, for the teacher to give these keys."""
+    """Which two images of four were normalized together, for the teacher to give these keys."""
     fits = []
     for pairs in PAIRINGS:
         expected = np.empty_like(keys)
@@ -139,7 +139,7 @@ def pairing_of(method: MoCo, view: Tensor, keys: np.ndarray) -> int:
 
 
 def pairings(seed: int, steps: int) -> list[tuple[int, int]]:
-    """For both views of each step, with whom the teacher normalised whom."""
+    """For both views of each step, with whom the teacher normalized whom."""
     method, found = shuffled(2, seed), []
     for step in range(steps):
         batch = make_batch(step, size=4)

@@ -25,7 +25,7 @@ def test_loss_is_the_cross_entropy() -> None:
 def test_bad_batches_are_refused() -> None:
     method = tiny_method(Supervised.Config())
     with pytest.raises(UserError, match="labels"):
-        method(make_batch(0, views=1, labelled=False), 0)
+        method(make_batch(0, views=1, labeled=False), 0)
     with pytest.raises(UserError, match="num_views 1"):
         method(make_batch(0, views=2), 0)
     with pytest.raises(UserError, match="classes"):

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
-from fastssl.distributed.collectives import first_row, gather, world_size
+from fastssl.distributed.collectives import all_gather, first_row, world_size
 from fastssl.models.batch_norm import average_statistics, group_batch_norms
 from fastssl.models.shuffling import forward_shuffled
 from pipelines.command.errors import UserError
@@ -80,7 +80,7 @@ def by_groups(images_per_group: int) -> dict[str, Tensor]:
         found[f"{name}.grad"] = gradient(parameter) / world_size()
     module.eval()
     assert torch.equal(module(images()[:1]), plain(module)(images()[:1]))
-    return {"output": gather(output)} | found
+    return {"output": all_gather(output)} | found
 
 
 def plain(module: nn.Module) -> nn.Module:
@@ -100,7 +100,7 @@ def shuffled() -> Tensor:
         means = x.view(-1, 4, 1).mean(1, keepdim=True).expand(-1, 4, 1).reshape(-1, 1)
         return torch.cat([x, means], 1)
 
-    return gather(forward_shuffled(company, numbers[rows], (7, 3)))
+    return all_gather(forward_shuffled(company, numbers[rows], (7, 3)))
 
 
 def work(rank: int, folder: str) -> None:
@@ -131,7 +131,7 @@ def test_groups_in_one_process(group: int) -> None:
     check(by_groups(group), by_hand(group))
 
 
-@pytest.mark.parametrize("group", [2, 4, 8, 16])  # 4 images a process: within one, one each, two each, all
+@pytest.mark.parametrize("group", [2, 4, 8, 16])  # 4 images per process: within one, one each, two each, all
 def test_groups_over_four_processes(group: int, processes: list[dict[str, dict[str, Tensor]]]) -> None:
     for found in processes:
         check(found[str(group)], by_hand(group))

@@ -125,7 +125,7 @@ def test_norms_of_other_kinds_are_left_alone() -> None:
 
 
 def stop_after(steps: int) -> Callable[[bool, bool], tuple[bool, bool]]:
-    """In place of ``any_of``, which is asked before the first step and after each."""
+    """In place of ``any_rank``, which is asked before the first step and after each."""
     asked = itertools.count()
     return lambda stopping, late: (next(asked) >= steps, late)
 
@@ -147,7 +147,7 @@ def test_a_whole_run_and_the_same_stopped_and_resumed(
         return Machine(**where, threads=1, workers=1, log_every=1)  # type: ignore[arg-type]
 
     assert train(replace(config, experiment=experiment, machine=machine("whole"))) == 0
-    monkeypatch.setattr("fastssl.train.any_of", stop_after(4))
+    monkeypatch.setattr("fastssl.train.any_rank", stop_after(4))
     assert train(replace(config, experiment=experiment, machine=machine("parts"))) != 0
     monkeypatch.undo()
     assert train(replace(config, experiment=experiment, machine=machine("parts"))) == 0

@@ -216,14 +216,14 @@ def test_asymmetric_augmentation_is_byols() -> None:
 
 
 def test_moco_v1_augmentation() -> None:
-    # its authors' code: RandomResizedCrop(scale .2 to 1), grey p .2, ColorJitter(.4, .4, .4, .4) always, flip
+    # its authors' code: RandomResizedCrop(scale .2 to 1), gray p .2, ColorJitter(.4, .4, .4, .4) always, flip
     spec = augmentations.MOCO_V1
     assert colors(spec) == (1, 0.4, 0.4, 0.4, 0.4, 0.2)
     assert (scale(spec), spec.blur.p, spec.solarize.p, spec.flip.p) == ((0.2, 1), 0, 0, 0.5)
 
 
 def reduced(experiment: Experiment) -> Experiment:
-    """The same run with a narrow encoder, 32-pixel views, as few images a step as it takes and few epochs."""
+    """The same run with a narrow encoder, 32-pixel views, as few images per step as it takes and few epochs."""
     for batch_size in (4, 16, 64):
         with contextlib.suppress(UserError):  # fewer than the method needs
             return replace(

@@ -26,8 +26,8 @@ def batch_of(groups: tuple[ViewGroup, ...], count: int) -> tuple[Batch, list[np.
             generator.integers(0, 256, (count, size, size, 3), np.uint8) for _ in range(group.num_views)
         ]
         sources += pixels
-        normalised = (np.concatenate(pixels) / 255 - group.spec.mean) / group.spec.std
-        tensors.append(torch.from_numpy(normalised).float().permute(0, 3, 1, 2))
+        normalized = (np.concatenate(pixels) / 255 - group.spec.mean) / group.spec.std
+        tensors.append(torch.from_numpy(normalized).float().permute(0, 3, 1, 2))
     batch = Batch(
         step=0,
         epoch=0,
@@ -73,7 +73,7 @@ def test_views_png_shows_at_most_eight_samples_and_as_few_as_there_are(tmp_path:
             assert image.size == (2 * (64 + GAP) + GAP, rows * (64 + GAP) + GAP)
 
 
-def test_values_outside_the_colours_are_clipped(tmp_path: Path) -> None:
+def test_values_outside_the_colors_are_clipped(tmp_path: Path) -> None:
     groups = (ViewGroup(spec=ViewSpec(size=64)),)
     batch, _ = batch_of(groups, 2)
     batch.views[0][0] = 100.0

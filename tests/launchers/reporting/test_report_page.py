@@ -104,7 +104,7 @@ def in_browser(page: str, folder: Path, dark: bool) -> dict[int, dict[str, Any]]
 
 
 def write_names(folder: Path) -> Path:
-    """An axis of long names, more series than colours, one seed, tiny numbers."""
+    """An axis of long names, more series than colors, one seed, tiny numbers."""
     runs = []
     for place in range(12):
         name = f"a rather long name of a class taxonomy, number {place}"

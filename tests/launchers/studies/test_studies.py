@@ -12,7 +12,7 @@ from fastssl.models import ResNet9
 from fastssl.recipes import find_recipe
 from fastssl.recipes.moco import LADDER
 from launchers.studies import STUDIES
-from launchers.sweeps.study import Run, Scale, Study, with_seeds
+from launchers.sweeps.study import PlannedRun, Scale, Study, with_seeds
 
 SCALES: tuple[Scale, ...] = get_args(Scale)
 ALL = [(name, scale) for name in STUDIES for scale in SCALES]
@@ -164,7 +164,7 @@ def test_the_other_tables() -> None:
     }
 
 
-def augmentations_left(run: Run) -> tuple[bool, ...]:
+def augmentations_left(run: PlannedRun) -> tuple[bool, ...]:
     spec = run.config.experiment.views[0].spec
     return tuple(value > 0 for value in (spec.solarize.p, spec.blur.p, spec.grayscale.p, spec.jitter.p))
 

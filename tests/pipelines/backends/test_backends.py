@@ -15,7 +15,7 @@ import pytest
 import simplejpeg
 import torch
 
-from pipelines.backends.backend import BACKENDS, LoaderConfig, ProductName
+from pipelines.backends.backend import BACKENDS, CpuOutput, LoaderConfig
 from pipelines.backends.choose import choose_pipeline, open_loader
 from pipelines.backends.resident import DecodedSource, decode_all
 from pipelines.batch import Batch
@@ -188,10 +188,10 @@ def test_a_loader_that_cannot_be_made_leaves_no_thread(name: str, beton: Path, d
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("product", ["views", "crops", "pixels"])
-def test_whoever_finishes_them_views_are_the_same(product: ProductName) -> None:
+@pytest.mark.parametrize("output", ["views", "crops", "pixels"])
+def test_whoever_finishes_them_views_are_the_same(output: CpuOutput) -> None:
     source = MemorySource(COUNT)
-    ours = batches("cpu", loading(source, torch.device("cuda"), product=product))
+    ours = batches("cpu", loading(source, torch.device("cuda"), cpu_output=output))
     for batch, expected in zip(ours, batches("cpu", loading(source, torch.device("cpu"))), strict=True):
         for views, others, group in zip(batch.views, expected.views, GROUPS, strict=True):
             difference = (views - others).abs() * torch.tensor(group.spec.std).view(3, 1, 1) * 255
@@ -199,10 +199,10 @@ def test_whoever_finishes_them_views_are_the_same(product: ProductName) -> None:
             assert difference.mean() <= 1.5
 
 
-@pytest.mark.parametrize("product", ["crops", "pixels"])
-def test_unfinished_products_need_a_gpu(product: ProductName) -> None:
-    with pytest.raises(UserError, match=f"--product {product} leaves the rest to a GPU, and there is none"):
-        open_loader(replace(loading(MemorySource(2), torch.device("cpu"), product=product), pipeline="cpu"))
+@pytest.mark.parametrize("output", ["crops", "pixels"])
+def test_unfinished_products_need_a_gpu(output: CpuOutput) -> None:
+    with pytest.raises(UserError, match=f"--cpu-output {output} leaves the rest to a GPU, and there is none"):
+        open_loader(replace(loading(MemorySource(2), torch.device("cpu"), cpu_output=output), pipeline="cpu"))
 
 
 # --- resident -----------------------------------------------------------------------------------------------

@@ -163,8 +163,8 @@ def test_samples_and_parameters_are_those_of_the_cpu_backend(
 
 
 @needs_dali
-def test_unlabelled_sources_give_no_labels() -> None:
-    (batch,) = load(MemorySource(COUNT, labelled=False), stop=1)
+def test_unlabeled_sources_give_no_labels() -> None:
+    (batch,) = load(MemorySource(COUNT, labeled=False), stop=1)
     assert batch.labels is None
 
 
@@ -211,7 +211,7 @@ def jpegs_of_every_kind() -> dict[str, bytes]:
     }
     image = Image.fromarray(photo)
     return color | {
-        "grey": encoded(image.convert("L"), format="JPEG"),
+        "gray": encoded(image.convert("L"), format="JPEG"),
         "progressive": encoded(image, format="JPEG", progressive=True),
         "stored as RGB": encoded(image, format="JPEG", keep_rgb=True),
     }
@@ -253,7 +253,7 @@ def test_numbers_of_two_bytes_are_rounded_ones(
 
 
 @needs_dali
-def test_levels_are_those_before_normalising(source: MemorySource) -> None:
+def test_levels_are_those_before_normalizing(source: MemorySource) -> None:
     (exact,), (levels,) = (load(source, stop=1, dtype=dtype) for dtype in (torch.float32, torch.uint8))
     for group, ours, theirs in zip(GROUPS, levels.views, exact.views, strict=True):
         assert ours.dtype == torch.uint8

@@ -253,7 +253,7 @@ def test_it_follows_the_keys_and_the_reference(folder: Path, name: str) -> None:
 
 @needs_ffcv
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16])
-def test_every_number_format(folder: Path, dtype: torch.dtype) -> None:
+def test_every_dtype(folder: Path, dtype: torch.dtype) -> None:
     source = source_of(folder / "pack-raw.beton")
     batches = load(source, stop=2, dtype=dtype)
     for ours, theirs in zip(batches, load_threaded(source, stop=2, dtype=dtype), strict=True):

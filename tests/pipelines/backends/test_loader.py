@@ -88,7 +88,7 @@ def test_parameters_are_the_draws_of_the_keys_and_views_are_numbered_across_grou
 def assert_views_are(
     view: torch.Tensor, pixels: np.ndarray, row: np.void, spec: ViewSpec, mean: float = 1
 ) -> None:
-    """Within 4/255 of the reference everywhere and within ``mean``/255 on average, in colours."""
+    """Within 4/255 of the reference everywhere and within ``mean``/255 on average, in colors."""
     difference = (view - reference.render(pixels, row, spec)) * torch.tensor(spec.std).view(3, 1, 1)
     assert difference.abs().max() <= 4 / 255
     assert difference.abs().mean() <= mean / 255
@@ -118,8 +118,8 @@ def test_pixels_that_are_stored_raw_are_taken_as_they_are(source: MemorySource) 
         assert_same(ours, theirs)
 
 
-def test_unlabelled_sources_give_no_labels() -> None:
-    batches = load(MemorySource(COUNT, labelled=False), stop=1)
+def test_unlabeled_sources_give_no_labels() -> None:
+    batches = load(MemorySource(COUNT, labeled=False), stop=1)
     assert batches[0].labels is None
     assert len(batches[0]) == BATCH
 

@@ -73,7 +73,7 @@ def test_help_into_a_closed_pipe_is_silent(command: str) -> None:
     assert process.returncode == 0
 
 
-def test_colours_of_a_terminal_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colors_of_a_terminal_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     with pytest.raises(UserError, match="--times") as refusal, one_line_complaints("measure"):

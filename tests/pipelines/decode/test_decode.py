@@ -23,7 +23,7 @@ HEIGHT, WIDTH = 37, 53
 
 
 def photo(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """Smooth colours with some texture, so that a JPEG of it is neither trivial nor noise."""
+    """Smooth colors with some texture, so that a JPEG of it is neither trivial nor noise."""
     y, x = np.mgrid[:height, :width]
     colors = np.stack([x * 255 / width, y * 255 / height, 128 + 100 * np.sin(x / 5 + y / 3)], axis=-1)
     noise = np.random.default_rng(0).normal(0, 6, colors.shape)
@@ -125,10 +125,10 @@ def test_a_thumbnail_in_the_header_is_not_taken_for_the_image(tmp_path: Path) ->
     assert decode(data).shape == (WIDTH, HEIGHT, 3)
 
 
-def test_a_grey_jpeg_becomes_rgb() -> None:
+def test_a_gray_jpeg_becomes_rgb() -> None:
     data = saved(Image.fromarray(photo()).convert("L"), "JPEG", quality=90)
-    grey = np.asarray(Image.open(io.BytesIO(data)))
-    np.testing.assert_array_equal(decode(data), np.stack([grey] * 3, axis=-1))
+    gray = np.asarray(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(decode(data), np.stack([gray] * 3, axis=-1))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP"])
@@ -149,11 +149,11 @@ def test_a_rotated_webp_larger_than_the_first_read_has_its_upright_size(tmp_path
     assert image_size_of_file(file) == (120, 90)
 
 
-def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
-    grey = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    expected = np.floor(grey / 65535 * 255 + 0.5)
+def test_sixteen_bit_gray_is_scaled_not_clipped() -> None:
+    gray = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    expected = np.floor(gray / 65535 * 255 + 0.5)
     np.testing.assert_array_equal(
-        decode(saved(Image.fromarray(grey), "PNG")), np.stack([expected] * 3, axis=-1)
+        decode(saved(Image.fromarray(gray), "PNG")), np.stack([expected] * 3, axis=-1)
     )
 
 

@@ -1,4 +1,4 @@
-"""Colour jitter: its parts equal torchvision, amounts and orders are distributed as specified."""
+"""Color jitter: its parts equal torchvision, amounts and orders are distributed as specified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cutout sets its hole; the centre is uniform over the view."""
+"""Cutout sets its hole; the center is uniform over the view."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pipelines.views import ViewSpec
 from tests.helpers.view_checks import assert_close, assert_rate, assert_uniform, draw_many, images
 
 
-@pytest.mark.parametrize("name", ["china", "random", "cube", "black", "white", "pure colours", "one pixel"])
+@pytest.mark.parametrize("name", ["china", "random", "cube", "black", "white", "pure colors", "one pixel"])
 @pytest.mark.parametrize("sigma", [0.1, 0.25, 0.26, 0.5, 1.0, 1.37, 2.0, 5.0])
 def test_blur_equals_torchvision(name: str, sigma: float) -> None:
     image = images()[name]

@@ -50,7 +50,7 @@ SPECS = {
         cutout=Cutout(size=1.0),
     ),
     "padded": ViewSpec(size=32, crop=PaddedCrop(padding=4), cutout=Cutout(size=0.5)),
-    "padded, with colours": ViewSpec(size=40, crop=PaddedCrop(padding=7), flip=Flip(), **COLORS),
+    "padded, with colors": ViewSpec(size=40, crop=PaddedCrop(padding=7), flip=Flip(), **COLORS),
     "center": ViewSpec(size=224, crop=CenterCrop(), flip=Flip()),
     "center, lab": ViewSpec(size=17, crop=CenterCrop(fraction=0.6), color_space="lab", **COLORS),
     "blur alone": ViewSpec(blur=GaussianBlur(p=0.5, sigma=(0.1, 0.1))),

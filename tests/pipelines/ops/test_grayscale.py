@@ -1,4 +1,4 @@
-"""Turning grey equals torchvision."""
+"""Turning gray equals torchvision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.helpers.view_checks import IMAGES, assert_close, assert_rate, draw_ma
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_grey_equals_torchvision(name: str) -> None:
+def test_gray_equals_torchvision(name: str) -> None:
     image = images()[name]
     assert_close(to_grayscale(image), TF.rgb_to_grayscale(image, num_output_channels=3))
 

@@ -31,7 +31,7 @@ def test_lab_equals_the_definition(name: str) -> None:
         ((0, 0, 0), (0, 0, 0)),
     ],
 )
-def test_lab_of_known_colours(rgb: tuple[int, int, int], lab: tuple[float, float, float]) -> None:
+def test_lab_of_known_colors(rgb: tuple[int, int, int], lab: tuple[float, float, float]) -> None:
     scaled = to_lab(torch.tensor(rgb).float().view(3, 1, 1)).view(3)
     lightness, a, b = (scaled * torch.tensor([100, 255, 255]) - torch.tensor([0, 128, 128])).tolist()
     # The tables' white points differ in the fourth place, which moves b by up to 0.02.

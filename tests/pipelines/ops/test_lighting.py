@@ -1,4 +1,4 @@
-"""AlexNet's colour noise equals its formula in numpy on every renderer; its amounts are normal."""
+"""AlexNet's color noise equals its formula in numpy on every renderer; its amounts are normal."""
 
 from __future__ import annotations
 

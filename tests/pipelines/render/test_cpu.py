@@ -20,7 +20,7 @@ from sklearn.datasets import load_sample_images
 from pipelines.ops import NEUTRAL, ColorJitter, Cutout, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.render import reference
 from pipelines.render.cpu import Workspace, render_constants, render_views
-from pipelines.render.finish import NumberFormat
+from pipelines.render.finish import ViewDtype
 from pipelines.views import ViewSpec, draw
 from tests.helpers import ROOT
 
@@ -75,12 +75,12 @@ def render(
     table: np.ndarray,
     spec: ViewSpec,
     workspace: Workspace,
-    number_format: NumberFormat = "float32",
+    dtype: ViewDtype = "float32",
 ) -> np.ndarray:
     """All rows of a table, of one image: [K, B, S, S, 3]."""
-    out = np.zeros((*table.shape, spec.size, spec.size, 3), NUMPY_TYPES[number_format])
+    out = np.zeros((*table.shape, spec.size, spec.size, 3), NUMPY_TYPES[dtype])
     for sample in range(table.shape[1]):
-        render_views(image, table, sample, render_constants(spec, number_format), out, workspace)
+        render_views(image, table, sample, render_constants(spec, dtype), out, workspace)
     return out
 
 
@@ -89,7 +89,7 @@ def expected(image: np.ndarray, parameters: np.void, spec: ViewSpec) -> np.ndarr
 
 
 def differences(image: np.ndarray, table: np.ndarray, spec: ViewSpec, workspace: Workspace) -> np.ndarray:
-    """Distance of every value from the reference's, in grey levels."""
+    """Distance of every value from the reference's, in gray levels."""
     got = render(image, table, spec, workspace)
     wanted = [[expected(image, parameters, spec) for parameters in view] for view in table]
     return np.abs(got - np.array(wanted)) * np.array(spec.std) * 255
@@ -214,16 +214,16 @@ def test_cutout(photographs: list[np.ndarray], workspace: Workspace, corner: tup
     hole = np.zeros((64, 64), bool)
     hole[max(0, corner[0]) : corner[0] + 16, max(0, corner[1]) : corner[1] + 16] = True
     assert differences(photographs[0], table, spec, workspace).max() <= 0.25
-    normalised: tuple[NumberFormat, ...] = ("float32", "float16", "bfloat16")
-    for number_format in normalised:
-        view = render(photographs[0], table, spec, workspace, number_format)[0, 0]
+    normalized: tuple[ViewDtype, ...] = ("float32", "float16", "bfloat16")
+    for dtype in normalized:
+        view = render(photographs[0], table, spec, workspace, dtype)[0, 0]
         assert (view[hole] == 0).all()
     levels = render(photographs[0], table, spec, workspace, "uint8")[0, 0]
     assert (levels[hole] == [26, 128, 230]).all()  # 25.5, 127.5 and 229.5, to even
     assert (levels[~hole] != [26, 128, 230]).any()
 
 
-def test_number_formats(photographs: list[np.ndarray], workspace: Workspace) -> None:
+def test_dtypes(photographs: list[np.ndarray], workspace: Workspace) -> None:
     spec = replace(CHAIN, size=50)
     table = draw_table(spec, photographs[0], samples=6, views=2)
     full = render(photographs[0], table, spec, workspace)

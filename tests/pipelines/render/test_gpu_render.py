@@ -36,7 +36,7 @@ from tests.helpers import ROOT
 from tests.helpers.gpu_views import DEVICE, ON_GPU, finish_crops, packed, render_views
 
 pytestmark = [pytest.mark.usefixtures("interpreter"), *([pytest.mark.gpu] if ON_GPU else [])]
-CLOSE = 0.05  # grey levels: what is staged is rounded to 1/257 of one, and colour operations magnify that
+CLOSE = 0.05  # gray levels: what is staged is rounded to 1/257 of one, and color operations magnify that
 JUMP = 1.1  # where a value is within rounding of solarize's threshold: from 128 to 127
 FACTORS = ("brightness", "contrast", "saturation")
 CHAIN = ViewSpec(
@@ -132,7 +132,7 @@ def check_rounding(got: torch.Tensor, full: torch.Tensor) -> None:
 def check_rows(
     image: np.ndarray, rows: Sequence[dict[str, Any]], spec: ViewSpec, close: float = CLOSE
 ) -> torch.Tensor:
-    """Render views of one image, one a row, and assert that they are right."""
+    """Render views of one image, one per row, and assert that they are right."""
     images, table = [image] * len(rows), table_of(rows)
     got = render_views(packed(images), table, spec, torch.float32)
     check(got, images, table, spec, close)

@@ -104,7 +104,7 @@ def test_finished_views_equal_torchvision_on_drawn_rows(color_space: str) -> Non
         top, left = max(0, top), max(0, left)
         expected = TF.erase(expected, top, left, bottom - top, right - left, torch.zeros(()))
         ours = reference.render(photographs()[0], row, spec)
-        assert_close(ours, expected, TOLERANCE / 0.2)  # in normalised units
+        assert_close(ours, expected, TOLERANCE / 0.2)  # in normalized units
 
 
 def test_a_plain_row_shows_the_image_itself() -> None:

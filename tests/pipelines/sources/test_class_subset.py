@@ -88,4 +88,4 @@ def test_a_class_without_images_keeps_its_label() -> None:
 
 def test_data_without_classes() -> None:
     with pytest.raises(UserError, match="no classes"):
-        class_subset(MemorySource(5, labelled=False), np.array([0]))
+        class_subset(MemorySource(5, labeled=False), np.array([0]))

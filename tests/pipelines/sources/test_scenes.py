@@ -23,7 +23,7 @@ from tests.helpers import ROOT
 FREE: frozenset[str] = frozenset()
 FIELDS = {
     "texture": {"texture", "texture_axes", "texture_scale", "texture_phase"},
-    "colour": {"primary", "secondary", "floor", "wall"},
+    "color": {"primary", "secondary", "floor", "wall"},
     "viewpoint": {"azimuth", "elevation", "roll", "zoom", "offset"},
     "lighting": {"light_azimuth", "light_elevation", "light", "ambient"},
 }
@@ -92,7 +92,7 @@ def test_colors_of_images_are_fixed_or_free() -> None:
         return np.stack([render(row, 12)[0, 0] for row in rows]).astype(float)
 
     rest = frozenset({"viewpoint", "lighting", "texture"})
-    assert corners(rest | {"colour"}).std(0).max() < 6  # the height of the floor remains
+    assert corners(rest | {"color"}).std(0).max() < 6  # the height of the floor remains
     assert corners(rest).std(0).min() > 20
 
 
@@ -123,7 +123,7 @@ def test_splits_share_no_image_and_no_id(tmp_path: Path) -> None:
 
 
 def test_variants_have_caches_of_their_own(tmp_path: Path) -> None:
-    free, fixed = small(tmp_path), small(tmp_path, fixed=frozenset({"texture", "colour"}))
+    free, fixed = small(tmp_path), small(tmp_path, fixed=frozenset({"texture", "color"}))
     assert bytes(free.read(0)) != bytes(fixed.read(0))
     assert bytes(small(tmp_path).read(0)) == bytes(free.read(0))
     assert len(list(tmp_path.glob("*.tar"))) == 2
@@ -155,7 +155,7 @@ def test_open_scenes_makes_what_was_asked(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    "variant", ["fixed=colour,shape", "fixed=", "fixed", "free=colour", "plain", "fixed=colour,"]
+    "variant", ["fixed=color,shape", "fixed=", "fixed", "free=color", "plain", "fixed=color,"]
 )
 def test_an_unknown_variant_names_the_known_ones(tmp_path: Path, variant: str) -> None:
     with pytest.raises(UserError) as raised:
@@ -163,7 +163,7 @@ def test_an_unknown_variant_names_the_known_ones(tmp_path: Path, variant: str) -
     message = str(raised.value)
     assert f"scenes:{variant}" in message
     assert "\n" not in message
-    for factor in ("texture", "colour", "viewpoint", "lighting"):
+    for factor in ("texture", "color", "viewpoint", "lighting"):
         assert factor in message.partition(";")[2]
     assert not list(tmp_path.iterdir())
 

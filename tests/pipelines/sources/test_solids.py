@@ -12,7 +12,7 @@ from pipelines.sources.scenes.factors import draw_scenes
 from pipelines.sources.scenes.raymarch import render
 from pipelines.sources.scenes.solids import SOLIDS, distance, floor_height, normal, sunlight, trace
 
-ALL_FIXED = frozenset({"texture", "colour", "viewpoint", "lighting"})
+ALL_FIXED = frozenset({"texture", "color", "viewpoint", "lighting"})
 CELLS = 100  # of a grid over the cube from -1 to 1, a side
 CORNERS = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (1.0, 1.0)]  # of the proportions
 
@@ -154,7 +154,7 @@ def test_shadow_falls_behind_the_solid_only() -> None:
 
 
 def solid_mask(scene: np.ndarray, side: int) -> np.ndarray:
-    """Pixels that the solid's colour touches: those that change with it."""
+    """Pixels that the solid's color touches: those that change with it."""
     images = []
     for color in (0.05, 0.95):
         painted = scene.copy()

@@ -50,7 +50,7 @@ def test_a_subset_of_a_subset() -> None:
 
 
 def test_a_subset_without_labels() -> None:
-    assert Subset(MemorySource(15, labelled=False), NUMBERS).index.labels is None
+    assert Subset(MemorySource(15, labeled=False), NUMBERS).index.labels is None
 
 
 def test_fingerprints_change_when_the_samples_do() -> None:

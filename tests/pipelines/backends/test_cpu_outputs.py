@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from pipelines.backends.backend import LoaderConfig
-from pipelines.backends.buffers import Crops, Pixels, Product, Views
+from pipelines.backends.buffers import Crops, Output, Pixels, Views
 from pipelines.backends.request import Request, Requests
 from pipelines.backends.threads import ThreadsBackend
 from pipelines.batch import Images
@@ -43,7 +43,7 @@ class Made:
     images: Images | None = None
 
 
-def load(source: MemorySource, product: Product, plan: Plan = TRAINING, stop: int = 3) -> list[Made]:
+def load(source: MemorySource, output: Output, plan: Plan = TRAINING, stop: int = 3) -> list[Made]:
     config = LoaderConfig(
         source=source,
         groups=GROUPS,
@@ -55,7 +55,7 @@ def load(source: MemorySource, product: Product, plan: Plan = TRAINING, stop: in
         prefetch=1,
     )
     requests = Requests(source.index, GROUPS, plan)
-    backend, made = ThreadsBackend(config, requests, product), []
+    backend, made = ThreadsBackend(config, requests, output), []
     try:
         for step in range(stop):
             backend.release()
@@ -92,7 +92,7 @@ def test_views_of_half_the_size_are_the_float32_ones_rounded(dtype: torch.dtype)
             assert torch.equal(half, full.to(dtype))
 
 
-def test_views_as_levels_are_the_normalised_ones_before_normalisation() -> None:
+def test_views_as_levels_are_the_normalized_ones_before_normalization() -> None:
     source = MemorySource(COUNT)
     for ours, exact in zip(load(source, Views(torch.uint8)), load(source, Views()), strict=True):
         for levels, views, group in zip(ours.views, exact.views, GROUPS, strict=True):
@@ -150,8 +150,8 @@ def test_pixels_are_the_decoded_images() -> None:
 
 def test_the_last_batch_of_an_evaluation_holds_the_rest() -> None:
     source = MemorySource(COUNT)
-    for product in (Crops(), Pixels(), Views(torch.bfloat16)):
-        batches = load(source, product, evaluation_plan(COUNT, BATCH))
+    for output in (Crops(), Pixels(), Views(torch.bfloat16)):
+        batches = load(source, output, evaluation_plan(COUNT, BATCH))
         assert [len(batch.request.indices) for batch in batches] == [6, 6, 1]
     last = load(source, Pixels(), evaluation_plan(COUNT, BATCH))[-1]
     assert last.images is not None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.command.errors import UserError
-from pipelines.sources.relabelled import Relabelled
+from pipelines.sources.relabeled import Relabeled
 from tests.helpers.memory_source import MemorySource
 
 GROUPS = np.array([1, 0, 1, 3, 0])  # of the classes a to e
@@ -24,8 +24,8 @@ class ReadingAhead(MemorySource):
 
 def test_labels_are_groups_and_all_else_is_as_it_was() -> None:
     source = MemorySource(15)
-    relabelled = Relabelled(source, GROUPS, NAMES)
-    old, new = source.index, relabelled.index
+    relabeled = Relabeled(source, GROUPS, NAMES)
+    old, new = source.index, relabeled.index
     assert new.class_names == ("fish", "bird", "car")
     assert old.labels is not None
     assert new.labels is not None
@@ -33,8 +33,8 @@ def test_labels_are_groups_and_all_else_is_as_it_was() -> None:
     group_of = {"a": "bird", "b": "fish", "c": "bird", "d": "car", "e": "fish"}
     for number in range(15):
         assert new.class_names[new.labels[number]] == group_of[old.class_names[old.labels[number]]]
-        assert relabelled.read(number) == source.files[number]
-        assert relabelled.describe(number) == source.describe(number)
+        assert relabeled.read(number) == source.files[number]
+        assert relabeled.describe(number) == source.describe(number)
     assert np.array_equal(new.sample_ids, old.sample_ids)
     assert np.array_equal(new.heights, old.heights)
     assert np.array_equal(new.widths, old.widths)
@@ -44,32 +44,32 @@ def test_fingerprints_change_with_the_groups() -> None:
     source = MemorySource(15)
     prints = [
         source.index.fingerprint,
-        Relabelled(source, GROUPS, NAMES).index.fingerprint,
-        Relabelled(source, GROUPS[::-1], NAMES).index.fingerprint,
-        Relabelled(source, GROUPS, ("fish", "bird", "nobody", "lorry")).index.fingerprint,
-        Relabelled(MemorySource(16), GROUPS, NAMES).index.fingerprint,
+        Relabeled(source, GROUPS, NAMES).index.fingerprint,
+        Relabeled(source, GROUPS[::-1], NAMES).index.fingerprint,
+        Relabeled(source, GROUPS, ("fish", "bird", "nobody", "lorry")).index.fingerprint,
+        Relabeled(MemorySource(16), GROUPS, NAMES).index.fingerprint,
     ]
     assert len(set(prints)) == len(prints)
-    assert Relabelled(MemorySource(15), GROUPS, NAMES).index.fingerprint == prints[1]
+    assert Relabeled(MemorySource(15), GROUPS, NAMES).index.fingerprint == prints[1]
 
 
 def test_reading_ahead_reaches_the_source() -> None:
     source = ReadingAhead(5)
-    Relabelled(source, GROUPS, NAMES).read_ahead(2, 4)
+    Relabeled(source, GROUPS, NAMES).read_ahead(2, 4)
     assert source.runs == [(2, 4)]
 
 
 def test_a_source_that_does_not_read_ahead_is_left_alone() -> None:
     source = MemorySource(5)
-    Relabelled(source, GROUPS, NAMES).read_ahead(2, 4)
+    Relabeled(source, GROUPS, NAMES).read_ahead(2, 4)
     assert source.reads == []
 
 
 def test_data_without_classes() -> None:
     with pytest.raises(UserError, match="no classes"):
-        Relabelled(MemorySource(5, labelled=False), GROUPS, NAMES)
+        Relabeled(MemorySource(5, labeled=False), GROUPS, NAMES)
 
 
 def test_every_class_needs_a_group() -> None:
     with pytest.raises(ValueError, match="5 classes"):
-        Relabelled(MemorySource(5), GROUPS[:3], NAMES)
+        Relabeled(MemorySource(5), GROUPS[:3], NAMES)

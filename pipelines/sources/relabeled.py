@@ -11,7 +11,7 @@ from pipelines.command.errors import UserError
 from pipelines.sources.source import ReadsAhead, Source
 
 
-class Relabelled:
+class Relabeled:
     """The samples of ``source`` with groups of its classes as labels.
 
     Args:
@@ -28,7 +28,7 @@ class Relabelled:
         self._source = source
         index = source.index
         if index.labels is None:
-            raise UserError("the data has no classes to group: put its images into one folder a class")
+            raise UserError("the data has no classes to group: put its images into one folder per class")
         if groups.shape != (len(index.class_names),):
             raise ValueError(f"{len(index.class_names)} classes need a group each, not {groups.shape}")
         used, numbers = np.unique(groups, return_inverse=True)
