@@ -4,7 +4,7 @@ Tested against ``pipelines.render.reference``. The work is done in 16-bit fixed 
 plane a color, by the operations' own functions (``pipelines.ops``) and ``finish``. The compiled code frees
 the GIL, allocates nothing and is cached on disk; each thread brings its own ``Workspace``.
 
-Budget, core-us per view of 224 pixels from images of 500 x 375. Expected: aims set by a first trial in float32.
+Budget, core-us per view of 224 pixels from images of 500 x 375. Expected: aims of a first trial, float32.
 Measured: ``python -m benchmarks.render``, one core of a Zen 4 with AVX-512 that others used too.
 
     step                                      expected   measured

@@ -223,7 +223,7 @@ def test_moco_v1_augmentation() -> None:
 
 
 def reduced(experiment: Experiment) -> Experiment:
-    """The same run with a narrow encoder, 32-pixel views, as few images per step as it takes and few epochs."""
+    """The same run with a narrow encoder, 32-pixel views, the fewest images per step and few epochs."""
     for batch_size in (4, 16, 64):
         with contextlib.suppress(UserError):  # fewer than the method needs
             return replace(
