@@ -2,6 +2,8 @@
 
 import os
 
+__version__ = "0.1.0"
+
 # torch's CPU threads sleep while they wait for each other instead of spinning: the loader's threads need the
 # cores. It must be set before torch is imported; an own setting is left alone.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,4 +1,7 @@
-"""The recipes as tables: python -m fastssl.recipes.table for the README, and what --list shows."""
+"""Tables of the recipes: the page ``README.md`` of this folder, and what --list shows.
+
+``python -m fastssl.recipes.table > fastssl/recipes/README.md`` writes the page anew.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,20 @@ from fastssl.recipes.papers import LINEAR_TOP1
 _HEADER = ("recipe", "method", "backbone", "data", "epochs", "%", "here", "place")
 _RIGHT_ALIGNED = ("epochs", "%", "here")
 _INDENT = "  "
+
+
+_PAGE = """# Recipes
+
+`python -m fastssl.recipes.table > fastssl/recipes/README.md` writes this page from the recipes. "Not measured yet":
+nobody has run the recipe to its end with this code. Settings that a paper leaves open are named in the docstring of
+the recipe's function.
+
+"""
+
+
+def recipe_page() -> str:
+    """The page of this folder, Markdown."""
+    return f"{_PAGE}{recipe_table()}\n"
 
 
 def recipe_table() -> str:
@@ -106,4 +123,4 @@ def _here(config: Config) -> str:
 
 
 if __name__ == "__main__":
-    print(recipe_table())
+    print(recipe_page(), end="")
