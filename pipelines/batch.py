@@ -10,19 +10,16 @@ import torch
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Images:
-    """B decoded images of any sizes, one after the other in one vector.
-
-    Attributes:
-        pixels: uint8 [total]; image b is [H, W, 3], RGB, upright, from ``offsets[b]`` on.
-        offsets: int64 [B], bytes.
-        heights: int32 [B].
-        widths: int32 [B].
-    """
+    """B decoded images of any sizes, one after the other in one vector."""
 
     pixels: torch.Tensor
+    """uint8 [total]; image b is [H, W, 3], RGB, upright, from ``offsets[b]`` on."""
     offsets: torch.Tensor
+    """int64 [B], begin of each image, bytes."""
     heights: torch.Tensor
+    """int32 [B], pixels."""
     widths: torch.Tensor
+    """int32 [B], pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,24 +27,22 @@ class Batch:
     """One rank's share of a global batch: B samples, each seen in all its views.
 
     Ready on the current stream, valid until the next ``next()`` of its loader: buffers may be recycled.
-
-    Attributes:
-        step: number of the global batch since the start of the run; with accumulated gradients several make
-            one step of the optimizer.
-        epoch: from 0.
-        views: for each view group one tensor [K_g * B, 3, S_g, S_g], channels-last, the B samples of
-            its first view first.
-        sample_ids: int64 [B].
-        labels: int64 [B], or None where the source has no classes.
-        parameters: for each view group VIEW_PARAMETERS [K_g, B].
     """
 
     step: int
+    """Number of the global batch since the start of the run; with accumulated gradients several make one step
+    of the optimizer."""
     epoch: int
+    """Epoch, from 0."""
     views: tuple[torch.Tensor, ...]
+    """One tensor per view group, [K_g * B, 3, S_g, S_g], channels-last, the B samples of its first view
+    first."""
     sample_ids: torch.Tensor
+    """int64 [B], ids that are stable in the source."""
     labels: torch.Tensor | None
+    """int64 [B], or None where the source has no classes."""
     parameters: tuple[np.ndarray, ...]
+    """VIEW_PARAMETERS [K_g, B] per view group."""
 
     def __len__(self) -> int:
         return len(self.sample_ids)

@@ -51,26 +51,26 @@ class Options:
     src: Annotated[Positional[str], arg(metavar="SRC")]
     """A folder of images, tar shards, a .beton file, or `scenes`."""
     dst: Annotated[Positional[Path], arg(metavar="DST")]
-    """What to make: NAME.beton, or a folder."""
+    """Output: NAME.beton, or a folder."""
     format: Literal["shards", "beton"] | None = None
-    """Of the files. Left out: beton if DST ends so, otherwise shards. A folder may hold either."""
+    """Container format. Left out: beton if DST ends so, otherwise shards. A folder may hold either."""
     max_side: int | None = None
     """Scale images with a longer side down to so many pixels, and write these as JPEG."""
     quality: int = 90
-    """1 to 100, of the JPEGs that are encoded here; images that need no change are copied byte for byte."""
+    """JPEG quality, 1 to 100, of images encoded here; those that need no change are copied byte for byte."""
     raw_share: float | None = None
-    """Of a .beton, the share of images stored as pixels; the others are stored as JPEG. Left out: JPEGs stay
-    as they are, and what is no upright JPEG is stored as pixels."""
+    """Share of the images of a .beton stored as pixels; the others are stored as JPEG. Left out: JPEGs stay
+    as they are, and images other than upright JPEGs are stored as pixels."""
     shard_mb: int = 500
-    """A shard is closed when it holds so many megabytes."""
+    """Size of a shard, MB: it is closed when it holds so much."""
     split: Literal["train", "test", "all"] = "all"
-    """Which to pack; the test split is written as `val`."""
+    """Split to pack; the test split is written as `val`."""
     workers: Annotated[int, arg(metavar="THREADS")] = 0
     """Threads; 0 takes every core."""
 
 
 def main() -> int:
-    """The command; its exit status."""
+    """Run the command and return its exit status."""
     prog = "python -m pipelines.pack"
     with one_line_complaints(prog):
         options = tyro.cli(Options, prog=prog)
@@ -202,7 +202,7 @@ def _check_source(source: KeyedSource, options: Options, form: Form) -> None:
 def _pack_all(
     source: KeyedSource, form: Form, ledger: Ledger, workers: int
 ) -> Iterator[tuple[int, PackedImage]]:
-    """Number and packed image of each sample, in order, but for those that cannot be decoded."""
+    """Yield index and packed image of each sample that can be decoded, in order."""
     index = source.index
 
     def pack_one(number: int) -> tuple[PackedImage, int] | Exception:
@@ -276,7 +276,7 @@ def _members(
 
 
 def _reopen_shards(folder: Path, split: Split) -> ShardSource:
-    """Their index goes with them: they will have other names."""
+    """Open the shards written, with an index of their own: they will be renamed."""
     with tempfile.TemporaryDirectory() as cache:
         return open_shards(str(folder), split, Path(cache))
 

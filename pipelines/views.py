@@ -1,4 +1,4 @@
-"""What a view is (``ViewSpec``), and the draw of its random parameters (``draw``).
+"""The specification of a view (``ViewSpec``), and the draw of its random parameters (``draw``).
 
 A view is a pure function of (seed, epoch, sample, view). ``draw`` turns these keys into one row of
 ``VIEW_PARAMETERS``; renderers only apply rows. Every parameter has its own stream,
@@ -36,7 +36,7 @@ _COLOR_SPACES = ("rgb", "lab")
 
 @dataclass(frozen=True, kw_only=True)
 class ViewSpec(Operations):
-    """How one view of an image is made: operations, color space, normalization, and what is done then.
+    """Specification of one view of an image: operations, size, color space, normalization.
 
     Semantics are those of torchvision's ``transforms.v2`` on float images.
     """
@@ -44,11 +44,11 @@ class ViewSpec(Operations):
     size: int = 224
     """Side of the finished view, pixels."""
     color_space: Literal["rgb", "lab"] = "rgb"
-    """Of the finished view."""
+    """Color space of the finished view."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Subtracted from each channel, in the color space."""
+    """Mean subtracted from each channel, in the color space."""
     std: tuple[float, float, float] = IMAGENET_STD
-    """What each channel is divided by."""
+    """Standard deviation that each channel is divided by."""
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -121,7 +121,7 @@ def draw(
 
 
 def _pack(spec: ViewSpec) -> tuple[np.ndarray, np.ndarray]:
-    """A spec for compiled code: each operation's kind (a place in KINDS), and its values in a row."""
+    """Pack a spec for compiled code: each operation's kind (a place in KINDS), and its values in a row."""
     ops = [getattr(spec, name) for name in KINDS]
     kinds = [choices.index(type(op)) for choices, op in zip(KINDS.values(), ops, strict=True)]
     values = np.zeros((len(ops), max(len(op.values()) for op in ops)))
@@ -131,7 +131,7 @@ def _pack(spec: ViewSpec) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_all() -> Callable[..., None]:
-    """Compiled: every operation draws, by its kind and values."""
+    """Compile a function that draws every operation, by its kind and values."""
     lines, draws = [], {}
     for place, kinds in enumerate(KINDS.values()):
         for kind, op in enumerate(kinds):

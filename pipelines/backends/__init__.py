@@ -1,1 +1,1 @@
-"""Batches of views: who decodes and renders them."""
+"""Batches of views: the backends that decode and render them."""

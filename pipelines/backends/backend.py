@@ -1,4 +1,4 @@
-"""What a backend is: it starts on the requests of a loader, and finishes their views in the same order."""
+"""The interface of a backend: it starts the requests of a loader, and finishes their views in order."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoaderConfig:
-    """Everything that a loader needs to know."""
+    """Arguments shared by all backends."""
 
     source: Source
     """Encoded images."""
     groups: tuple[ViewGroup, ...]
     """The views of a sample, numbered across the groups."""
     plan: Plan
-    """Which samples form which batch."""
+    """Assignment of samples to batches."""
     start_step: int
     """The first step to load."""
     stop_step: int
-    """The step that is not loaded any more."""
+    """One past the last step to load."""
     bad_images: BadImages
-    """Takes note of images that cannot be decoded."""
+    """Record of images that cannot be decoded."""
     device: torch.device = _CPU
-    """Where batches are handed over."""
+    """Device of the batches."""
     dtype: torch.dtype = torch.float32
-    """Of the views; uint8: levels of 255, not normalized."""
+    """Dtype of the views; uint8: levels of 255, not normalized."""
     pipeline: Pipeline = "auto"
     """The backend; auto chooses among them."""
     cpu_output: CpuOutput = "auto"
@@ -75,7 +75,7 @@ class Finished:
     """A request's views."""
 
     views: tuple[torch.Tensor, ...]
-    """For each view group [K_g * B, 3, S_g, S_g], channels-last, on the device of the loader."""
+    """Per view group [K_g * B, 3, S_g, S_g], channels-last, on the device of the loader."""
     shown: np.ndarray
     """Indices of the samples that are shown, substitutes among them, int64 [B]."""
 
@@ -89,7 +89,7 @@ class Backend(ABC):
     requires: ClassVar[tuple[str, ...]] = ()
     """Modules without which it does not work."""
     stand_in: ClassVar[tuple[str, str] | None] = None
-    """Where these are missing: the backend that serves instead, and a word on it; None: a user's mistake."""
+    """Backend that serves instead if these are missing, and a word on it; None: a user's mistake."""
 
     @classmethod
     def open(cls, config: LoaderConfig, requests: Requests) -> Backend:
@@ -101,7 +101,7 @@ class Backend(ABC):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why it cannot be used here, as part of a line; None where it can."""
+        """Reason that it cannot be used here, as part of a line; None where it can."""
         for name in cls.requires:
             try:
                 found = find_spec(name) is not None

@@ -1,4 +1,4 @@
-"""What the CPU backend makes of decoded images, and the memory that it makes it in.
+"""Outputs of the CPU backend, and their memory.
 
 ``Views``: finished views, for training on the CPU. For a renderer on the device, which takes the same
 table of parameters: ``Crops``, views that are only cut, resized and mirrored; ``Pixels``, whole images.
@@ -67,7 +67,7 @@ class Buffer(ABC):
 
 
 class Output(Protocol):
-    """What is made of the images."""
+    """Kind of output made of the images."""
 
     def buffer(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> Buffer:
         """Memory for a batch of ``samples``."""
@@ -106,7 +106,7 @@ class Pixels:
 
 
 class ViewBuffer(Buffer):
-    """For each view group one tensor [K, B, S, S, 3]."""
+    """One tensor per view group, [K, B, S, S, 3]."""
 
     def __init__(
         self,
@@ -203,7 +203,7 @@ class PixelBuffer(Buffer):
 
 
 def _layout(heights: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, int]:
-    """Where images begin that lie one after the other, int64 [B], and where the last ends."""
+    """Offsets of images that lie one after the other, int64 [B], and the end of the last."""
     ends = np.cumsum(3 * heights.astype(np.int64) * widths)
     return np.concatenate([[0], ends[:-1]]), int(ends[-1])
 

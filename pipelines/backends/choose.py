@@ -1,4 +1,4 @@
-"""The one door to batches: ``open_loader``. It chooses a backend and says why.
+"""Open the batches of a plan (``open_loader``) with a backend, chosen for a reason that is said.
 
 cpu       threads decode; on a GPU our kernels render the views there
 dali      DALI decodes (on a GPU: there), our kernels render

@@ -49,7 +49,7 @@ class _Ticket:
     place: Literal["reading", "dali", "cpu"] = "reading"
 
     def is_read(self) -> bool:
-        """Whether all its images are there."""
+        """True if all its images are there."""
         return all(task.done() and task.exception() is None for task in self.reading)
 
 
@@ -120,7 +120,7 @@ class DaliBackend(Backend):
     # --- reading and decoding -------------------------------------------------------------------------------
 
     def _read(self, indices: np.ndarray) -> list[np.ndarray | None]:
-        """For each sample a JPEG that DALI decodes as we do, uint8 [n], or None."""
+        """Read per sample a JPEG that DALI decodes as we do, uint8 [n], or None."""
         index, source = self._source.index, self._source
         images = []
         for sample in indices.tolist():
@@ -207,7 +207,7 @@ class DaliBackend(Backend):
 
 
 def suits_dali(data: Encoded | np.ndarray, height: int, width: int) -> bool:
-    """Whether DALI decodes a sample as the CPU backend does, as far as its header and its end can tell.
+    """True if DALI decodes a sample as the CPU backend does, as far as its header and its end can tell.
 
     Args:
         data: as a source reads it.

@@ -1,4 +1,4 @@
-"""One sample of a source to pixels, or a note among the bad images."""
+"""Decode a sample of a source, or record it as a bad image."""
 
 from __future__ import annotations
 

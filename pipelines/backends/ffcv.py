@@ -73,7 +73,7 @@ class FfcvBackend(Backend):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why FFCV cannot be used here, and how to install it: part of one line. None where it can."""
+        """Reason that FFCV cannot be used here, and its remedy: part of one line. None where it can."""
         try:
             with settings_kept():
                 importlib.import_module("ffcv.loader")
@@ -128,7 +128,7 @@ class FfcvBackend(Backend):
         self.drop()
 
     def _rows(self, request: Request) -> np.ndarray:
-        """In FFCV's thread: lay a batch's parameters ready, and give its rows of the file, uint64 [B]."""
+        """Lay a batch's parameters ready and return its rows in the file, uint64 [B]; in FFCV's thread."""
         np.concatenate(request.parameters, out=self._parameters[:, : len(request.indices)])
         return request.indices.astype(np.uint64)
 
@@ -156,7 +156,7 @@ def _rows_of(
     torch_threads: int,
     ends: threading.Event,
 ) -> Iterator[np.ndarray]:
-    """In FFCV's thread: the rows of the requests as they come, until it is to end."""
+    """Yield the rows of the requests as they come, until the end; runs in FFCV's thread."""
     torch.set_num_threads(torch_threads)  # FFCV has just set another number for all threads to come
     while not ends.is_set():
         with suppress(Empty):
@@ -179,13 +179,13 @@ def _run_type() -> Callable[[Any, Callable[[threading.Event], Iterator[np.ndarra
             super().__init__(loader, ())
 
         def start(self) -> None:
-            """Called at the end of the base's constructor."""
+            """Start the thread; called at the end of the base's constructor."""
             self.storage_state: tuple[Any, ...] = (*self.memory_context.state, *self._state)
             self.iter_ixes = self._feed(self.terminate_event)
             super().start()
 
         def run(self) -> None:
-            """In the thread. An error is kept for the consumer, who would wait for ever."""
+            """Run in the thread. An error is kept for the consumer, who would wait for ever."""
             try:
                 super().run()
             except BaseException as error:

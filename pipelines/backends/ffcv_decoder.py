@@ -32,19 +32,16 @@ _IMAGE = "image"  # the field that is taken where a file has several of images
 
 @dataclass(frozen=True, eq=False)
 class ViewLayout:
-    """Where the views of a batch lie in one piece of memory, group after group, each [K_g, B, S_g, S_g, 3].
-
-    Attributes:
-        groups: the views of a sample, numbered across the groups.
-        dtype: of the views.
-        places: int64 [G, 4]; of each group its first view, K_g, and its begin and end in bytes per sample.
-        constants: FINISH [G].
-    """
+    """Memory layout of the views of a batch: group after group, each [K_g, B, S_g, S_g, 3]."""
 
     groups: tuple[ViewGroup, ...]
+    """The views of a sample, numbered across the groups."""
     dtype: torch.dtype
+    """Dtype of the views."""
     places: np.ndarray
+    """int64 [G, 4]; of each group its first view, K_g, and its begin and end in bytes per sample."""
     constants: np.ndarray
+    """Constants of the last steps of each group, FINISH [G]."""
 
     @classmethod
     def of(cls, groups: tuple[ViewGroup, ...], dtype: torch.dtype) -> ViewLayout:
@@ -57,7 +54,7 @@ class ViewLayout:
 
     @property
     def sample_bytes(self) -> int:
-        """Of all views of a sample."""
+        """Bytes of all views of a sample."""
         return int(self.places[-1, 3])
 
     def table(self, samples: int) -> np.ndarray:
@@ -98,22 +95,22 @@ class ViewDecoder:
         self._make_share = _share_maker()
 
     def accept_field(self, field: Any) -> None:
-        """Every image field will do."""
+        """No-op: every image field will do."""
 
     def accept_globals(self, metadata: np.ndarray, memory_read: Any) -> None:
-        """Nothing of it is needed yet."""
+        """No-op."""
 
     def declare_state_and_memory(self, previous_state: Any) -> tuple[Any, tuple[Any, Any]]:
-        """Memory for each sample: of its views, and one byte."""
+        """Declare the memory of each sample: its views, and one byte."""
         query, level = _ffcv("pipeline.allocation_query").AllocationQuery, np.dtype(np.uint8)
         queries = query((self._layout.sample_bytes,), level), query((1,), level)
         return replace(previous_state, jit_mode=True, dtype=level), queries
 
     def declare_shared_memory(self, previous_state: Any) -> None:
-        """None is needed."""
+        """No-op."""
 
     def generate_code_for_shared_state(self) -> None:
-        """There is none."""
+        """No-op."""
 
     def generate_code(self) -> Callable[..., Any]:
         """The function that makes a batch, yet to be compiled."""
@@ -205,7 +202,7 @@ def jpeg_size(data):  # type: ignore[no-untyped-def]
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
-    """FFCV sets the number of torch's threads, and warns of its own code."""
+    """Keep the number of torch's threads, which FFCV sets, and hide warnings of its own code."""
     threads = torch.get_num_threads()
     try:
         with warnings.catch_warnings():

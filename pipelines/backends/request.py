@@ -1,4 +1,4 @@
-"""What a step asks of a backend: its samples in the keyed order, and the drawn parameters of their views."""
+"""The request of a step to a backend: samples in the keyed order, and parameters drawn for their views."""
 
 from __future__ import annotations
 
@@ -15,22 +15,19 @@ from pipelines.views import ViewGroup, draw
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One rank's share of a global batch, before anything is decoded.
-
-    Attributes:
-        step: number of the global batch since the start of the run; with accumulated gradients several make
-            one step of the optimizer.
-        epoch: from 0.
-        positions: places in the epoch's order, int64 [B].
-        indices: samples of the source, int64 [B].
-        parameters: for each view group VIEW_PARAMETERS [K_g, B]; ``Requests.substitute`` changes columns.
-    """
+    """One rank's share of a global batch, before anything is decoded."""
 
     step: int
+    """Number of the global batch since the start of the run; with accumulated gradients several make one step
+    of the optimizer."""
     epoch: int
+    """Epoch, from 0."""
     positions: np.ndarray
+    """Places in the epoch's order, int64 [B]."""
     indices: np.ndarray
+    """Samples of the source, int64 [B]."""
     parameters: tuple[np.ndarray, ...]
+    """VIEW_PARAMETERS [K_g, B] per view group; ``Requests.substitute`` changes columns."""
 
 
 class Requests:
@@ -52,7 +49,7 @@ class Requests:
         )
 
     def of_step(self, step: int) -> Request:
-        """What a step asks for."""
+        """The request of a step."""
         epoch = step // self._plan.batches_per_epoch
         positions = self._plan.positions(step)
         indices = self._plan.samples(epoch, positions)

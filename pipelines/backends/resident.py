@@ -26,23 +26,20 @@ _MOST_OF_FREE_MEMORY = 0.8
 
 @dataclass(frozen=True, eq=False)
 class DecodedSource:
-    """A source whose images lie decoded in the host's memory (a ``Source``).
-
-    Attributes:
-        source: where they came from.
-        pixels: uint8 [total], one image after the other.
-        offsets: int64 [N].
-        decoded: bool [N]; False where it failed.
-    """
+    """A source whose images lie decoded in the host's memory (a ``Source``)."""
 
     source: Source
+    """Where they came from."""
     pixels: np.ndarray
+    """uint8 [total], one image after the other."""
     offsets: np.ndarray
+    """int64 [N]."""
     decoded: np.ndarray
+    """bool [N]; False where it failed."""
 
     @property
     def index(self) -> Index:
-        """Same as the source's."""
+        """Same as ``source.index``."""
         return self.source.index
 
     def read(self, number: int) -> bytes | memoryview | np.ndarray:

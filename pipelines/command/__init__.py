@@ -1,1 +1,1 @@
-"""What every command shares: one-line errors, options, progress."""
+"""Code shared by all commands: one-line errors, options, progress."""

@@ -1,4 +1,4 @@
-"""Work over many files: in threads, and visibly."""
+"""Progress of work over many files, and threads for it."""
 
 from __future__ import annotations
 

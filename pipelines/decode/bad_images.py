@@ -68,7 +68,7 @@ class BadImages:
 
 
 def _in_one_line(name: str) -> str:
-    """A name without control characters, tabs and line breaks among them: as Python would write them."""
+    """Escape the control characters of a name, tabs and line breaks among them, as Python would."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], name)
 
 

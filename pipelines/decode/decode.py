@@ -95,7 +95,7 @@ def _decode_jpeg(data: Encoded, header: JpegHeader, buffer: np.ndarray | None) -
 
 
 def _lost_its_place(reason: str, data: Encoded) -> bool:
-    """Whether bytes left over within or after the pixel data are pixel data: padding repeats one byte."""
+    """True if bytes left over within or after the pixel data are pixel data: padding repeats one byte."""
     stray = _STRAY_BYTES.search(reason)
     if stray is None:
         return False
@@ -119,7 +119,7 @@ def _decode_with_pillow(data: Encoded, orientation: int | None) -> np.ndarray:
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 3] of any mode."""
+    """Convert an image of any mode to uint8 [H, W, 3]."""
     if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit gray, which Pillow would clip at 255
         gray = (np.asarray(image).astype(np.uint32) + 128) // 257  # 65535 / 255, to the nearest
         return np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2)

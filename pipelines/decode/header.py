@@ -43,23 +43,20 @@ class UndecodableImageError(ValueError):
 
 
 class JpegHeader(NamedTuple):
-    """What a JPEG says of itself before its pixels.
-
-    Attributes:
-        height: pixels, as stored, before the orientation is applied.
-        width: likewise.
-        components: 1 gray, 3 color, 4 CMYK or YCCK.
-        orientation: EXIF, 1 (upright) to 8.
-    """
+    """Header of a JPEG."""
 
     height: int
+    """Pixels, as stored, before the orientation is applied."""
     width: int
+    """Pixels, as stored."""
     components: int
+    """Number of components: 1 gray, 3 color, 4 CMYK or YCCK."""
     orientation: int
+    """EXIF orientation, 1 (upright) to 8."""
 
 
 def is_jpeg(data: Encoded) -> bool:
-    """Whether the bytes begin as a JPEG does, whatever the file is called."""
+    """True if the bytes begin as a JPEG does, whatever the file is called."""
     return len(data) > 2 and data[0] == 0xFF and data[1] == 0xD8 and data[2] == 0xFF
 
 

@@ -26,7 +26,7 @@ class Chunk(NamedTuple):
 
 
 def is_png(data: bytes | memoryview) -> bool:
-    """Whether the bytes begin as a PNG does."""
+    """True if the bytes begin as a PNG does."""
     return bytes(data[:8]) == SIGNATURE
 
 

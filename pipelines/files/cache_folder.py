@@ -50,7 +50,7 @@ def code_folder(name: str) -> Path:
 
 
 def is_private(folder: Path) -> bool:
-    """Whether nobody but the user (and root) can change a folder or put another one in its place."""
+    """True if nobody but the user (and root) can change a folder or put another one in its place."""
     folder = folder.resolve()
     own = folder.stat().st_uid == os.geteuid()
     return own and all(_is_safe(place, place == folder) for place in (folder, *folder.parents))
@@ -66,7 +66,7 @@ def _is_safe(place: Path, is_last: bool) -> bool:
 
 
 def _is_own_group(gid: int) -> bool:
-    """Whether a group is the user's alone, as Debian makes one for each user."""
+    """True if a group is the user's alone, as Debian makes one for each user."""
     try:
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
     except KeyError:

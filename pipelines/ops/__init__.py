@@ -24,7 +24,7 @@ from pipelines.ops.solarize import Solarize as Solarize
 
 @dataclass(frozen=True, kw_only=True)
 class Operations:
-    """What is done to a view, in this order."""
+    """Operations on a view, in this order."""
 
     crop: tyro.conf.AvoidSubcommands[RandomResizedCrop | PaddedCrop | CenterCrop] = RandomResizedCrop()
     flip: Flip = Flip(p=0.5)

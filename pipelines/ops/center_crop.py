@@ -21,7 +21,7 @@ class CenterCrop(Crop):
     """The central square (torchvision's ``Resize`` and ``CenterCrop``, up to the rounding of either)."""
 
     kind: Literal["center"] = "center"
-    """Which crop this is."""
+    """Kind of the crop."""
     fraction: float = 0.875
     """Side of the square / short side of the image; 224 / 256 by default."""
 

@@ -12,7 +12,7 @@ _TOP, _LEFT, _SIZE = (word_of(f"cutout_{name}") for name in ("top", "left", "siz
 
 @triton.jit
 def kept(y, x, row):  # type: ignore[no-untyped-def]
-    """Which pixels of a view lie outside the row's hole."""
+    """Mask of the pixels of a view that lie outside the row's hole."""
     below, beyond = y - tl.load(row + _TOP), x - tl.load(row + _LEFT)
     hole = tl.load(row + _SIZE)
     return (below < 0) | (below >= hole) | (beyond < 0) | (beyond >= hole)

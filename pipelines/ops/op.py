@@ -1,4 +1,4 @@
-"""What an operation on views is: the things that each file of this folder holds.
+"""The interface of an operation on views: each file of this folder implements it.
 
 ``pipelines.ops`` names the operations, in their order. From there on nothing else lists them: specs, rows,
 ``draw``, the reference and both fast renderers go through that order.
@@ -38,7 +38,7 @@ class Op:
     """
 
     fields: ClassVar[tuple[Field, ...]]
-    """What the operation adds to a row."""
+    """Fields that the operation adds to a row."""
     streams: ClassVar[tuple[int, ...]]
     """Ids of its random streams. Never renumber: a number is part of every view ever drawn. Rows list
     operations by these ids, so that a new operation's fields come last."""
@@ -49,7 +49,7 @@ class Op:
     numba: ClassVar[Callable[..., Any]]
     """Compiled: the operation in 16-bit fixed point (``fixed_point``). Of a PointOp: as said there."""
     finished: ClassVar[bool] = False
-    """Whether it works on the normalized view; all others come before color space and normalization."""
+    """True if it works on the normalized view; all others come before color space and normalization."""
 
     def values(self) -> tuple[float, ...]:
         """The spec as numbers for ``draw``: its options in order, pairs one after the other."""

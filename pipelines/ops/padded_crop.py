@@ -25,7 +25,7 @@ class PaddedCrop(Crop):
     """A box of the view's size, anywhere in the image and its black border; nothing is resized."""
 
     kind: Literal["padded"] = "padded"
-    """Which crop this is."""
+    """Kind of the crop."""
     padding: int = 0
     """Width of the border, pixels; less than the view's side, so that some of the image always shows."""
 

@@ -44,7 +44,7 @@ class RandomResizedCrop(Crop):
     """A box of random area and aspect ratio (torchvision's ``RandomResizedCrop``)."""
 
     kind: Literal["random_resized"] = "random_resized"
-    """Which crop this is."""
+    """Kind of the crop."""
     scale: tuple[float, float] = (0.08, 1.0)
     """Share of the image's area, drawn uniformly."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)

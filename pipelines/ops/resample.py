@@ -23,24 +23,32 @@ _SIXTEEN, _ROUND = np.uint32(16), np.uint32(1 << 15)
 
 
 class _Plan(NamedTuple):
-    """Where everything lies in the vector of words, and how the filters run."""
+    """Layout of the vector of words, and how the filters run."""
 
-    size: int  # side of the output
+    size: int
+    """Side of the output."""
     taps_x: int
     taps_y: int
-    step: int  # outputs of one ``blend_block``; 0: singly
+    step: int
+    """Outputs of one ``blend_block``; 0: singly."""
     columns_first: bool
-    first_x: int  # [wide]: the first source column of each output; then the rows'
+    first_x: int
+    """[wide]: the first source column of each output; then the rows'."""
     first_y: int
-    weights_x: int  # [taps_x, wide]
-    weights_y: int  # [taps_y, wide]
+    weights_x: int
+    """[taps_x, wide]."""
+    weights_y: int
+    """[taps_y, wide]."""
     wide: int
-    row: int  # one row of three planes of the source's width
+    row: int
+    """One row of three planes of the source's width."""
     row_plane: int
-    ring: int  # [taps_y] rows of three planes, of the source's width or the output's
+    ring: int
+    """[taps_y] rows of three planes, of the source's width or the output's."""
     ring_row: int
     ring_plane: int
-    sums: int  # one row of uint32, also the float32 scratch of the weights
+    sums: int
+    """One row of uint32, also the float32 scratch of the weights."""
     end: int
 
 
@@ -135,7 +143,7 @@ def _tap_count(source: int, size: int) -> int:
 
 @njit(cache=True)
 def _block_step(scale: float, taps: int) -> int:
-    """How many outputs of one ``blend_block`` are right: their words lie in its window. 0: do without."""
+    """Number of valid outputs of one ``blend_block``: their words lie in its window. 0: do without."""
     if taps > min(_MOST_NARROW_TAPS, WINDOW):
         return 0
     return min(BLOCK, math.floor((WINDOW - taps) / scale) + 1)
@@ -143,7 +151,7 @@ def _block_step(scale: float, taps: int) -> int:
 
 @njit(cache=True)
 def _fill_taps(source, size, mirror, taps, first, weights, count, words, scratch):  # type: ignore[no-untyped-def]
-    """For each output place, its first source pixel and the weights of this and the following ones.
+    """Per output place, its first source pixel and the weights of this and the following ones.
 
     Args:
         source, size: pixels before and after.

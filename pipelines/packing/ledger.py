@@ -1,4 +1,4 @@
-"""What was written of a data set, and whether it reads so: the verification of ``pipelines.pack``."""
+"""Verification of ``pipelines.pack``: checksums of what was written, compared with what is read back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.sources import Source
 
 
 class Ledger:
-    """What is to be found of each of the N samples of a source in what is made of it."""
+    """Checksums of the samples written, verified by reading them back."""
 
     def __init__(self, source: Source) -> None:
         count = len(source.index)

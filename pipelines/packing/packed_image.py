@@ -26,37 +26,31 @@ _RAW_STREAM = 1  # key of the draw of the raw share: another one than that of he
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How the images of a data set are to be stored.
-
-    Attributes:
-        container: what they are stored in.
-        max_side: pixels; images with a longer side are scaled down to it (Lanczos).
-        quality: 1 to 100, of JPEGs that are encoded here.
-        raw_share: of a .beton, the share of samples stored as pixels; None: only what is best kept so.
-    """
+    """Storage options of a packed data set."""
 
     container: Literal["shards", "beton"]
+    """Container format."""
     max_side: int | None = None
+    """Pixels; images with a longer side are scaled down to it (Lanczos)."""
     quality: int = 90
+    """JPEG quality, 1 to 100, of images that are encoded here."""
     raw_share: float | None = None
+    """Share of the samples of a .beton stored as pixels; None: only what is best kept so."""
 
 
 class PackedImage(NamedTuple):
-    """An image as it is to be stored.
-
-    Attributes:
-        data: the encoded image, or pixels, uint8 [H, W, 3].
-        extension: of the format, without the dot; "" for pixels.
-        height: pixels of the upright image.
-        width: likewise.
-        change: what became of it.
-    """
+    """An image in the form it is stored in."""
 
     data: Encoded | np.ndarray
+    """The encoded image, or pixels, uint8 [H, W, 3]."""
     extension: str
+    """File extension of the format, without the dot; "" for pixels."""
     height: int
+    """Height of the upright image, pixels."""
     width: int
+    """Width of the upright image, pixels."""
     change: Literal["kept", "resized", "re-encoded", "stored raw"]
+    """Change made to the image."""
 
 
 def pack_image(data: Encoded | np.ndarray, pixels: np.ndarray, sample_id: int, form: Form) -> PackedImage:

@@ -1,1 +1,1 @@
-"""Which samples form which batch, in which order."""
+"""Batches of sample indices, and their order."""

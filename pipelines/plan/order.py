@@ -1,4 +1,4 @@
-"""Which samples form a global batch: keyed orders that are computed, never stored.
+"""Keyed sample orders, computed, never stored.
 
 Random: position p of epoch e holds sample ``permute(seed, e, n, p)``, a bijection of [0, n): a Feistel
 network of twelve rounds over the smallest even number of bits that holds n, walked until it lands below n
@@ -54,7 +54,7 @@ def _half_bits(count: int) -> int:
 
 @njit(cache=True)
 def _forward(state: np.uint64, count: int, place: int) -> int:
-    """What the bijection of [0, count) named by ``state`` puts at a place."""
+    """Value of the bijection of [0, count) keyed by ``state`` at a place."""
     half_bits = _half_bits(count)
     value = _encrypt(state, place, half_bits)
     while value >= count:  # at most four walks on average: the domain is at most 4 * count
@@ -64,7 +64,7 @@ def _forward(state: np.uint64, count: int, place: int) -> int:
 
 @njit(cache=True)
 def _backward(state: np.uint64, count: int, value: int) -> int:
-    """The place at which ``_forward`` puts a value."""
+    """Inverse of ``_forward``: the place of a value."""
     half_bits = _half_bits(count)
     place = _decrypt(state, value, half_bits)
     while place >= count:
@@ -100,19 +100,17 @@ class BlockOrder:
     Block b is the samples from ``b * block_size`` on; the last one may be short. A keyed permutation deals
     the blocks to slots; each ``blocks_per_window`` slots in turn form a window, the last of which may have
     fewer. The positions of a window hold the samples of its blocks and no others, in a keyed permutation.
-
-    Attributes:
-        seed, epoch: the keys.
-        count: samples in the source.
-        block_size: samples that are read in one run.
-        blocks_per_window: blocks that are shuffled together.
     """
 
     seed: int
     epoch: int
+    """Keys of the order."""
     count: int
+    """Samples in the source."""
     block_size: int
+    """Samples that are read in one run."""
     blocks_per_window: int
+    """Blocks that are shuffled together."""
 
     def samples(self, positions: np.ndarray) -> np.ndarray:
         """The samples at ``positions`` (int64 [B], in [0, count)): int64 [B], distinct as they are."""
@@ -139,14 +137,15 @@ class BlockOrder:
 
 
 class _Layout(NamedTuple):
-    """Where the slots, each with a permuted block, begin: all are full but the one with the last block."""
+    """Begins of the slots, each with a permuted block: all are full but the one with the last block."""
 
     epoch_state: np.uint64
     block_state: np.uint64
     blocks: int
     block_size: int
     short_slot: int
-    missing: int  # samples by which that slot is short
+    missing: int
+    """Samples by which that slot is short."""
 
 
 @njit(cache=True)

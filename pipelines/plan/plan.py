@@ -1,4 +1,4 @@
-"""Which samples form which batch: the keyed order of a training run, or every sample once."""
+"""The batches of a run: the keyed order of training, or every sample once."""
 
 from __future__ import annotations
 
@@ -15,32 +15,29 @@ Order = Literal["random", "blocks"]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Which samples form which batch.
-
-    Attributes:
-        count: samples in the source.
-        batch_size: of the global batch, over all ranks.
-        batches_per_epoch: global batches in an epoch.
-        seed: of the order and of the views.
-        shuffle: a keyed order; False: the order of the source (evaluation).
-        order: "random": every sample anywhere, for memory and solid-state disks. "blocks": read in large
-            sequential pieces and shuffled within a window, for slow storage (``order.BlockOrder``).
-        block_size: samples read in one run.
-        blocks_per_window: blocks shuffled together. Memory must hold two windows: with the defaults and
-            images of 110 KB, twice 1.8 GB.
-        rank, world_size: this process takes its contiguous share of each global batch.
-    """
+    """Assignment of samples to batches."""
 
     count: int
+    """Samples in the source."""
     batch_size: int
+    """Samples in the global batch, over all ranks."""
     batches_per_epoch: int
+    """Global batches in an epoch."""
     seed: int = 0
+    """Random seed of the order and of the views."""
     shuffle: bool = True
+    """Whether the order is keyed; False: the order of the source (evaluation)."""
     order: Order = "random"
+    """Kind of keyed order. "random": every sample anywhere, for memory and solid-state disks. "blocks": read
+    in large sequential pieces and shuffled within a window, for slow storage (``order.BlockOrder``)."""
     block_size: int = 128
+    """Samples read in one run."""
     blocks_per_window: int = 128
+    """Blocks shuffled together. Memory must hold two windows: with the defaults and images of 110 KB, twice
+    1.8 GB."""
     rank: int = 0
     world_size: int = 1
+    """This process takes its contiguous share of each global batch."""
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world_size:
@@ -60,7 +57,7 @@ class Plan:
         return places[places < self.count]
 
     def samples(self, epoch: int, positions: np.ndarray) -> np.ndarray:
-        """Numbers in the source at places of an epoch's order, int64 [B]."""
+        """Sample indices at places of an epoch's order, int64 [B]."""
         if not self.shuffle:
             return positions
         if self.order == "blocks":

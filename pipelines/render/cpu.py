@@ -117,7 +117,7 @@ _after_blur = _chained("after_blur", AFTER_BLUR)
 
 @njit(cache=True, nogil=True)
 def _render(image, parameters, sample, constants, out, words):  # type: ignore[no-untyped-def]
-    """0; or, with nothing done, the words that are needed where there are fewer, or _MISMATCH."""
+    """Render; return 0, or, with nothing done, the words needed where there are fewer, or _MISMATCH."""
     needed = _words_needed(image, parameters, sample, constants[0], out)
     if needed == _MISMATCH or needed > len(words):
         return needed
@@ -187,7 +187,7 @@ def _words_needed(image, parameters, sample, finish, out):  # type: ignore[no-un
 
 @njit(cache=True, inline="always")
 def _plane_words(size):  # type: ignore[no-untyped-def]
-    """From one color of a view to the next: whole vectors, and one more that ``resample`` may overwrite."""
+    """Words per plane of a view: whole vectors, and one more that ``resample`` may overwrite."""
     return padded(size * size) + LANES
 
 

@@ -32,7 +32,7 @@ FINISH = np.dtype(
 
 
 def render_constants(spec: ViewSpec, dtype: ViewDtype) -> np.ndarray:
-    """What ``cpu.render_views`` needs of a spec, packed once: FINISH [1].
+    """Pack the part of a spec that ``cpu.render_views`` needs: FINISH [1].
 
     Args:
         spec: of the views; gives size, color space and normalization.

@@ -213,7 +213,7 @@ def _to_word(value):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _finish(red, green, blue, row, out, view, y, x, inside, SIZE: tl.constexpr, LAB: tl.constexpr):  # type: ignore[no-untyped-def]
-    """What comes after blur; pixels (y, x) of a view are written, rounded to the type of ``out``."""
+    """Apply the operations after blur, and write pixels (y, x) of a view, rounded to the type of ``out``."""
     red, green, blue = _after_blur(red, green, blue, row)
     if LAB:
         red, green, blue = to_lab(red, green, blue)

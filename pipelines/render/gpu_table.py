@@ -47,19 +47,16 @@ ROW_WORDS = tl.constexpr(LAUNCH_ROW.itemsize // 4)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LaunchTable:
-    """What the kernels need to know of V views, on their device.
-
-    Attributes:
-        rows: int32 [V * ROW_WORDS], the words of LAUNCH_ROW [V].
-        adjusted: int32, the views whose contrast changes.
-        blurred: int32, the views that are blurred.
-        num_staged: views that are one or both.
-    """
+    """Kernel arguments of V views, on their device."""
 
     rows: torch.Tensor
+    """int32 [V * ROW_WORDS], the words of LAUNCH_ROW [V]."""
     adjusted: torch.Tensor
+    """int32, the views whose contrast changes."""
     blurred: torch.Tensor
+    """int32, the views that are blurred."""
     num_staged: int
+    """Views that are one or both."""
 
 
 def launch_table(parameters: np.ndarray, spec: ViewSpec, device: torch.device) -> LaunchTable:

@@ -1,4 +1,4 @@
-"""Where encoded images come from: ``open_source`` finds the reader of what the user names."""
+"""Sources of encoded images: ``open_source`` finds the reader of what the user names."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _HEADERS_AT_A_TIME = 64
 
 
 def takes(where: str) -> bool:
-    """Whether a folder is meant."""
+    """True if a folder is meant."""
     return path_of(where).is_dir()
 
 
@@ -113,16 +113,19 @@ def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
 
 
 def holds_images(path: Path) -> bool:
-    """Whether there is an image file anywhere in a folder; looks no further than the first."""
+    """True if there is an image file anywhere in a folder; looks no further than the first."""
     return next(_images_below(path), None) is not None
 
 
 class ImageFile(NamedTuple):
-    """A file as a listing of its folder has it."""
+    """An entry of a folder listing."""
 
-    path: str  # below the split's folder, with "/"
-    size: int  # bytes
-    changed: int  # nanoseconds
+    path: str
+    """Path below the split's folder, with "/"."""
+    size: int
+    """Bytes."""
+    changed: int
+    """Time of the last change, nanoseconds."""
 
 
 def _split_folders(path: Path) -> dict[Split, Path]:

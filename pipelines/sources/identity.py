@@ -1,4 +1,4 @@
-"""What makes a sample and a data set the same wherever they lie: ids and fingerprints."""
+"""Ids of samples and fingerprints of data sets, the same wherever they lie."""
 
 from __future__ import annotations
 

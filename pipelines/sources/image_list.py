@@ -32,7 +32,7 @@ _FILES_AT_A_TIME = 256
 
 
 def takes(where: str) -> bool:
-    """Whether a ``.tsv`` is meant."""
+    """True if a ``.tsv`` is meant."""
     return path_of(where).suffix == ".tsv" and not path_of(where).is_dir()
 
 
@@ -84,9 +84,12 @@ def _test_list(train: Path) -> dict[Split, Path]:
 
 
 class _Table(NamedTuple):
-    paths: list[str]  # normalized; below the list's folder where they can be
-    labels: list[str] | None  # None where the list has none
-    lines: list[int]  # in which each stands, from 1
+    paths: list[str]
+    """Normalized; below the list's folder where they can be."""
+    labels: list[str] | None
+    """None where the list has none."""
+    lines: list[int]
+    """Line of each image, from 1."""
 
 
 def _read(where: Path) -> _Table:
@@ -112,7 +115,7 @@ def _read(where: Path) -> _Table:
 
 
 def _below(root: str, path: str) -> str:
-    """A path as its image is known by: below ``root`` where it lies there, so that the data may move."""
+    """Normalize a path: below ``root`` where it lies there, so that the data may move."""
     path = os.path.normpath(path)
     return os.path.relpath(path, root) if os.path.isabs(path) and path.startswith(root + os.sep) else path
 
@@ -152,7 +155,7 @@ def _sorted_names(names: set[str]) -> list[str]:
 
 
 def _distinct(paths: Sequence[str]) -> list[str]:
-    """Paths, those that were there before with a number behind them."""
+    """Make repeated paths distinct by a number behind them."""
     seen: Counter[str] = Counter()
     names = []
     for path in paths:

@@ -56,7 +56,7 @@ def files_of_split(paths: Sequence[Path], split: Split, pattern: str) -> list[Pa
 
 
 def is_named(path: Path, word: str) -> bool:
-    """Whether a file's name holds a word that begins so: "val" in ``the-validation-0.tar``."""
+    """True if a file's name holds a word that begins so: "val" in ``the-validation-0.tar``."""
     return re.search(rf"(?<![a-z]){word}", path.name.lower()) is not None
 
 

@@ -1,4 +1,4 @@
-"""Where each sample of one tar shard lies, found once and kept in the cache folder.
+"""Index of one tar shard, made once and kept in the cache folder.
 
 A shard is a tar as webdataset writes it: members that share a key, which is the path up to the first dot of
 the name, are one sample, ``{key}.jpg`` (or jpeg, png, webp, bmp) its image, ``{key}.cls`` or ``{key}.json``
@@ -32,18 +32,15 @@ _BLOCK = 512  # bytes, of a tar
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShardIndex:
-    """The N samples of a shard, in its order.
-
-    Attributes:
-        table: int64 [N, 5]: offset and length of the encoded image in bytes, its upright height and width
-            in pixels (0: unreadable header), and the label (-1: none).
-        members: the names of the images in the tar.
-        class_names: the name of each sample's class as its .json has it, "" where there is none.
-    """
+    """The N samples of a shard, in its order."""
 
     table: np.ndarray
+    """int64 [N, 5]: offset and length of the encoded image in bytes, its upright height and width in pixels
+    (0: unreadable header), and the label (-1: none)."""
     members: list[str]
+    """The names of the images in the tar."""
     class_names: list[str]
+    """The name of each sample's class as its .json has it, "" where there is none."""
 
 
 def index_shard(path: Path, cache: Path) -> ShardIndex:
@@ -72,7 +69,7 @@ def index_shard(path: Path, cache: Path) -> ShardIndex:
 
 @dataclass
 class _Sample:
-    """What has been seen of a sample so far."""
+    """Members of a sample seen so far."""
 
     images: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)  # by extension: name, place
     label: int = NO_LABEL

@@ -29,7 +29,7 @@ ABOUT = ".tar shards (a glob, or a range in braces)"
 
 
 def takes(where: str) -> bool:
-    """Whether tars are meant, or a folder of tars that holds no images, or a pattern of any kind."""
+    """True if tars are meant, or a folder of tars that holds no images, or a pattern of any kind."""
     path = path_of(where)
     if path.is_dir():
         return any(path.glob("*.tar")) and not holds_images(path)

@@ -1,4 +1,4 @@
-"""What every source of images offers: an index of its samples, and their encoded bytes."""
+"""The interface of a source of images: an index of its samples, and their encoded bytes."""
 
 from __future__ import annotations
 
@@ -13,24 +13,21 @@ from pipelines.sources.splits import Split
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Index:
-    """What is known of N samples before any is decoded.
-
-    Attributes:
-        sample_ids: int64 [N], stable: the same image keeps its id in a subset and when repacked
-            (``pipelines.keys.stable_id`` of the path below the split, without its extension).
-        heights: int32 [N], pixels of the upright image (after EXIF rotation); 0: unreadable header.
-        widths: int32 [N], likewise.
-        labels: int64 [N], position in ``class_names``; None where the source has no classes.
-        class_names: sorted; of a list whose labels are all whole numbers, as numbers.
-        fingerprint: hex digest that changes when the samples do.
-    """
+    """Metadata of N samples, known before any is decoded."""
 
     sample_ids: np.ndarray
+    """int64 [N], stable: the same image keeps its id in a subset and when repacked
+    (``pipelines.keys.stable_id`` of the path below the split, without its extension)."""
     heights: np.ndarray
+    """int32 [N], pixels of the upright image (after EXIF rotation); 0: unreadable header."""
     widths: np.ndarray
+    """int32 [N], pixels of the upright image; 0: unreadable header."""
     labels: np.ndarray | None
+    """int64 [N], position in ``class_names``; None where the source has no classes."""
     class_names: tuple[str, ...]
+    """Names of the classes, sorted; of a list whose labels are all whole numbers, as numbers."""
     fingerprint: str
+    """Hex digest that changes when the samples do."""
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -41,7 +38,7 @@ class Source(Protocol):
 
     @property
     def index(self) -> Index:
-        """Of its samples."""
+        """Metadata of all samples."""
         ...
 
     def read(self, number: int) -> bytes | memoryview | np.ndarray:
@@ -53,7 +50,7 @@ class Source(Protocol):
         ...
 
     def describe(self, number: int) -> str:
-        """Where the sample lies, for messages: a path, or ``shard.tar:member``."""
+        """Location of the sample, for messages: a path, or ``shard.tar:member``."""
         ...
 
 
@@ -67,15 +64,15 @@ class KeyedSource(Source, Protocol):
 
 
 class Reader(Protocol):
-    """The module of a kind of source: whether a name is its, and how that is opened."""
+    """The module of a kind of source: recognizes the data it reads, and opens it."""
 
     @property
     def ABOUT(self) -> str:
-        """What it reads, for messages: "a folder of images"."""
+        """Kind of data it reads, for messages: "a folder of images"."""
         ...
 
     def takes(self, where: str) -> bool:
-        """Whether ``where`` names data of this kind; it may be missing or damaged, as opening it tells."""
+        """True if ``where`` names data of this kind; it may be missing or damaged, as opening it tells."""
         ...
 
     def open_split(self, where: str, split: Split, cache: Path) -> KeyedSource:

@@ -37,7 +37,7 @@ _SUFFIXES = (".beton", ".ffcv")  # FFCV's own ImageNet scripts name them so
 
 
 def takes(where: str) -> bool:
-    """Whether .beton files are meant, or a folder of them that holds no images."""
+    """True if .beton files are meant, or a folder of them that holds no images."""
     path = path_of(where)
     if path.is_dir():
         return any(path.glob("*.beton")) and not any(path.glob("*.tar")) and not holds_images(path)

@@ -53,40 +53,34 @@ _MARK = b"fastssl-classes\0"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BetonTable:
-    """The N rows of a file.
-
-    Attributes:
-        raw: bool [N], whether the image is stored as pixels; otherwise as JPEG.
-        heights: int32 [N], pixels.
-        widths: int32 [N], pixels.
-        offsets: int64 [N], where the image lies in the file, in bytes.
-        lengths: int64 [N], bytes.
-        numbers: the int (int64 [N]) and float (float64 [N]) fields by name.
-        class_names: of a file that ``write_beton`` wrote; otherwise None.
-    """
+    """The N rows of a file."""
 
     raw: np.ndarray
+    """bool [N], True if the image is stored as pixels; otherwise as JPEG."""
     heights: np.ndarray
+    """int32 [N], pixels."""
     widths: np.ndarray
+    """int32 [N], pixels."""
     offsets: np.ndarray
+    """int64 [N], begin of the image in the file, bytes."""
     lengths: np.ndarray
+    """int64 [N], length of the image, bytes."""
     numbers: dict[str, np.ndarray]
+    """The int (int64 [N]) and float (float64 [N]) fields by name."""
     class_names: tuple[str, ...] | None
+    """Names of the classes in a file that ``write_beton`` wrote; otherwise None."""
 
 
 class BetonRow(NamedTuple):
-    """A sample to be written.
-
-    Attributes:
-        image: an upright JPEG of one or three components, which are those that FFCV decodes; or pixels,
-            uint8 [H, W, 3]. Neither side may be longer than 65535 pixels.
-        sample_id: signed, 64 bits.
-        label: left out of the file if this has no classes.
-    """
+    """A sample to be written."""
 
     image: bytes | memoryview | np.ndarray
+    """An upright JPEG of one or three components, which are those that FFCV decodes; or pixels, uint8 [H, W,
+    3]. Neither side may be longer than 65535 pixels."""
     sample_id: int
+    """Id of the sample, signed, 64 bits."""
     label: int
+    """Class of the sample; left out of a file without classes."""
 
 
 # --- reading ------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ ABOUT = "the built-in `scenes`"
 
 
 def takes(where: str) -> bool:
-    """Whether ``scenes`` or a variant of it is meant."""
+    """True if ``scenes`` or a variant of it is meant."""
     return where.partition(":")[0] == "scenes"
 
 

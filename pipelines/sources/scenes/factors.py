@@ -1,4 +1,4 @@
-"""What is in a scene: the table of one solid's shape, texture, color, viewpoint and lighting.
+"""Factors of a scene: the table of one solid's shape, texture, color, viewpoint and lighting.
 
 The four factors are those of Newell and Deng, "How useful is self-supervised pretraining for visual tasks?"
 (2020): each is free (drawn for every image) or fixed (the same for all). A scene is a pure function of

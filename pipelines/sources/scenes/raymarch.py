@@ -1,4 +1,4 @@
-"""Renders a scene: one solid on a floor that fades into a wall, under one light, with a soft shadow.
+"""Render a scene: one solid on a floor that fades into a wall, under one light, with a soft shadow.
 
 Light is computed in linear RGB and stored as its square root (gamma 2). Every pixel is the mean of 2 x 2
 rays.
@@ -21,7 +21,7 @@ _PLAIN, _STRIPES, _CHECKS, _DOTS, _NOISE, _GRADIENT = range(6)  # positions in T
 
 @njit(cache=True)
 def _step(edge, width, value):  # type: ignore[no-untyped-def]
-    """From 0 to 1 as value passes edge, smoothly over 2 x width."""
+    """Smooth step from 0 to 1 as value passes edge, over 2 x width."""
     t = min(max((value - edge) / (2 * width) + 0.5, 0.0), 1.0)
     return t * t * (3 - 2 * t)
 

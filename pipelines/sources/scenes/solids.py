@@ -150,7 +150,7 @@ def floor_height(solid, p, q):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def ball_span(x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
-    """Where a ray of unit direction enters and leaves the unit sphere; enter > leave where it misses."""
+    """Entry and exit distance of a ray of unit direction in the unit sphere; entry > exit if it misses."""
     middle = -(x * dx + y * dy + z * dz)
     inside = middle * middle - (x * x + y * y + z * z - 1.0)
     if inside <= 0.0:
@@ -161,7 +161,7 @@ def ball_span(x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def trace(solid, p, q, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
-    """How far along a ray of unit direction the solid lies; -1 where the ray misses it."""
+    """Distance to the solid along a ray of unit direction; -1 where the ray misses it."""
     t, leave = ball_span(x, y, z, dx, dy, dz)
     for _ in range(_MAX_STEPS):
         if t > leave:
