@@ -1,1 +1,1 @@
-"""How fast, against whom, and how far from the limit."""
+"""Speed: measured, compared with others, and set against its limits."""

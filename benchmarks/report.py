@@ -81,7 +81,7 @@ _CONTENTS = {
 
 
 def chart(results: Sequence[Result]) -> bytes:
-    """A PNG: a row of panels a result, a panel a number of views, a bar a contender."""
+    """A PNG: a row of panels per result, a panel per number of views, a bar per contender."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and only needed here
     from matplotlib.figure import Figure
 

@@ -45,19 +45,19 @@ class Row:
     """One renderer on one device: medians of the rounds.
 
     Attributes:
-        contender: of ``benchmarks.contenders``.
+        contender: name in ``benchmarks.contenders``.
         device: "cpu" or "cuda".
-        dtype: of the views.
+        dtype: dtype of the views.
         images: in a batch.
-        views: of each image.
+        views: views per image.
         views_per_s: on a GPU by its own clock.
         core_us_per_view: user and system time of all threads, microseconds.
         core_us_quartiles: the first and the third, of the rounds.
         gpu_us_per_view: None on a CPU.
         gpu_us_quartiles: likewise.
         bytes_per_view: ``bytes_per_view``.
-        copied_gb_per_s: what the GPU reads and writes while it copies, 10^9 bytes per second.
-        share_of_bound: what those bytes would take at that rate, over ``gpu_us_per_view``.
+        copied_gb_per_s: bytes that the GPU reads and writes while it copies, 10^9 per second.
+        share_of_bound: time of those bytes at that rate, over ``gpu_us_per_view``.
     """
 
     contender: str
@@ -77,14 +77,14 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """What takes turns.
+    """A renderer that takes turns with others.
 
     Attributes:
-        name: of the contender.
-        device: that it works on.
+        name: name of the contender.
+        device: its device.
         run: does its work so many times.
-        times: that make a round.
-        dtype: of the views.
+        times: repetitions that make a round.
+        dtype: dtype of the views.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What doing the work once took, seconds: by the wall's or the GPU's clock, and of cores."""
+    """Seconds that the work took once: by the wall's or the GPU's clock, and of cores."""
 
     clock_s: float
     core_s: float
@@ -158,7 +158,7 @@ def measure(images: Sequence[np.ndarray], views: int, names: Sequence[str]) -> l
 
 
 def devices(name: str, with_gpu: bool) -> list[torch.device]:
-    """Where a renderer is measured; what needs a GPU that is not there is named on stderr."""
+    """Devices to measure a renderer on; what needs a GPU that is not there is named on stderr."""
     if name in ("reference", "numba"):
         return [_CPU]
     if name == "triton" and not with_gpu:
@@ -170,7 +170,7 @@ def devices(name: str, with_gpu: bool) -> list[torch.device]:
 
 
 def bytes_per_view(parameters: np.ndarray, size: int) -> float:
-    """What ``pipelines.render.gpu`` says that its kernels move for a view, written with 2 bytes per number.
+    """Bytes that the kernels of ``pipelines.render.gpu`` move per view, written with 2 bytes per number.
 
     Args:
         parameters: VIEW_PARAMETERS of any shape; the mean is over them.
@@ -189,7 +189,7 @@ def row_of(
     """The row of what several rounds took.
 
     Args:
-        turn: of a renderer.
+        turn: turn of a renderer.
         taken: by a batch, in each round.
         images, views: of a batch, and of each image.
         moved: bytes per view.
@@ -258,7 +258,7 @@ def _set_up(name: str, decoded: Decoded) -> Turn | None:
 
 
 def _turn(name: str, device: torch.device, run: Callable[[int], object], dtype: str = "") -> Turn:
-    """What is warm already, with its number of times."""
+    """A warm turn, with its number of times."""
     once = clocked(Turn(name, device, run, 1)).clock_s
     return Turn(name, device, run, max(1, math.ceil(_LEAST_S / once)), dtype)
 

@@ -21,10 +21,10 @@ from benchmarks.contenders import Pass, Work, open_contender
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What one pass over the files took.
+    """Cost of one pass over the files.
 
     Attributes:
-        images: that were handed over.
+        images: number handed over.
         wall_s: seconds.
         core_s: user and system seconds of all threads and worker processes.
         peak_mb: the most memory that was ever resident, MB (10^6 bytes), summed over the worker processes,

@@ -101,7 +101,7 @@ def _paths(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _explain(word: str, config: Config, prog: str) -> str:
-    """What is wrong with a word that is no option, and what was meant."""
+    """Explain a word that is no option, with the one that was meant."""
     if not word.startswith("-"):
         return f"unexpected {word}: a recipe comes first, then options as --name value"
     near = difflib.get_close_matches(word.split("=")[0].replace("_", "-"), option_names(config), n=1)

@@ -75,41 +75,41 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What decides the result."""
+    """Fields that decide the result."""
 
     epochs: float
     """Length of the run; it is counted in steps, so that a fraction is fine."""
     batch_size: int
     """Images per step, over all processes and accumulated micro-batches."""
     seed: int = 0
-    """Of the weights, the order, the views and the method."""
+    """Random seed for weights, sample order, views and method."""
     accumulation_steps: int = 1
     """Micro-batches per step; batch normalization and negatives see one micro-batch."""
     precision: Precision = "auto"
-    """Of forward and backward pass (autocast); weights and losses stay in fp32. auto: bf16 where the device
+    """Autocast of forward and backward pass; weights and losses stay in fp32. auto: bf16 where the device
     computes it natively, else fp32."""
     center_fraction: float = 0.875
-    """Evaluation sees the central square of this share of the short side."""
+    """Side of the central square that evaluation sees, as a share of the short side."""
     order: Order = "random"
-    """Of the samples: random, or blocks that are read in large pieces, for slow storage."""
+    """Sample order: random, or blocks that are read in large pieces, for slow storage."""
     block_size: int = 128
-    """Order blocks: samples read in one piece."""
+    """Samples read in one piece (order blocks)."""
     blocks_per_window: int = 128
-    """Order blocks: pieces that are shuffled together; memory must hold two windows."""
+    """Pieces that are shuffled together (order blocks); memory must hold two windows."""
     class_share: float = 1.0
-    """Of the classes, all their images; an epoch has as many steps as with all classes."""
+    """Share of the classes to train on, with all their images; an epoch keeps the steps of all classes."""
     taxonomy: str = "classes"
-    """Names the labels: `classes`, `artifact`, `depth-3`, ... or a mapping file."""
+    """Taxonomy that names the labels: `classes`, `artifact`, `depth-3`, ... or a mapping file."""
     batch_norm_group: int | None = None
     """Images that share batch-norm statistics (`fastssl.models.batch_norm`); None: all of a micro-batch."""
     views: tuple[ViewGroup, ...]
-    """How the views of an image are made, group by group."""
+    """Augmentation of an image's views, group by group."""
     backbone: Backbone.Config
     """The encoder."""
     method: Method.Config
-    """What the encoder learns from."""
+    """Method and its loss."""
     optimizer: Optimizer.Config
-    """How it is updated."""
+    """Optimizer and learning-rate schedule."""
 
     def __post_init__(self) -> None:
         if not 0 < self.epochs < math.inf:
@@ -121,7 +121,7 @@ class Experiment:
             )
         if self.batch_size // self.accumulation_steps < 2:
             raise UserError(
-                f"batch normalization needs at least 2 images a micro-batch, "
+                f"batch normalization needs at least 2 images per micro-batch, "
                 f"not batch size {self.batch_size} in {self.accumulation_steps}"
             )
         if not 0 <= self.seed < 1 << 63:
@@ -145,18 +145,18 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where and how it runs."""
+    """Fields that say where a run computes, reads and writes; they do not decide the result."""
 
     data: str = "scenes"
     """`scenes` (built in), a folder of class folders, a glob of .tar shards, a .beton file or a .tsv list."""
     out: str = ""
     """Run folder; empty: runs/RECIPE."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto takes a GPU if there is one."""
+    """Device to train on; auto takes a GPU if there is one."""
     pipeline: Pipeline = "auto"
-    """Who decodes and renders (`pipelines.backends.choose`); auto chooses and says why."""
+    """Backend that decodes and renders (`pipelines.backends.choose`); auto chooses and says why."""
     cpu_output: CpuOutput = "auto"
-    """Pipeline cpu: what its threads make. views: finished; crops, pixels: finished on the GPU."""
+    """Output of pipeline cpu's threads. views: finished; crops, pixels: finished on the GPU."""
     workers: int = 0
     """Loader threads; 0 takes every core."""
     prefetch: int = 3
@@ -174,7 +174,7 @@ class Machine:
     max_bad_images: int | None = None
     """Undecodable images tolerated; None: max(10, 0.1 %)."""
     wait_minutes: float = 30
-    """Several processes: how long one waits for the others before it gives up."""
+    """Time that a process waits for the others before it gives up."""
 
     def __post_init__(self) -> None:
         for name in ("workers", "prefetch", "threads", "monitor_every", "checkpoint_minutes", "keep_every"):
@@ -259,7 +259,7 @@ def _with_families(families: Mapping[type[ComponentConfig], tuple[type[Component
 
 
 def _is_union_of_ops(cls: Any) -> bool:
-    """Whether a type is one of the choices that a view has for an operation, crops for instance."""
+    """True for the type of a view's operation with several kinds, crops for instance."""
     choices = get_args(cls)
     return len(choices) > 1 and all(isinstance(choice, type) and issubclass(choice, Op) for choice in choices)
 
@@ -289,7 +289,7 @@ def from_dict(values: dict[str, Any], where: str, folder: Path | None = None) ->
     """The config of ``to_dict``.
 
     Args:
-        values: what ``to_dict`` returned.
+        values: result of ``to_dict``.
         where: its place, for messages.
         folder: folder with the copy of a user's file (``fastssl.user_file``), which is executed.
 

@@ -65,7 +65,7 @@ def from_entry(entry: Any, folder: Path | None, where: str) -> UserFile:
     """The file of ``to_entry``: the copy is executed, unless its contents were before.
 
     Args:
-        entry: what the JSON holds.
+        entry: ``user_file`` of the JSON.
         folder: folder of the JSON, in which the copy lies; None: nothing more may be executed.
         where: the JSON, for messages.
 
@@ -95,7 +95,7 @@ def from_entry(entry: Any, folder: Path | None, where: str) -> UserFile:
 
 
 def to_entry(file: UserFile) -> dict[str, str]:
-    """What a config.json says of a file; a copy must lie beside that JSON (``keep_copy``)."""
+    """Entry of a file in config.json; a copy must lie beside that JSON (``keep_copy``)."""
     return {"name": file.name, "digest": file.digest}
 
 

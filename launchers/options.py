@@ -26,7 +26,7 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to run, and where. Each cluster adds its own options (``parse``)."""
+    """Options of a sweep. Each cluster adds its own (``parse``)."""
 
     study: tyro.conf.Positional[str] = ""
     """Name of a study; left out where --recipe is given."""
@@ -39,23 +39,23 @@ class Options:
     scale: Scale = "paper"
     """paper: as published. tiny: on the built-in scenes, minutes per run."""
     set: tuple[str, ...] = ()
-    """FIELD=VALUE ...: for all runs."""
+    """FIELD=VALUE ... for all runs."""
     data: str = ""
-    """Where the images are, for all runs, as --data of the training."""
+    """Images of all runs, as --data of the training."""
     out: str = ""
     """Sweep folder; empty: sweeps/STUDY, or sweeps/STUDY-tiny."""
     only: tuple[str, ...] = ()
     """Names of runs: leave the others alone."""
     cluster: Kind = CLUSTERS[0].kind
-    """Where jobs run; see above."""
+    """Cluster that runs the jobs; see above."""
     dry_run: bool = False
     """Print the runs, the cost and what would be submitted; write and submit nothing."""
     fresh_code: bool = False
     """Take a new snapshot of the code in place of the sweep's own."""
     stage: str = ""
-    """Copy the data to this folder of the node first ($TMPDIR, /dev/shm), once a node."""
+    """Copy the data to this folder of the node first ($TMPDIR, /dev/shm), once per node."""
     retries: int = 2
-    """How often a run that crashed or was lost is started again."""
+    """Restarts of a run that crashed or was lost."""
     max_parallel: int = 0
     """Runs at a time; 0: as many as the cluster has room for, on this machine one per GPU."""
 

@@ -1,6 +1,6 @@
 """Run a study or a grid: python -m launchers.sweep STUDY [--cluster CLUSTER] [...]
 
-The sweep folder holds the plan, a config a run, the code that the jobs run, the run folders. The same command
+The sweep folder holds the plan, a config per run, the code of the jobs, and the run folders. The same command
 goes on with what is missing: finished, queued and running jobs are left alone.
 """
 

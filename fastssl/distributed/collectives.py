@@ -35,7 +35,7 @@ def all_gather(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
     """All processes' rows in the order of the global batch, [B, ...] to [W B, ...]; without gradients.
 
     Args:
-        rows: of the same shape in each process.
+        rows: [B, ...], the same shape on all ranks.
         group: the processes; None: all of them.
     """
     if world_size() == 1:

@@ -1,4 +1,4 @@
-"""Which device a process computes on."""
+"""Device of a process."""
 
 from __future__ import annotations
 

@@ -43,9 +43,9 @@ def resolve_precision(
     Emulated bf16 is slower than fp32: on a CPU with AVX2 alone by a factor of ten and more.
 
     Args:
-        precision: as asked for; anything but ``auto`` stays.
-        device: where the run computes.
-        cpu: what a processor can do; None: this machine's, as torch reports it.
+        precision: the config's; anything but ``auto`` stays.
+        device: device of the run.
+        cpu: capability of a processor; None: this machine's, as torch reports it.
         environment: its ``ONEDNN_MAX_CPU_ISA`` (formerly ``DNNL_MAX_CPU_ISA``) bounds the instructions that
             torch's kernels use, which torch's report leaves out.
 

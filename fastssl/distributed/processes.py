@@ -90,9 +90,9 @@ def process_group(env: DistEnv, more: dict[str, str], *, minutes: float, device:
     """The process group of all, inside.
 
     Args:
-        env: of this process.
-        more: variables of ``dist_env``.
-        minutes: that a process waits for the others.
+        env: this process.
+        more: environment variables that ``dist_env`` returned.
+        minutes: time that a process waits for the others.
         device: "cuda" joins over NCCL too.
 
     Raises:
@@ -151,7 +151,7 @@ def _leave(error: Exception, env: DistEnv, store: Any) -> NoReturn:
 
 
 def _is_first(env: DistEnv, store: Any) -> bool:
-    """Whether this process is the first to fail. The others are told."""
+    """True for the first process that fails; tells the others."""
     try:
         return bool(store.add(_FAILURES, 1) == 1)
     except RuntimeError:  # rank 0 kept the store and was killed: one process on each machine speaks
@@ -170,7 +170,7 @@ def _watch(store: Any, over: threading.Event, grace: float) -> None:
 
 
 def _is_of_others(error: Exception) -> bool:
-    """Whether a collective failed because of another process."""
+    """True if a collective failed because of another process."""
     if isinstance(error, dist.DistError):
         return True
     return (

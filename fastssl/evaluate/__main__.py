@@ -27,7 +27,7 @@ class Options:
     data: str = ""
     """Labeled images; left out, those of the training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
+    """Device to compute on; auto takes a GPU if there is one."""
     workers: int = 0
     """Loader threads; 0 takes every core."""
 

@@ -32,13 +32,13 @@ class Optimizer(Component, torch.optim.Optimizer):
         weight_decay: float = 1e-4
         """Coefficient of the L2 penalty."""
         exclude_norm_and_bias: bool = False
-        """Norms and biases are not decayed (nor, with lars, adapted)."""
+        """Leave norms and biases undecayed (and, with lars, unadapted)."""
         warmup_epochs: float = 10.0
         """Length of the linear warm-up from 0."""
         schedule: Literal["cosine", "steps"] = "cosine"
-        """After the warm-up. cosine: to 0 at the end of the run; steps: a tenth at each drop."""
+        """Decay after the warm-up. cosine: to 0 at the end of the run; steps: a tenth at each drop."""
         drops: tuple[float, ...] = ()
-        """Schedule steps: shares of the run, such as 0.6 0.8 for epochs 120 and 160 of 200."""
+        """Drops of schedule steps, as shares of the run: 0.6 0.8 for epochs 120 and 160 of 200."""
 
         def __post_init__(self) -> None:
             if self.schedule not in ("cosine", "steps"):
@@ -103,8 +103,8 @@ def build_optimizer(parts: Sequence[dict[str, Any]], config: Optimizer.Config) -
     """The optimizer of parameters that are on their device already.
 
     Args:
-        parts: of ``split_parameters``, or of a method's ``param_groups``.
-        config: which optimizer.
+        parts: result of ``split_parameters`` or of a method's ``param_groups``.
+        config: config of the optimizer.
     """
     optimizer: Optimizer = config.component(config, parameter_groups(parts, config))
     return optimizer

@@ -1,4 +1,4 @@
-"""What changes from step to step, as functions of the step alone: resuming needs no state."""
+"""Schedules as functions of the step alone: resuming needs no state."""
 
 from __future__ import annotations
 

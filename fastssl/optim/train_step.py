@@ -24,11 +24,11 @@ class TrainStep:
 
     Args:
         method: a ``fastssl.methods.Method`` on its device; its ``forward`` is called on each micro-batch.
-        optimizer: of the method's parameters. Each step sets the rate of its groups.
-        device: of the method.
-        autocast: number format of forward and backward; None: as the weights are.
+        optimizer: optimizer of the method's parameters. Each step sets the rate of its groups.
+        device: device of the method.
+        autocast: dtype of forward and backward; None: the weights'.
         accumulation_steps: micro-batches per step; their mean loss is followed.
-        seed: of draws from torch's global generator (dropout, drop path), which each process makes by itself.
+        seed: seed of draws from torch's global generator (dropout, drop path), made per process.
 
     Attributes:
         scaler: keeps fp16's gradients in range; it does nothing in other formats.

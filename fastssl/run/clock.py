@@ -1,4 +1,4 @@
-"""Where the time of a run goes: training, waiting for data, and the rest. Saved with the run."""
+"""Clock of a run: seconds of training and of waiting for data. Saved with the run."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ class Clock:
         return rates(now[0] - before[0], now[1] - before[1], now[2] - before[2])
 
     def state_dict(self) -> dict[str, float]:
-        """What a checkpoint keeps."""
+        """State for a checkpoint."""
         return {"train": self.train_seconds, "wait": self.wait_seconds, "images": self.images}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self.train_seconds, self.wait_seconds = state["train"], state["wait"]
         self.images = int(state["images"])
         self._lap = (self.images, self.train_seconds, self.wait_seconds)

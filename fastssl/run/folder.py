@@ -27,7 +27,7 @@ def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str
 
     Args:
         folder: there already.
-        config: of the run, without ``auto`` in what decides the result.
+        config: config of the run, without ``auto`` in ``experiment``.
         data: fingerprint and count of the images; a resumed run must see the same.
         resolved: reasons of choices that ``auto`` left to this machine, to be kept beside the config.
 

@@ -1,4 +1,4 @@
-"""What a run says while it goes: metrics.jsonl, TensorBoard, and one live line on the terminal."""
+"""Log of a run: metrics.jsonl, TensorBoard, and the lines on the terminal."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class MetricMeans:
         return {name: value / count for name, value in zip(names, values, strict=True)}
 
     def state_dict(self) -> dict[str, object]:
-        """What a checkpoint keeps."""
+        """State for a checkpoint."""
         return {"sums": dict(self._sums), "count": self._count}
 
     def load_state_dict(self, state: dict[str, object], device: torch.device) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         sums, count = state["sums"], state["count"]
         assert isinstance(sums, dict)
         assert isinstance(count, int)
@@ -125,13 +125,13 @@ class SilentLog:
     """The log of a rank other than 0: no output."""
 
     def metrics(self, step: int, epoch: float, values: dict[str, float]) -> None:
-        """Nothing."""
+        """No-op."""
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """No-op."""
 
     def other_work(self) -> nullcontext[None]:
-        """Nothing."""
+        """No-op."""
         return nullcontext()
 
     def __enter__(self) -> SilentLog:

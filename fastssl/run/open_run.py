@@ -35,11 +35,11 @@ def open_run(
 
     Args:
         stack: holds the folder's lock.
-        config: as asked for; the state's has ``auto`` resolved.
+        config: the user's; the state's has ``auto`` resolved.
         method: freshly built, on ``device``.
-        data: of the run.
-        env: of this process.
-        device: where it computes.
+        data: images of the run.
+        env: this process.
+        device: device of the run.
 
     Raises:
         UserError: the folder cannot be used, holds another run, or is in use.

@@ -30,7 +30,7 @@ def _to_tiles(views: torch.Tensor, group: ViewGroup) -> np.ndarray:
 
 
 def save_views(path: Path, batch: Batch, groups: tuple[ViewGroup, ...]) -> None:
-    """Draw all views of the first samples of a batch, a row a sample, views of one group side by side."""
+    """Draw all views of the first samples of a batch, one row per sample, views of one group side by side."""
     rows = min(_ROWS, len(batch))
     columns: list[np.ndarray] = []
     for views, group in zip(batch.views, groups, strict=True):

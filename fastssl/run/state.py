@@ -1,4 +1,4 @@
-"""What a training run carries from step to step: saved whole, and brought back as it was."""
+"""State of a training run: saved whole, and restored as it was."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class RunState:
 
     @property
     def is_done(self) -> bool:
-        """Whether all steps are done."""
+        """True when all steps are done."""
         return self.step >= self.total_steps
 
     def ends_epochs(self, epochs: float) -> bool:
-        """Whether the last step ended a multiple of ``epochs``; 0: never."""
+        """True if the last step ended a multiple of ``epochs``; 0: never."""
         steps = round(epochs * self.steps_per_epoch)
         return bool(steps) and self.step % steps == 0
 
@@ -65,7 +65,7 @@ class RunState:
         self.clock.step(self.config.experiment.batch_size)
 
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from what ``save`` wrote; the method has its weights already."""
+        """Resume from the state that ``save`` wrote; the method has its weights already."""
         self.train_step.load_state_dict(state)
         self.means.load_state_dict(state["means"], device)
         self.clock.load_state_dict(state["clock"])

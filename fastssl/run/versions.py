@@ -1,4 +1,4 @@
-"""What code ran: versions of packages and the commit of the clone."""
+"""Versions of packages and the commit of the clone, for records of runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Of Python, and of those packages that are installed."""
+    """Versions of Python and of those packages that are installed."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -21,7 +21,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Of this code, "-dirty" at its end if it was changed; None outside git."""
+    """Commit of this code, with "-dirty" if it was changed; None outside git."""
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
         cwd=Path(__file__).resolve().parent,

@@ -19,8 +19,8 @@ def resolve(name: str, config: Config, option: str) -> str:
 
     Args:
         name: the path, or as much of its end as no other field has; ``optimizer`` and the like choose a kind.
-        config: of whose fields.
-        option: that the user gave, for messages.
+        config: config that has the field.
+        option: the user's option, for messages.
 
     Raises:
         UserError: no field, or several, end so.

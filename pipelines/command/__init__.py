@@ -1,1 +1,1 @@
-"""Code shared by all commands: one-line errors, options, progress."""
+"""Shared by every command: one-line errors, options, progress."""

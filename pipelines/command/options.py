@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from pipelines.command.errors import UserError
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _FRAME = "─│╭╮╰╯ "
 
 
@@ -66,7 +66,7 @@ class OptionParser(argparse.ArgumentParser):
 def _first_paragraph(box: str) -> str:
     """The words of a box between its title and the first line across it."""
     words: list[str] = []
-    for line in _COLOUR.sub("", box).strip().splitlines():
+    for line in _COLOR.sub("", box).strip().splitlines():
         text = line.strip(_FRAME)
         if not text and "─" in line:
             break

@@ -25,8 +25,8 @@ def show_progress(items: Iterable[Item], total: int, doing: str) -> Iterator[Ite
     On a terminal that is a bar, elsewhere a plain line every ten seconds.
 
     Args:
-        items: what is worked on, or its results as they come.
-        total: how many there will be.
+        items: the work, or its results as they come.
+        total: number of items.
         doing: two or three words for the reader, for example "Reading image headers".
     """
     console = Console(stderr=True)
