@@ -1,4 +1,4 @@
-"""Which classes a run sees, and under which names: class subsampling and taxonomies."""
+"""Classes of a run: subsampling and taxonomies."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def with_classes(source: Source, class_share: float, taxonomy: str, seed: int) -
     """A source with a share of its classes, labeled by the groups of a taxonomy (Huang et al., 2022, 4.3).
 
     Args:
-        source: of the training images; handed back as it is where nothing changes.
+        source: training images; returned as it is where nothing changes.
         class_share: in (0, 1], of the classes, all their images.
         taxonomy: see ``fastssl.classes.taxonomy.group_classes``; "classes": the classes themselves.
-        seed: of the choice.
+        seed: random seed of the choice.
 
     Raises:
         UserError: the source has no classes, the share or the taxonomy do not fit them, or one group is left.

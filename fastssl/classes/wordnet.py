@@ -41,7 +41,7 @@ class Synset(NamedTuple):
 
 
 def is_wnid(name: str) -> bool:
-    """Whether a class name has the form of a wnid: n and eight digits."""
+    """True if a class name has the form of a wnid: n and eight digits."""
     return re.fullmatch(r"n[0-9]{8}", name) is not None
 
 
@@ -141,7 +141,7 @@ def derive(folder: tyro.conf.Positional[Path] = WORDNET, /) -> None:
     """Derive this package's table of ImageNet-1k's nouns anew.
 
     Args:
-        folder: where WordNet 3.0's data.noun lies.
+        folder: folder of WordNet 3.0's data.noun.
     """
     text = table_text(folder, imagenet_wnids())
     with atomic_file(TABLE) as file:

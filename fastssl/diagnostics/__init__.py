@@ -1,1 +1,1 @@
-"""What embeddings look like, in a few numbers: those of a batch while training."""
+"""Metrics of a batch's embeddings while training."""

@@ -1,4 +1,4 @@
-"""When to say that a run has collapsed: that all images have come to have one embedding.
+"""Warn of a collapse: all images at (nearly) one embedding.
 
 Least effective rank (and ``feature_std``) of runs on the built-in scenes, means over 20 steps, one seed,
 2026-11-20, from the metrics.jsonl of these commands:
@@ -32,7 +32,7 @@ def collapse_warning(values: Mapping[str, float], step: int, total_steps: int) -
     Args:
         values: metrics by name, means over some steps; without ``effective_rank`` nothing is said.
         step: steps done.
-        total_steps: of the whole run.
+        total_steps: length of the whole run.
     """
     rank = values.get("effective_rank")
     if rank is None or step < max(_FIRST_STEP, _FIRST_SHARE * total_steps) or not rank < _LEAST_RANK:

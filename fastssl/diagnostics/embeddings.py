@@ -1,4 +1,4 @@
-"""The figures that a method logs of its embeddings while it trains: on the device, without waiting for it."""
+"""Metrics of embeddings that methods log while training, computed without a host sync."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastssl.distributed.collectives import all_gather
 def embedding_diagnostics(
     first: Tensor, second: Tensor, losses: Tensor | None = None, queries: Sequence[Tensor] = ()
 ) -> dict[str, Tensor]:
-    """Figures of the global micro-batch, the same in every process: detached 0-dim tensors.
+    """Metrics of the global micro-batch, equal on every rank: detached 0-dim tensors.
 
     ``alignment`` of the pairs; ``uniformity``, ``feature_std`` and ``effective_rank`` of ``first``; with
     ``losses``, ``query_gradient_mean`` and ``query_gradient_variance`` (over queries, of |dL/dq|), but for a

@@ -1,4 +1,4 @@
-"""The pull of a contrastive loss on its queries (Zhu et al., "EqCo", 2020, section A.2 and figure 4)."""
+"""Gradient norms of a contrastive loss at its queries (Zhu et al., "EqCo", 2020, A.2 and figure 4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def query_gradient_norms(losses: Tensor, queries: Sequence[Tensor]) -> Tensor:
     By one backward of what lies between queries and losses, whose graph is kept; leaves get no gradient.
 
     Args:
-        losses: of any shape, the loss of each query; none depends on another's query.
+        losses: loss of each query, any shape; none depends on another's query.
         queries: [B, D] each, of the graph of ``losses``, in no other role there: where a vector is also a key
             of others, give the query a node of its own, such as ``vector.view_as(vector)``.
     """

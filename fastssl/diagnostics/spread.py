@@ -1,4 +1,4 @@
-"""How far the embeddings of a batch are spread: figures that fall to their least in a collapse."""
+"""Spread of a batch's embeddings: metrics that reach their minimum in a collapse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def feature_std(vectors: Tensor) -> Tensor:
-    """How far unit vectors [N, D] are spread, 0-dim: 0 when all are one, at most 1.
+    """Standard deviation of unit vectors [N, D], scaled to [0, 1], 0-dim; 0 if all are equal.
 
     The standard deviation of each dimension over the batch, averaged, times sqrt(D) (SimSiam, figure 2).
     """

@@ -1,4 +1,4 @@
-"""Alignment and uniformity of unit vectors: as losses, and as figures that tell a collapse.
+"""Alignment and uniformity of unit vectors: as losses, and as metrics that reveal a collapse.
 
 Wang, Isola, "Understanding contrastive representation learning through alignment and uniformity on the
 hypersphere", 2020, section 4.1, with the defaults of its public code: alpha = 2, t = 2.

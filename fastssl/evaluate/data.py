@@ -24,8 +24,8 @@ class LabeledData:
     test: Source
     """Images that are classified; kNN calls them its queries."""
     test_images_are: str
-    """Where they come from, for result files: images of a test split, or, where there is none, a fifth of the
-    images, which pre-training has seen without their labels."""
+    """Origin of the test images, for result files: a test split or, without one, a fifth of the images, which
+    pre-training has seen without their labels."""
     split: Source
     """The whole training split, which pre-training takes."""
 
@@ -44,7 +44,7 @@ def labeled_data(where: str, largest_train: int | None = None) -> LabeledData:
     """Open the labeled images of a source.
 
     Args:
-        where: as ``--data`` of the training.
+        where: data, named like the training's ``--data``.
         largest_train: keep at most so many training images, chosen by a keyed permutation.
 
     Raises:

@@ -23,14 +23,14 @@ Features = tuple[torch.Tensor, torch.Tensor]  # float32 [N, D] and labels int64 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """How features are computed."""
+    """Settings of feature extraction."""
 
     spec: ViewSpec
     """The view of an image that is encoded."""
     device: torch.device
-    """Where views are rendered and encoded."""
+    """Device that renders and encodes views."""
     bad_images: BadImages
-    """Takes note of what cannot be decoded."""
+    """Record of images that cannot be decoded."""
     precision: str = "fp32"
     """Precision of the encoder's autocast and of the views."""
     batch_size: int = 500
@@ -42,7 +42,7 @@ class FeatureConfig:
 def open_views(source: Source, config: FeatureConfig, plan: Plan, steps: int) -> Loader:
     """Open a loader of the first ``steps`` batches of a plan, by the backend that suits source and device.
 
-    Views have the number format that the encoder takes in under its autocast.
+    Views have the dtype of the encoder's autocast.
     """
     loading = LoaderConfig(
         source=source,
@@ -95,7 +95,7 @@ def extract(encoder: nn.Module, source: Source, config: FeatureConfig, doing: st
 
 
 class Pixels(nn.Module):
-    """The encoder that every other has to beat: the pixels themselves, [B, 3, S, S] to [B, 3 S S]."""
+    """Baseline encoder: the raw pixels, [B, 3, S, S] to [B, 3 S S]."""
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         """Flatten the views; a copy, as the loader takes its buffers back."""
@@ -108,9 +108,9 @@ def pixel_config(config: FeatureConfig) -> FeatureConfig:
 
 
 def calibrated(encoder: nn.Module, source: Source, config: FeatureConfig, batches: int = 20) -> nn.Module:
-    """A copy of an encoder whose batch-norm statistics are those of the data.
+    """A copy of an encoder after recalibrating its batch norms on the data.
 
-    An untrained network's statistics are placeholders, so that measuring it without this would understate it.
+    Running statistics of an untrained network are placeholders: measured with them, it would be understated.
     """
     encoder = copy.deepcopy(encoder).train()
     for module in encoder.modules():

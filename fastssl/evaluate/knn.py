@@ -27,7 +27,7 @@ class Knn(Protocol):
     neighbours: tuple[int, ...] = (20, 200)
     """Each k."""
     temperature: float = 0.07
-    """Of the votes' weights."""
+    """Temperature of the votes' weights."""
 
     def __post_init__(self) -> None:
         if not self.neighbours or min(self.neighbours) < 1:
@@ -71,7 +71,7 @@ def knn_top1(
         queries: float [M, D]; ``query_labels`` int64 [M].
         num_classes: labels lie in [0, num_classes).
         neighbours: each k; one larger than N counts as N.
-        temperature: of the votes' weights.
+        temperature: divides similarities before the votes' exponential.
 
     Returns:
         {k: share of the queries whose heaviest class is theirs}, in [0, 1].

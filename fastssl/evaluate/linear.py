@@ -30,7 +30,7 @@ _LARGEST_TEST_BLOCK = 8192  # features classified at once
 
 @dataclass(frozen=True, kw_only=True)
 class LinearSetting:
-    """How the classifier is trained."""
+    """Training settings of the classifier."""
 
     epochs: int
     """Passes over the training images."""
@@ -74,7 +74,7 @@ class Linear(Protocol):
     epochs: int = 0
     """0 keeps the setting's."""
     seed: int = 0
-    """Of the order and the views."""
+    """Random seed for initial weights, sample order and views."""
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -136,7 +136,7 @@ def linear_top1(
         setting: schedule; a data set smaller than its batch lowers the batch, and the rate with it.
         augmentation: ``crop`` is the papers' random resized crop and flip; ``flip`` trains on cached features
             of the central crop and its mirror image; ``auto`` is flip below 64 pixels and crop from there.
-        seed: of the order and the views.
+        seed: random seed for initial weights, sample order and views.
 
     Returns:
         ``top1`` of the test images and ``train_loss`` of the last epoch, with the settings used.

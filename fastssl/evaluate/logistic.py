@@ -32,9 +32,9 @@ class Logistic(Protocol):
     held_out: float = 0.2
     """Share of the training images that chooses among them."""
     max_iterations: int = 1000
-    """Of L-BFGS."""
+    """Iteration limit of L-BFGS."""
     seed: int = 0
-    """Of the choice of held-out images."""
+    """Random seed for the choice of held-out images."""
 
     def __post_init__(self) -> None:
         if not self.c or min(self.c) <= 0:

@@ -1,4 +1,4 @@
-"""Result files, eval/NAME.json of a run folder: what they hold, and how they are named."""
+"""Result files, eval/NAME.json of a run folder: content and names."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def write_result(
     """Write eval/NAME.json of the subject's run.
 
     Args:
-        protocol: its name.
-        options: what was asked for.
-        subject: what was measured.
-        result: of ``Protocol.measure``.
-        seconds: that it took.
+        protocol: name of the protocol.
+        options: the protocol with its options.
+        subject: the measured encoder and images.
+        result: return value of ``Protocol.measure``.
+        seconds: duration of the measurement.
 
     Raises:
         UserError: the file cannot be written.

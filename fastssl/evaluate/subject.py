@@ -1,4 +1,4 @@
-"""What is measured: an encoder on labeled images, and its features, which are computed once."""
+"""The subject of a measurement: an encoder, labeled images, and features that are computed once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subject:
-    """An encoder, the labeled images it is measured on, and how their features are computed."""
+    """An encoder, the labeled images it is measured on, and the settings of feature extraction."""
 
     encoder: nn.Module
     """[B, 3, S, S] to [B, D], on the device of ``feature_config``."""
@@ -53,7 +53,7 @@ class Subject:
     where: str = ""
     """The data as they were named."""
     own_data: bool = True
-    """Whether these are the images that the run was trained on, or their test split."""
+    """True if these are the images of the run's training, or their test split."""
     cache: FeatureCache | None = None
     """Keeps features for the next protocol and command; None: they are computed when asked for."""
     _held: dict[str, Features] = field(default_factory=dict, init=False, repr=False)
@@ -92,10 +92,10 @@ class Subject:
         """Features of freshly drawn views of the training images, in batches on the device, epoch by epoch.
 
         Args:
-            spec: how a view is drawn.
-            batch_size: an epoch has as many batches as the images fill.
-            epochs: how many.
-            seed: of the order and the views.
+            spec: distribution of views.
+            batch_size: images per batch; the last, partial batch of an epoch is dropped.
+            epochs: passes over the images.
+            seed: random seed for sample order and views.
         """
         count = len(self.data.train.index)
         steps = count // batch_size
@@ -174,7 +174,7 @@ def _run_and_checkpoint(where: Path) -> tuple[Path, str]:
 
 
 def _are_own(config: Config, run: Path, data: LabeledData, where: str) -> bool:
-    """Whether images are those that the run was trained on, by the fingerprint that its folder holds.
+    """True if images are those of the run's training, by the fingerprint in its folder.
 
     Where it holds none (a checkpoint by itself), their name decides.
     """

@@ -1,4 +1,4 @@
-"""Methods, one file a family; ``build_method`` makes the one that a config names."""
+"""Methods, one file per family; ``build_method`` makes the one that a config names."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def build_method(
     """A method on the CPU, its weights and random buffers drawn from ``seed`` alone.
 
     Args:
-        config: which method.
-        backbone: which encoder.
-        seed: of the run.
-        total_steps: of the whole run.
-        num_classes: of the data; None where it has no classes.
+        config: selects the method.
+        backbone: selects the encoder.
+        seed: random seed of the run.
+        total_steps: length of the whole run.
+        num_classes: number of classes of the data; None without labels.
 
     Raises:
         UserError: if the method does not fit the data.
@@ -59,6 +59,6 @@ def build_method(
 
 
 def build_encoder(config: Method.Config, backbone: Backbone.Config) -> Backbone:
-    """A new encoder that takes the weights saved of a method's ``encoder``, on the CPU."""
+    """A new encoder on the CPU, ready to load the saved weights of a method's ``encoder``."""
     encoder: Backbone = config.component.build_encoder(config, backbone)
     return encoder

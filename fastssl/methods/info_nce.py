@@ -20,7 +20,7 @@ from pipelines.keys import absorb, hash_keys, to_integer
 
 
 class InfoNCE:
-    """InfoNCE by the settings of a config: the loss of queries, and what methods log of it."""
+    """InfoNCE with the settings of a config: loss per query, and its metrics."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -89,14 +89,14 @@ def info_nce(positive: Tensor, negatives: Tensor, alpha: float | None = None) ->
 
 
 def mutual_information_bound(loss: Tensor, num_negatives: int, alpha: float | None = None) -> Tensor:
-    """What the loss says of the positives' mutual information: log(1 + K e^(m/tau)) - loss, in nats.
+    """Lower bound on the mutual information of positives: log(1 + K e^(m/tau)) - loss, in nats.
 
     It is the empirical lower bound of section 2.1 and figure 1; K e^(m/tau) is alpha, or K without a margin.
 
     Args:
-        loss: of any shape, the mean of ``info_nce`` over queries.
+        loss: mean of ``info_nce`` over queries, any shape.
         num_negatives: K.
-        alpha: as in ``info_nce``.
+        alpha: see ``info_nce``.
     """
     return math.log1p(num_negatives if alpha is None else alpha) - loss
 
@@ -104,18 +104,18 @@ def mutual_information_bound(loss: Tensor, num_negatives: int, alpha: float | No
 def negative_columns(
     draw: tuple[int, ...], *, views: int, images: int, count: int, own: range, device: torch.device
 ) -> Tensor:
-    """Which keys of a global batch are the negatives of this process's queries: none of a query's own image.
+    """Columns of a global batch's keys that are negatives of this rank's queries: no query's own image.
 
     Queries and keys are both numbered view x images + image; a query's draw follows from that number.
 
     Args:
-        draw: 64-bit integers that name it, such as seed, step of the loader and purpose.
+        draw: 64-bit integers that key the draw, such as seed, step of the loader and purpose.
         views: V, of each image.
         images: N of the global batch, at least 2.
         count: K, at most V (N - 1). All of them are taken in order, fewer are drawn for each query anew:
             K distinct ones, every subset equally likely.
-        own: the images whose queries are asked for, such as a rank's share of the batch.
-        device: of the result. Nothing is read back from it.
+        own: positions of the images whose queries are asked for, such as a rank's share of the batch.
+        device: device of the result; never synchronized.
 
     Returns:
         int64 [V len(own), K], numbers of keys.

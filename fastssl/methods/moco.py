@@ -1,4 +1,4 @@
-"""MoCo, from v1 to v2+ and its symmetric form: tell the teacher's view of an image from a queue of others'.
+"""MoCo, from v1 to v2+ and its symmetric form: InfoNCE against a queue of the teacher's past keys.
 
 Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant representation learning",
 2022, sections 3.1 and 4.1 and figure 1. He, Fan, Wu, Xie, Girshick, "Momentum contrast for unsupervised

@@ -1,4 +1,4 @@
-"""MSBReg: BYOL with many views, pulled to their centroid, spread evenly and shaken.
+"""MSBReg: BYOL with many views, a centroid loss, a singular value loss and a Brownian diffusive loss.
 
 Moon, Buracas, Park, Kim, Canny, "An embedding-dynamic approach to self-supervised learning", 2022
 (arXiv 2207.03552). The formulas of the paper itself were not at hand, only its supplement, abstract and
@@ -50,7 +50,7 @@ class MSBReg(StudentTeacher):
         predictor: Head.Config = Head.Config()
         """The student's head behind its projector."""
         centroid: CentroidForm = "leave_one_out"
-        """Where a student's view is drawn to: see ``centroid_loss``."""
+        """Target of a student's view: see ``centroid_loss``."""
         lambda_s: float = 0.004
         """Weight of the singular value loss."""
         lambda_b: float = 0.5
@@ -127,7 +127,7 @@ def centroid_loss(queries: Tensor, keys: Tensor, form: CentroidForm) -> Tensor:
     Args:
         queries: float32 [K, B, D], unit vectors.
         keys: [K, B, D], unit vectors.
-        form: which of the two.
+        form: selects one of the two.
     """
     if form == "centroids":
         return 2 * (queries.mean(0) - keys.mean(0)).square().sum(1).mean()
@@ -136,7 +136,7 @@ def centroid_loss(queries: Tensor, keys: Tensor, form: CentroidForm) -> Tensor:
 
 
 def singular_value_loss(embeddings: Tensor) -> Tensor:
-    """How far from equal the singular values of a batch's embedding matrix are, 0-dim, mean over matrices.
+    """Distance of a batch's squared singular values from equality, 0-dim, mean over matrices.
 
     With Z the [N, D] matrix of the batch's unit vectors in one view, s its r = min(N, D) singular values::
 
@@ -185,10 +185,10 @@ def brownian_directions(seed: int, step: int, first_row: int, rows: int, dim: in
     Each follows from (seed, step, purpose, row) alone, however the step's batch is cut into parts.
 
     Args:
-        seed: of the run.
-        step: of the run.
-        first_row: place of the first image in the step's whole batch, over all ranks and accumulated parts.
-        rows: images.
+        seed: random seed of the run.
+        step: step of the run.
+        first_row: position of the first image in the step's whole batch, over ranks and accumulated parts.
+        rows: number of images.
         dim: D.
     """
     directions = np.empty((rows, dim), np.float32)

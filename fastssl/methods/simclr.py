@@ -1,4 +1,4 @@
-"""SimCLR: tell an image's other view from the views of the batch's other images.
+"""SimCLR: InfoNCE against the views of the batch's other images.
 
 Chen, Kornblith, Norouzi, Hinton, "A simple framework for contrastive learning of visual representations"
 (2020); with a sample of the negatives and EqCo's margin as in Zhu et al. (2020), section 2.3.

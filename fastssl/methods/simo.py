@@ -46,7 +46,7 @@ class SiMo(StudentTeacher):
         projector: Head.Config = Head.Config(hidden_dim=2048, out_dim=128, out_norm="batch", bias=False)
         """Head of both networks; its hidden layer is as wide as a ResNet-50's features."""
         teacher: Teacher.Config = Teacher.Config(momentum=0.999, ascending=False)
-        """How the teacher follows the student; with momentum (the paper's beta) 0 it becomes the student."""
+        """Teacher; with momentum (the paper's beta) 0 it equals the student."""
         loss: InfoNCE.Config = InfoNCE.Config(temperature=0.2, num_negatives=256, eqco_alpha=256)
         """Its negatives are drawn for each query; None, or as many as the whole batch N: its N - 1 others."""
 

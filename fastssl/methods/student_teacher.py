@@ -1,4 +1,4 @@
-"""Student and teacher, which MoCo, BYOL and their kin share (Huang et al., 2022, figure 1)."""
+"""Student and teacher networks, shared by MoCo, BYOL, MSBReg and SiMo (Huang et al., 2022, figure 1)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StudentTeacher(Method):
         projector: Head.Config = Head.Config()
         """Head of both networks."""
         teacher: Teacher.Config = Teacher.Config()
-        """How the teacher follows the student."""
+        """Moving average of the student."""
 
         @property
         def heads(self) -> dict[str, Head.Config]:
@@ -92,7 +92,7 @@ class StudentTeacher(Method):
 
         Args:
             views: [B, 3, S, S] each.
-            loader_step: of the batch; it names the draw of shuffling BN.
+            loader_step: the batch's step of the loader; keys the draw of shuffling BN.
         """
         if not self.config.teacher.shuffling_bn:
             return [l2_normalize(self.teacher(view)) for view in views]

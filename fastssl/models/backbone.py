@@ -19,7 +19,7 @@ class Backbone(Component, nn.Module, ABC):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ComponentConfig):
-        """Which encoder."""
+        """Settings of an encoder."""
 
         @property
         def label(self) -> str:

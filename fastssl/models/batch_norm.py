@@ -1,4 +1,4 @@
-"""Which images share batch-norm statistics: groups of the global batch, however many processes hold it.
+"""Batch norm over groups of images of the global batch, independent of the number of processes.
 
 A group is a number of images in a row of the global batch. With all images in one group this is
 synchronized batch norm; with groups of 32 it is what a machine with 32 images per GPU does by itself, on any
@@ -25,7 +25,7 @@ def group_batch_norms(module: nn.Module, images_per_group: int | None, images: i
     Args:
         module: on its device already.
         images_per_group: images that share statistics; None: all.
-        images: of the global batch that goes through the network at once.
+        images: size of the global batch that goes through the network at once.
 
     Raises:
         UserError: the groups do not fit the batch or the processes' shares of it, or there are no batch norms
@@ -76,7 +76,7 @@ class _BatchNormInGroups(_BatchNorm):
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        """As torch's, which see; the running statistics follow the mean over the groups."""
+        """Same as torch's for each group; running statistics follow the mean over the groups."""
         if not self.training:
             return functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -91,7 +91,7 @@ class _BatchNormInGroups(_BatchNorm):
         return torch.cat(parts)
 
 
-class _SynchronisedBatchNorm(_BatchNorm):
+class _SynchronizedBatchNorm(_BatchNorm):
     """Batch norm over the rows of several processes, in plain torch: for CPUs, where torch's own refuses."""
 
     def __init__(self, norm: _BatchNorm, group: dist.ProcessGroup | None) -> None:
@@ -100,7 +100,7 @@ class _SynchronisedBatchNorm(_BatchNorm):
         self.process_group = group
 
     def forward(self, x: Tensor) -> Tensor:
-        """As torch's, over all processes' rows [N, C, ...], equally many in each."""
+        """Same as torch's over the rows [N, C, ...] of all processes, equally many in each."""
         if not self.training:
             return functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -119,7 +119,7 @@ class _SynchronisedBatchNorm(_BatchNorm):
 
 
 def _synchronized(processes: int) -> Callable[[_BatchNorm], nn.Module]:
-    """What makes a batch norm share its statistics among each ``processes`` neighbours."""
+    """A converter of batch norms that shares statistics among each ``processes`` neighboring ranks."""
     group: dist.ProcessGroup | None = None
     for first in range(0, world_size(), processes) if processes < world_size() else ():
         members = range(first, first + processes)
@@ -131,7 +131,7 @@ def _synchronized(processes: int) -> Callable[[_BatchNorm], nn.Module]:
     def convert(norm: _BatchNorm) -> nn.Module:
         if norm.weight.is_cuda:
             return nn.SyncBatchNorm.convert_sync_batchnorm(norm, group)
-        return _SynchronisedBatchNorm(norm, group)
+        return _SynchronizedBatchNorm(norm, group)
 
     return convert
 
@@ -176,6 +176,6 @@ def _follow(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
 
 
 def _spans_all_processes(norm: _BatchNorm) -> bool:
-    if not isinstance(norm, _SynchronisedBatchNorm | nn.SyncBatchNorm):
+    if not isinstance(norm, _SynchronizedBatchNorm | nn.SyncBatchNorm):
         return False
     return norm.process_group is None or dist.get_world_size(norm.process_group) == world_size()

@@ -15,11 +15,11 @@ from pipelines.command.errors import UserError
 
 
 class Teacher(nn.Sequential):
-    """A student's slower twin; made by ``Teacher.of``."""
+    """A moving average of a student; made by ``Teacher.of``."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """How the teacher follows the student. The defaults are those of Huang et al., 2022."""
+        """Schedule of the moving average. The defaults are those of Huang et al., 2022."""
 
         momentum: float = 0.99
         """Weight of the old teacher in its update."""

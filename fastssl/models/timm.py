@@ -24,7 +24,7 @@ class Timm(Backbone):
         """A model of timm."""
 
         name: str = "vit_small_patch16_224"
-        """As `timm.list_models()` has it."""
+        """Name in `timm.list_models()`."""
         image_size: int | None = None
         """Side of the views, for models that are made for one size (transformers); None: the model's own."""
         drop_path: float = 0.0

@@ -91,7 +91,7 @@ def moco_v2_plus_cifar10_cpu() -> Config:
 def moco_v2_plus_cifar10() -> Config:
     """MoCo v2+ on CIFAR-10: ResNet-18 with the 3x3 stem.
 
-    Optimiser, epochs, queue and augmentation of lightly's CIFAR-10 benchmark (batch 512, SGD with weight
+    Optimizer, epochs, queue and augmentation of lightly's CIFAR-10 benchmark (batch 512, SGD with weight
     decay 5e-4, 200 epochs, queue 8192, no blur); lr 0.03 x batch/128 is half of its rate, as its loss is half
     of ours; its temperature is 0.1 and it has no predictor.
     """

@@ -1,4 +1,4 @@
-"""The studies, by the names that ``python -m launchers.sweep`` takes. One file each says what it rebuilds.
+"""The studies, by the names that ``python -m launchers.sweep`` takes; each file names what it rebuilds.
 
 A study is a file here with a function ``study(scale)``, and its name in the tuple: ``moco-ladder`` is that of
 ``moco_ladder.py``.

@@ -1,4 +1,4 @@
-"""Whether the ladder's ends hold for other backbones.
+"""Both ends of the ladder with other backbones.
 
 Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant representation learning"
 (2022), supplement B.3, table 7: ResNet-18 and ResNet-101, 100 epochs of ImageNet, linear top-1. Expected, %:
