@@ -1,1 +1,1 @@
-"""Speed: measured, compared with others, and set against its limits."""
+"""Benchmarks: speed of the data path, beside other loaders and beside its limits."""

@@ -1,4 +1,4 @@
-"""Decoders alone: core-microseconds a JPEG, read and decoded one by one in one thread, each in its turn."""
+"""Decoders alone: core-microseconds per JPEG, read and decoded one by one in one thread, taking turns."""
 
 from __future__ import annotations
 

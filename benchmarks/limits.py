@@ -1,4 +1,4 @@
-"""Distance of fastssl's loader from its two limits, the decoder and Python.
+"""fastssl's loader beside its two limits, the decoder and Python.
 
 The decode-only bound is what decoding each file once costs: a loader that decodes cannot cost less. The share
 of the bound is that cost over the loader's, for each of its outputs, in one thread.
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def cases(views: int) -> list[Case]:
-    """Cases that take turns at a number of views; decoding, the same for all, is measured beside each."""
+    """Contenders that take turns at a number of views; decoding is measured beside each."""
     own = [Case(contender="fastssl", output=output, views=views) for output in _OUTPUTS]
     return [*own, Case(contender="stubbed", output="views", views=views, threads=_STUBBED_THREADS)]
 

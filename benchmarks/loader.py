@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def cases(views: int, against: Sequence[str], threads: int, device: str | None) -> list[Case]:
-    """Cases that take turns at a number of views: fastssl with each output, and others beside its like.
+    """Contenders that take turns at a number of views: fastssl with each output, others beside its like.
 
     With a device fastssl's backends too.
     """

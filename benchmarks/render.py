@@ -83,7 +83,7 @@ def measure(images: list[np.ndarray], size: int) -> dict[str, float]:
 
 
 def variants(size: int) -> dict[str, tuple[ViewSpec, ViewDtype]]:
-    """Specs to measure, by name. All but "chain" are the crop with one more step."""
+    """Measured specs by name. All but "chain" are the crop with one more step."""
     crop = ViewSpec(size=size)
     jitter = replace(crop, jitter=ColorJitter(p=1, brightness=0.4, contrast=0.4, saturation=0.4))
     chain = replace(
@@ -133,7 +133,7 @@ def _prepare(spec: ViewSpec, dtype: ViewDtype, images: list[np.ndarray]) -> Call
 
 
 def rows(costs: dict[str, float]) -> list[dict[str, Any]]:
-    """Costs of the crop and the chain, and the cost that every other step adds to the crop ("+ ...")."""
+    """Cost of the crop and the chain, and the cost that every other step adds to the crop ("+ ...")."""
     return [
         {"step": name, "core_us_per_view": round(cost, 1)}
         if name in ("crop", "chain")

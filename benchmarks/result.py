@@ -1,4 +1,4 @@
-"""Result of a benchmark as one JSON file: its rows, and the machine they were measured on."""
+"""Result of a benchmark: its rows and the machine that they were measured on, as one JSON file."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Result(TypedDict):
 
     Attributes:
         machine: processor, cores that could be used, memory, system, NVIDIA GPUs.
-        versions: versions of Python and of the packages that are installed.
-        commit: commit of this code, "-dirty" if it was changed; None outside git.
-        command: command line as it was typed.
+        versions: of Python and of the packages that are installed.
+        commit: of this code, "-dirty" if it was changed; None outside git.
+        command: as it was typed.
         rows: figures; which, the benchmark's own file says.
     """
 

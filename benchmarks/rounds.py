@@ -36,7 +36,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Row(Case):
-    """Result of a case: medians of the rounds.
+    """Medians of the rounds.
 
     Attributes:
         core_us_per_image: user and system time of all threads, microseconds a source image.

@@ -1,4 +1,4 @@
-"""Scaling over threads: images per second of fastssl's loader with one thread and with more, side by side.
+"""Gain of more threads: images per second of fastssl's loader with one thread and with more, side by side.
 
 Beside it a decoder alone, simplejpeg, in as many threads: more than the machine gives that one, no loader can
 have. The full augmentation of ``benchmarks.contenders.CHAIN``, two views per image, uint8 out.

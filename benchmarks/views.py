@@ -45,19 +45,19 @@ class Row:
     """One renderer on one device: medians of the rounds.
 
     Attributes:
-        contender: name in ``benchmarks.contenders``.
+        contender: of ``benchmarks.contenders``.
         device: "cpu" or "cuda".
-        dtype: dtype of the views.
+        dtype: of the views.
         images: in a batch.
-        views: views per image.
+        views: of each image.
         views_per_s: on a GPU by its own clock.
         core_us_per_view: user and system time of all threads, microseconds.
         core_us_quartiles: the first and the third, of the rounds.
         gpu_us_per_view: None on a CPU.
         gpu_us_quartiles: likewise.
         bytes_per_view: ``bytes_per_view``.
-        copied_gb_per_s: bytes that the GPU reads and writes while it copies, 10^9 per second.
-        share_of_bound: time of those bytes at that rate, over ``gpu_us_per_view``.
+        copied_gb_per_s: what the GPU reads and writes while it copies, 10^9 bytes per second.
+        share_of_bound: what those bytes would take at that rate, over ``gpu_us_per_view``.
     """
 
     contender: str
@@ -77,14 +77,14 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """A renderer that takes turns with others.
+    """A contender that takes turns.
 
     Attributes:
-        name: name of the contender.
-        device: its device.
+        name: of the contender.
+        device: that it works on.
         run: does its work so many times.
-        times: repetitions that make a round.
-        dtype: dtype of the views.
+        times: that make a round.
+        dtype: of the views.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """Seconds that the work took once: by the wall's or the GPU's clock, and of cores."""
+    """Seconds of doing the work once: by the wall's or the GPU's clock, and of cores."""
 
     clock_s: float
     core_s: float
@@ -158,7 +158,7 @@ def measure(images: Sequence[np.ndarray], views: int, names: Sequence[str]) -> l
 
 
 def devices(name: str, with_gpu: bool) -> list[torch.device]:
-    """Devices to measure a renderer on; what needs a GPU that is not there is named on stderr."""
+    """Devices that a renderer is measured on; those that need a missing GPU are named on stderr."""
     if name in ("reference", "numba"):
         return [_CPU]
     if name == "triton" and not with_gpu:
@@ -170,7 +170,7 @@ def devices(name: str, with_gpu: bool) -> list[torch.device]:
 
 
 def bytes_per_view(parameters: np.ndarray, size: int) -> float:
-    """Bytes that the kernels of ``pipelines.render.gpu`` move per view, written with 2 bytes per number.
+    """Bytes that ``pipelines.render.gpu`` says its kernels move per view, written with 2 bytes per number.
 
     Args:
         parameters: VIEW_PARAMETERS of any shape; the mean is over them.
@@ -189,7 +189,7 @@ def row_of(
     """The row of what several rounds took.
 
     Args:
-        turn: turn of a renderer.
+        turn: of a renderer.
         taken: by a batch, in each round.
         images, views: of a batch, and of each image.
         moved: bytes per view.
@@ -220,7 +220,7 @@ def row_of(
 
 
 def _quartiles(seconds: Sequence[float], parts: int) -> tuple[float, float, float]:
-    """Microseconds a part."""
+    """Microseconds per part."""
     low, middle, high = (1e6 * np.percentile(seconds, [25, 50, 75]) / parts).round(3).tolist()
     return low, middle, high
 
@@ -258,7 +258,7 @@ def _set_up(name: str, decoded: Decoded) -> Turn | None:
 
 
 def _turn(name: str, device: torch.device, run: Callable[[int], object], dtype: str = "") -> Turn:
-    """A warm turn, with its number of times."""
+    """The work already warmed up, with its number of times."""
     once = clocked(Turn(name, device, run, 1)).clock_s
     return Turn(name, device, run, max(1, math.ceil(_LEAST_S / once)), dtype)
 

@@ -21,10 +21,10 @@ from benchmarks.contenders import Pass, Work, open_contender
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """Cost of one pass over the files.
+    """Time of one pass over the files.
 
     Attributes:
-        images: number handed over.
+        images: that were handed over.
         wall_s: seconds.
         core_s: user and system seconds of all threads and worker processes.
         peak_mb: the most memory that was ever resident, MB (10^6 bytes), summed over the worker processes,

@@ -26,7 +26,7 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Options of a sweep. Each cluster adds its own (``parse``)."""
+    """Runs and their cluster. Each cluster adds its own options (``parse``)."""
 
     study: tyro.conf.Positional[str] = ""
     """Name of a study; left out where --recipe is given."""
@@ -39,9 +39,9 @@ class Options:
     scale: Scale = "paper"
     """paper: as published. tiny: on the built-in scenes, minutes per run."""
     set: tuple[str, ...] = ()
-    """FIELD=VALUE ... for all runs."""
+    """FIELD=VALUE ...: for all runs."""
     data: str = ""
-    """Images of all runs, as --data of the training."""
+    """The images, for all runs, as --data of the training."""
     out: str = ""
     """Sweep folder; empty: sweeps/STUDY, or sweeps/STUDY-tiny."""
     only: tuple[str, ...] = ()

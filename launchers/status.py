@@ -1,6 +1,6 @@
 """Status of a sweep: python -m launchers.status SWEEP [cancel|retry] [RUN ...] [--watch]
 
-All of it is read from run folders and asked of the jobs' clusters; nothing runs in between. ``cancel`` takes
+It is read from run folders and asked of the jobs' clusters; nothing runs in between. ``cancel`` takes
 the named runs, or all, out of the queue and stops those that run, after a checkpoint. ``retry`` gives the
 sweep's own command again, for the named runs or all: what is finished, queued or running is left alone.
 """
@@ -37,7 +37,7 @@ _STYLES = {"finished": "green", "running": "cyan", "failed": "red", "lost": "red
 
 
 def status_table(folder: SweepFolder) -> Table:
-    """One row per run, with a remark on failures.
+    """One row per run, with the causes of failures.
 
     Raises:
         UserError: the folder is no sweep's, or a cluster does not answer.
@@ -157,14 +157,14 @@ def _named_jobs(folder: SweepFolder, runs: Sequence[str]) -> list[Job]:
 
 @dataclass(frozen=True)
 class Options:
-    """Show a sweep's status, stop it, or retry its failed runs."""
+    """Show a sweep's status, stop it, or try again what failed."""
 
     sweep: tyro.conf.Positional[Path]
     """A folder that launchers.sweep made."""
     action: tyro.conf.Positional[Literal["show", "cancel", "retry"]] = "show"
     """show: the table. cancel: stop jobs, after a checkpoint. retry: start again what is not finished."""
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Runs to cancel or retry; left out: all."""
+    """For cancel and retry: these runs only."""
     watch: bool = False
     """Keep the table up to date until Ctrl-C."""
     every: float = 10

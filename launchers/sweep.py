@@ -1,7 +1,7 @@
 """Run a study or a grid: python -m launchers.sweep STUDY [--cluster CLUSTER] [...]
 
-The sweep folder holds the plan, a config per run, the code of the jobs, and the run folders. The same command
-goes on with what is missing: finished, queued and running jobs are left alone.
+The sweep folder holds the plan, a config per run, the code that the jobs run, and the run folders. The same
+command resumes with what is missing: finished, queued and running jobs are left alone.
 """
 
 from __future__ import annotations

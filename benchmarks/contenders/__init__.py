@@ -41,7 +41,7 @@ CHAIN = ViewSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a contender has to do with every JPEG of a folder.
+    """Work of a contender on every JPEG of a folder.
 
     Attributes:
         folder: holds the files, named ``*.jpg``, upright and in color.
@@ -72,7 +72,7 @@ Pass: TypeAlias = Callable[[], Iterator[Batch]]  # one pass over all files
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoded:
-    """What a renderer has to make views of.
+    """Inputs of a renderer.
 
     Attributes:
         images: uint8 [H, W, 3], RGB; the renderer's set-up takes them to its device.

@@ -1,4 +1,4 @@
-"""The clusters, by the words that ``--cluster`` takes, and what they say of a sweep's jobs."""
+"""The clusters by the words that ``--cluster`` takes, and the states of a sweep's jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process of a job: started from the code snapshot, watched, stopped, and its last word kept."""
+"""The process of a job: started from the code snapshot, watched, stopped, and its last line kept."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TAIL = 64 * 1024  # bytes of a log that are searched for its last line
 
 
 class Child:
-    """A running command; what it prints is appended to a log.
+    """A running command; its output is appended to a log.
 
     It does not see SIGUSR2, which some clusters send to every process of a job and which would kill it.
 
     Args:
-        command: what to run.
-        folder: where.
-        log: what it prints goes to its end.
+        command: to run.
+        folder: working folder of the command.
+        log: its output is appended to this file.
         environment: None: this process's.
         own_session: a terminal's Ctrl-C reaches the launcher alone. Not on a cluster, which may know a job's
             processes by their group.
@@ -61,7 +61,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Id of the process."""
         return self._process.pid
 
     def confine(self, cores: Collection[int]) -> None:
@@ -117,7 +117,7 @@ class Child:
         return self._process.returncode
 
     def outcome(self) -> Outcome:
-        """What its exit status says."""
+        """Outcome by its exit status."""
         return outcome_of(self.status(), self.stop_asked)
 
     def last_line(self) -> str:
@@ -125,7 +125,7 @@ class Child:
         return last_line(self._log, self._log_start)
 
     def error(self) -> str:
-        """Why it failed: the last line that it printed, and the signal if one killed it."""
+        """Cause of its failure: the last line that it printed, and the signal if one killed it."""
         status, line = self.status(), self.last_line()
         if status >= 0:
             return line or f"exit status {status}, and not a word"
@@ -136,7 +136,7 @@ class Child:
 
 
 def outcome_of(status: int, stop_asked: bool) -> Outcome:
-    """What an exit status means: 0 is good, 2 a user's mistake, 128 + a signal a clean stop."""
+    """Outcome by exit status: 0 is good, 2 a user's mistake, 128 + a signal a clean stop."""
     if status == 0:
         return "finished"
     if status == 2:

@@ -1,4 +1,4 @@
-"""A cluster: where jobs run. All that ``launchers.sweep`` and ``launchers.status`` know of it.
+"""Interface of a cluster, on which jobs run: all that ``launchers.sweep`` and ``launchers.status`` see.
 
 ::
 
@@ -8,8 +8,8 @@
 
     CLUSTERS = (Local, Slurm, Debug)         # launchers/clusters/__init__.py: the one line
 
-Its kind is the class's name in lower case: the word of ``--cluster`` and of what is written down about each
-job. So a sweep folder may hold jobs of several clusters, and each answers for its own.
+Its kind is the class's name in lower case: the word of ``--cluster`` and of each job's record. So a sweep
+folder may hold jobs of several clusters, and each answers for its own.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Cluster(ABC):
         self.max_parallel = max_parallel
 
     def resources(self) -> Resources:
-        """What a training job is given."""
+        """Resources of a training job."""
         return Resources()
 
     def check(self, folder: SweepFolder, study: str, jobs: int) -> None:  # noqa: B027
@@ -78,7 +78,7 @@ class Cluster(ABC):
         """
 
     def outlook(self, folder: SweepFolder, study: str, jobs: Sequence[Job]) -> str:
-        """What ``--dry-run`` shows of a submission of these jobs; "" for nothing."""
+        """Text that ``--dry-run`` shows of a submission of these jobs; "" for nothing."""
         return ""
 
     @abstractmethod
@@ -105,7 +105,7 @@ class Cluster(ABC):
 
     @abstractmethod
     def states(self, folder: SweepFolder, submissions: Sequence[Submission]) -> dict[str, Answer]:
-        """What the cluster says of jobs that were submitted to it, by the job's name; left out: gone.
+        """Ask the cluster for the states of jobs submitted to it, by the job's name; left out: gone.
 
         Raises:
             UserError: it does not answer.

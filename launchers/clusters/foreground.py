@@ -84,7 +84,7 @@ def write_driver(folder: SweepFolder, job_id: str, pid: int) -> None:
 
 
 def _read_driver(folder: SweepFolder) -> dict[str, Any]:
-    """Of the last driver, ``job_id`` and ``pid``; {} if there was none."""
+    """``job_id`` and ``pid`` of the last driver; {} if there was none."""
     try:
         values = json.loads((folder.jobs / "driver.json").read_text())
     except (OSError, ValueError):
@@ -93,7 +93,7 @@ def _read_driver(folder: SweepFolder) -> dict[str, Any]:
 
 
 def finished_words(job: Job) -> str:
-    """What is said of a job that finished: with its accuracy and speed where it trained."""
+    """Message on a finished job: with its accuracy and speed where it trained."""
     summary = {} if job.evaluation else summary_if_whole(job.folder.run(job.run))
     found = f": kNN top-1 {summary['knn_top1']:.3f}" if summary.get("knn_top1") is not None else ""
     speed = f", {summary['images_per_s']:.0f} images/s" if summary.get("images_per_s") else ""

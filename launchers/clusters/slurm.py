@@ -30,8 +30,8 @@ _START_UP = 30  # seconds that a job needs before it can take the signal
 _LEFT = 30  # seconds of the grace time that are kept for requeueing
 _REQUEUES = 10_000  # submitit would give up after so many time-outs
 
-# Of the batch script, after srun: where the whole step was killed (out of memory, a signal), nobody was left
-# to requeue it; the next attempt counts it as lost. A job that SLURM itself ended is not RUNNING then.
+# Lines of the batch script after srun. If the whole step was killed (out of memory, a signal), nobody was
+# left to requeue it; the next attempt counts it as lost. A job that SLURM itself ended is not RUNNING then.
 _AFTER = (
     "status=$?",
     'if [ "$status" -gt 128 ] && [ "$status" -ne 255 ] \\',
@@ -60,7 +60,7 @@ class Slurm(Cluster):
         """Time limit: minutes, HH:MM:SS or D-HH:MM:SS. A run that needs longer is requeued and goes on."""
         nodes: int = 1
         gpus_per_node: int = 1
-        """One process a GPU trains; 0: one process a node, without GPU."""
+        """Processes per node, one per GPU; 0: one process per node, without GPU."""
         cpus_per_gpu: int = 0
         """Cores of each process."""
         mem: str = ""
@@ -168,7 +168,7 @@ class Slurm(Cluster):
         return 0
 
     def states(self, folder: SweepFolder, submissions: Sequence[Submission]) -> dict[str, Answer]:
-        """What squeue and sacct say."""
+        """Ask squeue and sacct."""
         ids = {submission.job_id for submission in submissions}
         waiting = queued(ids)
         gone = ended(ids - waiting.keys())
@@ -270,7 +270,7 @@ def _outside_of_any_job() -> Iterator[None]:
 
 
 def _reason(text: str) -> str:
-    """What sbatch complains of, in one line."""
+    """Complaint of sbatch, in one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [re.sub(r"^.*?sbatch: (error: )?", "", line) for line in lines if "sbatch: " in line]
     return "; ".join(dict.fromkeys(named)) or " ".join(lines[-1:]) or "sbatch gave no reason"

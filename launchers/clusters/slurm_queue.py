@@ -1,4 +1,4 @@
-"""What SLURM says of jobs: by squeue while they wait or run, by sacct afterwards."""
+"""SLURM's states of jobs: by squeue while they wait or run, by sacct afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENDED = {
 
 
 def queued(job_ids: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Those of the jobs that wait or run: their state (PENDING, RUNNING, ...) and the reason they wait.
+    """State (PENDING, RUNNING, ...) and reason to wait of each job that waits or runs.
 
     Raises:
         UserError: squeue does not answer.
@@ -33,7 +33,7 @@ def queued(job_ids: Collection[str]) -> dict[str, tuple[str, str]]:
 
 
 def ended(job_ids: Collection[str]) -> dict[str, str]:
-    """How jobs ended that are no longer queued (CANCELLED, TIMEOUT, OUT_OF_MEMORY, ...); {} without sacct."""
+    """Final states of jobs no longer queued (CANCELLED, TIMEOUT, OUT_OF_MEMORY, ...); {} without sacct."""
     if not job_ids or shutil.which("sacct") is None:
         return {}
     ids = ",".join(sorted(job_ids))
@@ -44,7 +44,7 @@ def ended(job_ids: Collection[str]) -> dict[str, str]:
 
 
 def ask(*command: str) -> str:
-    """What a command of SLURM prints.
+    """Run a command of SLURM; returns its output.
 
     Raises:
         UserError: it does not answer, or fails.

@@ -1,4 +1,4 @@
-"""A job on SLURM: what runs on the nodes, forwards signals, and puts itself back into the queue.
+"""A job on SLURM: runs on the nodes, forwards signals, and puts itself back into the queue.
 
 One task per GPU; each starts its own process of the training, and these find each other. The first task alone
 keeps the record and decides. Another one whose process fails leaves a report for it, and returns.
@@ -45,7 +45,7 @@ class JobFailedError(Exception):
 
 
 class SlurmTask:
-    """What submitit runs in each task, and requeues.
+    """Callable that submitit runs in each task, and requeues.
 
     Args:
         job: what to run.
@@ -153,7 +153,7 @@ class SlurmTask:
         return min(ends, key=lambda end: order.index(end[0]) if end[0] in order else len(order))
 
     def _reports(self) -> list[dict[str, Any]]:
-        """What the other tasks of this attempt left."""
+        """Reports that the other tasks of this attempt left."""
         found = []
         for rank in range(1, _tasks()):
             try:
@@ -208,13 +208,13 @@ class SlurmTask:
 
 
 def job_id() -> str:
-    """Of the job this process runs in: 12, or 12_3 of an array."""
+    """SLURM's id of the job that this process runs in: 12, or 12_3 of an array."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
 
 
 def slurm_state() -> str:
-    """What SLURM calls this job just now: RUNNING, CANCELLED, TIMEOUT, ...; "" if it does not answer."""
+    """SLURM's present state of this job: RUNNING, CANCELLED, TIMEOUT, ...; "" if it does not answer."""
     command = ["scontrol", "--oneliner", "show", "job", job_id()]
     for _ in range(5):  # a busy controller
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -245,5 +245,5 @@ def _tasks() -> int:
 
 
 def _attempt_id() -> list[str]:
-    """Of this start of the job: the same in all tasks, another one after a requeue."""
+    """Id of this start of the job: the same in all tasks, another one after a requeue."""
     return [job_id(), os.environ.get("SLURM_RESTART_COUNT", "0")]

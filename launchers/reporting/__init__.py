@@ -1,1 +1,1 @@
-"""From a sweep folder to its report: read, average over seeds, draw, write."""
+"""Reports of sweep folders: read the runs, average over seeds, draw, write."""

@@ -1,4 +1,4 @@
-"""What a sweep folder holds: its runs, how far they came, and what was measured of them."""
+"""Results of a sweep folder: its runs, their progress, and their evaluations."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class RunResult:
 
     @property
     def results(self) -> dict[str, float]:
-        """What was measured of the run's last weights; {} before it is finished."""
+        """Evaluations of the run's last weights; {} before it is finished."""
         if self.status != "finished":
             return {}
         found = {} if self.summary.get("knn_top1") is None else {"knn_top1": float(self.summary["knn_top1"])}
@@ -118,7 +118,7 @@ class Sweep:
 
     @property
     def axes(self) -> list[str]:
-        """What is varied, without the seed."""
+        """Varied fields, without the seed."""
         return [axis for axis in self.about.get("axes", []) if axis != "seed"]
 
     @property
@@ -204,7 +204,7 @@ def _read_run(sweep: SweepFolder, planned: dict[str, Any], states: Mapping[str, 
 
 
 def _status(summary: Mapping[str, Any], state: JobState | None) -> tuple[str, str]:
-    """What became of a run, and why. Its folder is right where it is finished, or was never a job."""
+    """Status of a run and its error. The run folder decides where it is finished, or was never a job."""
     status = str(summary.get("status", "waiting"))
     if status == "finished" or state is None or state.name == "new":
         return status, _last_line(str(summary.get("error", ""))) if status == "failed" else ""

@@ -124,7 +124,7 @@ def unfinished(sweep: Sweep) -> Table:
 
 
 def throughput(sweep: Sweep) -> Table:
-    """How fast each row trained, and how long that took, over all seeds that have begun."""
+    """Training speed and time per row, over all seeds that have begun."""
     lines = []
     for label, runs in rows(sweep).items():
         begun = [run.summary for run in runs if run.summary.get("images_per_s")]
@@ -139,7 +139,7 @@ def throughput(sweep: Sweep) -> Table:
 
 
 def papers(sweep: Sweep) -> list[str]:
-    """Where the paper's numbers stand: "TITLE: TABLES", a line a paper."""
+    """Sources of the paper's numbers: "TITLE: TABLES", a line per paper."""
     places: dict[str, dict[str, None]] = {}
     for paper in _papers(sweep.runs):
         table, _, _ = paper["place"].partition(",")  # the rest is the row
@@ -201,7 +201,7 @@ def _words(name: str) -> list[str]:
 
 
 def _natural(key: str) -> list[tuple[int, int, str]]:
-    """So that k20 comes before k200 and k200 before k1000."""
+    """Sort key by which k20 comes before k200 and k200 before k1000."""
     return [
         (1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", key) if part
     ]

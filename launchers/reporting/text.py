@@ -1,4 +1,4 @@
-"""What a report says, in order, whether as a page or as Markdown."""
+"""The sections of a report, in order, for the page and for Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build a study's runs from recipes, at the paper's scale or on the built-in scenes."""
+"""Parts of studies: runs from recipes, at the paper's scale or on the built-in scenes."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def recipe_run(
 
     Args:
         scale: "tiny" shrinks the recipe (``shrunk``) before the changes.
-        name: name of the run.
+        name: of the run.
         recipe: its name, or the config of a variant of one.
-        values: values on the study's axes.
+        values: of the study's axes.
         changes: fields of the experiment, ``method.loss.num_negatives`` for instance, and their values.
-        row: row of the table; left out, the values.
-        paper: published numbers; left out, the recipe's, if nothing is changed.
+        row: of the table; left out, the values.
+        paper: what it rebuilds; left out, what the recipe does, if nothing is changed.
         keep_every: epochs between two checkpoints that are kept; None: as the recipe has it.
         **more: fields of ``launchers.sweeps.study.PlannedRun``.
     """

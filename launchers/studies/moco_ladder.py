@@ -1,4 +1,4 @@
-"""From MoCo v2 to MoCo v2+ in single steps, S-MoCo v2+ and BYOL, with SGD and with LARS.
+"""MoCo v2 to MoCo v2+ in single steps, S-MoCo v2+ and BYOL, with SGD and with LARS.
 
 Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant representation learning"
 (2022): figure 2 and tables 1, 2 and 4, ResNet-50, 200 epochs of ImageNet. Measured here: linear top-1; their

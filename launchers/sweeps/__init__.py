@@ -1,1 +1,1 @@
-"""Studies and sweeps: what is to run, where it lies, how far it is."""
+"""Studies and sweeps: planned runs, their folders, their progress."""

@@ -1,4 +1,4 @@
-"""The attempts of a job: a line when one begins, another when it ends, so that a lost node leaves a trace."""
+"""The attempts of a job: one line at the start, another at the end, so that a lost node leaves a trace."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ def _append(path: Path, values: dict[str, Any]) -> None:
 
 
 def why_not_again(attempts: list[Attempt], job_id: str, steps: int, retries: int) -> str | None:
-    """Why a job must not be started again, or None if it may be.
+    """Reason not to start a job again, or None if it may be.
 
-    Of one submission, ``retries`` crashes are started again, and losses as long as the run gets further: a
+    Per submission, ``retries`` crashes are started again, and losses as long as the run gets further: a
     site that preempts without a signal leaves losses only, and they are no fault of the run.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a sweep will cost: GPU-hours, from the images per second that runs of the same kind reached here."""
+"""Cost of a sweep: GPU-hours, from the images per second that runs of the same kind reached here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def images_of(config: Config) -> int | None:
 
 
 def kind(experiment: Experiment) -> str:
-    """What decides how fast a run is: runs of one kind cost alike."""
+    """Key of all that decides a run's speed: runs of one kind cost alike."""
     method, backbone = experiment.method, experiment.backbone
     sizes = [(group.num_views, group.spec.size) for group in experiment.views]
     return f"{method.kind} {backbone} {sizes} {experiment.batch_size} {experiment.precision}"

@@ -1,4 +1,4 @@
-"""Where the files of a sweep lie."""
+"""Paths of a sweep's files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SweepFolder:
 
     @property
     def plan(self) -> Path:
-        """What the sweep is: its study, its runs, the command."""
+        """The plan: study, runs, command."""
         return self.path / "sweep.json"
 
     @property
@@ -24,7 +24,7 @@ class SweepFolder:
 
     @property
     def jobs(self) -> Path:
-        """What was submitted, what became of it, and all logs."""
+        """Submissions, attempts and all logs."""
         return self.path / "jobs"
 
     def config(self, run: str) -> Path:
@@ -40,17 +40,17 @@ class SweepFolder:
         return self.run(run) / "eval" / f"{evaluation}.json"
 
     def record(self, job: str) -> Path:
-        """How a job was submitted last."""
+        """The last submission of a job."""
         return self.jobs / f"{job}.json"
 
     def attempts(self, job: str) -> Path:
-        """How often it was started, and how each attempt ended."""
+        """Attempts of a job, and how each ended."""
         return self.jobs / f"{job}.attempts.jsonl"
 
     def log(self, job: str, rank: int = 0) -> Path:
-        """What it printed, all attempts one after the other; each process of a job has its own."""
+        """Output of all its attempts, one after the other; each process of a job has its own log."""
         return self.jobs / (f"{job}.rank{rank}.log" if rank else f"{job}.log")
 
     def rank_report(self, job: str, rank: int) -> Path:
-        """How a process other than the first ended; read by the first."""
+        """End of a process other than the first; read by the first."""
         return self.jobs / f"{job}.rank{rank}.json"

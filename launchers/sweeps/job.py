@@ -1,4 +1,4 @@
-"""What a job does, the same on every cluster: one command for one run, from the sweep's own code.
+"""A job, the same on every cluster: one command for one run, from the sweep's own code.
 
 A job trains a run, or measures a trained one. The command runs in the snapshot's folder, so that
 ``import fastssl`` is what was submitted. It survives because training goes on where its run folder stands;
@@ -52,7 +52,7 @@ class Job:
 
     @property
     def folder(self) -> SweepFolder:
-        """Of its sweep."""
+        """Folder of its sweep."""
         return SweepFolder(self.sweep)
 
     def arguments(self) -> tuple[str, list[str]]:

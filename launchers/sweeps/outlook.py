@@ -1,4 +1,4 @@
-"""What a sweep will be: the table of its runs, and its cost."""
+"""Preview of a sweep: the table of its runs, and its cost."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def outlook(
 
     Args:
         folder: the sweep's; runs of its neighbours tell the speed.
-        study: of which
-        runs: are to be run.
-        devices: that a run takes.
-        unit: of an hour of one of them: GPU-hours.
+        study: the sweep's.
+        runs: the chosen ones of the study.
+        devices: per run.
+        unit: name of an hour of one device: GPU-hours.
     """
     yield study.title
     yield f"{len(runs)} runs into {folder.path}"

@@ -1,4 +1,4 @@
-"""How far a run is, from the last lines of its metrics."""
+"""Progress of a run, from the last lines of its metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last lines
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
         epoch: epochs done.
@@ -32,7 +32,7 @@ class Progress:
 
 
 def progress(folder: SweepFolder, run: str) -> Progress:
-    """From the last lines of metrics.jsonl, and summary.json where these are missing."""
+    """Progress by the last lines of metrics.jsonl, and by summary.json where these are missing."""
     summary = summary_if_whole(folder.run(run))
     last = {**summary, **_last_values(folder.run(run) / "metrics.jsonl")}
     step, total = last.get("step", summary.get("steps_done")), summary.get("total_steps")

@@ -1,4 +1,4 @@
-"""Data copied to a node's own disk or memory, once a node, however many jobs run there."""
+"""Data copied to a node's own disk or memory, once per node, however many jobs run there."""
 
 from __future__ import annotations
 

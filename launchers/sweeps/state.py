@@ -1,4 +1,4 @@
-"""Where a job stands: from its run folder, its attempts, and what its cluster says of it."""
+"""State of a job: by its run folder, its attempts, and its cluster's answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACTIVE: frozenset[Name] = frozenset(("queued", "running"))
 
 @dataclass(frozen=True, kw_only=True)
 class JobState:
-    """Where a job stands.
+    """State of a job.
 
     Attributes:
         detail: why it waits or failed, in a line.
@@ -46,14 +46,14 @@ class Submission:
 
 
 def write_submission(folder: SweepFolder, submission: Submission) -> None:
-    """Write down how a job was submitted."""
+    """Record the submission of a job."""
     job = submission.job
     values = {"run": job.run, "evaluation": job.evaluation, "cluster": submission.cluster}
     write_json(folder.record(job.name), {**values, "job_id": submission.job_id, "submitted": now()})
 
 
 def read_submission(folder: SweepFolder, job: Job) -> Submission | None:
-    """How a job was submitted last; None if it never was."""
+    """The last submission of a job; None if there was none."""
     try:
         values = json.loads(folder.record(job.name).read_text())
         return Submission(job, values["cluster"], values["job_id"])
@@ -63,7 +63,7 @@ def read_submission(folder: SweepFolder, job: Job) -> Submission | None:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a cluster says of a job that was submitted to it.
+    """A cluster's answer about a job that was submitted to it.
 
     Attributes:
         name: gone: neither waiting nor running, and nobody cancelled it, as far as the cluster knows.
@@ -93,7 +93,7 @@ def state_of(folder: SweepFolder, job: Job, submission: Submission | None, answe
 def _name_and_detail(
     folder: SweepFolder, job: Job, submission: Submission | None, answer: Answer, mine: list[Attempt]
 ) -> tuple[Name, str]:
-    """Of a job that is not done; ``mine`` are the attempts of its last submission."""
+    """State of a job that is not done; ``mine`` are the attempts of its last submission."""
     if answer.name in ("queued", "running"):
         return answer.name, answer.detail
     if not job.evaluation and is_locked(folder.run(job.run)):

@@ -1,4 +1,4 @@
-"""A study: the runs that rebuild a table or a figure, and how they are to be shown."""
+"""A study: the runs that rebuild a table or a figure, and the figures to draw of them."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _seeded(run: PlannedRun, seed: int) -> PlannedRun:
 
 
 def to_plan(study: Study) -> dict[str, Any]:
-    """What sweep.json says of a study."""
+    """The study as an object of sweep.json."""
     return {
         "version": VERSION,
         "study": study.name,
