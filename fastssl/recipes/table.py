@@ -18,9 +18,8 @@ _INDENT = "  "
 
 _PAGE = """# Recipes
 
-`python -m fastssl.recipes.table > fastssl/recipes/README.md` writes this page from the recipes. "Not measured yet":
-nobody has run the recipe to its end with this code. Settings that a paper leaves open are named in the docstring of
-the recipe's function.
+`python -m fastssl.recipes.table > fastssl/recipes/README.md` writes this page. "Not measured yet": nobody has
+run the recipe to its end with this code. A recipe's docstring names the settings that its paper leaves open.
 
 """
 
