@@ -98,7 +98,7 @@ def _checkpoint_of(config: Config, path: Path, total_steps: int) -> dict[str, An
         UserError: it is damaged, of another run, or of no step of this one.
     """
     state = checkpoint.load(path)
-    remedy = "put the run's own in its env, or start anew in another folder"
+    remedy = "put the run's own in its place, or start anew in another folder"
     if not state.keys() >= _ENTRIES:
         raise UserError(f"{path} is not a checkpoint of a run: {remedy}")
     fields = differing_fields(from_dict(state["config"], str(path)).experiment, config.experiment)
