@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import tyro
 
 from benchmarks.images import image_folder
 from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import Case, measure
 from pipelines.command.errors import run_command
-from pipelines.command.options import OptionParser
+from pipelines.command.options import one_line_complaints
 
 DECODERS = ("fastssl", "simplejpeg", "torchvision", "opencv", "dali", "pillow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of the benchmark."""
+
+    data: str
+    """Folder of JPEGs, searched at all depths; or: generated."""
+    images: int = 256
+    """Most images to take."""
+    json: Path | None = None
+    """File for the result."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = OptionParser(prog="python -m benchmarks.decode", description=__doc__)
-    parser.add_argument(
-        "--data", required=True, help="folder of JPEGs, searched at all depths; or: generated"
-    )
-    parser.add_argument("--images", type=int, default=256, help="how many, at most")
-    parser.add_argument("--json", type=Path, help="file for the result")
-    arguments = parser.parse_args(argv)
-    with image_folder(arguments.data, arguments.images) as folder:
+    prog = "python -m benchmarks.decode"
+    with one_line_complaints(prog):
+        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    with image_folder(options.data, options.images) as folder:
         cases = [Case(contender=name, output="decode", views=1) for name in DECODERS]
         rows = measure(cases, folder)
-    publish(result_of("decode", argv, [asdict(row) for row in rows]), arguments.json)
+    publish(result_of("decode", argv, [asdict(row) for row in rows]), options.json)
     return 0
 
 

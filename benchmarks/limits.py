@@ -11,39 +11,52 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import tyro
 
 from benchmarks.images import image_folder
 from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import Case, Row, measure
-from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import OptionParser
+from pipelines.command.errors import run_command
+from pipelines.command.options import one_line_complaints
+from pipelines.command.ranges import Counts, check_ranges
 
 _OUTPUTS = ("decode", "pixels", "crops", "views")
 _STUBBED_THREADS = 16
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of the benchmark."""
+
+    data: str
+    """Folder of JPEGs, searched at all depths; or: generated."""
+    views: Counts = (1, 2, 4, 8)
+    """Views per image, one table column each."""
+    images: int = 256
+    """Most images to take."""
+    json: Path | None = None
+    """File for the result."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = OptionParser(prog="python -m benchmarks.limits", description=__doc__)
-    parser.add_argument(
-        "--data", required=True, help="folder of JPEGs, searched at all depths; or: generated"
-    )
-    parser.add_argument("--views", type=int, nargs="+", default=[1, 2, 4, 8], help="of each image")
-    parser.add_argument("--images", type=int, default=256, help="how many, at most")
-    parser.add_argument("--json", type=Path, help="file for the result")
-    arguments = parser.parse_args(argv)
-    if min(arguments.views) < 1:
-        raise UserError("--views must be 1 or more")
+    prog = "python -m benchmarks.limits"
+    with one_line_complaints(prog):
+        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
     rows: list[dict[str, Any]] = []
-    with image_folder(arguments.data, arguments.images) as folder:
-        for views in arguments.views:
+    with image_folder(options.data, options.images) as folder:
+        for views in options.views:
             rows += with_shares(measure(cases(views), folder))
-    publish(result_of("limits", argv, rows), arguments.json)
+    publish(result_of("limits", argv, rows), options.json)
     return 0
 
 

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
 
 from benchmarks.contenders import OTHERS
 from benchmarks.images import image_folder
@@ -22,47 +25,62 @@ from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import Case, Row, measure
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import OptionParser
+from pipelines.command.options import one_line_complaints
+from pipelines.command.ranges import Count, Counts, check_ranges
 
 _OUTPUTS = ("views", "crops", "pixels")  # fastssl's
+
+
+if TYPE_CHECKING:
+    Contender = str
+else:
+    Contender = Literal[OTHERS]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of the benchmark."""
+
+    data: str
+    """Folder of JPEGs, searched at all depths; or: generated."""
+    views: Counts = (1, 2, 4, 8)
+    """Views per image, one table column each."""
+    against: tuple[Contender, ...] = OTHERS
+    """Other loaders to measure."""
+    threads: Count = 1
+    """Threads per contender."""
+    device: Literal["cpu", "cuda"] | None = None
+    """Measure fastssl's backends too, handing over there."""
+    images: int = 256
+    """Most images to take."""
+    json: Path | None = None
+    """File for the result."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = OptionParser(prog="python -m benchmarks.loader", description=__doc__)
-    parser.add_argument(
-        "--data", required=True, help="folder of JPEGs, searched at all depths; or: generated"
-    )
-    parser.add_argument("--views", type=int, nargs="+", default=[1, 2, 4, 8], help="of each image")
-    parser.add_argument("--against", nargs="*", default=OTHERS, help=", ".join(OTHERS))
-    parser.add_argument("--threads", type=int, default=1, help="of each contender")
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), help="measure fastssl's backends too, handing over there"
-    )
-    parser.add_argument("--images", type=int, default=256, help="how many, at most")
-    parser.add_argument("--json", type=Path, help="file for the result")
-    arguments = parser.parse_args(argv)
-    for name in arguments.against:
-        if name not in OTHERS:
-            raise UserError(f"unknown contender {name}: --against takes {', '.join(OTHERS)}")
-    if min(*arguments.views, arguments.threads) < 1:
-        raise UserError("--views and --threads must be 1 or more")
-    if arguments.device == "cuda" and not _has_gpu():
+    prog = "python -m benchmarks.loader"
+    with one_line_complaints(prog):
+        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    if options.device == "cuda" and not _has_gpu():
         raise UserError("--device cuda: torch sees no CUDA device here; --device cpu is a trial without")
     rows: list[Row] = []
     missing: set[tuple[str, str]] = set()
-    with image_folder(arguments.data, arguments.images) as folder:
-        for views in arguments.views:
+    with image_folder(options.data, options.images) as folder:
+        for views in options.views:
             wanted = [
                 case
-                for case in cases(views, arguments.against, arguments.threads, arguments.device)
+                for case in cases(views, options.against, options.threads, options.device)
                 if (case.contender, case.output) not in missing
             ]
             measured = measure(wanted, folder)
             missing |= _names(wanted) - _names(measured)  # not installed, which is said once
             rows += measured
-    publish(result_of("loader", argv, [asdict(row) for row in rows]), arguments.json)
+    publish(result_of("loader", argv, [asdict(row) for row in rows]), options.json)
     return 0
 
 

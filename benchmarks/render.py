@@ -9,19 +9,21 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+import tyro
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.result import result_of, write_result
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import OptionParser
+from pipelines.command.options import one_line_complaints
+from pipelines.command.ranges import Count, check_ranges
 from pipelines.ops import ColorJitter, GaussianBlur, Grayscale, Solarize
 from pipelines.render.cpu import Workspace, render_constants, render_views
 from pipelines.render.finish import ViewDtype
@@ -33,23 +35,37 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 _NUMPY_TYPES = {"uint8": np.uint8, "float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of the benchmark."""
+
+    data: Path | None = None
+    """Folder of images, searched at all depths; left out: noise."""
+    images: Count = 32
+    """Most images to take."""
+    size: Count = 224
+    """Side of a view, pixels."""
+    json: Path | None = None
+    """File for the result."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = OptionParser(prog="python -m benchmarks.render", description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder of images, searched at all depths; else noise")
-    parser.add_argument("--images", type=int, default=32, help="how many of them")
-    parser.add_argument("--size", type=int, default=224, help="side of a view, pixels")
-    parser.add_argument("--json", type=Path, help="file for the result")
-    arguments = parser.parse_args(argv)
-    if arguments.data is None:
-        images = noise(arguments.images, arguments.size)
+    prog = "python -m benchmarks.render"
+    with one_line_complaints(prog):
+        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    if options.data is None:
+        images = noise(options.images, options.size)
     else:
-        images = load(arguments.data, arguments.images)
-    costs = rows(measure(images, arguments.size))
-    Console().print(table(costs, images, arguments.size))
-    if arguments.json is not None:
-        write_result(arguments.json, result_of("render", argv, costs))
+        images = load(options.data, options.images)
+    costs = rows(measure(images, options.size))
+    Console().print(table(costs, images, options.size))
+    if options.json is not None:
+        write_result(options.json, result_of("render", argv, costs))
     return 0
 
 

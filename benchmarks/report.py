@@ -10,12 +10,15 @@ import io
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tyro
+
 from benchmarks.result import Result, read_result, write_result
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import OptionParser
+from pipelines.command.options import one_line_complaints
 from pipelines.files.atomic import atomic_file
 
 RESULTS = Path(__file__).parent / "results"
@@ -24,13 +27,22 @@ _OWN_COLOR, _OTHER_COLOR = "#1f6fb4", "#b9b9b9"
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of the report."""
+
+    results: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Results; left out: all in benchmarks/results."""
+    chart: Path = RESULTS / "loader.png"
+    """File for the chart."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables and draw the chart."""
-    parser = OptionParser(prog="python -m benchmarks.report", description=__doc__)
-    parser.add_argument("json", type=Path, nargs="*", help="results; by default all in benchmarks/results")
-    parser.add_argument("--chart", type=Path, default=RESULTS / "loader.png", help="file for the chart")
-    arguments = parser.parse_args(argv)
-    paths = arguments.json or sorted(RESULTS.glob("*.json"))
+    prog = "python -m benchmarks.report"
+    with one_line_complaints(prog):
+        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    paths = options.results or sorted(RESULTS.glob("*.json"))
     if not paths:
         raise UserError(
             f"no results in {RESULTS}: run python -m benchmarks.loader --json FILE, or name files"
@@ -39,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n\n".join(map(markdown, results)))
     loaders = [result for result in results if _piece(result) == "loader" and not _on_gpu(result)]
     if loaders:
-        with atomic_file(arguments.chart) as file:
+        with atomic_file(options.chart) as file:
             file.write(chart(loaders))
-        print(f"chart: {arguments.chart}", file=sys.stderr)
+        print(f"chart: {options.chart}", file=sys.stderr)
     return 0
 
 

@@ -8,40 +8,53 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import tyro
 
 from benchmarks.images import image_folder
 from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import Case, measure
-from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import OptionParser
+from pipelines.command.errors import run_command
+from pipelines.command.options import one_line_complaints
+from pipelines.command.ranges import Counts, check_ranges
 
 _CONTENDERS = (("simplejpeg", "decode"), ("fastssl", "pixels"), ("fastssl", "crops"), ("fastssl", "views"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of the benchmark."""
+
+    data: str
+    """Folder of JPEGs, searched at all depths; or: generated."""
+    threads: Counts = (1, 2)
+    """Numbers of threads to compare."""
+    images: int = 256
+    """Most images to take."""
+    json: Path | None = None
+    """File for the result."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = OptionParser(prog="python -m benchmarks.threads", description=__doc__)
-    parser.add_argument(
-        "--data", required=True, help="folder of JPEGs, searched at all depths; or: generated"
-    )
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers to compare")
-    parser.add_argument("--images", type=int, default=256, help="how many, at most")
-    parser.add_argument("--json", type=Path, help="file for the result")
-    arguments = parser.parse_args(argv)
-    if min(arguments.threads) < 1:
-        raise UserError("--threads must be 1 or more")
+    prog = "python -m benchmarks.threads"
+    with one_line_complaints(prog):
+        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
     cases = [
         Case(contender=contender, output=output, views=2, threads=threads)
         for contender, output in _CONTENDERS
-        for threads in arguments.threads
+        for threads in options.threads
     ]
-    with image_folder(arguments.data, arguments.images) as folder:
+    with image_folder(options.data, options.images) as folder:
         rows = measure(cases, folder)
-    publish(result_of("threads", argv, [asdict(row) for row in rows]), arguments.json)
+    publish(result_of("threads", argv, [asdict(row) for row in rows]), options.json)
     return 0
 
 

@@ -19,9 +19,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+import tyro
 
 from benchmarks.contenders import CHAIN, OTHER_RENDERERS, OWN_RENDERERS, Decoded, open_renderer
 from benchmarks.contenders.own_renderers import tables
@@ -30,8 +32,9 @@ from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import ROUNDS
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import OptionParser
+from pipelines.command.options import one_line_complaints
 from pipelines.command.progress import show_progress
+from pipelines.command.ranges import Count, check_ranges
 from pipelines.decode.decode import decode
 
 _CPU, _GPU = torch.device("cpu"), torch.device("cuda")
@@ -102,27 +105,41 @@ class Taken:
     core_s: float
 
 
+if TYPE_CHECKING:
+    Renderer = str
+else:
+    Renderer = Literal[OTHER_RENDERERS]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of the benchmark."""
+
+    data: str = GENERATED
+    """Folder of JPEGs, searched at all depths; or: generated."""
+    views: Count = 2
+    """Views per image."""
+    images: int = 256
+    """Most images to take; a batch holds them all."""
+    against: tuple[Renderer, ...] = OTHER_RENDERERS
+    """Other renderers to measure."""
+    json: Path | None = None
+    """File for the result."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = OptionParser(prog="python -m benchmarks.views", description=__doc__)
-    parser.add_argument(
-        "--data", default=GENERATED, help="folder of JPEGs, searched at all depths; or: generated"
-    )
-    parser.add_argument("--views", type=int, default=2, help="of each image")
-    parser.add_argument("--images", type=int, default=256, help="how many, at most; a batch holds them all")
-    parser.add_argument("--against", nargs="*", default=OTHER_RENDERERS, help=", ".join(OTHER_RENDERERS))
-    parser.add_argument("--json", type=Path, help="file for the result")
-    arguments = parser.parse_args(argv)
-    for name in arguments.against:
-        if name not in OTHER_RENDERERS:
-            raise UserError(f"unknown renderer {name}: --against takes {', '.join(OTHER_RENDERERS)}")
-    if arguments.views < 1:
-        raise UserError(f"--views {arguments.views}: it must be 1 or more")
-    with image_folder(arguments.data, arguments.images) as folder:
+    prog = "python -m benchmarks.views"
+    with one_line_complaints(prog):
+        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    with image_folder(options.data, options.images) as folder:
         images = [decode(path.read_bytes()) for path in sorted(folder.iterdir())]
-    rows = measure(images, arguments.views, [*OWN_RENDERERS, *arguments.against])
-    publish(result_of("views", argv, [asdict(row) for row in rows]), arguments.json)
+    rows = measure(images, options.views, [*OWN_RENDERERS, *options.against])
+    publish(result_of("views", argv, [asdict(row) for row in rows]), options.json)
     return 0
 
 

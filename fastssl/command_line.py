@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import shutil
 import sys
@@ -19,6 +18,7 @@ from fastssl.recipes import find_recipe
 from fastssl.recipes.table import recipe_list
 from pipelines.command.errors import UserError
 from pipelines.command.options import one_line_complaints
+from pipelines.command.suggest import suggest
 
 DEFAULT_RECIPE = "quickstart"
 
@@ -104,6 +104,6 @@ def _explain(word: str, config: Config, prog: str) -> str:
     """Explain a word that is no option, with the one that was meant."""
     if not word.startswith("-"):
         return f"unexpected {word}: a recipe comes first, then options as --name value"
-    near = difflib.get_close_matches(word.split("=")[0].replace("_", "-"), option_names(config), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"{prog} --help lists the options"
+    option = word.split("=")[0].replace("_", "-")
+    hint = suggest(option, option_names(config), otherwise=f"{prog} --help lists the options")
     return f"unknown option {word}: {hint}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -29,6 +28,15 @@ from fastssl.optim import OPTIMIZERS, Optimizer
 from fastssl.user_file import UserFile, components, from_entry, to_entry
 from pipelines.backends.backend import CpuOutput, Pipeline
 from pipelines.command.errors import UserError
+from pipelines.command.ranges import (
+    Count,
+    CountOrZero,
+    CountOrZeroOrNone,
+    NotNegative,
+    Positive,
+    Share,
+    check_ranges,
+)
 from pipelines.ops import Op
 from pipelines.plan.plan import Order
 from pipelines.views import ViewGroup
@@ -77,26 +85,26 @@ class Measured:
 class Experiment:
     """Fields that decide the result."""
 
-    epochs: float
+    epochs: Positive
     """Length of the run; it is counted in steps, so that a fraction is fine."""
-    batch_size: int
+    batch_size: Count
     """Images per step, over all processes and accumulated micro-batches."""
-    seed: int = 0
+    seed: CountOrZero = 0
     """Random seed for weights, sample order, views and method."""
-    accumulation_steps: int = 1
+    accumulation_steps: Count = 1
     """Micro-batches per step; batch normalization and negatives see one micro-batch."""
     precision: Precision = "auto"
     """Autocast of forward and backward pass; weights and losses stay in fp32. auto: bf16 where the device
     computes it natively, else fp32."""
-    center_fraction: float = 0.875
+    center_fraction: Share = 0.875
     """Side of the central square that evaluation sees, as a share of the short side."""
     order: Order = "random"
     """Sample order: random, or blocks that are read in large pieces, for slow storage."""
-    block_size: int = 128
+    block_size: Count = 128
     """Samples read in one piece (order blocks)."""
-    blocks_per_window: int = 128
+    blocks_per_window: Count = 128
     """Pieces that are shuffled together (order blocks); memory must hold two windows."""
-    class_share: float = 1.0
+    class_share: Share = 1.0
     """Share of the classes to train on, with all their images; an epoch keeps the steps of all classes."""
     taxonomy: str = "classes"
     """Taxonomy that names the labels: `classes`, `artifact`, `depth-3`, ... or a mapping file."""
@@ -112,24 +120,19 @@ class Experiment:
     """Optimizer and learning-rate schedule."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.epochs < math.inf:
-            raise UserError(f"epochs must be positive, not {self.epochs}")
-        if self.accumulation_steps < 1 or self.batch_size % self.accumulation_steps:
+        check_ranges(self)
+        if self.seed >= 1 << 63:
+            raise UserError(f"--seed must be below 2^63, not {self.seed}")
+        if self.batch_size % self.accumulation_steps:
             raise UserError(
-                f"batch size {self.batch_size} must be a multiple of the accumulation steps, "
-                f"not {self.accumulation_steps}"
+                f"--batch-size {self.batch_size} must be a multiple of --accumulation-steps "
+                f"{self.accumulation_steps}"
             )
         if self.batch_size // self.accumulation_steps < 2:
             raise UserError(
                 f"batch normalization needs at least 2 images per micro-batch, "
-                f"not batch size {self.batch_size} in {self.accumulation_steps}"
+                f"not --batch-size {self.batch_size} in {self.accumulation_steps}"
             )
-        if not 0 <= self.seed < 1 << 63:
-            raise UserError(f"seed must lie between 0 and 2^63 - 1, not {self.seed}")
-        if not 0 < self.class_share <= 1:
-            raise UserError(f"class share must lie in (0, 1], not {self.class_share}")
-        if not 0 < self.center_fraction <= 1:
-            raise UserError(f"center fraction must lie in (0, 1], not {self.center_fraction}")
         self._check_batch_norm_group()
         for part in (self.backbone, self.method, self.optimizer):
             part.check(self)
@@ -157,36 +160,27 @@ class Machine:
     """Backend that decodes and renders (`pipelines.backends.choose`); auto chooses and says why."""
     cpu_output: CpuOutput = "auto"
     """Output of pipeline cpu's threads. views: finished; crops, pixels: finished on the GPU."""
-    workers: int = 0
+    workers: CountOrZero = 0
     """Loader threads; 0 takes every core."""
-    prefetch: int = 3
+    prefetch: CountOrZero = 3
     """Batches under way beside the one in use."""
-    threads: int = 0
+    threads: CountOrZero = 0
     """CPU threads of torch; 0 takes every core. Bit-equal resuming on a CPU needs the same number."""
-    log_every: int = 20
+    log_every: Count = 20
     """Steps between two lines of metrics.jsonl."""
-    monitor_every: float = 10
+    monitor_every: NotNegative = 10
     """Epochs between two kNN measurements; 0 measures only at the end."""
-    checkpoint_minutes: float = 5
+    checkpoint_minutes: NotNegative = 5
     """Time between two checkpoints; one is also written at the end of an epoch and when stopped."""
-    keep_every: int = 0
+    keep_every: CountOrZero = 0
     """Epochs between two checkpoints that are kept for good; 0 keeps only the last."""
-    max_bad_images: int | None = None
+    max_bad_images: CountOrZeroOrNone = None
     """Undecodable images tolerated; None: max(10, 0.1 %)."""
-    wait_minutes: float = 30
+    wait_minutes: Positive = 30
     """Time that a process waits for the others before it gives up."""
 
     def __post_init__(self) -> None:
-        for name in ("workers", "prefetch", "threads", "monitor_every", "checkpoint_minutes", "keep_every"):
-            if not 0 <= getattr(self, name) < math.inf:
-                option = f"--{name.replace('_', '-')}"
-                raise UserError(f"{option} must be finite and not negative, not {getattr(self, name)}")
-        if not 0 < self.wait_minutes < math.inf:
-            raise UserError(f"--wait-minutes must be positive, not {self.wait_minutes}")
-        if self.log_every < 1:
-            raise UserError(f"--log-every must be at least 1, not {self.log_every}")
-        if self.max_bad_images is not None and self.max_bad_images < 0:
-            raise UserError(f"--max-bad-images must not be negative, not {self.max_bad_images}")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from launchers.studies import STUDIES
 from launchers.sweeps.study import Scale
 from pipelines.command.errors import UserError
 from pipelines.command.options import one_line_complaints
+from pipelines.command.ranges import Count, CountOrZero, check_ranges
+from pipelines.command.suggest import suggest
 
 if TYPE_CHECKING:
     Kind = str
@@ -34,7 +35,7 @@ class Options:
     """A free grid over this recipe, in place of a study."""
     grid: tuple[str, ...] = ()
     """FIELD=VALUE,VALUE ...: every combination. The end of a field's name will do: num_negatives=4,16."""
-    seeds: int = 1
+    seeds: Count = 1
     """Every run with the seeds 0 to N - 1."""
     scale: Scale = "paper"
     """paper: as published. tiny: on the built-in scenes, minutes per run."""
@@ -54,12 +55,13 @@ class Options:
     """Take a new snapshot of the code in place of the sweep's own."""
     stage: str = ""
     """Copy the data to this folder of the node first ($TMPDIR, /dev/shm), once per node."""
-    retries: int = 2
+    retries: CountOrZero = 2
     """Restarts of a run that crashed or was lost."""
-    max_parallel: int = 0
+    max_parallel: CountOrZero = 0
     """Runs at a time; 0: as many as the cluster has room for, on this machine one per GPU."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if bool(self.study) == bool(self.recipe):
             raise UserError(f"give a study ({', '.join(STUDIES)}), or --recipe RECIPE --grid FIELD=VALUE,...")
         if self.grid and not self.recipe:
@@ -67,13 +69,8 @@ class Options:
                 "--grid belongs to --recipe RECIPE: a study has its own axes; --set changes a field"
             )
         if self.study and self.study not in STUDIES:
-            near = difflib.get_close_matches(self.study, STUDIES, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = suggest(self.study, STUDIES, form=" ({})")
             raise UserError(f"unknown study {self.study}{hint}; the studies are {', '.join(STUDIES)}")
-        for name, least in (("seeds", 1), ("retries", 0), ("max_parallel", 0)):
-            if getattr(self, name) < least:
-                option = f"--{name.replace('_', '-')}"
-                raise UserError(f"{option} must be at least {least}, not {getattr(self, name)}")
 
 
 # With the options of all clusters, under the names of their fields: --partition, not --slurm.partition.
@@ -155,7 +152,6 @@ def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
         )
     if unknown:
-        near = difflib.get_close_matches(unknown[0].split("=")[0], option_names(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"{prog} --help lists them"
+        hint = suggest(unknown[0].split("=")[0], option_names(), otherwise=f"{prog} --help lists them")
         raise UserError(f"unknown option {unknown[0]}: {hint}")
     return command, _chosen_cluster(command)

@@ -7,13 +7,16 @@ time: every eval/*.json that a run has joins by itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import tyro
 
 from launchers.reporting.page import page
 from launchers.reporting.results import read_sweep
 from launchers.reporting.text import as_markdown, tell
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import OptionParser
+from pipelines.command.options import one_line_complaints
 from pipelines.files.atomic import atomic_file
 
 
@@ -34,11 +37,20 @@ def report(folder: Path) -> tuple[Path, Path]:
     return paths
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Write a sweep's results as one page, SWEEP/report.html, and as SWEEP/report.md."""
+
+    sweep: tyro.conf.Positional[Path]
+    """A folder that launchers.sweep made."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = OptionParser(prog="python -m launchers.report", description=__doc__)
-    parser.add_argument("sweep", type=Path, help="a folder that launchers.sweep made")
-    for path in report(parser.parse_args(argv).sweep):
+    prog = "python -m launchers.report"
+    with one_line_complaints(prog):
+        options = tyro.cli(Options, prog=prog, args=argv)
+    for path in report(options.sweep):
         print(path)
     return 0
 

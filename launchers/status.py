@@ -29,6 +29,7 @@ from launchers.sweeps.progress import progress
 from launchers.sweeps.state import ACTIVE, JobState, Submission
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
+from pipelines.command.ranges import Positive, check_ranges
 
 _STYLES = {"finished": "green", "running": "cyan", "failed": "red", "lost": "red", "cancelled": "yellow"}
 
@@ -167,8 +168,11 @@ class Options:
     """For cancel and retry: these runs only."""
     watch: bool = False
     """Keep the table up to date until Ctrl-C."""
-    every: float = 10
+    every: Positive = 10
     """Seconds between two looks of --watch."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -187,8 +191,6 @@ def main(argv: list[str] | None = None) -> int:
     elif options.action == "retry":
         return retry(folder, options.runs)
     else:
-        if options.every <= 0:
-            raise UserError(f"--every must be positive, not {options.every}")
         show(folder, options.every if options.watch else 0)
     return 0
 

@@ -147,7 +147,7 @@ _draw_row = _draw_all()
 
 
 @njit(cache=True, nogil=True)
-def _draw_view(kinds, values, size, seed, epoch, view, samples, heights, widths, out):  # type: ignore[no-untyped-def]
+def _draw_view(kinds, values, size, seed, epoch, view, samples, heights, widths, out):
     run = absorb(absorb(np.uint64(0), seed), epoch)
     for i in range(len(samples)):
         key = absorb(absorb(run, samples[i]), view)

@@ -6,11 +6,11 @@ with # are left out.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.command.errors import UserError
+from pipelines.command.suggest import suggest
 
 
 def read_mapping(path: Path) -> dict[str, str]:
@@ -54,8 +54,7 @@ def mapped_groups(path: Path, class_names: Sequence[str]) -> list[str]:
     missing = [name for name in class_names if name not in groups]
     unknown = sorted(groups.keys() - set(class_names))
     if missing:
-        near = difflib.get_close_matches(missing[0], unknown, n=1)
-        hint = f" (it has {near[0]}, which is no class of the data)" if near else ""
+        hint = suggest(missing[0], unknown, form=" ({})")
         raise UserError(f"{path} gives no group for {_some(missing)}{hint}: give every class a line")
     if unknown:
         raise UserError(f"{path} has {_some(unknown)}, which the data lacks: delete what does not belong")

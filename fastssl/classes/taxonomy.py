@@ -21,7 +21,6 @@ B.2 and table 6.
 
 from __future__ import annotations
 
-import difflib
 import re
 import signal
 import sys
@@ -44,6 +43,7 @@ from fastssl.classes.wordnet import (
 )
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import later, one_line_complaints
+from pipelines.command.suggest import suggest
 from pipelines.sources import open_source
 
 ARTIFACT = "n00021939"
@@ -102,8 +102,7 @@ def _depth(taxonomy: str) -> int:
 def _mapping_file(taxonomy: str) -> Path:
     path = Path(taxonomy).expanduser()
     if not path.is_file():
-        near = difflib.get_close_matches(taxonomy, _SUGGESTIONS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        hint = suggest(taxonomy, _SUGGESTIONS, form=" ({})")
         raise UserError(
             f"no taxonomy and no mapping file {taxonomy}{hint}: give artifact, depth-1, depth-2, ..., "
             f"classes, or the path of a file of classes and their groups"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from fastssl.evaluate import PROTOCOLS
 from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
+from pipelines.command.suggest import suggest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,7 @@ def find_protocol(name: str) -> type[Protocol]:
         UserError: there is none of that name, or a package that it needs is missing or broken.
     """
     if name not in PROTOCOLS:
-        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "python -m fastssl.evaluate --help tells more"
+        hint = suggest(name, PROTOCOLS, otherwise="python -m fastssl.evaluate --help tells more")
         raise UserError(f"no protocol {name!r}: choose among {', '.join(PROTOCOLS)}; {hint}")
     try:
         module = importlib.import_module(f"fastssl.evaluate.{name}")

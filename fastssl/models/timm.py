@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from fastssl.models.backbone import Backbone
 from pipelines.command.errors import UserError
+from pipelines.command.suggest import suggest
 
 
 class Timm(Backbone):
@@ -93,8 +93,9 @@ def _create(config: Timm.Config) -> Any:
     except ModuleNotFoundError:
         raise UserError(f"the backbone {config.name} needs timm: pip install -e '.[timm]'") from None
     if not timm.is_model(config.name):
-        near = difflib.get_close_matches(config.name, timm.list_models(), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() has their names"
+        hint = suggest(
+            config.name, timm.list_models(), otherwise="timm.list_models() has their names", count=3
+        )
         raise UserError(f"timm has no model {config.name}: {hint}")
     options: dict[str, Any] = {}
     if config.image_size is not None:

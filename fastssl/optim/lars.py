@@ -12,8 +12,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fastssl.optim.optimizer import Groups, Optimizer, check_momentum
-from pipelines.command.errors import UserError
+from fastssl.optim.optimizer import Groups, Optimizer
+from pipelines.command.ranges import BelowOne, Positive
 
 _Tensors = list[Tensor] | tuple[Tensor, ...]
 
@@ -34,16 +34,10 @@ class LARS(Optimizer):
     class Config(Optimizer.Config):
         """LARS."""
 
-        momentum: float = 0.9
+        momentum: BelowOne = 0.9
         """Share of the last step's update in this one's."""
-        trust_coefficient: float = 1e-3
+        trust_coefficient: Positive = 1e-3
         """Length of a tensor's update as a share of the tensor's own, before the learning rate."""
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            check_momentum(self.momentum)
-            if not self.trust_coefficient > 0:
-                raise UserError(f"optimizer trust_coefficient must be positive, not {self.trust_coefficient}")
 
         def small(self) -> Self:
             """The same at 16 times the rate: a batch of 64 then moves weights about as far as thousands."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from fastssl.component import Component, ComponentConfig
 from pipelines.command.errors import UserError
+from pipelines.command.ranges import NotNegative, Positive, check_ranges
 
 Groups = list[dict[str, Any]]
 
@@ -25,15 +26,15 @@ class Optimizer(Component, torch.optim.Optimizer):
     class Config(ComponentConfig):
         """Learning-rate schedule and weight decay. The defaults are Huang et al.'s (2022) on ImageNet."""
 
-        base_lr: float = 0.03
+        base_lr: Positive = 0.03
         """Peak learning rate at a global batch of 256; grows linearly with the batch (Goyal et al., 2017)."""
-        norm_and_bias_lr_scale: float = 1.0
+        norm_and_bias_lr_scale: NotNegative = 1.0
         """Learning rate of norms and biases (vectors and scalars) as a multiple of the weights'."""
-        weight_decay: float = 1e-4
+        weight_decay: NotNegative = 1e-4
         """Coefficient of the L2 penalty."""
         exclude_norm_and_bias: bool = False
         """Leave norms and biases undecayed (and, with lars, unadapted)."""
-        warmup_epochs: float = 10.0
+        warmup_epochs: NotNegative = 10.0
         """Length of the linear warm-up from 0."""
         schedule: Literal["cosine", "steps"] = "cosine"
         """Decay after the warm-up. cosine: to 0 at the end of the run; steps: a tenth at each drop."""
@@ -41,8 +42,7 @@ class Optimizer(Component, torch.optim.Optimizer):
         """Drops of schedule steps, as shares of the run: 0.6 0.8 for epochs 120 and 160 of 200."""
 
         def __post_init__(self) -> None:
-            if self.schedule not in ("cosine", "steps"):
-                raise UserError(f"unknown schedule {self.schedule}: cosine or steps")
+            check_ranges(self, "--optimizer.")
             if (self.schedule == "steps") != bool(self.drops):
                 raise UserError(
                     f"optimizer drops belong to schedule steps, not to {self.schedule}: {self.drops}"
@@ -51,27 +51,6 @@ class Optimizer(Component, torch.optim.Optimizer):
                 raise UserError(
                     f"optimizer drops must rise between 0 and 1, shares of the run, not {self.drops}"
                 )
-            if not self.base_lr > 0:
-                raise UserError(f"optimizer base_lr must be positive, not {self.base_lr}")
-            if not self.norm_and_bias_lr_scale >= 0:
-                raise UserError(
-                    "optimizer norm_and_bias_lr_scale must not be negative, "
-                    f"not {self.norm_and_bias_lr_scale}"
-                )
-            if not self.weight_decay >= 0:
-                raise UserError(f"optimizer weight_decay must not be negative, not {self.weight_decay}")
-            if not self.warmup_epochs >= 0:
-                raise UserError(f"optimizer warmup_epochs must not be negative, not {self.warmup_epochs}")
-
-
-def check_momentum(momentum: float) -> None:
-    """Check the range of a momentum.
-
-    Raises:
-        UserError: it is outside [0, 1).
-    """
-    if not 0 <= momentum < 1:
-        raise UserError(f"optimizer momentum must lie in [0, 1), not {momentum}")
 
 
 def split_parameters(module: nn.Module) -> Groups:

@@ -7,8 +7,9 @@ from typing import Self
 
 import torch
 
-from fastssl.optim.optimizer import Groups, Optimizer, check_momentum
+from fastssl.optim.optimizer import Groups, Optimizer
 from pipelines.command.errors import UserError
+from pipelines.command.ranges import BelowOne
 
 
 class SGD(Optimizer, torch.optim.SGD):
@@ -18,14 +19,13 @@ class SGD(Optimizer, torch.optim.SGD):
     class Config(Optimizer.Config):
         """SGD. The defaults are Huang et al.'s (2022) on ImageNet."""
 
-        momentum: float = 0.9
+        momentum: BelowOne = 0.9
         """Share of the last step's update in this one's."""
         nesterov: bool = False
         """Nesterov's momentum (Sutskever et al., 2013)."""
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            check_momentum(self.momentum)
             if self.nesterov and self.momentum == 0:
                 raise UserError("optimizer nesterov needs a momentum above 0")
 

@@ -6,7 +6,6 @@ has run it to its end with this code). Settings come from that paper, or from th
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from fastssl.config import Config
@@ -15,6 +14,7 @@ from fastssl.recipes.derive import Recipe
 from fastssl.recipes.small_images import quickstart
 from fastssl.recipes.user_recipe import recipe_of_file
 from pipelines.command.errors import UserError
+from pipelines.command.suggest import suggest
 
 __all__ = ["RECIPES", "find_recipe", "quickstart"]
 
@@ -36,6 +36,5 @@ def find_recipe(name: str) -> Config:
         return recipe_of_file(Path(file), function)
     if name in RECIPES:
         return RECIPES[name]()
-    near = difflib.get_close_matches(name, RECIPES, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    hint = suggest(name, RECIPES, form=" ({})")
     raise UserError(f"unknown recipe {name}{hint}: python -m fastssl.train --list shows all {len(RECIPES)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from fastssl.command_line import option_names
 from fastssl.config import Config, families, from_dict, to_dict, with_kind
 from pipelines.command.errors import UserError
+from pipelines.command.suggest import suggest
 
 
 def resolve(name: str, config: Config, option: str) -> str:
@@ -38,8 +38,7 @@ def resolve(name: str, config: Config, option: str) -> str:
     if found:
         raise UserError(f"{option} {name} may mean {' or '.join(found)}: give more of it")
     ends = {path.rpartition(".")[2]: path for path in paths}
-    near = difflib.get_close_matches(wanted, [*ends, *paths], n=1)
-    hint = f"did you mean {near[0]}?" if near else f"{config.recipe} has {', '.join(ends)}"
+    hint = suggest(wanted, [*ends, *paths], otherwise=f"{config.recipe} has {', '.join(ends)}")
     raise UserError(f"{option} {name}: {config.recipe} has no such field; {hint}")
 
 

@@ -116,7 +116,7 @@ class ViewDecoder:
         """The function that makes a batch, yet to be compiled."""
         make_share, workers, iterator = self._make_share, self._workers, self._iterator
 
-        def decode(rows, memory, metadata, storage_state):  # type: ignore[no-untyped-def]
+        def decode(rows, memory, metadata, storage_state):
             views, failed = memory
             for worker in iterator(workers):
                 make_share(worker, workers, rows, views, failed, metadata, storage_state)
@@ -132,7 +132,7 @@ def _share_maker() -> Callable[..., None]:
     decode_jpeg, render_all = njit(nogil=True)(_ffcv("libffcv").imdecode), _renderer()
 
     @njit(nogil=True)
-    def make_share(worker, workers, rows, views, failed, metadata, storage_state):  # type: ignore[no-untyped-def]
+    def make_share(worker, workers, rows, views, failed, metadata, storage_state):
         file, addresses, lengths, parameters, places, constants = storage_state
         pixels, words = np.empty(0, np.uint8), np.empty(0, np.uint16)
         for b in range(worker, len(rows), workers):
@@ -165,7 +165,7 @@ def _renderer() -> Callable[..., np.ndarray]:
     render = types.CompileResultWAP(compiled)
 
     @njit(nogil=True)
-    def render_all(image, b, parameters, places, constants, views, failed, words):  # type: ignore[no-untyped-def]
+    def render_all(image, b, parameters, places, constants, views, failed, words):
         count, memory = len(views), views.reshape(-1)
         for group in range(len(places)):
             first, num_views, begin, end = places[group]
@@ -185,7 +185,7 @@ def _renderer() -> Callable[..., np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
-def jpeg_size(data):  # type: ignore[no-untyped-def]
+def jpeg_size(data):
     """Height and width that the header of a JPEG names, uint8 [n]; (0, 0) where they are not to be found."""
     place: Any = 2
     while place + 9 <= len(data) and data[place] == 0xFF:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import io
@@ -10,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 from pipelines.command.errors import UserError
 
@@ -23,7 +22,8 @@ def one_line_complaints(prog: str) -> Iterator[None]:
     """Inside, what tyro prints in a box of many lines before it exits with status 2 becomes a ``UserError``.
 
     Only parse inside, do not run the command: its own words on stderr would be held back. ``later`` helps
-    where tyro calls a function.
+    where tyro calls a function. The box itself is read: tyro's structured errors are private, and change from
+    release to release.
     """
     said = io.StringIO()
     try:
@@ -49,18 +49,6 @@ def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
         return functools.partial(function, *args, **options)
 
     return bind
-
-
-class OptionParser(argparse.ArgumentParser):
-    """argparse, whose complaints are one line.
-
-    Raises:
-        UserError: from ``parse_args``, for words that do not fit.
-    """
-
-    def error(self, message: str) -> NoReturn:
-        """argparse's way to complain."""
-        raise UserError(f"{message}: {self.prog} --help tells more")
 
 
 def _first_paragraph(box: str) -> str:

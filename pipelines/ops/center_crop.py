@@ -11,7 +11,7 @@ from pipelines.ops.crop import Crop
 
 
 @njit(cache=True)
-def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
+def _draw(values, size, height, width, key, row):
     side = max(1, round(min(height, width) * values[0]))
     row.top, row.left, row.height, row.width = (height - side) // 2, (width - side) // 2, side, side
 

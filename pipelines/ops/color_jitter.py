@@ -28,7 +28,7 @@ _NONE, _FULL = np.uint16(0), np.uint16(0xFFFF)
 
 
 @njit(cache=True)
-def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
+def _draw(values, size, height, width, key, row):
     p, b, c, s, h = values[0], values[1], values[2], values[3], values[4]
     if to_uniform(absorb(key, _JITTER)) < p:
         row.brightness = between(absorb(key, _BRIGHTNESS), max(0.0, 1 - b), 1 + b)
@@ -42,7 +42,7 @@ def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True)
-def contrast_place(order, contrast):  # type: ignore[no-untyped-def]
+def contrast_place(order, contrast):
     """The place of contrast in a row's order; NUM_PARTS where its factor changes nothing."""
     split = NUM_PARTS
     for place in range(NUM_PARTS):
@@ -52,7 +52,7 @@ def contrast_place(order, contrast):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _jitter(words, plane_words, begin, count, first, last, mean, row):  # type: ignore[no-untyped-def]
+def _jitter(words, plane_words, begin, count, first, last, mean, row):
     """Parts ``first`` to ``last`` of a row's order on one piece of a view, in place.
 
     Args:
@@ -69,7 +69,7 @@ def _jitter(words, plane_words, begin, count, first, last, mean, row):  # type: 
 
 
 @njit(cache=True)
-def _apply(row, part, words, red, green, blue, count, mean):  # type: ignore[no-untyped-def]
+def _apply(row, part, words, red, green, blue, count, mean):
     """One of the four parts of the jitter on one piece."""
     if part == 0:
         if row.brightness != 1:
@@ -87,7 +87,7 @@ def _apply(row, part, words, red, green, blue, count, mean):  # type: ignore[no-
 
 
 @njit(cache=True)
-def _fraction(factor):  # type: ignore[no-untyped-def]
+def _fraction(factor):
     """A factor of at least 0 as (weight in 1/32768, step), weight < 65536 and step a power of 2."""
     step = 1
     while factor >= 1.9999:
@@ -97,7 +97,7 @@ def _fraction(factor):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, inline="always")
-def _combine(value, weight, more, less, step):  # type: ignore[no-untyped-def]
+def _combine(value, weight, more, less, step):
     """``min((value * weight + more - less) * step, WHITE)``, and not below 0."""
     scaled = np.uint16(multiply_high(np.uint16(value + value), weight) + more)
     scaled = np.uint16(max(scaled, less) - less)
@@ -105,7 +105,7 @@ def _combine(value, weight, more, less, step):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _scale(words, plane, count, factor, offset):  # type: ignore[no-untyped-def]
+def _scale(words, plane, count, factor, offset):
     """``value * factor + offset`` of each word: brightness, and contrast with (1 - factor) * mean."""
     weight, step = _fraction(factor)
     more = np.uint16(max(offset, 0.0) / step + 0.5)
@@ -115,7 +115,7 @@ def _scale(words, plane, count, factor, offset):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def gray_sum(words, plane_words, begin, count):  # type: ignore[no-untyped-def]
+def gray_sum(words, plane_words, begin, count):
     """The sum of the gray of one piece, at most 65536 pixels."""
     red, green, blue = begin, begin + plane_words, begin + 2 * plane_words
     total = np.uint32(0)
@@ -125,7 +125,7 @@ def gray_sum(words, plane_words, begin, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _saturate(words, red, green, blue, count, factor):  # type: ignore[no-untyped-def]
+def _saturate(words, red, green, blue, count, factor):
     """``value * factor + gray * (1 - factor)`` of each pixel."""
     weight, step = _fraction(factor)
     gray_weight = np.uint16(min(abs(1 - factor) / step * 32768 + 0.5, 65535.0))
@@ -141,7 +141,7 @@ def _saturate(words, red, green, blue, count, factor):  # type: ignore[no-untype
 
 
 @njit(cache=True)
-def _turn_hue(words, red, green, blue, count, hue):  # type: ignore[no-untyped-def]
+def _turn_hue(words, red, green, blue, count, hue):
     """HSV's hue turned by ``hue``, value and saturation kept.
 
     Hue is a place on a ring of six sides, each as long as the chroma c = max - min: red's peak at 0,
@@ -172,12 +172,12 @@ def _turn_hue(words, red, green, blue, count, hue):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, inline="always")
-def _distance(a, b):  # type: ignore[no-untyped-def]
+def _distance(a, b):
     return np.uint16(max(a, b) - min(a, b))
 
 
 @njit(cache=True, inline="always")
-def _above(a, b):  # type: ignore[no-untyped-def]
+def _above(a, b):
     """``max(a - b, 0)``."""
     return np.uint16(max(a, b) - b)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import triton  # type: ignore[import-untyped]
-import triton.language as tl  # type: ignore[import-untyped]
+import triton
+import triton.language as tl
 
 from pipelines.ops.color_jitter import CONTRAST_PART
 from pipelines.ops.gpu_row import WHITE, clamp, number, word_of
@@ -14,7 +14,7 @@ _CONTRAST, _SATURATION, _HUE = tl.constexpr(CONTRAST_PART), tl.constexpr(2), tl.
 
 
 @triton.jit
-def jitter(red, green, blue, row, begin, end, mean):  # type: ignore[no-untyped-def]
+def jitter(red, green, blue, row, begin, end, mean):
     """Parts ``begin`` to ``end`` of a row's color jitter; ``mean`` is the gray that contrast needs."""
     for place in range(begin, end):
         part = tl.load(row + _ORDER + place)
@@ -32,7 +32,7 @@ def jitter(red, green, blue, row, begin, end, mean):  # type: ignore[no-untyped-
 
 
 @triton.jit
-def _turn_hue(red, green, blue, shift):  # type: ignore[no-untyped-def]
+def _turn_hue(red, green, blue, shift):
     """HSV's hue turned by ``shift`` in [-0.5, 0.5] turns, value and saturation kept.
 
     Hue is a place on a ring of six sides, each as long as the chroma c = max - min: red's peak at 0,

@@ -9,8 +9,8 @@ arithmetic: a triangle as wide as the scale, at least 1, normalized over the tap
 
 from __future__ import annotations
 
-import triton  # type: ignore[import-untyped]
-import triton.language as tl  # type: ignore[import-untyped]
+import triton
+import triton.language as tl
 
 from pipelines.ops.flip_gpu import mirrored
 from pipelines.ops.gpu_row import word_of
@@ -19,7 +19,7 @@ _TOP, _LEFT, _HEIGHT, _WIDTH = (word_of(name) for name in ("top", "left", "heigh
 
 
 @triton.jit
-def resample(image, image_height, image_width, row, y, x, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+def resample(image, image_height, image_width, row, y, x, SIZE: tl.constexpr):
     """Red, green and blue in [0, WHITE] of a view at rows ``y`` and columns ``x``, all of one shape."""
     y, x = tl.minimum(y, SIZE - 1), tl.minimum(x, SIZE - 1)
     x = mirrored(x, row, SIZE)
@@ -60,14 +60,14 @@ def resample(image, image_height, image_width, row, y, x, SIZE: tl.constexpr):  
 
 
 @triton.jit
-def _tap_count(box, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+def _tap_count(box, SIZE: tl.constexpr):
     """The most source pixels under the triangle of one output pixel; 1 where nothing is resized."""
     count = (2 * tl.maximum(box, SIZE) + SIZE - 1) // SIZE
     return tl.where(box == SIZE, 1, tl.minimum(box, count))
 
 
 @triton.jit
-def _first_tap(place, begin, box, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+def _first_tap(place, begin, box, SIZE: tl.constexpr):
     """The image's first pixel under a triangle, and what ``_weight`` needs to know of its center."""
     center = (2 * place + 1) * box
     first = begin + tl.maximum(center - 2 * tl.maximum(box, SIZE) + SIZE, 0) // (2 * SIZE)
@@ -75,14 +75,14 @@ def _first_tap(place, begin, box, SIZE: tl.constexpr):  # type: ignore[no-untype
 
 
 @triton.jit
-def _weight(source, offset, slope, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+def _weight(source, offset, slope, SIZE: tl.constexpr):
     """The triangle's height at a pixel of the image."""
     distance = (source * (2 * SIZE) + offset).to(tl.float32)
     return tl.maximum(1.0 - tl.abs(distance) * slope, 0.0)
 
 
 @triton.jit
-def _overlap(begin, box, image_side):  # type: ignore[no-untyped-def]
+def _overlap(begin, box, image_side):
     """The first and the last pixel of the image that lie in the box; if none do, some that do not."""
     low = tl.minimum(tl.maximum(begin, 0), image_side - 1)
     return low, tl.minimum(tl.maximum(begin + box - 1, 0), image_side - 1)

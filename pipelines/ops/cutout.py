@@ -17,7 +17,7 @@ _STREAM = 12
 
 
 @njit(cache=True)
-def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
+def _draw(values, size, height, width, key, row):
     """DeVries and Taylor: the center is uniform over the view, the hole is clipped at its border."""
     if values[0] > 0:
         state = absorb(key, _STREAM)
@@ -27,7 +27,7 @@ def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True)
-def _cut(numbers, size, fill, row):  # type: ignore[no-untyped-def]
+def _cut(numbers, size, fill, row):
     """Fill the row's square hole of a view [S * S * 3] with three numbers, clipped at the border."""
     for y in range(max(row.cutout_top, 0), min(row.cutout_top + row.cutout_size, size)):
         for x in range(max(row.cutout_left, 0), min(row.cutout_left + row.cutout_size, size)):

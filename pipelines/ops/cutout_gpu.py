@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import triton  # type: ignore[import-untyped]
-import triton.language as tl  # type: ignore[import-untyped]
+import triton
+import triton.language as tl
 
 from pipelines.ops.gpu_row import word_of
 
@@ -11,7 +11,7 @@ _TOP, _LEFT, _SIZE = (word_of(f"cutout_{name}") for name in ("top", "left", "siz
 
 
 @triton.jit
-def kept(y, x, row):  # type: ignore[no-untyped-def]
+def kept(y, x, row):
     """Mask of the pixels of a view that lie outside the row's hole."""
     below, beyond = y - tl.load(row + _TOP), x - tl.load(row + _LEFT)
     hole = tl.load(row + _SIZE)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils, codegen, config
 from numba.extending import intrinsic
@@ -27,7 +27,7 @@ def _widest_permutation() -> int:
     """Words in the widest vector that the processor can fill from freely chosen words of two others."""
     features: str | None = config.CPU_FEATURES  # type: ignore[attr-defined]
     if features is None:  # numba compiles for the processor that it runs on
-        features = codegen.get_host_cpu_features()  # type: ignore[no-untyped-call]
+        features = codegen.get_host_cpu_features()
     known = str(features).split(",")
     if "+avx512bw" in known:
         return 32
@@ -96,7 +96,7 @@ def bfloat_bits(typing_context: Any, value: Any) -> Any:
 
 
 @_operation
-def blend_block(typing_context, words, row, row_plane, base, first, weights, stride, taps, out, out_plane):  # type: ignore[no-untyped-def]
+def blend_block(typing_context, words, row, row_plane, base, first, weights, stride, taps, out, out_plane):
     """Filter BLOCK neighbouring outputs in each of a row's three planes. Only where BLOCK > 0.
 
     ``words[out + plane * out_plane + i] = sum over t < taps of
@@ -130,7 +130,7 @@ def blend_block(typing_context, words, row, row_plane, base, first, weights, str
         high = [load(builder.add(place, ir.Constant(_INDEX, BLOCK))) for place in starts]
         place = builder.sub(load(first), _splat(builder, builder.trunc(base, _WORD), vector))
         zeros = ir.Constant(vector, None)
-        sums = [cgutils.alloca_once_value(builder, zeros) for _ in planes]  # type: ignore[no-untyped-call]
+        sums = [cgutils.alloca_once_value(builder, zeros) for _ in planes]
         with cgutils.for_range(builder, taps) as loop:
             tap = _splat(builder, builder.trunc(loop.index, _WORD), vector)
             choose = _chooser(builder, builder.add(place, tap))

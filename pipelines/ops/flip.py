@@ -17,7 +17,7 @@ _STREAM = 1
 
 
 @njit(cache=True)
-def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
+def _draw(values, size, height, width, key, row):
     row.flip = to_uniform(absorb(key, _STREAM)) < values[0]
 
 

@@ -25,14 +25,14 @@ _BLUR, _SIGMA = 9, 10  # streams
 
 
 @njit(cache=True)
-def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
+def _draw(values, size, height, width, key, row):
     p, low, high = values[0], values[1], values[2]
     if to_uniform(absorb(key, _BLUR)) < p:
         row.blur_sigma = between(absorb(key, _SIGMA), low, high)
 
 
 @njit(cache=True)
-def blur_words(sigma, size):  # type: ignore[no-untyped-def]
+def blur_words(sigma, size):
     """The uint16 words of scratch that ``blur`` needs."""
     radius = _radius(sigma, size)
     reach = _even(radius)
@@ -40,7 +40,7 @@ def blur_words(sigma, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def blur(words, plane_words, count, size, sigma, scratch):  # type: ignore[no-untyped-def]
+def blur(words, plane_words, count, size, sigma, scratch):
     """Blur ``count`` planes in place with the kernel exp(-0.5 (i / sigma)^2), normalized.
 
     Args:
@@ -92,7 +92,7 @@ def _even(radius: int) -> int:
 
 
 @njit(cache=True)
-def _fill_kernel(sigma, radius, reach, words, kernel):  # type: ignore[no-untyped-def]
+def _fill_kernel(sigma, radius, reach, words, kernel):
     """The weights of the center and of one side, ``reach`` of them, in 1/65536."""
     total = 1.0
     for i in range(1, radius + 1):
@@ -106,7 +106,7 @@ def _fill_kernel(sigma, radius, reach, words, kernel):  # type: ignore[no-untype
 
 
 @njit(cache=True)
-def _reflect(words, row, size, radius, out):  # type: ignore[no-untyped-def]
+def _reflect(words, row, size, radius, out):
     """Copy a row, and mirror ``radius`` words about its first and its last one."""
     for x in range(size):
         words[at(out + x)] = words[at(row + x)]
@@ -116,7 +116,7 @@ def _reflect(words, row, size, radius, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _blur_row(words, source, count, kernel, reach, out):  # type: ignore[no-untyped-def]
+def _blur_row(words, source, count, kernel, reach, out):
     """``out[x] = sum over i of kernel[|i|] * source[x + i]`` for ``count`` words."""
     for i in range(1, reach + 1, _GROUP):
         _add_pairs(
@@ -139,7 +139,7 @@ def _blur_row(words, source, count, kernel, reach, out):  # type: ignore[no-unty
 
 
 @njit(cache=True)
-def _blend_rows(words, ring, ring_row, slots, y, size, kernel, reach, out):  # type: ignore[no-untyped-def]
+def _blend_rows(words, ring, ring_row, slots, y, size, kernel, reach, out):
     """``out = sum over i of kernel[|i|] * ring row y + i``, row numbers reflected."""
     for i in range(1, reach + 1, _GROUP):
         a, b = _rows_at(ring, ring_row, slots, y, i, size)
@@ -151,7 +151,7 @@ def _blend_rows(words, ring, ring_row, slots, y, size, kernel, reach, out):  # t
 
 
 @njit(cache=True, inline="always")
-def _rows_at(ring, ring_row, slots, y, distance, size):  # type: ignore[no-untyped-def]
+def _rows_at(ring, ring_row, slots, y, distance, size):
     """The ring's rows that hold image rows y - distance and y + distance, reflected.
 
     Any row of the ring where the distance is beyond the radius: its weight is zero.
@@ -163,7 +163,7 @@ def _rows_at(ring, ring_row, slots, y, distance, size):  # type: ignore[no-untyp
 
 
 @njit(cache=True)
-def _add_pairs(words, out, count, center, a, b, c, d, e, f, g, h, kernel, i, reach):  # type: ignore[no-untyped-def]
+def _add_pairs(words, out, count, center, a, b, c, d, e, f, g, h, kernel, i, reach):
     """Add two or four pairs of rows, each times its weight, to ``out``; first of all, to the weighted center.
 
     A pair's sum fits into 16 bits: 2 * WHITE < 65536.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import triton  # type: ignore[import-untyped]
-import triton.language as tl  # type: ignore[import-untyped]
+import triton
+import triton.language as tl
 
 
 @triton.jit
-def blur(words, entry, radius, decay, down, across, inside, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+def blur(words, entry, radius, decay, down, across, inside, SIZE: tl.constexpr):
     """The Gaussian mean of words above and below, borders reflected: three of [TILE, TILE].
 
     Args:

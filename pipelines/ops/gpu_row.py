@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import triton  # type: ignore[import-untyped]
-import triton.language as tl  # type: ignore[import-untyped]
+import triton
+import triton.language as tl
 
 from pipelines.ops import VIEW_PARAMETERS
 
@@ -20,12 +20,12 @@ def word_of(field: str) -> Any:
 
 
 @triton.jit
-def number(row, PLACE: tl.constexpr):  # type: ignore[no-untyped-def]
+def number(row, PLACE: tl.constexpr):
     """The float32 at a word of a row."""
     return tl.load(row + PLACE).to(tl.float32, bitcast=True)
 
 
 @triton.jit
-def clamp(value, high):  # type: ignore[no-untyped-def]
+def clamp(value, high):
     """A value cut off below 0 and above ``high``."""
     return tl.minimum(tl.maximum(value, 0.0), high)

@@ -19,19 +19,19 @@ _STREAM = 8
 
 
 @njit(cache=True)
-def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
+def _draw(values, size, height, width, key, row):
     row.grayscale = to_uniform(absorb(key, _STREAM)) < values[0]
 
 
 @njit(cache=True, inline="always")
-def gray_word(red, green, blue):  # type: ignore[no-untyped-def]
+def gray_word(red, green, blue):
     """The gray of a pixel of fixed-point numbers."""
     sum_two = np.uint16(multiply_high(red, _RED) + multiply_high(green, _GREEN))
     return np.uint16(sum_two + multiply_high(blue, _BLUE))
 
 
 @njit(cache=True)
-def _gray(words, plane_words, begin, count, colors, row):  # type: ignore[no-untyped-def]
+def _gray(words, plane_words, begin, count, colors, row):
     if not row.grayscale:
         return colors
     if colors == 3:

@@ -29,7 +29,7 @@ _XYZ = np.array(XYZ_FROM_RGB, np.float32)
 
 
 @njit(cache=True, nogil=True)
-def lab_words(words, plane_words, pixels, colors):  # type: ignore[no-untyped-def]
+def lab_words(words, plane_words, pixels, colors):
     """RGB to L / 100, (a + 128) / 255, (b + 128) / 255, in place, as ``to_lab``.
 
     Args:
@@ -59,7 +59,7 @@ def lab_words(words, plane_words, pixels, colors):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, inline="always")
-def _look_up(table, argument):  # type: ignore[no-untyped-def]
+def _look_up(table, argument):
     """A table's function of an argument that is clamped to [0, 1]."""
     clamped: Any = min(max(argument, np.float32(0)), np.float32(1))
     place = clamped * np.float32(_KNOTS)

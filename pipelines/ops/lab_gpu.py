@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import triton  # type: ignore[import-untyped]
-import triton.language as tl  # type: ignore[import-untyped]
+import triton
+import triton.language as tl
 
 from pipelines.ops.gpu_row import WHITE
 from pipelines.ops.lab import XYZ_FROM_RGB
@@ -16,7 +16,7 @@ _DARK_SLOPE = tl.constexpr(1 / (3 * (6 / 29) ** 2))
 
 
 @triton.jit
-def to_lab(red, green, blue):  # type: ignore[no-untyped-def]
+def to_lab(red, green, blue):
     """L / 100, (a + 128) / 255, (b + 128) / 255 in [0, WHITE], of sRGB in [0, WHITE]."""
     red, green, blue = _to_linear(red), _to_linear(green), _to_linear(blue)
     x = _root(red * _X_RED + green * _X_GREEN + blue * _X_BLUE)
@@ -27,7 +27,7 @@ def to_lab(red, green, blue):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _to_linear(value):  # type: ignore[no-untyped-def]
+def _to_linear(value):
     """Inverse of sRGB's transfer function, IEC 61966-2-1: from [0, WHITE] to [0, 1]."""
     value = value / WHITE
     power = tl.exp2(2.4 * tl.log2((value + 0.055) / 1.055))
@@ -35,7 +35,7 @@ def _to_linear(value):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _root(value):  # type: ignore[no-untyped-def]
+def _root(value):
     """The cube root, with CIE 15's linear part."""
     root = tl.exp2(tl.log2(tl.maximum(value, _DARK)) / 3)
     return tl.where(value > _DARK, root, value * _DARK_SLOPE + 4 / 29)

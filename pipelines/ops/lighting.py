@@ -27,7 +27,7 @@ _LIGHTING, _ALPHA = 13, 14  # streams
 
 
 @njit(cache=True)
-def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
+def _draw(values, size, height, width, key, row):
     p, std = values[0], values[1]
     if to_uniform(absorb(key, _LIGHTING)) < p:
         state = absorb(key, _ALPHA)
@@ -40,7 +40,7 @@ def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True)
-def _add(words, plane_words, begin, count, colors, row):  # type: ignore[no-untyped-def]
+def _add(words, plane_words, begin, count, colors, row):
     if row.lighting[0] == 0 and row.lighting[1] == 0 and row.lighting[2] == 0:
         return colors
     for color in range(2, -1, -1):  # the first plane last: it may stand for all

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import triton  # type: ignore[import-untyped]
-import triton.language as tl  # type: ignore[import-untyped]
+import triton
+import triton.language as tl
 
 from pipelines.ops.gpu_row import WHITE, clamp, number, word_of
 
@@ -11,11 +11,11 @@ _LIGHTING = word_of("lighting")
 
 
 @triton.jit
-def apply(red, green, blue, row):  # type: ignore[no-untyped-def]
+def apply(red, green, blue, row):
     """See ``PointOp``."""
     return _shifted(red, row, 0), _shifted(green, row, 1), _shifted(blue, row, 2)
 
 
 @triton.jit
-def _shifted(value, row, COLOR: tl.constexpr):  # type: ignore[no-untyped-def]
+def _shifted(value, row, COLOR: tl.constexpr):
     return clamp(value + number(row + COLOR, _LIGHTING) * WHITE, WHITE)

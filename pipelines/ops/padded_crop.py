@@ -12,7 +12,7 @@ from pipelines.ops.crop import CROP_STREAM, Crop
 
 
 @njit(cache=True)
-def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
+def _draw(values, size, height, width, key, row):
     padding = int(values[0])
     state = absorb(key, CROP_STREAM)
     row.top = to_integer(absorb(state, 0), max(0, height + 2 * padding - size) + 1) - padding

@@ -16,7 +16,7 @@ _TRIES = 10
 
 
 @njit(cache=True)
-def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
+def _draw(values, size, height, width, key, row):
     """torchvision's get_params: ten tries, then the central crop of the nearest ratio."""
     low_area, high_area, low_ratio, high_ratio = values[0], values[1], values[2], values[3]
     state = absorb(key, CROP_STREAM)

@@ -53,7 +53,7 @@ class _Plan(NamedTuple):
 
 
 @njit(cache=True)
-def plan(height, width, size, start):  # type: ignore[no-untyped-def]
+def plan(height, width, size, start):
     """Lay out the scratch for resizing a box of height x width to size x size, from word ``start`` on.
 
     The scratch ends before word ``.end``.
@@ -92,7 +92,7 @@ def plan(height, width, size, start):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def resample(image, row, plan, words, plane_words):  # type: ignore[no-untyped-def]
+def resample(image, row, plan, words, plane_words):
     """Resize a view's box of an image to a square, in three planes.
 
     Args:
@@ -130,7 +130,7 @@ def resample(image, row, plan, words, plane_words):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, inline="always")
-def mirrored(place, size, flip):  # type: ignore[no-untyped-def]
+def mirrored(place, size, flip):
     """A place in a line of ``size``, counted from the far end if ``flip``."""
     return size - 1 - place if flip else place
 
@@ -150,7 +150,7 @@ def _block_step(scale: float, taps: int) -> int:
 
 
 @njit(cache=True)
-def _fill_taps(source, size, mirror, taps, first, weights, count, words, scratch):  # type: ignore[no-untyped-def]
+def _fill_taps(source, size, mirror, taps, first, weights, count, words, scratch):
     """Per output place, its first source pixel and the weights of this and the following ones.
 
     Args:
@@ -191,7 +191,7 @@ def _fill_taps(source, size, mirror, taps, first, weights, count, words, scratch
 
 
 @njit(cache=True)
-def _load_row(pixels, shape, y, left, width, words, row, plane_words):  # type: ignore[no-untyped-def]
+def _load_row(pixels, shape, y, left, width, words, row, plane_words):
     """Columns [left, left + width) of an image's row as three planes of fixed-point values."""
     rows, columns, _ = shape
     begin, end = max(left, 0), min(left + width, columns)
@@ -214,7 +214,7 @@ def _load_row(pixels, shape, y, left, width, words, row, plane_words):  # type: 
 
 
 @njit(cache=True)
-def _blend_rows(plan, y, start, words, sums, skip, out, count):  # type: ignore[no-untyped-def]
+def _blend_rows(plan, y, start, words, sums, skip, out, count):
     """The vertical filter of output row y: ``count`` words, from word ``skip`` of each row of the ring."""
     taps, weights = plan.taps_y, plan.weights_y + y
     if taps > _MOST_NARROW_TAPS:
@@ -247,7 +247,7 @@ def _blend_rows(plan, y, start, words, sums, skip, out, count):  # type: ignore[
 
 
 @njit(cache=True)
-def _blend_four(words, out, count, a, b, c, d, weights, stride, taps, bias, keep):  # type: ignore[no-untyped-def]
+def _blend_four(words, out, count, a, b, c, d, weights, stride, taps, bias, keep):
     """``out = bias + (out & keep) +`` the weighted sum of up to four rows; a, b, c and d always exist."""
     weight_a = words[at(weights)]
     weight_b = words[at(weights + stride)] if taps > 1 else np.uint16(0)
@@ -262,7 +262,7 @@ def _blend_four(words, out, count, a, b, c, d, weights, stride, taps, bias, keep
 
 
 @njit(cache=True)
-def _blend_columns(plan, words, row, out, out_plane):  # type: ignore[no-untyped-def]
+def _blend_columns(plan, words, row, out, out_plane):
     """The horizontal filter of the three planes of ``row``."""
     if plan.step == 0:
         _blend_columns_singly(plan, words, row, out, out_plane)
@@ -286,7 +286,7 @@ def _blend_columns(plan, words, row, out, out_plane):  # type: ignore[no-untyped
 
 
 @njit(cache=True)
-def _blend_columns_singly(plan, words, row, out, out_plane):  # type: ignore[no-untyped-def]
+def _blend_columns_singly(plan, words, row, out, out_plane):
     """The same for any scale and on any processor, with exact sums."""
     for x in range(plan.size):
         red = row + np.int64(words[at(plan.first_x + x)])

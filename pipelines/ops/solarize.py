@@ -18,14 +18,14 @@ _STREAM = 11
 
 
 @njit(cache=True)
-def _draw(values, size, height, width, key, row):  # type: ignore[no-untyped-def]
+def _draw(values, size, height, width, key, row):
     p, threshold = values[0], values[1]
     if to_uniform(absorb(key, _STREAM)) < p:
         row.solarize_threshold = threshold
 
 
 @njit(cache=True)
-def _invert(words, plane_words, begin, count, colors, row):  # type: ignore[no-untyped-def]
+def _invert(words, plane_words, begin, count, colors, row):
     if row.solarize_threshold <= 1:
         least = np.uint16(np.ceil(row.solarize_threshold * WHITE - 0.5))
         for color in range(colors):

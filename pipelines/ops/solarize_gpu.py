@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import triton  # type: ignore[import-untyped]
-import triton.language as tl  # type: ignore[import-untyped]
+import triton
+import triton.language as tl
 
 from pipelines.ops.gpu_row import WHITE, number, word_of
 
@@ -11,7 +11,7 @@ _THRESHOLD = word_of("solarize_threshold")
 
 
 @triton.jit
-def apply(red, green, blue, row):  # type: ignore[no-untyped-def]
+def apply(red, green, blue, row):
     """See ``PointOp``."""
     threshold = number(row, _THRESHOLD)
     if threshold <= 1:
@@ -22,5 +22,5 @@ def apply(red, green, blue, row):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _invert(value, threshold):  # type: ignore[no-untyped-def]
+def _invert(value, threshold):
     return tl.where(value >= threshold * WHITE, WHITE - value, value)

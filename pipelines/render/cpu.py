@@ -116,7 +116,7 @@ _after_blur = _chained("after_blur", AFTER_BLUR)
 
 
 @njit(cache=True, nogil=True)
-def _render(image, parameters, sample, constants, out, words):  # type: ignore[no-untyped-def]
+def _render(image, parameters, sample, constants, out, words):
     """Render; return 0, or, with nothing done, the words needed where there are fewer, or _MISMATCH."""
     needed = _words_needed(image, parameters, sample, constants[0], out)
     if needed == _MISMATCH or needed > len(words):
@@ -145,7 +145,7 @@ def _render(image, parameters, sample, constants, out, words):  # type: ignore[n
 
 
 @njit(cache=True)
-def _adjust(words, plane_words, pixels, row):  # type: ignore[no-untyped-def]
+def _adjust(words, plane_words, pixels, row):
     """Color jitter, and what comes between it and blur, piece by piece; how many colors are left."""
     split, total, colors = contrast_place(row.order, row.contrast), 0, 3
     for begin in range(0, pixels, _PIECE):
@@ -166,7 +166,7 @@ def _adjust(words, plane_words, pixels, row):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _words_needed(image, parameters, sample, finish, out):  # type: ignore[no-untyped-def]
+def _words_needed(image, parameters, sample, finish, out):
     """The words of planes and scratch for all views of a sample, or _MISMATCH."""
     views, samples, rows, columns, row_bytes = out.shape
     if (views, samples) != parameters.shape or not 0 <= sample < samples or image.shape[2] != 3:
@@ -186,7 +186,7 @@ def _words_needed(image, parameters, sample, finish, out):  # type: ignore[no-un
 
 
 @njit(cache=True, inline="always")
-def _plane_words(size):  # type: ignore[no-untyped-def]
+def _plane_words(size):
     """Words per plane of a view: whole vectors, and one more that ``resample`` may overwrite."""
     return padded(size * size) + LANES
 

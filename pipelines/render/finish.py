@@ -58,7 +58,7 @@ def crop_constants(size: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def write(words, planes, constants, row, out):  # type: ignore[no-untyped-def]
+def write(words, planes, constants, row, out):
     """Three planes as the pixels of a finished view, its hole cut.
 
     Args:
@@ -105,5 +105,5 @@ def write(words, planes, constants, row, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, inline="always")
-def _normalize(value, scale, shift):  # type: ignore[no-untyped-def]
+def _normalize(value, scale, shift):
     return np.float32(min(value, WHITE)) * scale + shift

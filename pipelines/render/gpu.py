@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import triton  # type: ignore[import-untyped]
+import triton
 
 from pipelines.batch import Images
 from pipelines.render.gpu_passes import adjust_views, blur_columns, blur_rows, resample_views

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-import triton  # type: ignore[import-untyped]
-import triton.language as tl  # type: ignore[import-untyped]
+import triton
+import triton.language as tl
 
 from pipelines.ops import AFTER_BLUR, BEFORE_BLUR, PointOp
 from pipelines.ops.color_jitter_gpu import jitter
@@ -45,7 +45,7 @@ _after_blur = _chained("after_blur_gpu", AFTER_BLUR)
     do_not_specialize=["num_images"],
     do_not_specialize_on_alignment=["pixels", "offsets", "heights", "widths"],
 )
-def resample_views(  # type: ignore[no-untyped-def]
+def resample_views(
     pixels,
     offsets,
     heights,
@@ -99,7 +99,7 @@ def resample_views(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def adjust_views(  # type: ignore[no-untyped-def]
+def adjust_views(
     views,
     rows,
     staged,
@@ -141,9 +141,7 @@ def adjust_views(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def blur_columns(  # type: ignore[no-untyped-def]
-    views, rows, staged, turned, SIZE: tl.constexpr, TILE: tl.constexpr
-):
+def blur_columns(views, rows, staged, turned, SIZE: tl.constexpr, TILE: tl.constexpr):
     """A tile in each third of one view's columns, blurred down the columns.
 
     Args:
@@ -166,9 +164,7 @@ def blur_columns(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def blur_rows(  # type: ignore[no-untyped-def]
-    views, rows, turned, out, SIZE: tl.constexpr, TILE: tl.constexpr, LAB: tl.constexpr
-):
+def blur_rows(views, rows, turned, out, SIZE: tl.constexpr, TILE: tl.constexpr, LAB: tl.constexpr):
     """A tile of one view, blurred along the rows and finished.
 
     Args:
@@ -188,7 +184,7 @@ def blur_rows(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _tile(program, SIZE: tl.constexpr, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
+def _tile(program, SIZE: tl.constexpr, TILE: tl.constexpr):
     """Places of a program's tile: down [TILE, 1] and across [1, TILE]."""
     TILES: tl.constexpr = (SIZE + TILE - 1) // TILE
     tile = program % (TILES * TILES)
@@ -197,7 +193,7 @@ def _tile(program, SIZE: tl.constexpr, TILE: tl.constexpr):  # type: ignore[no-u
 
 
 @triton.jit
-def _stage(red, green, blue, staged, slot, pixel, inside, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+def _stage(red, green, blue, staged, slot, pixel, inside, SIZE: tl.constexpr):
     """Keep pixels for a later pass, rounded to uint16."""
     place = staged + slot.to(tl.int64) * (3 * SIZE * SIZE) + 3 * pixel
     tl.store(place, _to_word(red), mask=inside)
@@ -206,13 +202,13 @@ def _stage(red, green, blue, staged, slot, pixel, inside, SIZE: tl.constexpr):  
 
 
 @triton.jit
-def _to_word(value):  # type: ignore[no-untyped-def]
+def _to_word(value):
     """The nearest uint16 of a value in [0, WHITE]."""
     return (value + 0.5).to(tl.int32).to(tl.uint16)
 
 
 @triton.jit
-def _finish(red, green, blue, row, out, view, y, x, inside, SIZE: tl.constexpr, LAB: tl.constexpr):  # type: ignore[no-untyped-def]
+def _finish(red, green, blue, row, out, view, y, x, inside, SIZE: tl.constexpr, LAB: tl.constexpr):
     """Apply the operations after blur, and write pixels (y, x) of a view, rounded to the type of ``out``."""
     red, green, blue = _after_blur(red, green, blue, row)
     if LAB:
@@ -225,5 +221,5 @@ def _finish(red, green, blue, row, out, view, y, x, inside, SIZE: tl.constexpr, 
 
 
 @triton.jit
-def _normalize(value, row, CHANNEL: tl.constexpr):  # type: ignore[no-untyped-def]
+def _normalize(value, row, CHANNEL: tl.constexpr):
     return value * number(row + CHANNEL, SCALE) + number(row + CHANNEL, SHIFT)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import triton.language as tl  # type: ignore[import-untyped]
+import triton.language as tl
 from numba import njit
 
 from pipelines.ops import VIEW_PARAMETERS
@@ -87,7 +87,7 @@ def launch_table(parameters: np.ndarray, spec: ViewSpec, device: torch.device) -
 
 
 @njit(cache=True, nogil=True)
-def _derive(rows, size, scale, shift, adjusted, blurred):  # type: ignore[no-untyped-def]
+def _derive(rows, size, scale, shift, adjusted, blurred):
     """Fill what rows have beyond VIEW_PARAMETERS, and the lists; how many are staged, adjusted, blurred."""
     num_staged = num_adjusted = num_blurred = 0
     for view in range(len(rows)):

@@ -244,7 +244,7 @@ def test_files_of_one_name_do_not_clash(mine: Path, tmp_path: Path) -> None:
             "from dataclasses import replace\nfrom fastssl.recipes import quickstart\n\n"
             "def a():\n    return replace(quickstart().experiment, epochs=-1)",
             ":a",
-            r"mine\.py:5: epochs must be positive, not -1$",
+            r"mine\.py:5: --epochs must be above 0, not -1$",
         ),
     ],
 )

@@ -130,7 +130,7 @@ def test_a_run_that_someone_trains_is_left_alone(tmp_path: Path) -> None:
         (["tiny", "--nodes", "2"], r"take --cluster slurm"),
         (["tiny", "--only", "k3"], r"--only k3: tiny has no such run; it has k4-s0"),
         (["tiny", "--set", "epoch=1"], r"did you mean epochs\?"),
-        (["tiny", "--set", "epochs=-1"], r"^--set epochs=-1: epochs must be positive"),
+        (["tiny", "--set", "epochs=-1"], r"^--set epochs=-1: --epochs must be above 0, not -1"),
         (["moco-ladder"], r"no such folder or file: /.*/imagenet; say with --data where"),
         (["tiny", "--data", "nowhere"], r"no such folder or file: /.*/nowhere"),
     ],

@@ -15,9 +15,9 @@ def interpreter() -> Iterator[None]:
     if torch.cuda.is_available():
         yield
         return
-    from triton import language  # type: ignore[import-untyped]
-    from triton.runtime.interpreter import InterpretedFunction  # type: ignore[import-untyped]
-    from triton.runtime.jit import JITFunction  # type: ignore[import-untyped]
+    from triton import language
+    from triton.runtime.interpreter import InterpretedFunction
+    from triton.runtime.jit import JITFunction
 
     patched, call = set(), InterpretedFunction.__call__
 

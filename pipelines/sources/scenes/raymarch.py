@@ -20,19 +20,19 @@ _PLAIN, _STRIPES, _CHECKS, _DOTS, _NOISE, _GRADIENT = range(6)  # positions in T
 
 
 @njit(cache=True)
-def _step(edge, width, value):  # type: ignore[no-untyped-def]
+def _step(edge, width, value):
     """Smooth step from 0 to 1 as value passes edge, over 2 x width."""
     t = min(max((value - edge) / (2 * width) + 0.5, 0.0), 1.0)
     return t * t * (3 - 2 * t)
 
 
 @njit(cache=True)
-def _lattice(x, y, z):  # type: ignore[no-untyped-def]
+def _lattice(x, y, z):
     return to_uniform(absorb(absorb(absorb(np.uint64(0), x), y), z))
 
 
 @njit(cache=True)
-def _value_noise(x, y, z):  # type: ignore[no-untyped-def]
+def _value_noise(x, y, z):
     """Random numbers in [0, 1) on the integer lattice, smoothly joined."""
     i, j, k = math.floor(x), math.floor(y), math.floor(z)
     u, v, w = x - i, y - j, z - k
@@ -46,7 +46,7 @@ def _value_noise(x, y, z):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _pattern(scene, x, y, z):  # type: ignore[no-untyped-def]
+def _pattern(scene, x, y, z):
     """Share of the secondary color at a point of the solid, in [0, 1]."""
     texture = scene.texture
     if texture == _PLAIN:
@@ -70,7 +70,7 @@ def _pattern(scene, x, y, z):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _shade_solid(scene, x, y, z, dx, dy, dz, lx, ly, lz, out):  # type: ignore[no-untyped-def]
+def _shade_solid(scene, x, y, z, dx, dy, dz, lx, ly, lz, out):
     """Add the light that leaves a point of the solid against the ray d to ``out`` [3]."""
     solid, p, q = scene.solid, scene.proportions[0], scene.proportions[1]
     nx, ny, nz = normal(solid, p, q, x, y, z)
@@ -93,7 +93,7 @@ def _shade_solid(scene, x, y, z, dx, dy, dz, lx, ly, lz, out):  # type: ignore[n
 
 
 @njit(cache=True)
-def _shade_background(scene, x, y, z, dx, dy, dz, lx, ly, lz, out):  # type: ignore[no-untyped-def]
+def _shade_background(scene, x, y, z, dx, dy, dz, lx, ly, lz, out):
     """Add the light of the floor, or of the wall above its horizon, to ``out`` [3]."""
     solid, p, q = scene.solid, scene.proportions[0], scene.proportions[1]
     fade, shadow, open_share = 1.0, 1.0, 1.0
@@ -113,13 +113,13 @@ def _shade_background(scene, x, y, z, dx, dy, dz, lx, ly, lz, out):  # type: ign
 
 
 @njit(cache=True)
-def _directions(azimuth, elevation):  # type: ignore[no-untyped-def]
+def _directions(azimuth, elevation):
     ce = math.cos(elevation)
     return ce * math.cos(azimuth), ce * math.sin(azimuth), math.sin(elevation)
 
 
 @njit(cache=True, nogil=True)
-def _render(scene, image):  # type: ignore[no-untyped-def]
+def _render(scene, image):
     size = image.shape[0]
     # The camera looks from c, a unit vector, at the center; r and u are its right and up, rolled.
     cx, cy, cz = _directions(scene.azimuth, scene.elevation)

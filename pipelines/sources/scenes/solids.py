@@ -21,7 +21,7 @@ _MAX_STEPS = 64
 
 
 @njit(cache=True)
-def _box(x, y, z, half_x, half_y, half_z):  # type: ignore[no-untyped-def]
+def _box(x, y, z, half_x, half_y, half_z):
     """A box with rounded edges."""
     dx, dy, dz = abs(x) - half_x + _EDGE, abs(y) - half_y + _EDGE, abs(z) - half_z + _EDGE
     px, py, pz = max(dx, 0.0), max(dy, 0.0), max(dz, 0.0)
@@ -29,7 +29,7 @@ def _box(x, y, z, half_x, half_y, half_z):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _extrude(flat, z, half_height):  # type: ignore[no-untyped-def]
+def _extrude(flat, z, half_height):
     """A plane figure at distance ``flat``, made a prism of rounded edges."""
     flat, tall = flat + _EDGE, abs(z) - half_height + _EDGE
     px, pz = max(flat, 0.0), max(tall, 0.0)
@@ -37,7 +37,7 @@ def _extrude(flat, z, half_height):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _cone(radial, z, radius, half_height):  # type: ignore[no-untyped-def]
+def _cone(radial, z, radius, half_height):
     """A cone with its tip up; ``radial`` is the distance from its axis."""
     # In the half plane (radial, height below the tip): nearest point on the side, and on the base.
     height = 2 * half_height
@@ -51,7 +51,7 @@ def _cone(radial, z, radius, half_height):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _octahedron(x, y, z, size):  # type: ignore[no-untyped-def]
+def _octahedron(x, y, z, size):
     x, y, z = abs(x), abs(y), abs(z)
     excess = x + y + z - size
     if 3 * x < excess:
@@ -68,7 +68,7 @@ def _octahedron(x, y, z, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _star(x, y, radius, inner):  # type: ignore[no-untyped-def]
+def _star(x, y, radius, inner):
     """A plane star of five points: tips at ``radius``, notches at ``inner``."""
     # Fold the plane into one half of one tip: a wedge of 36 degrees beside the x axis.
     sector = 2 * math.pi / 5
@@ -86,7 +86,7 @@ def _star(x, y, radius, inner):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _stairs(x, y, z, half, rise):  # type: ignore[no-untyped-def]
+def _stairs(x, y, z, half, rise):
     """Three steps that climb along x."""
     third = 2 * half / 3
     low = _box(x, y, z + rise, half, half, 0.5 * rise)
@@ -96,7 +96,7 @@ def _stairs(x, y, z, half, rise):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def distance(solid, p, q, x, y, z):  # type: ignore[no-untyped-def]
+def distance(solid, p, q, x, y, z):
     """Signed distance of a point from a solid of proportions p and q."""
     if solid == _CAPSULE:
         length, radius = 0.45 + 0.1 * p, 0.3 + 0.1 * q
@@ -125,7 +125,7 @@ def distance(solid, p, q, x, y, z):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def floor_height(solid, p, q):  # type: ignore[no-untyped-def]
+def floor_height(solid, p, q):
     """z of the floor that a solid stands on."""
     if solid == _CAPSULE:
         return -0.3 - 0.1 * q
@@ -149,7 +149,7 @@ def floor_height(solid, p, q):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def ball_span(x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
+def ball_span(x, y, z, dx, dy, dz):
     """Entry and exit distance of a ray of unit direction in the unit sphere; entry > exit if it misses."""
     middle = -(x * dx + y * dy + z * dz)
     inside = middle * middle - (x * x + y * y + z * z - 1.0)
@@ -160,7 +160,7 @@ def ball_span(x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def trace(solid, p, q, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
+def trace(solid, p, q, x, y, z, dx, dy, dz):
     """Distance to the solid along a ray of unit direction; -1 where the ray misses it."""
     t, leave = ball_span(x, y, z, dx, dy, dz)
     for _ in range(_MAX_STEPS):
@@ -174,7 +174,7 @@ def trace(solid, p, q, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def sunlight(solid, p, q, x, y, z, dx, dy, dz, sharpness):  # type: ignore[no-untyped-def]
+def sunlight(solid, p, q, x, y, z, dx, dy, dz, sharpness):
     """Share of a light in direction d that reaches a point past the solid, with a soft edge, in [0, 1]."""
     t, leave = ball_span(x, y, z, dx, dy, dz)
     t = max(t, 0.03)  # leave the surface that the point lies on
@@ -191,7 +191,7 @@ def sunlight(solid, p, q, x, y, z, dx, dy, dz, sharpness):  # type: ignore[no-un
 
 
 @njit(cache=True)
-def normal(solid, p, q, x, y, z):  # type: ignore[no-untyped-def]
+def normal(solid, p, q, x, y, z):
     """Unit normal of the surface at a point, from four distances at the corners of a tetrahedron."""
     e = 1e-4
     a = distance(solid, p, q, x + e, y - e, z - e)

@@ -203,7 +203,7 @@ def test_a_mapping_file(tmp_path: Path) -> None:
     [
         ("cat a\nbus b\n", r"no group for the class sea lion:"),
         ("cat a\n", r"no group for 2 classes, sea lion first"),
-        ("cat a\nbuss b\nsea lion\ta\n", r"no group for the class bus \(it has buss"),
+        ("cat a\nbuss b\nsea lion\ta\n", r"no group for the class bus \(did you mean buss\?"),
         ("cat a\nbus b\nsea lion\ta\ndog a\n", r"has the class dog, which the data lacks"),
         ("cat a\nbus b\nsea lion\ta\ndog a\nemu a\n", r"has 2 classes, dog first, which the data lacks"),
         ("cat a\nbus b\nsea lion\ta\ncat a\n", r"the class cat twice, in lines 1 and 4"),

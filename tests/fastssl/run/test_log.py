@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fastssl.run.log import MetricMeans, RunLog
 from fastssl.run.metrics import read_metrics

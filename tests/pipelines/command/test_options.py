@@ -7,7 +7,7 @@ import pytest
 import tyro
 
 from pipelines.command.errors import UserError
-from pipelines.command.options import OptionParser, later, one_line_complaints
+from pipelines.command.options import later, one_line_complaints
 
 # every command with options, a mistake, and the word of it that the answer has to name
 MISTAKES = [
@@ -21,6 +21,7 @@ MISTAKES = [
     ("launchers.status", ["sweeps/x", "stop"], "stop"),
     ("launchers.report", [], "sweep"),
     ("benchmarks.render", ["--size", "big"], "--size"),
+    ("benchmarks.loader", ["--data", "generated", "--against", "nobody"], "--against"),
 ]
 
 
@@ -79,10 +80,3 @@ def test_colors_of_a_terminal_are_left_out(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(UserError, match="--times") as refusal, one_line_complaints("measure"):
         tyro.cli(later(measure), args=["--run", "a", "--times", "often"])
     assert str(refusal.value).isprintable()
-
-
-def test_argparse_complains_in_one_line() -> None:
-    parser = OptionParser(prog="tool")
-    parser.add_argument("count", type=int)
-    with pytest.raises(UserError, match=r"invalid int value: 'x': tool --help tells more"):
-        parser.parse_args(["x"])

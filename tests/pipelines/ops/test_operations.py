@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from numba.core.dispatcher import Dispatcher
-from triton import JITFunction  # type: ignore[import-untyped]
-from triton.runtime.interpreter import InterpretedFunction  # type: ignore[import-untyped]
+from triton import JITFunction
+from triton.runtime.interpreter import InterpretedFunction
 
 from pipelines.ops import AFTER_BLUR, BEFORE_BLUR, KINDS, NEUTRAL, OPS, VIEW_PARAMETERS, Op, PointOp
 from pipelines.render import reference

@@ -1,0 +1,98 @@
+"""Ranges of options: they stand in a field's type, are shown by --help, and are checked in one place.
+
+::
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        epochs: Positive = 7
+
+        def __post_init__(self) -> None:
+            check_ranges(self)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from tyro.conf import arg
+
+from pipelines.command.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Bounds of a number; infinity and NaN lie in no range."""
+
+    above: float = -math.inf
+    at_least: float = -math.inf
+    below: float = math.inf
+    at_most: float = math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return self.above < value < self.below and self.at_least <= value <= self.at_most
+
+    def __str__(self) -> str:
+        bounds = {
+            "above": self.above,
+            "at least": self.at_least,
+            "below": self.below,
+            "at most": self.at_most,
+        }
+        return " and ".join(f"{name} {bound:g}" for name, bound in bounds.items() if math.isfinite(bound))
+
+    def shown(self, default: str) -> str:
+        """The end of an option's help."""
+        return f"({self}; default: {default})"
+
+
+_POSITIVE, _NOT_NEGATIVE, _FROM_ONE = Range(above=0), Range(at_least=0), Range(at_least=1)
+_SHARE, _BELOW_ONE = Range(above=0, at_most=1), Range(at_least=0, below=1)
+
+Positive = Annotated[float, _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
+NotNegative = Annotated[float, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
+Share = Annotated[float, _SHARE, arg(help_behavior_hint=_SHARE.shown)]
+BelowOne = Annotated[float, _BELOW_ONE, arg(help_behavior_hint=_BELOW_ONE.shown)]
+Count = Annotated[int, _FROM_ONE, arg(help_behavior_hint=_FROM_ONE.shown)]
+CountOrZero = Annotated[int, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
+CountOrNone = Annotated[int | None, _FROM_ONE, arg(help_behavior_hint=_FROM_ONE.shown)]
+CountOrZeroOrNone = Annotated[int | None, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
+Counts = Annotated[tuple[int, ...], _FROM_ONE, arg(help_behavior_hint=_FROM_ONE.shown)]
+
+
+def check_ranges(config: Any, prefix: str = "--") -> None:
+    """Check the fields of a dataclass against the ranges and the ``Literal`` choices of their types.
+
+    Args:
+        config: instance of a dataclass.
+        prefix: begin of its options' names, such as ``--optimizer.``.
+
+    Raises:
+        UserError: a value lies outside; the message names its option.
+    """
+    for name, rule in _rules(config.__class__).items():
+        value = getattr(config, name)
+        values = value if isinstance(value, tuple) else (value,)
+        if all(each is None or each in rule for each in values):
+            continue
+        words = f"one of {', '.join(map(str, rule))}" if isinstance(rule, tuple) else f"{rule}"
+        if any(isinstance(each, float) and not math.isfinite(each) for each in values):
+            words = f"finite and {words}"
+        given = " ".join(map(str, values))
+        raise UserError(f"{prefix}{name.replace('_', '-')} must be {words}, not {given}")
+
+
+@cache
+def _rules(kind: type) -> dict[str, Range | tuple[Any, ...]]:
+    """The range or the choices of each field that has any."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: rule for name, hint in hints.items() for rule in _rules_of(hint)}
+
+
+def _rules_of(hint: Any) -> Iterator[Range | tuple[Any, ...]]:
+    yield from (extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Range))
+    if get_origin(hint) is Literal:
+        yield get_args(hint)
