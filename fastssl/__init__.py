@@ -1,8 +1,36 @@
 """Views to weights to measurements of those weights."""
 
 import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 __version__ = "0.1.0"
+
+
+def _check_pipelines() -> None:
+    """Refuse to run where another ``pipelines`` hides ours, such as a folder of the user's of that name.
+
+    ``python -m`` searches the current folder first: for it that folder is left out.
+
+    Raises:
+        ImportError: another one would be imported.
+    """
+    ours = Path(__file__).resolve().parents[1] / "pipelines"
+
+    def found() -> list[Path]:
+        spec = find_spec("pipelines")
+        return [Path(place).resolve() for place in (spec and spec.submodule_search_locations) or ()]
+
+    if ours not in found() and sys.argv[:1] == ["-m"]:  # while python -m looks for its module
+        del sys.path[0]
+    if ours not in found():
+        raise ImportError(
+            f"{found()[0] if found() else 'something'} hides {ours}: rename it, or run from another folder"
+        )
+
+
+_check_pipelines()
 
 # torch's CPU threads sleep while they wait for each other instead of spinning: the loader's threads need the
 # cores. It must be set before torch is imported; an own setting is left alone.

@@ -74,6 +74,7 @@ def main() -> int:
     prog = "python -m pipelines.pack"
     with one_line_complaints(prog):
         options = tyro.cli(Options, prog=prog)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is aside is removed
     try:
         pack(options)
     except KeyboardInterrupt:
@@ -282,5 +283,4 @@ def _reopen_shards(folder: Path, split: Split) -> ShardSource:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is aside is removed
     run_command(main)

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE)
 
 
 class UserError(Exception):
     """Something the user can mend. The message is one line: what is wrong, where, and the remedy."""
 
 
+def disk_error(error: OSError) -> str:
+    """Words on a disk that is full, read-only or broken: what the system says, where, and the remedy."""
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror}{where}: make room there, or mend it, and run the same command again"
+
+
 def run_command(main: Callable[[], int]) -> None:
     """Run a command's ``main`` and leave the process with its exit status.
 
-    A ``UserError`` becomes ``error: MESSAGE`` on stderr and exit status 2, Ctrl-C exit status 130.
+    A ``UserError`` becomes ``error: MESSAGE`` on stderr and exit status 2, and so does an error of a disk
+    (full, read-only, broken); Ctrl-C becomes 130; a reader of stdout that has gone, as ``head``, 141.
     """
     try:
         status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        print(f"error: {disk_error(error)}", file=sys.stderr)
+        status = 2
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
