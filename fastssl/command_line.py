@@ -1,4 +1,4 @@
-"""``python -m fastssl.train [RECIPE | FILE.py:NAME | CONFIG.json] [options]`` to a config; --list."""
+"""``fastssl train [RECIPE | FILE.py:NAME | FILE.json | FILE.toml | RUN] [options]`` to a config; --list."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from fastssl.config import Config, families, from_dict, read_config, to_dict, with_kind
-from fastssl.recipes import find_recipe
+from fastssl.config import Config, families, read_config
+from fastssl.config_file import named_config
+from fastssl.fields import with_kinds
+from fastssl.recipes import RECIPES
 from fastssl.recipes.table import recipe_list
 from pipelines.command.errors import UserError
 from pipelines.command.options import one_line_complaints
@@ -24,9 +26,10 @@ DEFAULT_RECIPE = "quickstart"
 
 
 def parse(argv: list[str]) -> Config:
-    """The config that a command line names: a recipe (or the config.json of a run) and what it overrides.
+    """The config that a command line names: a recipe and what it overrides.
 
-    A recipe may be a function in a file of the user's, ``mine.py:my_recipe``.
+    In place of a recipe stands a function in a file of the user's, ``mine.py:my_recipe``; a run's config.json
+    or a file of some fields over a recipe (``fastssl.config_file``); or a run folder, which is resumed.
 
     Raises:
         UserError: unknown recipe or option (the message names the nearest), unreadable config, a value of
@@ -38,43 +41,68 @@ def parse(argv: list[str]) -> Config:
         raise SystemExit(0)
     rest = list(argv)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else DEFAULT_RECIPE
-    base = read_config(Path(name)) if name.endswith(".json") else find_recipe(name)
-    base = _with_kinds(base, rest)
-    kinds = "\n".join(
-        textwrap.fill(f"--{family} takes {', '.join(known)}.", 100) for family, known in families().items()
-    )
-    description = (
-        f"Pre-train an encoder. This page shows the defaults of the recipe {name}.\n\n"
-        "Usage: python -m fastssl.train [RECIPE | FILE.py:NAME | CONFIG.json] [options]. "
-        f"Without a recipe: {DEFAULT_RECIPE}.\n\n"
-        f"python -m fastssl.train --list shows the recipes.\n\n{kinds}"
-    )
+    base = with_kinds(_base(name), _taken_kinds(rest))
+    names = option_names(base)
     prog = f"python -m fastssl.train {name}"
     with one_line_complaints(prog):
         config, unknown = tyro.cli(
-            Config, prog=prog, description=description, default=base, args=rest, return_unknown_args=True
+            Config,
+            prog=prog,
+            description=_description(name),
+            default=base,
+            args=[full_name(word, names) for word in rest],
+            return_unknown_args=True,
         )
     if unknown:
-        raise UserError(_explain(unknown[0], base, prog))
+        raise UserError(_explain(unknown[0], names, prog))
     return config
 
 
-def _with_kinds(base: Config, words: list[str]) -> Config:
-    """The config with the kinds that ``--optimizer lars`` and the like ask for, which leave ``words``."""
-    values, where = to_dict(base), []
-    for family in families():
+def _base(name: str) -> Config:
+    """The config that the first word of a command line names."""
+    folder = Path(name).expanduser()
+    if name in RECIPES or not folder.is_dir():
+        if "/" in name and not folder.exists() and not folder.suffix and ":" not in name:
+            raise UserError(
+                f"there is no run folder {name}: python -m fastssl.train --list shows the recipes"
+            )
+        return named_config(name)
+    if not (folder / "config.json").exists():
+        raise UserError(
+            f"{name} is a folder and no run: images are given with --data, as in "
+            f"python -m fastssl.train {DEFAULT_RECIPE} --data {name}"
+        )
+    config = read_config(folder / "config.json")
+    return dataclasses.replace(config, machine=dataclasses.replace(config.machine, out=str(folder)))
+
+
+def _taken_kinds(words: list[str]) -> dict[str, str]:
+    """The kinds that ``--method byol`` and the like ask for, which leave ``words``."""
+    kinds = {}
+    for family, known in families().items():
         option = f"--{family}"
         place = next((i for i, word in enumerate(words) if word.split("=")[0] == option), None)
         if place is None:
             continue
-        _, equals, kind = words.pop(place).partition("=")
+        _, equals, kinds[family] = words.pop(place).partition("=")
         if not equals:
             if place == len(words):
-                raise UserError(f"{option} needs a kind: {', '.join(families()[family])}")
-            kind = words.pop(place)
-        values["experiment"][family] = with_kind(values["experiment"][family], family, kind)
-        where.append(f"{option} {kind}")
-    return from_dict(values, " ".join(where)) if where else base
+                raise UserError(f"{option} needs a kind: {', '.join(known)}")
+            kinds[family] = words.pop(place)
+    return kinds
+
+
+def _description(name: str) -> str:
+    kinds = "\n".join(
+        textwrap.fill(f"--{family} takes {', '.join(known)}.", 100) for family, known in families().items()
+    )
+    return (
+        f"Pre-train an encoder. This page shows the defaults of the recipe {name}.\n\n"
+        "Usage: python -m fastssl.train [RECIPE | FILE.py:NAME | FILE.json | FILE.toml | RUN] [options]\n\n"
+        f"Without a recipe it is {DEFAULT_RECIPE}; RUN, a run folder, is resumed.\n\n"
+        "The end of an option's name will do where one option ends so: --base-lr.\n\n"
+        f"python -m fastssl.train --list shows the recipes.\n\n{kinds}"
+    )
 
 
 def option_names(config: Config) -> list[str]:
@@ -83,11 +111,38 @@ def option_names(config: Config) -> list[str]:
     return [f"--{path}".replace("_", "-") for path in _paths(halves)]
 
 
-def _show(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def full_name(word: str, names: Iterable[str]) -> str:
+    """A word with an option's full name for the end of it: ``--optimizer.base-lr=1`` for ``--lr=1``.
+
+    Dashes stand for dots too: ``--blur-p``. Other words stay as they are.
+
+    Raises:
+        UserError: several options end so.
+    """
+    option, equals, value = word.partition("=")
+    if not option.startswith("--"):
+        return word
+    wanted, no = option.removeprefix("--").replace("_", "-"), ""
+    names = list(names)
+    found = _ending(wanted, names)
+    if not found and wanted.startswith("no-"):
+        found, no = _ending(wanted.removeprefix("no-"), names), "no-"
+    if len(found) > 1:
+        more = " or others" if len(found) > 3 else ""
+        raise UserError(f"{option} may mean {' or '.join(found[:3])}{more}: give more of it")
+    if not found:
+        return word
+    head, dot, last = found[0].removeprefix("--").rpartition(".")
+    return f"--{head}{dot}{no}{last}{equals}{value}"
+
+
+def _ending(wanted: str, names: Iterable[str]) -> list[str]:
+    """The option of that name, or else all that end so: first behind a dot, then with dashes for dots."""
+    if f"--{wanted}" in names:
+        return [f"--{wanted}"]
+    plain = f"-{wanted.replace('.', '-')}"
+    found = [name for name in names if name.endswith(f".{wanted}")]
+    return found or [name for name in names if name.replace(".", "-").endswith(plain)]
 
 
 def _paths(values: dict[str, Any]) -> Iterator[str]:
@@ -100,10 +155,19 @@ def _paths(values: dict[str, Any]) -> Iterator[str]:
             yield name
 
 
-def _explain(word: str, config: Config, prog: str) -> str:
+def _explain(word: str, names: Iterable[str], prog: str) -> str:
     """Explain a word that is no option, with the one that was meant."""
     if not word.startswith("-"):
         return f"unexpected {word}: a recipe comes first, then options as --name value"
     option = word.split("=")[0].replace("_", "-")
-    hint = suggest(option, option_names(config), otherwise=f"{prog} --help lists the options")
+    if option in ("--run", "--recipe", "--config"):
+        return f"unknown option {option}: give it first and without {option}: {prog.rpartition(' ')[0]} NAME"
+    hint = suggest(option, names, otherwise=f"{prog} --help lists the options")
     return f"unknown option {word}: {hint}"
+
+
+def _show(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

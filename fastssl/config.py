@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -134,8 +134,26 @@ class Experiment:
                 f"not --batch-size {self.batch_size} in {self.accumulation_steps}"
             )
         self._check_batch_norm_group()
+        self._check_views()
         for part in (self.backbone, self.method, self.optimizer):
             part.check(self)
+
+    def _check_views(self) -> None:
+        given, method = sum(group.num_views for group in self.views), self.method
+        if given == method.num_views:
+            return
+        free = [
+            each.Config.kind
+            for each in METHODS
+            if "num_views" in {field.name for field in dataclasses.fields(each.Config)}
+        ]
+        fixed = [each.Config.kind for each in METHODS if each.Config.num_views == given]
+        others = [kind for kind in dict.fromkeys([*fixed, *free]) if kind != method.kind]
+        own = " or --method.num-views" if method.kind in free else ""
+        raise UserError(
+            f"{method.kind} needs num_views {method.num_views} in all, not {given}: "
+            f"change --views.0.num-views{own}, or take --method {', '.join(others)}"
+        )
 
     def _check_batch_norm_group(self) -> None:
         group, images = self.batch_norm_group, self.batch_size // self.accumulation_steps
@@ -308,19 +326,6 @@ def from_dict(values: dict[str, Any], where: str, folder: Path | None = None) ->
 def families() -> dict[str, dict[str, type[ComponentConfig]]]:
     """The fields of an experiment that hold components, ``optimizer`` for instance, and the kinds of each."""
     return {base.kind: configs_by_kind(members) for base, members in FAMILIES.items()}
-
-
-def with_kind(values: Mapping[str, Any], family: str, kind: str) -> dict[str, Any]:
-    """A component's values in JSON, as another kind: fields that both have keep theirs.
-
-    Raises:
-        UserError: there is no such kind.
-    """
-    known = families()[family]
-    if kind not in list(known):
-        raise UserError(f"{family} kind must be one of {', '.join(known)}, not {kind!r}")
-    names = [field.name for field in fields(known[kind])]
-    return {"kind": kind, **{name: values[name] for name in names if name in values}}
 
 
 def read_config(path: Path, *, execute: bool = True) -> Config:

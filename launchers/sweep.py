@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fastssl.config import Config
-from fastssl.recipes import find_recipe
+from fastssl.config_file import named_config
 from fastssl.run import checkpoint
 from launchers.clusters import job_states, snapshot
 from launchers.clusters.cluster import Cluster
@@ -71,7 +71,7 @@ def chosen_study(options: Options) -> Study:
 
 
 def _chosen_grid(options: Options) -> Study:
-    recipe = find_recipe(options.recipe)
+    recipe = named_config(options.recipe)
     base = shrunk(recipe) if options.scale == "tiny" else recipe
     return dataclasses.replace(grid_study(recipe.recipe, base, options.grid), scale=options.scale)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastssl.component import Component, ComponentConfig, ExperimentFields
+from fastssl.component import Component, ComponentConfig
 from fastssl.models.backbone import Backbone, build_backbone
 from fastssl.optim.optimizer import Groups, split_parameters
 from pipelines.batch import Batch
@@ -47,19 +47,6 @@ class Method(Component, nn.Module, ABC):
         def num_views(self) -> int:
             """Views of an image that a step needs: a field, or fixed by the method."""
             raise NotImplementedError
-
-        def check(self, experiment: ExperimentFields) -> None:
-            """Check that the view groups make as many views as the method takes.
-
-            Raises:
-                UserError: they do not.
-            """
-            num_views = sum(group.num_views for group in experiment.views)
-            if num_views != self.num_views:
-                raise UserError(
-                    f"{self.kind} needs num_views {self.num_views} in all, not {num_views}: "
-                    f"change --views.0.num-views"
-                )
 
     student: nn.Sequential
 

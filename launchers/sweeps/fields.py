@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastssl.command_line import option_names
-from fastssl.config import Config, families, from_dict, to_dict, with_kind
+from fastssl.config import Config, families
+from fastssl.fields import with_fields, with_kinds
 from pipelines.command.errors import UserError
 from pipelines.command.suggest import suggest
 
@@ -89,21 +90,10 @@ def assign(config: Config, changes: Sequence[Change]) -> Config:
 
 
 def _assigned(config: Config, changes: Sequence[Change]) -> Config:
-    values = to_dict(config)
-    kinds = [change for change in changes if change.path in families()]
-    for change in kinds:
-        held = values["experiment"]
-        held[change.path] = with_kind(held[change.path], change.path, change.value)
-    for change in changes:
-        if change in kinds:
-            continue
-        *parents, last = change.path.split(".")
-        half = "experiment" if change.path.split(".")[0] in values["experiment"] else "machine"
-        place = values[half]
-        for part in parents:
-            place = place[int(part)] if isinstance(place, list | tuple) else place[part]
-        place[last] = change.value
-    return from_dict(values, "it")
+    values = {change.path: change.value for change in changes}
+    kinds = {path: str(value) for path, value in values.items() if path in families()}
+    fields = {path: value for path, value in values.items() if path not in kinds}
+    return with_fields(with_kinds(config, kinds), fields, "it")
 
 
 def _fits(config: Config, changes: Sequence[Change]) -> bool:

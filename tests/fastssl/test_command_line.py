@@ -11,6 +11,7 @@ import pytest
 
 from fastssl.command_line import option_names, parse
 from fastssl.config import Config, to_dict
+from fastssl.methods import BYOL
 from fastssl.models import Timm
 from fastssl.optim import LARS, SGD
 from fastssl.recipes import RECIPES
@@ -156,7 +157,7 @@ def test_another_kind_of_component_can_be_asked_for(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--optimizer", "adam"], "optimizer kind must be one of sgd, lars, not 'adam'"),
+        (["--optimizer", "adam"], "--optimizer takes sgd, lars, not adam"),
         (["--backbone"], "--backbone needs a kind: resnet, resnet9, timm"),
         (["--backbone", "timm", "--backbone.width", "2"], r"unknown option --backbone\.width"),
     ],
@@ -165,6 +166,101 @@ def test_kinds_that_are_not_are_refused(words: list[str], reason: str) -> None:
     with pytest.raises(UserError, match=reason) as refusal:
         parse(words)
     assert "\n" not in str(refusal.value)
+
+
+def test_another_method_has_its_own_defaults_and_views() -> None:
+    base = RECIPES["quickstart"]().experiment
+    byol = parse(["quickstart", "--method", "byol"]).experiment
+    assert byol == dataclasses.replace(base, method=BYOL.Config())
+    same = parse(["quickstart", "--method", "moco"]).experiment
+    assert same == base
+    msbreg = parse(["quickstart", "--method", "msbreg"]).experiment
+    assert [group.num_views for group in msbreg.views] == [4]
+    (group,) = parse(["barlow-twins-imagenet", "--method=supervised"]).experiment.views
+    assert group.num_views == 1
+    groups = parse(
+        ["barlow-twins-imagenet", "--method", "msbreg", "--method.num-views", "4"]
+    ).experiment.views
+    assert [group.num_views for group in groups] == [2, 2]
+
+
+def test_further_options_may_make_another_method_fit() -> None:
+    words = ["quickstart", "--method", "simo"]  # has 256 negatives, and the batch 64 images
+    with pytest.raises(UserError, match="num_negatives 256 but the batch holds 64 images"):
+        parse(words)
+    method: Any = parse([*words, "--num-negatives", "32"]).experiment.method
+    assert method.loss.num_negatives == 32
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "value"),
+    [
+        (["--lr", "0.3"], "optimizer.base_lr", 0.3),
+        (["--base-lr=0.3"], "optimizer.base_lr", 0.3),
+        (["--base_lr", "0.3"], "optimizer.base_lr", 0.3),
+        (["--blur-p", "0.25"], "views.0.spec.blur.p", 0.25),
+        (["--num-negatives", "17"], "method.loss.num_negatives", 17),
+        (["--nesterov"], "optimizer.nesterov", True),
+        (["--no-symmetric-loss"], "method.symmetric_loss", False),
+        (["--backbone", "resnet18"], "backbone.depth", 18),
+    ],
+)
+def test_the_end_of_a_name_will_do(words: list[str], path: str, value: object) -> None:
+    found: Any = parse(["quickstart", *words]).experiment
+    for part in path.split("."):
+        found = found[int(part)] if part.isdigit() else getattr(found, part)
+    assert found == value
+
+
+def test_an_end_of_several_names_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--hidden-dim may mean --method\.projector\.hidden-dim or --m"):
+        parse(["quickstart", "--hidden-dim", "3"])
+    with pytest.raises(UserError, match=r"--blur-p may mean --views\.0\.spec\.blur\.p or --views\.1\.spec"):
+        parse(["barlow-twins-imagenet", "--blur-p", "1"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "views", "others"),
+    [
+        ("quickstart", "1", "supervised, msbreg"),
+        ("quickstart", "3", "msbreg"),
+        ("supervised-cifar10", "2", "moco, byol, simo, simclr, barlowtwins, msbreg"),
+    ],
+)
+def test_a_wrong_number_of_views_names_the_methods_that_take_it(recipe: str, views: str, others: str) -> None:
+    with pytest.raises(UserError, match=f"or take --method {others}$"):
+        parse([recipe, "--num-views", views])
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (
+            ["moco"],
+            r"unknown recipe moco \(did you mean moco-v2-plus-cifar10-cpu or moco-v2-plus-ci",
+        ),
+        (["simclr"], r"unknown recipe simclr \(did you mean simclr-imagenet"),
+        (["runs/nothing"], "there is no run folder runs/nothing"),
+        (
+            ["--run", "runs/x"],
+            "unknown option --run: give it first and without --run: python",
+        ),
+        (["tests"], "tests is a folder and no run: images are given with --data"),
+    ],
+)
+def test_what_is_no_recipe_is_told_the_right_command(words: list[str], reason: str) -> None:
+    with pytest.raises(UserError, match=reason) as refusal:
+        parse(words)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_run_folder_is_resumed_and_its_config_copied(tmp_path: Path) -> None:
+    config = parse(["byol-cifar10", "--seed", "9", "--out", "elsewhere"])
+    (tmp_path / "config.json").write_text(json.dumps({"config": to_dict(config)}))
+    resumed = parse([str(tmp_path), "--workers", "2"])
+    assert resumed.out == tmp_path
+    assert resumed.experiment == config.experiment
+    assert parse([str(tmp_path / "config.json")]).machine.out == ""
 
 
 def help_text(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -222,7 +318,6 @@ def test_the_config_of_a_run_serves_as_a_recipe(tmp_path: Path) -> None:
         (["--epoch", "3"], "--epochs"),
         (["--bath-size", "3"], "--batch-size"),
         (["--optimizer.baselr=3"], "--optimizer.base-lr"),
-        (["--base-lr", "3"], "--optimizer.base-lr"),
         (["--optimizer.lr", "3"], "--optimizer.base-lr"),
         (["--seed", "1", "--view.0.num-views", "3"], "--views.0.num-views"),
         (["--method.loss.num_negativs", "3"], "--method.loss.num-negatives"),
