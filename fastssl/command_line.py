@@ -8,7 +8,6 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import tyro
@@ -19,7 +18,7 @@ from fastssl.fields import with_kinds
 from fastssl.recipes import RECIPES
 from fastssl.recipes.table import recipe_list
 from pipelines.command.errors import UserError
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import one_line_complaints, user_path
 from pipelines.command.suggest import suggest
 
 DEFAULT_RECIPE = "quickstart"
@@ -60,7 +59,7 @@ def parse(argv: list[str]) -> Config:
 
 def _base(name: str) -> Config:
     """The config that the first word of a command line names."""
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if name in RECIPES or not folder.is_dir():
         if "/" in name and not folder.exists() and not folder.suffix and ":" not in name:
             raise UserError(

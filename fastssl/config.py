@@ -28,6 +28,7 @@ from fastssl.optim import OPTIMIZERS, Optimizer
 from fastssl.user_file import UserFile, components, from_entry, to_entry
 from pipelines.backends.backend import CpuOutput, Pipeline
 from pipelines.command.errors import UserError
+from pipelines.command.options import user_path
 from pipelines.command.ranges import (
     Count,
     CountOrZero,
@@ -35,6 +36,7 @@ from pipelines.command.ranges import (
     NotNegative,
     Positive,
     Share,
+    Threads,
     check_ranges,
 )
 from pipelines.ops import Op
@@ -89,6 +91,8 @@ class Experiment:
     """Length of the run; it is counted in steps, so that a fraction is fine."""
     batch_size: Count
     """Images per step, over all processes and accumulated micro-batches."""
+    init: str = ""
+    """Run folder or checkpoint whose weights the run starts from: the whole method's, or its encoder's."""
     seed: CountOrZero = 0
     """Random seed for weights, sample order, views and method."""
     accumulation_steps: Count = 1
@@ -178,16 +182,18 @@ class Machine:
     """Backend that decodes and renders (`pipelines.backends.choose`); auto chooses and says why."""
     cpu_output: CpuOutput = "auto"
     """Output of pipeline cpu's threads. views: finished; crops, pixels: finished on the GPU."""
-    workers: CountOrZero = 0
+    workers: Threads = 0
     """Loader threads; 0 takes every core."""
     prefetch: CountOrZero = 3
     """Batches under way beside the one in use."""
-    threads: CountOrZero = 0
+    threads: Threads = 0
     """CPU threads of torch; 0 takes every core. Bit-equal resuming on a CPU needs the same number."""
     log_every: Count = 20
     """Steps between two lines of metrics.jsonl."""
     monitor_every: NotNegative = 10
-    """Epochs between two kNN measurements; 0 measures only at the end."""
+    """Epochs between two kNN measurements, beside those at the start and the end; 0: no kNN at all."""
+    monitor_data: str = ""
+    """Labeled images that kNN is measured on; empty: those of --data."""
     checkpoint_minutes: NotNegative = 5
     """Time between two checkpoints; one is also written at the end of an epoch and when stopped."""
     keep_every: CountOrZero = 0
@@ -217,7 +223,7 @@ class Config:
     @property
     def out(self) -> Path:
         """The run folder."""
-        return Path(self.machine.out or f"runs/{self.recipe}")
+        return user_path(self.machine.out or f"runs/{self.recipe}")
 
 
 @cache

@@ -24,6 +24,7 @@ from fastssl.config import Config, families, read_config, to_dict
 from fastssl.fields import with_fields, with_kinds
 from fastssl.recipes import find_recipe
 from pipelines.command.errors import UserError
+from pipelines.command.options import user_path
 from pipelines.command.suggest import suggest
 
 
@@ -33,7 +34,7 @@ def named_config(name: str) -> Config:
     Raises:
         UserError: there is none, or it does not fit.
     """
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.suffix not in (".json", ".toml"):
         return find_recipe(name)
     values = _read(path)

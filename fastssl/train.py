@@ -8,7 +8,6 @@ Under torchrun or srun each process trains on its share of every batch, and rank
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import signal
@@ -17,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,16 +34,19 @@ from fastssl.methods import build_encoder, build_method
 from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim.optimizer import learning_rates
 from fastssl.optim.schedules import learning_rate
-from fastssl.run.data import open_training_data
+from fastssl.run.data import TrainingData, open_training_data
 from fastssl.run.folder import LAST
+from fastssl.run.init import take_weights
 from fastssl.run.interrupt import Interrupt
 from fastssl.run.log import RunLog, SilentLog
 from fastssl.run.open_run import open_run
 from fastssl.run.pictures import save_curves, save_views
 from fastssl.run.state import RunState
+from fastssl.run.verdict import verdict
 from pipelines.backends.backend import LoaderConfig
 from pipelines.backends.choose import choose_pipeline, open_loader
-from pipelines.command.errors import UserError, run_command
+from pipelines.command.errors import UserError, disk_error, is_disk_error, run_command
+from pipelines.command.options import user_path
 from pipelines.views import evaluation_spec
 
 
@@ -77,6 +80,9 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
     for group in experiment.views:
         method.encoder.check_size(group.spec.size)
     group_batch_norms(method, experiment.batch_norm_group, data.plan.batch_size)
+    taken = None
+    if experiment.init and not (config.out / LAST).exists():
+        taken = take_weights(method, user_path(experiment.init))
 
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
@@ -87,16 +93,19 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         if run.finished:
             steps, knn_top1 = run.finished["steps_done"], run.finished["knn_top1"]
             if env.is_main:
-                print(f"{out} is finished: {steps} steps, kNN top-1 {knn_top1}")
+                print(f"{out} is finished: {steps} steps, {run.finished.get('verdict') or f'kNN {knn_top1}'}")
             return 0
         stack.push(_record_failure(run, env))
         log: RunLog | SilentLog = RunLog(out, run.step, run.total_steps) if env.is_main else SilentLog()
         stack.enter_context(log)
-        for line in _opening_lines(run, data.plan.count, env, device):
+        for line in _opening_lines(run, data, env, device):
             log.say(line)
+        if taken is not None:
+            log.say(taken)
         monitor = None
-        if env.is_main:
-            monitor, monitor_line = open_monitor(machine.data, _monitor_features(run, device))
+        if env.is_main and machine.monitor_every:
+            where = machine.monitor_data or machine.data
+            monitor, monitor_line = open_monitor(where, _monitor_features(run, device))
             log.say(monitor_line)
         if monitor is not None and run.knn["knn_top1_untrained"] is None:
             with log.other_work():
@@ -128,6 +137,8 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         # ---- steps ---------------------------------------------------------------------------------------
         if env.is_main:
             run.summarize("running")
+        if not _kernels_are_compiled():
+            log.say("compiling kernels (once)")
         batches = run.clock.waiting_for(loader)
         run.clock.restart()
         saved_at = time.monotonic()
@@ -145,6 +156,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
             if env.is_main and not (out / "views.png").exists():
                 with run.clock.pause():
                     save_views(out / "views.png", batch, experiment.views)
+            glance = log.wants_glance(run.step)
             if run.step % machine.log_every == 0 or run.is_done:
                 values = _values(run)
                 log.metrics(run.step, run.epoch, values)
@@ -152,10 +164,14 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                 if warning is not None and not warned:
                     log.say(warning)
                     warned = True
+            elif glance:
+                log.glance(run.step, run.epoch, run.means.peek())
             if monitor is not None and (run.is_done or run.ends_epochs(machine.monitor_every)):
                 with run.clock.pause(), log.other_work():
                     run.knn["knn_top1"] = knn_top1 = monitor.encoder(method.encoder)
                     log.metrics(run.step, run.epoch, {"knn_top1": knn_top1})
+            if run.ends_epochs(1):
+                log.epoch(run.step, run.epoch)
             if run.ends_epochs(1) or overdue or stopping or run.is_done:
                 with run.clock.pause():
                     run.bad_images.extend(all_gather_objects(run.bad_images.news()))
@@ -175,28 +191,48 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                 config.recipe,
                 {name: value for name, value in baselines.items() if value is not None},
             )
-            run.summarize("finished" if run.is_done else "interrupted")
+            words = verdict(run.knn, monitor.queries if monitor else 0, log.last) if run.is_done else ""
+            if run.is_done:
+                run.summarize("finished", verdict=words)
+            else:
+                run.summarize("interrupted")
         if not run.is_done:
             log.say(f"stopped at step {run.step} of {run.total_steps}; the same command goes on from there")
             return interrupt.exit_status if interrupt.signal else 128 + signal.SIGTERM  # another one's signal
-        found = f", kNN top-1 {run.knn['knn_top1']:.3f}" if run.knn["knn_top1"] is not None else ""
         if len(run.bad_images):
             log.say(f"warning: {len(run.bad_images)} images could not be decoded: {out / 'bad_images.txt'}")
-        log.say(f"finished: {run.total_steps} steps{found}. {out / 'views.png'} {out / 'curves.png'}")
+        log.say(f"finished: {run.total_steps} steps. {out / 'views.png'} {out / 'curves.png'}")
+        if env.is_main:
+            log.say(words)
     return 0
 
 
-def _opening_lines(run: RunState, count: int, env: DistEnv, device: torch.device) -> Iterator[str]:
-    experiment = run.config.experiment
+def _opening_lines(run: RunState, data: TrainingData, env: DistEnv, device: torch.device) -> Iterator[str]:
+    experiment, count = run.config.experiment, data.plan.count
     several = f" in {env.world_size} processes" if env.world_size > 1 else ""
     resumed = f", going on at step {run.step}" if run.step else ""
     yield (
-        f"{run.config.recipe}: {run.total_steps} steps of {experiment.batch_size} images, {count} images, "
-        f"{device.type}{several}, run folder {run.config.out}{resumed}"
+        f"{run.config.recipe}: {run.total_steps} steps of {experiment.batch_size} images, "
+        f"{count} images{_classes(data)}, {device.type}{several}, run folder {run.config.out}{resumed}"
     )
     yield f"precision: {experiment.precision} ({run.precision_because})"
     if experiment.optimizer.warmup_epochs >= experiment.epochs:
         yield "warning: the warm-up outlasts the run, so that the learning rate never reaches its peak"
+
+
+def _classes(data: TrainingData) -> str:
+    """Number of classes and their first names, where the images have any."""
+    index = data.source.index
+    if index.labels is None:
+        return ""
+    names = ", ".join(index.class_names[:3]) + ", ..." * (len(index.class_names) > 3)
+    return f" of {len(index.class_names)} class{'es' * (len(index.class_names) != 1)} ({names})"
+
+
+def _kernels_are_compiled() -> bool:
+    """True if this or an earlier process has left compiled kernels in the cache."""
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
+    return any(folder.glob("*/*.nbi"))
 
 
 def _monitor_features(run: RunState, device: torch.device) -> FeatureConfig:
@@ -224,7 +260,12 @@ def _values(run: RunState) -> dict[str, float]:
     """Everything that is logged of the steps since the last line. Waits for the device."""
     values = run.means.read()
     if not math.isfinite(values["loss"]):
-        raise UserError(f"the loss is not finite at step {run.step}: lower --optimizer.base-lr")
+        last, out = run.config.out / LAST, run.config.out
+        kept = f"{last} is kept as it was before: choose another --out" if last.exists() else f"{out} is free"
+        raise UserError(
+            f"the loss is not finite at step {run.step}, the run has diverged: start anew with a lower "
+            f"--optimizer.base-lr; {kept}"
+        )
     images_per_s, data_wait = run.clock.lap()
     values |= learning_rates(run.train_step.optimizer) | run.method.schedules(run.step - 1)
     return values | {"images_per_s": images_per_s, "data_wait": data_wait}
@@ -256,12 +297,24 @@ def main(argv: list[str] | None = None) -> int:
         try:
             return train(config, env)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_disk_error(error):
                 raise
+            words = disk_error(error, config.out)
+            raise UserError(f"{words}; checkpoints written before are intact") from None
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            size = config.experiment.batch_size
             raise UserError(
-                f"the disk is full ({error.filename or 'run folder'}); checkpoints written before are "
-                f"intact: free some space and run the same command again"
+                f"out of memory in a batch of {size} images: lower --batch-size, raise --accumulation-steps, "
+                "or take smaller views"
             ) from None
+
+
+def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """True for Python's, numpy's and torch's words on memory of a device or of the machine."""
+    named = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return named or "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from launchers.sweeps.progress import progress
 from launchers.sweeps.state import ACTIVE, JobState, Submission
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
+from pipelines.command.progress import duration
 from pipelines.command.ranges import Positive, check_ranges
 
 _STYLES = {"finished": "green", "running": "cyan", "failed": "red", "lost": "red", "cancelled": "yellow"}
@@ -88,18 +89,6 @@ def _cells(folder: SweepFolder, run: Mapping[str, Any], states: Mapping[str, Job
 
 def _shown(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
-
-
-def duration(seconds: float) -> str:
-    """``2d 3h``, ``3h 20m``, ``4m``, ``30s``."""
-    minutes = round(seconds / 60)
-    if seconds < 60:
-        return f"{seconds:.0f}s"
-    if minutes < 60:
-        return f"{minutes}m"
-    if minutes < 48 * 60:
-        return f"{minutes // 60}h {minutes % 60}m"
-    return f"{minutes // 1440}d {minutes % 1440 // 60}h"
 
 
 def show(folder: SweepFolder, watch: float) -> None:

@@ -27,6 +27,7 @@ from launchers.sweeps.prepare import check_folder, make_folder, write_plan
 from launchers.sweeps.state import ACTIVE, JobState
 from launchers.sweeps.study import PlannedRun, Study, with_seeds
 from pipelines.command.errors import UserError, run_command
+from pipelines.command.options import user_path
 
 
 def sweep(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
@@ -37,7 +38,7 @@ def sweep(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
     """
     study = chosen_study(options)
     runs = _chosen_runs(study, options.only)
-    folder = SweepFolder(Path(options.out or _usual_folder(study)).absolute())
+    folder = SweepFolder(user_path(options.out or _usual_folder(study)).absolute())
     jobs = [job for run in runs for job in _jobs(folder, run, options)]
     check_folder(folder, study)
     if options.dry_run:
@@ -82,6 +83,10 @@ def _with_absolute_paths(config: Config) -> Config:
     if machine.data.partition(":")[0] != "scenes":
         data = str(Path(machine.data).expanduser().absolute())
         machine = dataclasses.replace(machine, data=data)
+    if experiment.init:
+        experiment = dataclasses.replace(experiment, init=str(user_path(experiment.init).absolute()))
+    if machine.monitor_data and machine.monitor_data.partition(":")[0] != "scenes":
+        machine = dataclasses.replace(machine, monitor_data=str(user_path(machine.monitor_data).absolute()))
     if Path(experiment.taxonomy).expanduser().is_file():
         taxonomy = str(Path(experiment.taxonomy).expanduser().absolute())
         experiment = dataclasses.replace(experiment, taxonomy=taxonomy)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_LEAST_RANK = 1.02  # of a run that is well; it is about 1 + 2 s^2 at a small feature_std s
+LEAST_RANK = 1.02  # of a run that is well; it is about 1 + 2 s^2 at a small feature_std s
 _FIRST_STEP = 100  # healthy runs pass a narrow place before
 _FIRST_SHARE = 0.05  # of the run
 
@@ -35,7 +35,7 @@ def collapse_warning(values: Mapping[str, float], step: int, total_steps: int) -
         total_steps: length of the whole run.
     """
     rank = values.get("effective_rank")
-    if rank is None or step < max(_FIRST_STEP, _FIRST_SHARE * total_steps) or not rank < _LEAST_RANK:
+    if rank is None or step < max(_FIRST_STEP, _FIRST_SHARE * total_steps) or not rank < LEAST_RANK:
         return None
     return (
         f"warning: embeddings are all but one at step {step} (effective rank {rank:.3f}, feature_std "

@@ -40,12 +40,15 @@ class LabeledData:
         return [self.train.index.fingerprint, self.test.index.fingerprint]
 
 
-def labeled_data(where: str, largest_train: int | None = None) -> LabeledData:
+def labeled_data(
+    where: str, largest_train: int | None = None, largest_test: int | None = None
+) -> LabeledData:
     """Open the labeled images of a source.
 
     Args:
         where: data, named like the training's ``--data``.
         largest_train: keep at most so many training images, chosen by a keyed permutation.
+        largest_test: likewise of the test images.
 
     Raises:
         UserError: the source has no classes, too few images, or its test images others than its training
@@ -65,12 +68,26 @@ def labeled_data(where: str, largest_train: int | None = None) -> LabeledData:
         test_images_are = f"held-out {HELD_OUT_SHARE:.0%} of the images, seen in pre-training"
     if not len(train.index) or not len(test.index):
         raise UserError(f"{where} has too few images to hold some out: {len(train.index) + len(test.index)}")
+    labels = split.index.labels
+    if (labels == labels[0]).all():
+        name = split.index.class_names[labels[0]]
+        raise UserError(
+            f"{where} has one class, {name}, and nothing to tell apart: give {where}/{name} if that holds "
+            "the classes, or a folder of one folder per class"
+        )
     if not len(np.intersect1d(train.index.labels, test.index.labels)):  # type: ignore[arg-type]
         raise UserError(f"{where} has too few images per class to hold some out: give more, or a test split")
-    if largest_train is not None and len(train.index) > largest_train:
-        chosen = permute(stable_id("bank"), 0, len(train.index), np.arange(largest_train))
-        train = Subset(train, np.sort(chosen))
+    train = _at_most(train, largest_train, "bank")
+    test = _at_most(test, largest_test, "queries")
     return LabeledData(train=train, test=test, test_images_are=test_images_are, split=split)
+
+
+def _at_most(source: Source, count: int | None, purpose: str) -> Source:
+    """The source, or so many of its samples, drawn by key."""
+    if count is None or len(source.index) <= count:
+        return source
+    chosen = permute(stable_id(purpose), 0, len(source.index), np.arange(count))
+    return Subset(source, np.sort(chosen))
 
 
 def _refuse_other_classes(where: str, train: Index, test: Index) -> None:

@@ -13,6 +13,7 @@ from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
 
 LARGEST_BANK = 50_000  # of a larger data set a keyed part serves as the bank
+MOST_QUERIES = 10_000  # and another one as queries
 _KNN = Knn(neighbours=(200,))
 
 
@@ -21,6 +22,11 @@ class KnnMonitor:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
+
+    @property
+    def queries(self) -> int:
+        """Number of images classified."""
+        return len(self._subject.data.test.index)
 
     def encoder(self, encoder: nn.Module) -> float:
         """kNN top-1 of an encoder as it is."""
@@ -39,10 +45,12 @@ class KnnMonitor:
 def open_monitor(where: str, config: FeatureConfig) -> tuple[KnnMonitor | None, str]:
     """A monitor for a data set, or None where it has no labels; and a line that says which."""
     try:
-        data = labeled_data(where, LARGEST_BANK)
+        data = labeled_data(where, LARGEST_BANK, MOST_QUERIES)
     except UserError as error:
         return None, f"no kNN monitor: {error}"
-    sizes = f"{len(data.train.index)} images as bank, {len(data.test.index)} queries"
+    bank, queries = len(data.train.index), len(data.test.index)
+    drawn = ", drawn by key" if bank == LARGEST_BANK or queries == MOST_QUERIES else ""
+    sizes = f"{bank} images as bank, {queries} queries{drawn}"
     line = f"kNN monitor: {sizes} ({data.test_images_are})"
     return KnnMonitor(Subject(encoder=Pixels(), data=data, feature_config=config, where=where)), line
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 from fastssl.config import Config, differing_fields, from_dict, read_config, to_dict
 from fastssl.methods import build_encoder
 from fastssl.run import checkpoint
+from fastssl.run.summary import summary_if_whole
 from fastssl.run.versions import git_commit, versions
 from fastssl.user_file import keep_copy
 from pipelines.command.errors import UserError
@@ -39,33 +41,21 @@ def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str
     for stray in [stray for pattern in ours for stray in folder.glob(pattern)]:
         stray.unlink()  # of a process that was killed while it wrote
     if path.exists():
-        old = read_config(path)
-        if (own := config.user_file or old.user_file) and old.user_file != config.user_file:
+        problem = _misfit(folder, config, data)
+        if problem is None:
+            if config.user_file:
+                keep_copy(config.user_file, folder)
+            return
+        if not _holds_nothing(folder):
+            raise UserError(problem)
+        _clear(folder)
+    else:
+        known = ["lock", *([config.user_file.name] if config.user_file else [])]
+        others = [entry.name for entry in folder.iterdir() if entry.name not in known]
+        if others:
             raise UserError(
-                f"{folder} holds a run with another {own.name}: choose another --out, or put it back"
+                f"{folder} is not empty and not a run folder (it holds {others[0]}): choose another --out"
             )
-        fields = differing_fields(old.experiment, config.experiment)
-        if fields:
-            raise UserError(
-                f"{folder} holds a run with another config: {', '.join(fields)}. "
-                f"Choose another --out, or give the same options"
-            )
-        before = json.loads(path.read_text()).get("data", {})
-        if before != data:
-            then, now = before.get("images"), data["images"]
-            raise UserError(
-                f"{folder} holds a run on other images ({then} then, {now} now), or on changed files or "
-                f"groups: choose another --out, or put them back"
-            )
-        if config.user_file:
-            keep_copy(config.user_file, folder)
-        return
-    known = ["lock", *([config.user_file.name] if config.user_file else [])]
-    others = [entry.name for entry in folder.iterdir() if entry.name not in known]
-    if others:
-        raise UserError(
-            f"{folder} is not empty and not a run folder (it holds {others[0]}): choose another --out"
-        )
     about = {
         "config": to_dict(config),
         "data": data,
@@ -78,6 +68,53 @@ def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str
     if config.user_file:
         keep_copy(config.user_file, folder)
     write_json(path, about)
+
+
+def _misfit(folder: Path, config: Config, data: dict[str, Any]) -> str | None:
+    """Why a run folder is not the one of a config; None where it is."""
+    path = folder / "config.json"
+    old = read_config(path)
+    if (own := config.user_file or old.user_file) and old.user_file != config.user_file:
+        return f"{folder} holds a run with another {own.name}: choose another --out, or put it back"
+    fields = differing_fields(old.experiment, config.experiment)
+    if len(fields) == 1 and fields[0].startswith("epochs (") and _is_finished(folder):
+        return (
+            f"{folder} is finished, and so is its schedule: {fields[0]}. For more epochs start another run "
+            f"from its weights: --init {folder} --out NEW"
+        )
+    if fields:
+        return (
+            f"{folder} holds a run with another config: {', '.join(fields)}. "
+            f"Choose another --out, or give the same options"
+        )
+    before = json.loads(path.read_text()).get("data", {})
+    if before != data:
+        then, now = before.get("images"), data["images"]
+        return (
+            f"{folder} holds a run on other images ({then} then, {now} now), or on changed files or "
+            f"groups: choose another --out, or put them back"
+        )
+    return None
+
+
+def _is_finished(folder: Path) -> bool:
+    return bool(summary_if_whole(folder).get("status") == "finished")
+
+
+def _holds_nothing(folder: Path) -> bool:
+    """True for a run that came to no checkpoint and to no result: another one may take its folder."""
+    found = any(folder.glob("checkpoints/*.pt")) or any(folder.glob("eval/*"))
+    return not found and not _is_finished(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Remove the files of a run that came to nothing."""
+    own = json.loads((folder / "config.json").read_text())["config"].get("user_file")
+    names = ["config.json", "summary.json", "metrics.jsonl", "views.png", "curves.png", "bad_images.txt"]
+    for name in [*names, *([Path(own["name"]).name] if own else [])]:
+        (folder / name).unlink(missing_ok=True)
+    for name in ("tb", "checkpoints"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def load_encoder(where: Path) -> tuple[Config, nn.Module, int]:

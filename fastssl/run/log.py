@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar
 
 import torch
 from rich.console import Console
@@ -15,7 +17,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from fastssl.run.metrics import read_metrics
+from pipelines.command.progress import duration
 from pipelines.files.atomic import write_atomically
+
+_SECONDS_BETWEEN_GLANCES = 3.0
 
 
 class MetricMeans:
@@ -32,12 +37,16 @@ class MetricMeans:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._count += 1
 
+    def peek(self) -> dict[str, float]:
+        """The means since the last ``read``. Waits for the device."""
+        values = torch.stack(list(self._sums.values())).tolist()
+        return {name: value / self._count for name, value in zip(self._sums, values, strict=True)}
+
     def read(self) -> dict[str, float]:
-        """The means since the last call. Waits for the device."""
-        names, count = list(self._sums), self._count
-        values = torch.stack([self._sums[name] for name in names]).tolist()
+        """Same as ``peek``, and begin anew."""
+        values = self.peek()
         self._sums, self._count = {}, 0
-        return {name: value / count for name, value in zip(names, values, strict=True)}
+        return values
 
     def state_dict(self) -> dict[str, object]:
         """State for a checkpoint."""
@@ -55,7 +64,8 @@ class RunLog:
     """The log of one run, opened at the step to come.
 
     Lines of ``metrics.jsonl`` beyond ``first_step`` are of a stretch that is about to be done again: they are
-    cut, so that every step is logged once.
+    cut, so that every step is logged once. On a terminal a live line shows the last step, and each epoch
+    leaves a line; elsewhere each call of ``metrics`` does.
     """
 
     def __init__(self, folder: Path, first_step: int, total_steps: int) -> None:
@@ -67,6 +77,9 @@ class RunLog:
         self._progress: Progress | None = None
         self._total_steps = total_steps
         self._console = Console(stderr=True)
+        self._last: dict[str, float] = {}
+        self._glanced_at = 0.0
+        self._first: tuple[int, float] | None = None  # step and time from which steps are timed
         if self._console.is_terminal:
             columns = (
                 TextColumn("step"),
@@ -78,20 +91,60 @@ class RunLog:
             self._task = self._progress.add_task("", total=total_steps, completed=first_step)
             self._progress.start()
 
+    @property
+    def last(self) -> dict[str, float]:
+        """The last value of each metric that this process logged."""
+        return self._last
+
     def metrics(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """Log the values of one step (counted from 1)."""
         self._file.write(json.dumps({"step": step, "epoch": round(epoch, 4), **values}) + "\n")
         self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
+        self._last |= values
+        self._show(step, epoch, values)
+
+    def wants_glance(self, step: int) -> bool:
+        """Count a step; True where its metrics should be shown between two lines of ``metrics``.
+
+        That is after the first step of this process, and on a terminal every few seconds.
+        """
+        now = time.monotonic()
+        first = self._first is None
+        if self._first is None:
+            self._first = step, now
+        if self._progress is not None:
+            self._progress.update(self._task, completed=step)
+        return first or (self._progress is not None and now - self._glanced_at > _SECONDS_BETWEEN_GLANCES)
+
+    def glance(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        """Show the values of a step, and keep them nowhere."""
+        self._show(step, epoch, values)
+
+    def epoch(self, step: int, epoch: float) -> None:
+        """Leave a line of the last values above the live one, at the end of an epoch."""
+        if self._progress is not None and self._last:
+            self.say(self._line(step, epoch, self._last))
+
+    def _show(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        self._glanced_at = time.monotonic()
+        if self._progress is not None:
+            self._progress.update(self._task, completed=step, description=self._line(step, epoch, values))
+            return
+        left = ""
+        if self._first is not None and step > self._first[0]:
+            rate = (time.monotonic() - self._first[1]) / (step - self._first[0])
+            left = f"  ETA {duration(rate * (self._total_steps - step))}"
+        self.say(self._line(step, epoch, values) + left)
+
+    def _line(self, step: int, epoch: float, values: dict[str, float]) -> str:
         parts = [f"{step}/{self._total_steps}", f"epoch {epoch:.1f}"]
         parts += [f"{name} {values[name]:.3f}" for name in ("loss", "knn_top1") if name in values]
-        if "images_per_s" in values:
-            parts.append(f"{values['images_per_s']:.0f} img/s, data wait {values['data_wait']:.0%}")
-        if self._progress is not None:
-            self._progress.update(self._task, completed=step, description="  ".join(parts))
-        else:
-            self.say("  ".join(parts))
+        if values.get("images_per_s"):
+            rate = values["images_per_s"]
+            parts.append(f"{rate:.{0 if rate >= 10 else 1}f} img/s, data wait {values['data_wait']:.0%}")
+        return "  ".join(parts)
 
     def say(self, text: str) -> None:
         """One line for the person who watches."""
@@ -123,6 +176,18 @@ class RunLog:
 
 class SilentLog:
     """The log of a rank other than 0: no output."""
+
+    last: ClassVar[dict[str, float]] = {}
+
+    def wants_glance(self, step: int) -> bool:
+        """No."""
+        return False
+
+    def glance(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        """No-op."""
+
+    def epoch(self, step: int, epoch: float) -> None:
+        """No-op."""
 
     def metrics(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """No-op."""

@@ -79,7 +79,8 @@ class RunState:
         """
         if not all(bool(torch.isfinite(weight).all()) for weight in self.method.parameters()):
             raise UserError(
-                f"the weights are not finite at step {self.step}: lower --optimizer.base-lr and start anew"
+                f"the weights are not finite at step {self.step}, the run has diverged: lower "
+                f"--optimizer.base-lr and start anew in another --out"
             )
         state = {
             "config": to_dict(self.config),

@@ -14,10 +14,21 @@ class UserError(Exception):
     """Something the user can mend. The message is one line: what is wrong, where, and the remedy."""
 
 
-def disk_error(error: OSError) -> str:
-    """Words on a disk that is full, read-only or broken: what the system says, where, and the remedy."""
-    where = f" ({error.filename})" if error.filename else ""
-    return f"{error.strerror}{where}: make room there, or mend it, and run the same command again"
+def is_disk_error(error: OSError) -> bool:
+    """True if a disk is full, read-only or broken, or no more files can be opened."""
+    return error.errno in _DISK_ERRORS
+
+
+def disk_error(error: OSError, usual: object = "") -> str:
+    """Words on a disk that is full, read-only or broken: what the system says, where, and the remedy.
+
+    Args:
+        error: it may name a file.
+        usual: the place where it does not.
+    """
+    where = error.filename or usual
+    at = f" ({where})" if where else ""
+    return f"{error.strerror}{at}: make room there, or mend it, and run the same command again"
 
 
 def run_command(main: Callable[[], int]) -> None:
@@ -33,7 +44,7 @@ def run_command(main: Callable[[], int]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if not is_disk_error(error):
             raise
         print(f"error: {disk_error(error)}", file=sys.stderr)
         status = 2

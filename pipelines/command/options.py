@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from pipelines.command.errors import UserError
@@ -39,6 +40,18 @@ def one_line_complaints(prog: str) -> Iterator[None]:
         if ended.code != 2:
             raise
         raise UserError(f"{_first_paragraph(said.getvalue())}: {prog} --help tells more") from None
+
+
+def user_path(text: str) -> Path:
+    """The path that a user names; ``~`` is the home folder, which a shell leaves alone in ``--out=~/run``.
+
+    Raises:
+        UserError: there is no such user.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UserError(f"no home folder is known for {text}: write the path out") from None
 
 
 def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:

@@ -41,6 +41,18 @@ def show_progress(items: Iterable[Item], total: int, doing: str) -> Iterator[Ite
             print(f"{doing}: {done} of {total}", file=sys.stderr, flush=True)
 
 
+def duration(seconds: float) -> str:
+    """``2d 3h``, ``3h 20m``, ``4m``, ``30s``."""
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds:.0f}s"
+    if minutes < 60:
+        return f"{minutes}m"
+    if minutes < 48 * 60:
+        return f"{minutes // 60}h {minutes % 60}m"
+    return f"{minutes // 1440}d {minutes % 1440 // 60}h"
+
+
 def map_in_threads(
     function: Callable[[Item], Result], items: Sequence[Item], doing: str, *, chunk: int = 1
 ) -> list[Result]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 
 
 def suggest(word: str, known: Iterable[str], *, count: int = 1, form: str = "{}", otherwise: str = "") -> str:

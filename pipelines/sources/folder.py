@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.command.errors import UserError
+from pipelines.command.options import user_path
 from pipelines.command.progress import map_in_threads
 from pipelines.decode.header import IMAGE_EXTENSIONS, UndecodableImageError, image_size_of_file
 from pipelines.keys import stable_id
@@ -40,7 +41,7 @@ def open_split(where: str, split: Split, cache: Path) -> FolderSource:
 
 def path_of(where: str) -> Path:
     """The path that a user names; ``~`` is the home folder."""
-    return Path(where).expanduser()
+    return user_path(where)
 
 
 class FolderSource:

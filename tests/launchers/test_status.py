@@ -11,7 +11,7 @@ from fastssl.run import checkpoint
 from launchers import status
 from launchers.clusters import CLUSTERS, job_states
 from launchers.clusters.foreground import write_driver
-from launchers.status import duration, status_table
+from launchers.status import status_table
 from launchers.sweeps import attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.plan import VERSION, planned_jobs, read_plan
@@ -119,14 +119,6 @@ def test_the_table(folder: SweepFolder, capsys: pytest.CaptureFixture[str]) -> N
     assert lines["broken"] == "broken failed 0/2 1 error: no such folder or file: /data"
     assert lines["waiting"] == "waiting queued 0/2 Resources"
     assert status_table(folder).row_count == len(RUNS)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(30, "30s"), (240, "4m"), (12_000, "3h 20m"), (183_600, "2d 3h")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_cancel(folder: SweepFolder, tmp_path: Path) -> None:

@@ -191,3 +191,22 @@ def test_one_image_a_class_leaves_nothing_to_be_near_to(tmp_path: Path) -> None:
         alone.parent.mkdir(parents=True)
         image.rename(alone)
     assert "too few images per class" in one_line_about(tmp_path / "data")
+
+
+def test_one_class_has_nothing_to_tell_apart(tmp_path: Path) -> None:
+    """An unpacked archive with one folder too many."""
+    write_colors(tmp_path / "data" / "PetImages", 4, names=("red", "green"))
+    line = one_line_about(tmp_path / "data")
+    assert "one class, PetImages" in line
+    assert f"give {tmp_path / 'data'}/PetImages" in line
+
+
+def test_test_images_beyond_a_number_are_drawn_by_key(tmp_path: Path) -> None:
+    write_colors(tmp_path / "data" / "train", 6)
+    write_colors(tmp_path / "data" / "test", 9)
+    where = str(tmp_path / "data")
+    part = labeled_data(where, largest_test=10)
+    assert len(part.test.index) == 10
+    assert len(part.train.index) == len(labeled_data(where).train.index)
+    again = labeled_data(where, largest_test=10)
+    assert again.fingerprints == part.fingerprints

@@ -51,7 +51,7 @@ def test_killed_and_resumed_is_the_same_to_the_bit(method: type[Method], data: P
     config = config_of(method, data, out)
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"config": to_dict(config)}))
-    process = start(file)
+    process = start(file, "--out", out)
     wait_for_steps(process, out, 10)
     process.send_signal(signal.SIGKILL)
     process.communicate()

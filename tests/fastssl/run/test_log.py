@@ -1,3 +1,4 @@
+import io
 import json
 import time
 from pathlib import Path
@@ -145,3 +146,38 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path: Path, capsys: pytest.C
         "[bold]hello[/bold] 3",
         "5/10  epoch 0.5  loss 1.235  1234 img/s, data wait 25%",
     ]
+
+
+def test_the_first_step_is_shown_at_once_and_kept_nowhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RunLog(tmp_path, 4, 10) as log:
+        assert log.wants_glance(5)  # the first of this process
+        log.glance(5, 0.5, {"loss": 2.0})
+        assert not log.wants_glance(6)
+        log.metrics(6, 0.6, {"loss": 1.0, "images_per_s": 3.25, "data_wait": 0.5})
+        assert log.last == {"loss": 1.0, "images_per_s": 3.25, "data_wait": 0.5}
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "5/10  epoch 0.5  loss 2.000"
+    assert second.startswith("6/10  epoch 0.6  loss 1.000  3.2 img/s, data wait 50%  ETA ")
+    assert steps_in(tmp_path) == [6]
+
+
+def test_peeking_at_means_leaves_them_as_they_are() -> None:
+    means = MetricMeans()
+    for value in (1.0, 3.0):
+        means.add(tensors(loss=value))
+        assert means.peek() == {"loss": (1.0 + value) / 2}
+    assert means.read() == {"loss": 2.0}
+
+
+def test_on_a_terminal_each_epoch_leaves_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr("sys.stderr", said)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    with RunLog(tmp_path, 0, 10) as log:
+        log.metrics(4, 0.8, {"loss": 1.5, "images_per_s": 200.0, "data_wait": 0.0})
+        log.metrics(5, 1.0, {"knn_top1": 0.25})
+        log.epoch(5, 1.0)
+    assert "5/10  epoch 1.0  loss 1.500  knn_top1 0.250  200 img/s, data wait 0%\n" in said.getvalue()

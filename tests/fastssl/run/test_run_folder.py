@@ -24,6 +24,12 @@ from tests.helpers.methods import narrow
 DATA = {"images": 12, "fingerprint": "abc"}
 
 
+def leave_checkpoint(folder: Path) -> None:
+    """Make a folder one that holds something: others may not take it over."""
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.pt").touch()
+
+
 def small_config(**fields: Any) -> Config:
     experiment = replace(
         quickstart().experiment,
@@ -71,6 +77,7 @@ def test_a_lock_and_what_a_killed_process_left_are_no_obstacle(tmp_path: Path) -
 def test_another_config_is_refused_and_the_fields_named(tmp_path: Path) -> None:
     config = small_config()
     claim(tmp_path, config, DATA)
+    leave_checkpoint(tmp_path)
     before = (tmp_path / "config.json").read_bytes()
     other = small_config(seed=7, optimizer=replace(config.experiment.optimizer, base_lr=0.5))
     with pytest.raises(UserError) as refusal:
@@ -87,6 +94,7 @@ def test_another_config_is_refused_and_the_fields_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("now", [{"images": 13, "fingerprint": "abc"}, {"images": 12, "fingerprint": "abd"}])
 def test_other_images_are_refused(tmp_path: Path, now: dict[str, Any]) -> None:
     claim(tmp_path, small_config(), DATA)
+    leave_checkpoint(tmp_path)
     with pytest.raises(UserError, match="other images") as refusal:
         claim(tmp_path, small_config(), now)
     assert f"{now['images']} now" in str(refusal.value)
@@ -94,8 +102,36 @@ def test_other_images_are_refused(tmp_path: Path, now: dict[str, Any]) -> None:
 
 def test_a_config_without_data_is_no_crash(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"config": to_dict(small_config())}))
+    leave_checkpoint(tmp_path)
     with pytest.raises(UserError, match="other images"):
         claim(tmp_path, small_config(), DATA)
+
+
+def test_a_folder_without_a_checkpoint_may_be_taken_over(tmp_path: Path) -> None:
+    claim(tmp_path, small_config(), DATA)
+    for name in ("summary.json", "metrics.jsonl", "views.png", "bad_images.txt", "notes.txt"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "tb").mkdir()
+    claim(tmp_path, small_config(seed=7), {**DATA, "images": 13})
+    assert read_config(tmp_path / "config.json").experiment.seed == 7
+    assert {entry.name for entry in tmp_path.iterdir()} == {"config.json", "notes.txt"}
+
+
+@pytest.mark.parametrize("kept", ["checkpoints/epoch-0010.pt", "eval/knn.json"])
+def test_a_folder_that_holds_a_result_is_kept(tmp_path: Path, kept: str) -> None:
+    claim(tmp_path, small_config(), DATA)
+    (tmp_path / kept).parent.mkdir()
+    (tmp_path / kept).touch()
+    with pytest.raises(UserError, match="seed"):
+        claim(tmp_path, small_config(seed=7), DATA)
+    assert (tmp_path / kept).exists()
+
+
+def test_more_epochs_of_a_finished_run_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    claim(tmp_path, small_config(), DATA)
+    write_json(tmp_path / "summary.json", {"status": "finished"})
+    with pytest.raises(UserError, match=r"epochs \(7 became 9\).*--init \S+ --out NEW$"):
+        claim(tmp_path, small_config(epochs=9), DATA)
 
 
 def test_a_folder_of_something_else_is_refused_and_kept(tmp_path: Path) -> None:
