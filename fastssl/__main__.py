@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from fastssl.remembered import with_memory
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.suggest import suggest
 
@@ -44,8 +45,12 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"fastssl bench takes one of {', '.join(BENCHMARKS)}, then its options")
         module = f"benchmarks.{words.pop(0)}"
     sys.argv = [sys.argv[0], *words]
-    status: int = import_module(module).main()
-    return status
+
+    def run() -> int:
+        status: int = import_module(module).main()
+        return status
+
+    return with_memory(module, words, run)
 
 
 def _usage() -> str:

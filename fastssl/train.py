@@ -62,6 +62,9 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
     config = replace(config, machine=replace(machine, workers=machine.workers or cores))
     device = choose_device(machine.device, env.local_rank)
 
+    if env.is_main and not _kernels_are_compiled():
+        print("compiling kernels (once)", file=sys.stderr, flush=True)
+
     # ---- data --------------------------------------------------------------------------------------------
     data = open_training_data(config, env)
 
@@ -137,8 +140,6 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         # ---- steps ---------------------------------------------------------------------------------------
         if env.is_main:
             run.summarize("running")
-        if not _kernels_are_compiled():
-            log.say("compiling kernels (once)")
         batches = run.clock.waiting_for(loader)
         run.clock.restart()
         saved_at = time.monotonic()
@@ -191,8 +192,9 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                 config.recipe,
                 {name: value for name, value in baselines.items() if value is not None},
             )
-            words = verdict(run.knn, monitor.queries if monitor else 0, log.last) if run.is_done else ""
             if run.is_done:
+                start = "initial" if experiment.init else "untrained"
+                words = verdict(run.knn, monitor.queries if monitor else 0, log.last, start=start)
                 run.summarize("finished", verdict=words)
             else:
                 run.summarize("interrupted")

@@ -39,6 +39,12 @@ def parse(argv: list[str]) -> tuple[Options, dict[str, Protocol]]:
         UserError: no such protocol or option.
     """
     words = list(argv)
+    if words and words[0] not in PROTOCOLS and Path(words[0]).exists():
+        raise UserError(
+            f"give a protocol first, of {', '.join(PROTOCOLS)}: python -m fastssl.evaluate knn {words[0]}"
+        )
+    if "--run" in words:
+        raise UserError("unknown option --run: name the run without it: python -m fastssl.evaluate knn RUN")
     names = words.pop(0).split(",") if words and not words[0].startswith("-") else []
     protocols = {name: find_protocol(name) for name in names}
     prog = f"python -m fastssl.evaluate {','.join(names) or 'PROTOCOL[,PROTOCOL...]'}"

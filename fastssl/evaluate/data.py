@@ -68,9 +68,8 @@ def labeled_data(
         test_images_are = f"held-out {HELD_OUT_SHARE:.0%} of the images, seen in pre-training"
     if not len(train.index) or not len(test.index):
         raise UserError(f"{where} has too few images to hold some out: {len(train.index) + len(test.index)}")
-    labels = split.index.labels
-    if (labels == labels[0]).all():
-        name = split.index.class_names[labels[0]]
+    if len(present := np.unique(split.index.labels)) == 1:  # type: ignore[arg-type]
+        name = split.index.class_names[present[0]]
         raise UserError(
             f"{where} has one class, {name}, and nothing to tell apart: give {where}/{name} if that holds "
             "the classes, or a folder of one folder per class"

@@ -133,7 +133,7 @@ class RunLog:
             self._progress.update(self._task, completed=step, description=self._line(step, epoch, values))
             return
         left = ""
-        if self._first is not None and step > self._first[0]:
+        if self._first is not None and self._first[0] < step < self._total_steps:
             rate = (time.monotonic() - self._first[1]) / (step - self._first[0])
             left = f"  ETA {duration(rate * (self._total_steps - step))}"
         self.say(self._line(step, epoch, values) + left)

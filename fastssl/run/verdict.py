@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from fastssl.diagnostics.collapse import LEAST_RANK
 
 
-def verdict(knn: Mapping[str, float | None], queries: int, values: Mapping[str, float]) -> str:
+def verdict(
+    knn: Mapping[str, float | None], queries: int, values: Mapping[str, float], *, start: str = "untrained"
+) -> str:
     """A clause on a run that has ended: collapsed or not, above or below its two baselines.
 
     Two accuracies are told apart where they differ by more than two standard errors of their difference.
@@ -17,6 +19,7 @@ def verdict(knn: Mapping[str, float | None], queries: int, values: Mapping[str, 
         knn: ``knn_top1``, ``knn_top1_untrained`` and ``knn_top1_pixels``, in [0, 1]; None: not measured.
         queries: images that they were measured on.
         values: the last metrics by name.
+        start: what the encoder was before the run.
     """
     rank = values.get("effective_rank")
     collapsed = ""
@@ -26,7 +29,7 @@ def verdict(knn: Mapping[str, float | None], queries: int, values: Mapping[str, 
     top1 = knn["knn_top1"]
     if top1 is None:
         return f"{collapsed}no kNN was measured: --monitor-data WHERE names labeled images"
-    names = {"knn_top1_untrained": "the untrained encoder", "knn_top1_pixels": "raw pixels"}
+    names = {"knn_top1_untrained": f"the {start} encoder", "knn_top1_pixels": "raw pixels"}
     words = [
         f"{_compared(top1, before, queries)} {name} ({before:.3f})"
         for key, name in names.items()

@@ -50,7 +50,7 @@ def test_the_whole_method_is_taken_where_it_fits(tmp_path: Path) -> None:
 
 def test_another_method_takes_the_encoder_and_its_teacher_follows(tmp_path: Path) -> None:
     old, new = built(MOCO, seed=1), built(narrow(BYOL, {}, hidden_dim=8, out_dim=4), seed=2)
-    fresh = built(new.config, seed=2)  # type: ignore[attr-defined]
+    fresh = built(narrow(BYOL, {}, hidden_dim=8, out_dim=4), seed=2)
     line = take_weights(new, saved(tmp_path, old) / "checkpoints" / "last.pt")
     assert line.startswith(f"init: {len(old.encoder.state_dict())} tensors of the encoder")
     assert_equal(new.encoder, old.encoder)
