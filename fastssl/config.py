@@ -36,7 +36,7 @@ from pipelines.command.ranges import (
     NotNegative,
     Positive,
     Share,
-    Threads,
+    SmallCount,
     check_ranges,
 )
 from pipelines.ops import Op
@@ -182,11 +182,11 @@ class Machine:
     """Backend that decodes and renders (`pipelines.backends.choose`); auto chooses and says why."""
     cpu_output: CpuOutput = "auto"
     """Output of pipeline cpu's threads. views: finished; crops, pixels: finished on the GPU."""
-    workers: Threads = 0
+    workers: SmallCount = 0
     """Loader threads; 0 takes every core."""
-    prefetch: CountOrZero = 3
+    prefetch: SmallCount = 3
     """Batches under way beside the one in use."""
-    threads: Threads = 0
+    threads: SmallCount = 0
     """CPU threads of torch; 0 takes every core. Bit-equal resuming on a CPU needs the same number."""
     log_every: Count = 20
     """Steps between two lines of metrics.jsonl."""

@@ -62,8 +62,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
     config = replace(config, machine=replace(machine, workers=machine.workers or cores))
     device = choose_device(machine.device, env.local_rank)
 
-    if env.is_main and not _kernels_are_compiled():
-        print("compiling kernels (once)", file=sys.stderr, flush=True)
+    compiles = not _kernels_are_compiled()
 
     # ---- data --------------------------------------------------------------------------------------------
     data = open_training_data(config, env)
@@ -105,10 +104,14 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
             log.say(line)
         if taken is not None:
             log.say(taken)
+        if compiles:
+            log.say("compiling kernels (once)")
         monitor = None
         if env.is_main and machine.monitor_every:
             where = machine.monitor_data or machine.data
             monitor, monitor_line = open_monitor(where, _monitor_features(run, device))
+            if monitor is None and machine.monitor_data:
+                raise UserError(f"--monitor-data {where}: {monitor_line}")
             log.say(monitor_line)
         if monitor is not None and run.knn["knn_top1_untrained"] is None:
             with log.other_work():

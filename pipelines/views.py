@@ -7,6 +7,7 @@ hash(seed, epoch, sample, view, stream), so that a new operation shifts no exist
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -56,8 +57,10 @@ class ViewSpec(Operations):
         if self.color_space not in _COLOR_SPACES:
             known = ", ".join(_COLOR_SPACES)
             raise UserError(f"view color_space must be one of {known}, not {self.color_space!r}")
-        if not min(self.std) > 0:
-            raise UserError(f"view std must be positive, not {self.std}")
+        if not all(0 < number < math.inf for number in self.std):
+            raise UserError(f"view std must be positive and finite, not {self.std}")
+        if not all(map(math.isfinite, self.mean)):
+            raise UserError(f"view mean must be finite, not {self.mean}")
         for name in KINDS:
             getattr(self, name).check(self.size)
 

@@ -50,7 +50,7 @@ class Range:
 
 
 _POSITIVE, _NOT_NEGATIVE, _FROM_ONE = Range(above=0), Range(at_least=0), Range(at_least=1)
-_THREADS = Range(at_least=0, at_most=1024)
+_SMALL = Range(at_least=0, at_most=1024)
 _SHARE, _BELOW_ONE = Range(above=0, at_most=1), Range(at_least=0, below=1)
 
 Positive = Annotated[float, _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
@@ -61,7 +61,7 @@ Count = Annotated[int, _FROM_ONE, arg(help_behavior_hint=_FROM_ONE.shown)]
 CountOrZero = Annotated[int, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
 CountOrNone = Annotated[int | None, _FROM_ONE, arg(help_behavior_hint=_FROM_ONE.shown)]
 CountOrZeroOrNone = Annotated[int | None, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
-Threads = Annotated[int, _THREADS, arg(help_behavior_hint=_THREADS.shown)]
+SmallCount = Annotated[int, _SMALL, arg(help_behavior_hint=_SMALL.shown)]
 Counts = Annotated[tuple[int, ...], _FROM_ONE, arg(help_behavior_hint=_FROM_ONE.shown)]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
+import torch
 
 from fastssl import train
 from fastssl.config import to_dict
@@ -127,3 +128,36 @@ def test_evaluating_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture
         assert ended.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert words in line
+
+
+def test_images_to_measure_on_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = images(tmp_path / "data", 20), tmp_path / "run"
+    words = [*SMALL, "--data", str(data), "--out", str(out), "--monitor-data", str(tmp_path / "absent")]
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: train.main(words))
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"error: --monitor-data {tmp_path / 'absent'}: no kNN monitor: no such folder")
+    assert not list(out.glob("checkpoints/*"))  # so that the folder may be used again
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 9.00 GiB"),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"
+        ),
+    ],
+)
+def test_out_of_memory_names_the_batch(
+    error: Exception, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(train, "build_method", run_out)
+    data = images(tmp_path / "data", 20)
+    line = train_error(capsys, *SMALL, "--data", data, "--out", tmp_path / "run")
+    assert line.startswith("error: out of memory in a batch of 8 images: lower --batch-size")
