@@ -123,9 +123,9 @@ def full_name(word: str, names: Iterable[str]) -> str:
         return word
     wanted, no = option.removeprefix("--").replace("_", "-"), ""
     names = list(names)
-    found = _ending(wanted, names)
+    found = options_ending(wanted, names)
     if not found and wanted.startswith("no-"):
-        found, no = _ending(wanted.removeprefix("no-"), names), "no-"
+        found, no = options_ending(wanted.removeprefix("no-"), names), "no-"
     if len(found) > 1:
         more = " or others" if len(found) > 3 else ""
         raise UserError(f"{option} may mean {' or '.join(found[:3])}{more}: give more of it")
@@ -135,7 +135,7 @@ def full_name(word: str, names: Iterable[str]) -> str:
     return f"--{head}{dot}{no}{last}{equals}{value}"
 
 
-def _ending(wanted: str, names: Iterable[str]) -> list[str]:
+def options_ending(wanted: str, names: Iterable[str]) -> list[str]:
     """The option of that name, or else all that end so: first behind a dot, then with dashes for dots."""
     if f"--{wanted}" in names:
         return [f"--{wanted}"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastssl.command_line import option_names
+from fastssl.command_line import option_names, options_ending
 from fastssl.config import Config, families
 from fastssl.fields import with_fields, with_kinds
 from pipelines.command.errors import UserError
@@ -33,7 +33,8 @@ def resolve(name: str, config: Config, option: str) -> str:
     of_another_kind = any(field == each.name for kind in kinds for each in dataclasses.fields(kind))
     if wanted in paths or wanted in families() or of_another_kind:
         return wanted
-    found = [path for path in paths if path.endswith(f".{wanted}")]
+    ending = options_ending(name.replace("_", "-"), option_names(config))
+    found = [option.removeprefix("--").replace("-", "_") for option in ending]
     if len(found) == 1:
         return found[0]
     if found:

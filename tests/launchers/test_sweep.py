@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from fastssl.config import to_dict
+from fastssl.recipes import quickstart
 from fastssl.run import checkpoint
 from fastssl.run.summary import read_summary
 from launchers import sweep
@@ -167,6 +170,20 @@ def test_a_strange_folder_is_left_alone(tmp_path: Path) -> None:
     for folder in (tmp_path / "thesis.tex", tmp_path / "thesis.tex" / "sweep"):
         with pytest.raises(UserError, match=r"thesis\.tex is no folder: choose another --out"):
             run(folder, "--dry-run")
+
+
+def test_a_runs_config_and_a_file_of_fields_serve_as_a_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = dataclasses.replace(quickstart().experiment, epochs=9)
+    config = dataclasses.replace(quickstart(), experiment=experiment)
+    (tmp_path / "config.json").write_text(json.dumps({"config": to_dict(config)}))
+    (tmp_path / "mine.toml").write_text('recipe = "quickstart"\nepochs = 11')
+    for name, epochs, study in (("config.json", 9, "quickstart"), ("mine.toml", 11, "mine")):
+        words = ["--recipe", str(tmp_path / name), "--grid", "temperature=0.1"]
+        assert sweep.main([*words, "--dry-run"]) == 0
+        assert f"temperature-0.1-s0  {epochs} " in capsys.readouterr().out
+        assert sweep.chosen_study(parse(words)[0]).name == f"{study}-grid"
 
 
 def test_a_dry_run_says_all_and_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

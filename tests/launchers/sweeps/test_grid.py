@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from fastssl.methods import SiMo
+from fastssl.methods import BYOL, MSBReg, SiMo
 from fastssl.optim import LARS
 from fastssl.recipes import find_recipe
 from fastssl.recipes.derive import with_changes
@@ -131,3 +131,16 @@ def test_a_component_can_be_of_another_kind() -> None:
         of_recipe("optimizer=adam")
     with pytest.raises(UserError, match=r"^--set optimizer\.trust_coefficient=0\.02: .*trust_coefficient"):
         applied(of_recipe(), settings[:1], "")
+
+
+def test_names_are_as_short_as_on_the_command_line_of_a_training() -> None:
+    config = find_recipe(RECIPE)
+    assert resolve("lr", config, "--grid") == "optimizer.base_lr"
+    assert resolve("blur_p", config, "--grid") == "views.0.spec.blur.p"
+
+
+def test_another_method_comes_with_its_own_defaults_and_views() -> None:
+    byol, msbreg = (run.config.experiment for run in of_recipe("method=byol,msbreg").runs)
+    assert byol.method == BYOL.Config()
+    assert msbreg.method == MSBReg.Config()
+    assert [group.num_views for group in msbreg.views] == [4]
