@@ -280,7 +280,7 @@ def test_a_table_of_renderers() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--views", "0"], "--views 0"), (["--against", "albumentations"], "unknown renderer albumentations")],
+    [(["--views", "0"], "--views must be at least 1, not 0"), (["--against", "albumentations"], "--against")],
 )
 def test_mistakes_are_named(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
