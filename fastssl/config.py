@@ -107,7 +107,7 @@ class Experiment:
     class_share: Share = 1.0
     """Share of the classes to train on, with all their images; an epoch keeps the steps of all classes."""
     taxonomy: str = "classes"
-    """Taxonomy that names the labels: `classes`, `artifact`, `depth-3`, ... or a mapping file."""
+    """Names the labels: `classes`, `artifact`, `up-1`, `depth-6`, ... or a mapping file."""
     batch_norm_group: int | None = None
     """Images that share batch-norm statistics (`fastssl.models.batch_norm`); None: all of a micro-batch."""
     views: tuple[ViewGroup, ...]

@@ -148,7 +148,7 @@ def test_the_other_tables() -> None:
     assert norms == [89.5, 91.4, 10.6, 75.3, 10.6, 80.7, 82.3, 78.7]
     assert list(numbers(STUDIES["uniformity"]("paper")).values()) == [71.9, 72.1, 72.8, 80.4]
     taxonomies = list(numbers(STUDIES["taxonomies"]("paper")).values())
-    assert taxonomies == [9.2, 0.7, 10.6, 45.4, 77.1, 69.1, 69.3, 69.4]
+    assert taxonomies == [9.2, 0.7, 10.6, 45.4, 53.3, 77.1, 69.1, 69.3, 69.4]
     found = STUDIES["architectures"]("paper")
     by_cell = {
         (run.values["backbone"], run.values["method"]): number
