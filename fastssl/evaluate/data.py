@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -48,14 +49,15 @@ def labeled_data(where: str, largest_train: int | None = None) -> LabeledData:
         largest_train: keep at most so many training images, chosen by a keyed permutation.
 
     Raises:
-        UserError: the source has no classes, too few images, or its test images others than its training
-            images.
+        UserError: the source has no classes, or one, or too few images; or its test images have others than
+            its training images.
     """
     train = split = open_source(where, "train")
     if train.index.labels is None:
         raise UserError(
             f"{where} has no classes, and this needs labels: put the images into one folder per class"
         )
+    _refuse_one_class(where, train.index)
     try:
         test = open_source(where, "test")
         test_images_are = "test split"
@@ -71,6 +73,16 @@ def labeled_data(where: str, largest_train: int | None = None) -> LabeledData:
         chosen = permute(stable_id("bank"), 0, len(train.index), np.arange(largest_train))
         train = Subset(train, np.sort(chosen))
     return LabeledData(train=train, test=test, test_images_are=test_images_are, split=split)
+
+
+def _refuse_one_class(where: str, train: Index) -> None:
+    there = np.unique(train.labels) if train.labels is not None else np.zeros(0)
+    if len(there) == 1:
+        name = train.class_names[there[0]]
+        inner = Path(where, name)
+        deeper = inner.is_dir() and any(entry.is_dir() for entry in inner.iterdir())
+        hint = f": give {inner}?" if deeper else ": accuracies need two or more"
+        raise UserError(f"{where} has one class, {name}{hint}")
 
 
 def _refuse_other_classes(where: str, train: Index, test: Index) -> None:

@@ -13,7 +13,7 @@ from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
 
 LARGEST_BANK = 50_000  # of a larger data set a keyed part serves as the bank
-_KNN = Knn(neighbours=(200,))
+_KNN = Knn(k=(200,))
 
 
 class KnnMonitor:

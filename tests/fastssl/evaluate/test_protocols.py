@@ -127,7 +127,7 @@ from fastssl.evaluate.__main__ import main
 from pipelines.command.errors import UserError
 main(["knn,linear", {str(run)!r}, "--epochs", "1"])
 try:
-    main(["knn,logistic", {str(run)!r}, "--neighbours", "1"])
+    main(["knn,logistic", {str(run)!r}, "--k", "1"])
 except UserError as error:
     print(error)
 """
