@@ -30,6 +30,7 @@ from fastssl.distributed.precision import AUTOCAST
 from fastssl.distributed.processes import DistEnv, dist_env, own_cores, process_group
 from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.monitor import KnnMonitor, open_monitor
+from fastssl.export.encoder_file import save_encoder
 from fastssl.methods import build_encoder, build_method
 from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim.optimizer import learning_rates
@@ -182,6 +183,9 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         found = f", kNN top-1 {run.knn['knn_top1']:.3f}" if run.knn["knn_top1"] is not None else ""
         if len(run.bad_images):
             log.say(f"warning: {len(run.bad_images)} images could not be decoded: {out / 'bad_images.txt'}")
+        if env.is_main:
+            for line in save_encoder(out, method.encoder, config, run.step):
+                log.say(line)
         log.say(f"finished: {run.total_steps} steps{found}. {out / 'views.png'} {out / 'curves.png'}")
     return 0
 
