@@ -106,7 +106,7 @@ class MoCo(StudentTeacher):
             mean_loss = loss / len(losses)
         metrics = {
             "loss": loss.detach(),
-            **self._loss.metrics(mean_loss, positives, rivals, self.config.queue_size),
+            **self._loss.metrics(mean_loss, torch.cat(losses), positives, rivals, self.config.queue_size),
             **embedding_diagnostics(queries[0], keys[-1], torch.cat(losses), queries),
         }
         return loss, metrics

@@ -1,7 +1,9 @@
 """Named recipes: functions that return a whole config. One file per family.
 
 A config carries as data what it reproduces (``paper``) and what it reached here (``measured``; None: nobody
-has run it to its end with this code). Settings come from that paper, or from the docstring's source.
+has run it to its end with this code). Settings come from that paper, or from the docstring's source. Forward
+and backward pass run in bf16 where the device computes it natively; the papers ran in fp32 (--precision
+fp32).
 """
 
 from __future__ import annotations
