@@ -91,6 +91,8 @@ class Experiment:
     """Images per step, over all processes and accumulated micro-batches."""
     seed: CountOrZero = 0
     """Random seed for weights, sample order, views and method."""
+    fit_to_data: bool = False
+    """Lower batch and negatives where the data has few images (`fastssl.run.fit`); a line says so."""
     accumulation_steps: Count = 1
     """Micro-batches per step; batch normalization and negatives see one micro-batch."""
     precision: Precision = "auto"

@@ -36,6 +36,7 @@ from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim.optimizer import learning_rates
 from fastssl.optim.schedules import learning_rate
 from fastssl.run.data import open_training_data
+from fastssl.run.fit import fit_line, size_warnings
 from fastssl.run.folder import LAST
 from fastssl.run.interrupt import Interrupt
 from fastssl.run.log import RunLog, SilentLog
@@ -62,6 +63,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
 
     # ---- data --------------------------------------------------------------------------------------------
     data = open_training_data(config, env)
+    asked, config = config.experiment, data.config
 
     # ---- weights -----------------------------------------------------------------------------------------
     # before the run folder: a config that does not fit the data must not claim one
@@ -93,7 +95,11 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         stack.push(_record_failure(run, env))
         log: RunLog | SilentLog = RunLog(out, run.step, run.total_steps) if env.is_main else SilentLog()
         stack.enter_context(log)
-        for line in _opening_lines(run, data.plan.count, env, device):
+        for line in (
+            *_opening_lines(run, data.plan.count, env, device),
+            *fit_line(asked, data.config.experiment, data.plan.count),
+            *(f"warning: {line}" for line in size_warnings(config, data.plan.count, run.total_steps)),
+        ):
             log.say(line)
         monitor = None
         if env.is_main:

@@ -63,6 +63,11 @@ class SimCLR(Method):
                 )
             return others if wanted is None else wanted
 
+        def fitted(self, *, images: int, batch_size: int) -> Self:
+            """The same with no more negatives than the batch has views of other images."""
+            count, most = self.loss.num_negatives, 2 * batch_size - 2
+            return replace(self, loss=replace(self.loss, num_negatives=count and min(count, most)))
+
         def check(self, experiment: ExperimentFields) -> None:
             """Check that a micro-batch has as many negatives as asked for.
 

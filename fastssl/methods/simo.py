@@ -66,6 +66,11 @@ class SiMo(StudentTeacher):
                 )
             return min(wanted, images - 1)
 
+        def fitted(self, *, images: int, batch_size: int) -> Self:
+            """The same with no more negatives than the batch has images."""
+            count = self.loss.num_negatives
+            return replace(self, loss=replace(self.loss, num_negatives=count and min(count, batch_size)))
+
         def check(self, experiment: ExperimentFields) -> None:
             """Check that a micro-batch has as many negatives as asked for.
 

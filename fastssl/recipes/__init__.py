@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastssl.config import Config
-from fastssl.recipes import barlow_twins, byol, eqco, moco, msbreg, small_images, supervised
+from fastssl.recipes import barlow_twins, byol, eqco, moco, msbreg, own_images, small_images, supervised
 from fastssl.recipes.derive import Recipe
 from fastssl.recipes.small_images import quickstart
 from fastssl.recipes.user_recipe import recipe_of_file
@@ -22,7 +22,7 @@ __all__ = ["RECIPES", "find_recipe", "quickstart"]
 
 RECIPES: dict[str, Recipe] = {
     recipe().recipe: recipe
-    for family in (small_images, moco, byol, barlow_twins, eqco, msbreg, supervised)
+    for family in (small_images, own_images, moco, byol, barlow_twins, eqco, msbreg, supervised)
     for recipe in family.RECIPES
 }
 

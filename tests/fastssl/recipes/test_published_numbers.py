@@ -133,5 +133,6 @@ def test_what_was_measured_says_how_when_and_at_what_cost(name: str) -> None:
 
 
 def test_a_recipe_without_a_paper_has_been_measured() -> None:
-    recipes = [recipe() for recipe in RECIPES.values()]
+    """Except on images that only a user has."""
+    recipes = [recipe() for name, recipe in RECIPES.items() if name != "my-images"]
     assert all(config.paper or config.measured for config in recipes)
