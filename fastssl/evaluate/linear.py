@@ -9,7 +9,7 @@ held-out images and is scored on them, and one that learns from all and is teste
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -36,8 +36,9 @@ class Linear(Protocol):
     """A linear classifier on frozen features; the accuracy after the last epoch."""
 
     setting: Literal["auto", "sgd", "lars", "simclr", "search"] = "auto"
-    """Papers' schedules for encoders trained with SGD, LARS or as SimCLR; search: the rate that is best on
-    held-out training images. auto: the papers' for their recipes at ImageNet's scale, search elsewhere."""
+    """Papers' schedules for encoders trained with SGD, LARS or as SimCLR; search: standardized features and
+    the rate that is best on held-out training images. auto: the papers' for their recipes at ImageNet's
+    scale, search elsewhere."""
     augmentation: Literal["auto", "flip", "crop"] = "auto"
     """crop, or cached features of the image and its mirror image (flip); auto: flip below 64 pixels."""
     epochs: int = 0
@@ -136,6 +137,7 @@ def linear_top1(
     count = len(data.train.index)
     batch_size = min(setting.batch_size, count)
     steps_per_epoch = count // batch_size
+    scale = _scale(subject.features("train")[0]) if setting.standardized else lambda features: features
     test = subject.features("test")
     candidates = setting.candidates or (setting.learning_rate,)
     searches = len(candidates) > 1
@@ -149,7 +151,7 @@ def linear_top1(
     total = setting.epochs * steps_per_epoch
     for step, batch in enumerate(show_progress(batches, total, "linear: steps")):
         losses = classifiers.step(
-            batch.features,
+            scale(batch.features),
             batch.labels,
             shares * setting.rate(step, steps_per_epoch, batch_size),
             used=learns_from_all[:, None] | ~batch.held_out if searches else None,
@@ -161,11 +163,13 @@ def linear_top1(
     best, scores = 0, {}
     if searches:
         features, labels = (part[torch.from_numpy(held_out)] for part in subject.features("train"))
-        found = classifiers.accuracies(features, labels)[len(candidates) :]
-        best = int(np.argmax(found))  # of equals the lowest rate
-        scores = {f"lr {rate:g}": score for rate, score in zip(candidates, found, strict=True)}
+        accuracies, losses_held = (
+            found[len(candidates) :] for found in classifiers.scores(scale(features), labels)
+        )
+        best = max(range(len(candidates)), key=lambda i: (accuracies[i], -losses_held[i]))
+        scores = {f"lr {rate:g}": score for rate, score in zip(candidates, accuracies, strict=True)}
     return {
-        "top1": classifiers.accuracies(*test)[best],
+        "top1": classifiers.scores(scale(test[0]), test[1])[0][best],
         "train_loss": float(torch.stack(last_losses).mean(0)[best]),
         "train_held_out_top1": scores,
         "learning_rate": candidates[best],
@@ -173,6 +177,17 @@ def linear_top1(
         "batch_size": batch_size,
         "epochs": setting.epochs,
     }
+
+
+def _scale(train: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function that standardizes features by the training images' [N, D]; constant ones become 0."""
+    variance, mean = torch.var_mean(train, 0, correction=0)
+    deviation = torch.where(variance > 0, variance, 1).sqrt()
+
+    def scale(features: Tensor) -> Tensor:
+        return (features - mean.to(features.device)) / deviation.to(features.device)
+
+    return scale
 
 
 def _held_out(count: int, seed: int) -> np.ndarray:

@@ -72,11 +72,14 @@ class LinearClassifiers:
         return means.detach()
 
     @torch.no_grad()
-    def accuracies(self, features: Tensor, labels: Tensor, block: int = 8192) -> list[float]:
-        """Share of samples that each classifier names right, from features [N, D] on any device."""
+    def scores(self, features: Tensor, labels: Tensor, block: int = 8192) -> tuple[list[float], list[float]]:
+        """Share of right answers and mean cross entropy of each classifier, from features [N, D]."""
         device = self.weights.device
         correct = torch.zeros(len(self.weights), dtype=torch.int64, device=device)
-        for part, answers in zip(features.split(block), labels.split(block), strict=True):
-            found = self.logits(part.to(device)).argmax(2)
-            correct += (found == answers.to(device)).sum(1)
-        return [int(count) / len(labels) for count in correct]
+        losses = torch.zeros(len(self.weights), dtype=torch.float64, device=device)
+        for part, answers in zip(features.split(block), labels.to(device).split(block), strict=True):
+            logits = self.logits(part.to(device))
+            correct += (logits.argmax(2) == answers).sum(1)
+            expected = answers.expand(len(logits), -1)
+            losses += functional.cross_entropy(logits.transpose(1, 2), expected, reduction="none").sum(1)
+        return [int(count) / len(labels) for count in correct], (losses / len(labels)).tolist()

@@ -2,7 +2,8 @@
 
 ``sgd`` and ``lars`` are those of Huang et al. (2022), section 3.2, for encoders trained with SGD and with
 LARS (BYOL's); ``simclr`` is that of EqCo's authors (Zhu et al., 2020) for SimCLR. Their rates fit features of
-a ResNet-50 on ImageNet. Other features have other scales, at which such a rate may diverge: ``search``.
+a ResNet-50 on ImageNet. Other features have other scales, at which such a rate may diverge: ``search``
+standardizes them and chooses a rate.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class LinearSetting:
     """Epochs after which the rate is divided by 10; () is a cosine to 0."""
     weight_decay: float = 0.0
     """Coefficient of the L2 penalty."""
+    standardized: bool = False
+    """Features at mean 0 and variance 1 over the training images."""
     candidates: tuple[float, ...] = ()
     """Rates to choose from on held-out training images; () keeps ``learning_rate``."""
 
@@ -55,7 +58,10 @@ SETTINGS: dict[SettingName, LinearSetting] = {
     "lars": LinearSetting(epochs=80, batch_size=1024, learning_rate=0.8, nesterov=True, drops=()),
     "simclr": replace(_SGD, epochs=90, learning_rate=0.1, weight_decay=1e-6),
     "search": replace(
-        _SGD, learning_rate=1.0, candidates=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+        _SGD,
+        learning_rate=1.0,
+        standardized=True,
+        candidates=(0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
     ),
 }
 

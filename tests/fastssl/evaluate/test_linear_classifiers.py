@@ -60,10 +60,16 @@ def test_one_that_diverges_leaves_the_others_alone() -> None:
     torch.testing.assert_close(beside.weights[0], alone.weights[0])
 
 
-def test_accuracies_are_shares_of_right_answers() -> None:
+def test_scores_are_shares_of_right_answers_and_mean_losses() -> None:
     classifiers = LinearClassifiers(2, 2, 2, seed=0, device=CPU)
     with torch.no_grad():
         classifiers.weights.copy_(torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]]))
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0], [3.0, 1.0]])
     for block in (1, 3, 4):
-        assert classifiers.accuracies(features, torch.tensor([0, 1, 0, 1]), block) == [0.75, 0.25]
+        labels = torch.tensor([0, 1, 0, 1])
+        accuracies, losses = classifiers.scores(features, labels, block)
+        assert accuracies == [0.75, 0.25]
+        expected = [
+            functional.cross_entropy(logits, labels).item() for logits in classifiers.logits(features)
+        ]
+        assert losses == pytest.approx(expected, rel=1e-6)
