@@ -75,7 +75,7 @@ def embed(
     """
     encoder, config = _load(Path(path).expanduser())
     chosen = choose_device(device)
-    encoder = cast(LoadedEncoder, encoder.to(chosen).to(memory_format=torch.channels_last))
+    encoder = encoder.to(chosen).to(memory_format=torch.channels_last)
     settings = FeatureConfig(
         spec=encoder.transform.spec,
         device=chosen,

@@ -79,7 +79,7 @@ CHOICES: dict[str, tuple[Any, Any]] = {
     "norm": ("batch", "layer"),
     "out-norm": ("batch", "layer"),
     "predictor-on": ("student", "both"),
-    "centroid": ("leave_one_out", "leave_one_out_normalized", "centroids"),
+    "centroid": ("leave_one_out", "centroids"),
 }
 
 

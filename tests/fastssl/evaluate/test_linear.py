@@ -103,7 +103,7 @@ def test_simclrs_setting_is_0_1_at_256_over_90_epochs_with_drops_at_60_and_80() 
 
 def test_the_papers_have_no_weight_decay_and_no_search() -> None:
     assert [name for name, setting in SETTINGS.items() if setting.standardized] == ["search"]
-    assert all(SETTINGS[name].weight_decay == 0 for name in ("sgd", "lars", "search"))  # type: ignore[index]
+    assert all(SETTINGS[name].weight_decay == 0 for name in ("sgd", "lars", "search"))
     assert [name for name, setting in SETTINGS.items() if setting.candidates] == ["search"]
 
 
