@@ -95,6 +95,8 @@ class Experiment:
     """Run folder or checkpoint whose weights the run starts from: the whole method's, or its encoder's."""
     seed: CountOrZero = 0
     """Random seed for weights, sample order, views and method."""
+    fit_to_data: bool = False
+    """Lower batch and negatives where the data has few images (`fastssl.run.fit`); a line says so."""
     accumulation_steps: Count = 1
     """Micro-batches per step; batch normalization and negatives see one micro-batch."""
     precision: Precision = "auto"
@@ -111,7 +113,7 @@ class Experiment:
     class_share: Share = 1.0
     """Share of the classes to train on, with all their images; an epoch keeps the steps of all classes."""
     taxonomy: str = "classes"
-    """Taxonomy that names the labels: `classes`, `artifact`, `depth-3`, ... or a mapping file."""
+    """Names the labels: `classes`, `artifact`, `up-1`, `depth-6`, ... or a mapping file."""
     batch_norm_group: int | None = None
     """Images that share batch-norm statistics (`fastssl.models.batch_norm`); None: all of a micro-batch."""
     views: tuple[ViewGroup, ...]

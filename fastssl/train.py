@@ -30,11 +30,13 @@ from fastssl.distributed.precision import AUTOCAST
 from fastssl.distributed.processes import DistEnv, dist_env, own_cores, process_group
 from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.monitor import KnnMonitor, open_monitor
+from fastssl.export.encoder_file import save_encoder
 from fastssl.methods import build_encoder, build_method
 from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim.optimizer import learning_rates
 from fastssl.optim.schedules import learning_rate
 from fastssl.run.data import TrainingData, open_training_data
+from fastssl.run.fit import fit_line, size_warnings
 from fastssl.run.folder import LAST
 from fastssl.run.init import take_weights
 from fastssl.run.interrupt import Interrupt
@@ -66,6 +68,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
 
     # ---- data --------------------------------------------------------------------------------------------
     data = open_training_data(config, env)
+    asked, config = config.experiment, data.config
 
     # ---- weights -----------------------------------------------------------------------------------------
     # before the run folder: a config that does not fit the data must not claim one
@@ -100,7 +103,11 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         stack.push(_record_failure(run, env))
         log: RunLog | SilentLog = RunLog(out, run.step, run.total_steps) if env.is_main else SilentLog()
         stack.enter_context(log)
-        for line in _opening_lines(run, data, env, device):
+        for line in (
+            *_opening_lines(run, data, env, device),
+            *fit_line(asked, data.config.experiment, data.plan.count),
+            *(f"warning: {line}" for line in size_warnings(config, data.plan.count, run.total_steps)),
+        ):
             log.say(line)
         if taken is not None:
             log.say(taken)
@@ -187,6 +194,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                 saved_at = time.monotonic()
 
         # ---- summary -------------------------------------------------------------------------------------
+        how_to_load: list[str] = []
         if env.is_main:
             baselines = {"untrained": run.knn["knn_top1_untrained"], "pixels": run.knn["knn_top1_pixels"]}
             save_curves(
@@ -196,6 +204,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                 {name: value for name, value in baselines.items() if value is not None},
             )
             if run.is_done:
+                how_to_load = list(save_encoder(out, method.encoder, config, run.step))
                 start = "initial" if experiment.init else "untrained"
                 words = verdict(run.knn, monitor.queries if monitor else 0, log.last, start=start)
                 run.summarize("finished", verdict=words)
@@ -206,6 +215,8 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
             return interrupt.exit_status if interrupt.signal else 128 + signal.SIGTERM  # another one's signal
         if len(run.bad_images):
             log.say(f"warning: {len(run.bad_images)} images could not be decoded: {out / 'bad_images.txt'}")
+        for line in how_to_load:
+            log.say(line)
         log.say(f"finished: {run.total_steps} steps. {out / 'views.png'} {out / 'curves.png'}")
         if env.is_main:
             log.say(words)

@@ -5,18 +5,22 @@
 NAME is one of
     classes     the classes as they are
     artifact    an artifact (n00021939) or not: the balanced two of the paper
+    up-N        each class replaced by its parent, N times; after each time a group that lies below another
+                one is merged into it. up-1, up-2, up-3 are the paper's 127, 10 and imbalanced 2
     depth-N     the ancestor N steps below the root of WordNet's nouns; a class that lies higher stands for
-                itself. depth-1 is the paper's imbalanced two, depth-3 its ten
-    FILE        a mapping file, one ``class<TAB>group`` a line (``fastssl.classes.mapping``)
+                itself. depth-6 is the paper's 79
+    FILE        a mapping file, one ``class<TAB>group`` per line (``fastssl.classes.mapping``)
 
-A noun of WordNet may have several hypernyms. Here the first one counts, so that the nouns form one tree, the
-cuts are nested, and an artifact is what has n00021939 on its only way to the root. The figures of ImageNet-1k
-by this rule, from this command: 2 groups (997 : 3 classes) at depth 1, 10 at 3, 83 at 6, 918 at 15, 1000 from
-18 on; artifact 516 : 484. The paper has 79 where depth 6 gives 83: it does not say how it resolves several
-hypernyms, and other rules give 76 to 88. Its 127 groups follow from no cut: give them as a mapping file.
+A noun of WordNet may have several hypernyms. Its parent is the one whose first word (lower case, underscores
+for blanks) comes first in the alphabet, so that the nouns form one tree. Groups of ImageNet-1k by this rule:
 
-Source: "Revisiting the critical factors of augmentation-invariant representation learning" (2022), appendix
-B.2 and table 6.
+    artifact           2 (522 : 478 classes)
+    up-1, 2, 3         127, 10, 2 (997 : 3 classes)
+    depth-1 to 18      2 5 9 17 36 79 206 345 486 596 694 753 820 877 918 977 999 1000
+
+Sources: "Revisiting the critical factors of augmentation-invariant representation learning" (2022), appendix
+B.2 and table 6, which takes its groups from Huh, Agrawal, Efros, "What makes ImageNet good for transfer
+learning?" (2016). The paper does not state the way up for ``artifact``; here it is the same tree's.
 """
 
 from __future__ import annotations
@@ -34,10 +38,11 @@ from fastssl.classes.mapping import mapped_groups, read_mapping
 from fastssl.classes.wordnet import (
     WORDNET,
     Synset,
-    first_path,
     imagenet_synsets,
     imagenet_wnids,
     is_wnid,
+    parent,
+    path_from_root,
     read_synsets,
 )
 from pipelines.command.errors import UserError, run_command
@@ -46,7 +51,8 @@ from pipelines.command.suggest import suggest
 from pipelines.sources import open_source
 
 ARTIFACT = "n00021939"
-_SUGGESTIONS = ("artifact", "depth-1", "depth-3", "depth-6", "depth-15", "classes")
+_ALONG = "along parents (of several hypernyms the first in the alphabet)"
+_SUGGESTIONS = ("artifact", "up-1", "up-2", "up-3", "depth-1", "depth-6", "depth-15", "classes")
 
 
 def group_classes(
@@ -55,8 +61,8 @@ def group_classes(
     """The groups that a taxonomy makes of classes.
 
     Args:
-        class_names: of the data, all different; wnids, if the taxonomy is one of WordNet's.
-        taxonomy: ``classes``, ``artifact``, ``depth-N``, or the path of a mapping file.
+        class_names: names of the data's classes, all different; wnids, if the taxonomy is one of WordNet's.
+        taxonomy: ``classes``, ``artifact``, ``up-N``, ``depth-N``, or the path of a mapping file.
         wordnet: folder of WordNet 3.0's files, read for wnids that have no part in ImageNet-1k.
 
     Returns:
@@ -68,9 +74,8 @@ def group_classes(
     """
     if taxonomy == "classes":
         return np.arange(len(class_names)), tuple(class_names)
-    if taxonomy == "artifact" or _depth(taxonomy):
-        synsets = _synsets(class_names, taxonomy, wordnet)
-        of_class = [_wordnet_group(synsets, wnid, _depth(taxonomy)) for wnid in class_names]
+    if _is_wordnets(taxonomy):
+        of_class = _wordnet_groups(_synsets(class_names, taxonomy, wordnet), class_names, taxonomy)
     else:
         of_class = mapped_groups(_mapping_file(taxonomy), class_names)
     group_names = sorted(set(of_class))
@@ -79,23 +84,33 @@ def group_classes(
 
 
 def rule(taxonomy: str) -> str:
-    """How a taxonomy groups classes, in a line."""
+    """One line: the rule by which a taxonomy groups classes."""
     if taxonomy == "classes":
         return "every class by itself"
     if taxonomy == "artifact":
-        return f"whether {ARTIFACT} (artifact) lies above the class in WordNet 3.0, along first hypernyms"
-    if _depth(taxonomy):
+        return f"whether {ARTIFACT} (artifact) lies above the class in WordNet 3.0, {_ALONG}"
+    cut = _cut(taxonomy)
+    if cut and cut[0] == "up":
         return (
-            f"the noun at depth {_depth(taxonomy)} above the class in WordNet 3.0, counted from the root and "
-            f"along first hypernyms; the class itself where it lies higher"
+            f"the noun {cut[1]} steps above the class in WordNet 3.0, {_ALONG}; "
+            "after each step a group below another one is merged into it"
+        )
+    if cut:
+        return (
+            f"the noun at depth {cut[1]} above the class in WordNet 3.0, counted from the root, {_ALONG}; "
+            "the class itself where it lies higher"
         )
     return f"as the file {taxonomy} says"
 
 
-def _depth(taxonomy: str) -> int:
-    """N of ``depth-N``, otherwise 0."""
-    found = re.fullmatch(r"depth-([1-9][0-9]*)", taxonomy)
-    return int(found[1]) if found else 0
+def _cut(taxonomy: str) -> tuple[str, int] | None:
+    """``up`` or ``depth`` and N of ``up-N`` and ``depth-N``; None for other names."""
+    found = re.fullmatch(r"(up|depth)-([1-9][0-9]*)", taxonomy)
+    return (found[1], int(found[2])) if found else None
+
+
+def _is_wordnets(taxonomy: str) -> bool:
+    return taxonomy == "artifact" or _cut(taxonomy) is not None
 
 
 def _mapping_file(taxonomy: str) -> Path:
@@ -103,8 +118,8 @@ def _mapping_file(taxonomy: str) -> Path:
     if not path.is_file():
         hint = suggest(taxonomy, _SUGGESTIONS, form=" ({})")
         raise UserError(
-            f"no taxonomy and no mapping file {taxonomy}{hint}: give artifact, depth-1, depth-2, ..., "
-            f"classes, or the path of a file of classes and their groups"
+            f"no taxonomy and no mapping file {taxonomy}{hint}: give artifact, up-1 to up-3, depth-1, "
+            f"depth-2, ..., classes, or the path of a file of classes and their groups"
         )
     return path
 
@@ -122,13 +137,28 @@ def _synsets(class_names: Sequence[str], taxonomy: str, wordnet: Path) -> Mappin
     return known if not others else {**known, **read_synsets(wordnet, others)}
 
 
-def _wordnet_group(synsets: Mapping[str, Synset], wnid: str, depth: int) -> str:
-    """Depth 0: artifact or not."""
-    path = first_path(synsets, wnid)
-    if not depth:
-        return "artifact" if ARTIFACT in path else "no artifact"
-    group = path[min(depth, len(path) - 1)]
-    return f"{group} {synsets[group].word}"
+def _wordnet_groups(synsets: Mapping[str, Synset], wnids: Sequence[str], taxonomy: str) -> list[str]:
+    """The name of each class's group: its wnid and its word, or artifact or not."""
+    cut = _cut(taxonomy)
+    if cut and cut[0] == "up":
+        groups = list(wnids)
+        for _ in range(cut[1]):
+            groups = _merged(synsets, [parent(synsets, group) or group for group in groups])
+    else:
+        paths = [path_from_root(synsets, wnid) for wnid in wnids]
+        if not cut:
+            return ["artifact" if ARTIFACT in path else "no artifact" for path in paths]
+        groups = [path[min(cut[1], len(path) - 1)] for path in paths]
+    return [f"{group} {synsets[group].word}" for group in groups]
+
+
+def _merged(synsets: Mapping[str, Synset], groups: list[str]) -> list[str]:
+    """Each group, or the highest of the groups above it."""
+    there = set(groups)
+    highest = {
+        group: next(above for above in path_from_root(synsets, group) if above in there) for group in there
+    }
+    return [highest[group] for group in groups]
 
 
 # --- the command --------------------------------------------------------------------------------------------
@@ -159,13 +189,13 @@ def describe(taxonomy: str, wordnet: Path, data: str) -> Iterator[str]:
 
 
 def _classes(taxonomy: str, data: str) -> tuple[str, Sequence[str], np.ndarray | None]:
-    """Whose classes are grouped, their names, and how many images each has (int64), if that is known."""
+    """Origin of the classes, their names, and images per class (int64), if known."""
     if data:
         index = open_source(data, "train").index
         if index.labels is None:
             raise UserError(f"{data} has no classes to group: put the images into one folder per class")
         return data, index.class_names, np.bincount(index.labels, minlength=len(index.class_names))
-    if taxonomy in ("classes", "artifact") or _depth(taxonomy):
+    if taxonomy == "classes" or _is_wordnets(taxonomy):
         return "ImageNet-1k", imagenet_wnids(), None
     return taxonomy, tuple(read_mapping(_mapping_file(taxonomy))), None
 
@@ -181,9 +211,9 @@ def show(
     The output is itself a mapping file, to be changed and given in place of NAME.
 
     Args:
-        name: artifact, depth-1, depth-2, ..., classes, or a file: a class, a tab and its group on each line.
+        name: artifact, up-1, up-2, up-3, depth-1, ..., classes, or a file: class, tab, group on each line.
         wordnet: folder of WordNet 3.0's data.noun, for classes that are not ImageNet-1k's.
-        data: as --data of the training; left out, ImageNet-1k's classes, or those of the file.
+        data: named like the training's --data; left out, ImageNet-1k's classes, or those of the file.
     """
     print("\n".join(describe(name, wordnet, data)))
 

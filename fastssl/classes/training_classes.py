@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from fastssl.classes.taxonomy import group_classes
 from pipelines.command.errors import UserError
 from pipelines.sources import Source
@@ -10,7 +14,7 @@ from pipelines.sources.relabeled import Relabeled
 
 
 def with_classes(source: Source, class_share: float, taxonomy: str, seed: int) -> Source:
-    """A source with a share of its classes, labeled by the groups of a taxonomy (Huang et al., 2022, 4.3).
+    """A source with a share of its classes, labeled by the groups of a taxonomy (Huang et al., 2022, B.2).
 
     Args:
         source: training images; returned as it is where nothing changes.
@@ -35,3 +39,13 @@ def with_classes(source: Source, class_share: float, taxonomy: str, seed: int) -
             f"{chosen.index.class_names[0]}: choose a larger share or a finer taxonomy"
         )
     return chosen
+
+
+def class_numbers(class_names: Sequence[str], class_share: float, taxonomy: str, seed: int) -> np.ndarray:
+    """The label that ``with_classes`` gives to each class, int64 [number of classes]; -1: left out."""
+    names = tuple(class_names)
+    classes = choose_classes(names, class_share, seed)
+    groups = group_classes(names, taxonomy)[0][classes]
+    numbers = np.full(len(names), -1)
+    numbers[classes] = np.unique(groups, return_inverse=True)[1]
+    return numbers

@@ -70,11 +70,18 @@ def read_synsets(folder: Path, wnids: Iterable[str]) -> dict[str, Synset]:
     return found
 
 
-def first_path(synsets: Mapping[str, Synset], wnid: str) -> list[str]:
-    """The wnids from the root down to a noun, along the first hypernym of each."""
+def parent(synsets: Mapping[str, Synset], wnid: str) -> str | None:
+    """The hypernym whose first word is first in the alphabet, not in WordNet's order; None at the root."""
+    return min(
+        synsets[wnid].hypernyms, key=lambda above: synsets[above].word.lower().replace(" ", "_"), default=None
+    )
+
+
+def path_from_root(synsets: Mapping[str, Synset], wnid: str) -> list[str]:
+    """The wnids from the root down to a noun, along parents (see ``parent``)."""
     path = [wnid]
-    while synsets[path[-1]].hypernyms:
-        path.append(synsets[path[-1]].hypernyms[0])
+    while (above := parent(synsets, path[-1])) is not None:
+        path.append(above)
     return path[::-1]
 
 

@@ -4,4 +4,10 @@ The protocol NAME is a ``Protocol`` in the module NAME of this folder. It is imp
 that each needs only its own packages.
 """
 
-PROTOCOLS = {"knn": "Knn", "linear": "Linear", "logistic": "Logistic"}  # name: class
+PROTOCOLS = {  # name: class
+    "knn": "Knn",
+    "linear": "Linear",
+    "logistic": "Logistic",
+    "classifier": "Classifier",
+    "spread": "Spread",
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -51,14 +52,15 @@ def labeled_data(
         largest_test: likewise of the test images.
 
     Raises:
-        UserError: the source has no classes, too few images, or its test images others than its training
-            images.
+        UserError: the source has no classes, or one, or too few images; or its test images have others than
+            its training images.
     """
     train = split = open_source(where, "train")
     if train.index.labels is None:
         raise UserError(
             f"{where} has no classes, and this needs labels: put the images into one folder per class"
         )
+    _refuse_one_class(where, train.index)
     try:
         test = open_source(where, "test")
         test_images_are = "test split"
@@ -68,12 +70,6 @@ def labeled_data(
         test_images_are = f"held-out {HELD_OUT_SHARE:.0%} of the images, seen in pre-training"
     if not len(train.index) or not len(test.index):
         raise UserError(f"{where} has too few images to hold some out: {len(train.index) + len(test.index)}")
-    if len(present := np.unique(split.index.labels)) == 1:  # type: ignore[arg-type]
-        name = split.index.class_names[present[0]]
-        raise UserError(
-            f"{where} has one class, {name}, and nothing to tell apart: give {where}/{name} if that holds "
-            "the classes, or a folder of one folder per class"
-        )
     if not len(np.intersect1d(train.index.labels, test.index.labels)):  # type: ignore[arg-type]
         raise UserError(f"{where} has too few images per class to hold some out: give more, or a test split")
     train = _at_most(train, largest_train, "bank")
@@ -87,6 +83,16 @@ def _at_most(source: Source, count: int | None, purpose: str) -> Source:
         return source
     chosen = permute(stable_id(purpose), 0, len(source.index), np.arange(count))
     return Subset(source, np.sort(chosen))
+
+
+def _refuse_one_class(where: str, train: Index) -> None:
+    there = np.unique(train.labels) if train.labels is not None else np.zeros(0)
+    if len(there) == 1:
+        name = train.class_names[there[0]]
+        inner = Path(where, name)
+        deeper = inner.is_dir() and any(entry.is_dir() for entry in inner.iterdir())
+        hint = f": give {inner}?" if deeper else ": accuracies need two or more"
+        raise UserError(f"{where} has one class, {name}{hint}")
 
 
 def _refuse_other_classes(where: str, train: Index, test: Index) -> None:

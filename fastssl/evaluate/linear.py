@@ -1,110 +1,95 @@
 """Linear evaluation: a linear classifier on the frozen encoder's features; the last epoch is what counts.
 
-Two settings of Huang et al. (2022), section 3.2: ``sgd`` for encoders that were trained with SGD, ``lars``
-for those trained with LARS (BYOL's). Peers report the best epoch on the test set, which is to choose on the
-test set; it is not done here.
+Peers report the best epoch on the test set, which is to choose on the test set; it is not done here. Where no
+paper states a rate for the features at hand, several are trained at once on one pass over the features and
+one is chosen on held-out training images. Each rate has two classifiers: one that does not learn from the
+held-out images and is scored on them, and one that learns from all and is tested if its rate is chosen.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional
+from torch import Tensor
 
+from fastssl.evaluate.linear_classifiers import LinearClassifiers
+from fastssl.evaluate.linear_setting import LARGE_SIDE, SETTINGS, LinearSetting, choose_setting
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
+from pipelines.keys import stable_id
 from pipelines.ops import Flip, RandomResizedCrop
 from pipelines.plan.order import permute
 
-_CACHED_BELOW = 64  # pixels: small images are evaluated on cached features of the image and its mirror image
-_LARGEST_TEST_BLOCK = 8192  # features classified at once
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinearSetting:
-    """Training settings of the classifier."""
-
-    epochs: int
-    """Passes over the training images."""
-    batch_size: int
-    """Images per step."""
-    learning_rate: float
-    """The first, at ``batch_size``."""
-    nesterov: bool
-    """Nesterov's momentum in place of the heavy ball; 0.9 either way."""
-    drops: tuple[int, ...]
-    """Epochs after which the rate is divided by 10; () is a cosine to 0."""
-
-    def lasting(self, epochs: int) -> LinearSetting:
-        """The same schedule over another number of epochs."""
-        drops = tuple(round(drop * epochs / self.epochs) for drop in self.drops)
-        return replace(self, epochs=epochs, drops=drops)
-
-    def rate(self, step: int, steps_per_epoch: int, batch_size: int) -> float:
-        """Learning rate of a step, scaled linearly to the batch size in use."""
-        base = self.learning_rate * batch_size / self.batch_size
-        if self.drops:
-            return base * 0.1 ** sum(step // steps_per_epoch >= drop for drop in self.drops)
-        return base * 0.5 * (1 + math.cos(math.pi * step / (self.epochs * steps_per_epoch)))
-
-
-SETTINGS = {
-    "sgd": LinearSetting(epochs=100, batch_size=256, learning_rate=30.0, nesterov=False, drops=(60, 80)),
-    "lars": LinearSetting(epochs=80, batch_size=1024, learning_rate=0.8, nesterov=True, drops=()),
-}
+_TRY_SEARCH = "the learning rate does not suit these features; try --setting search"
+_HELD_OUT = 0.2  # share of the training images that chooses among rates
 
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(Protocol):
     """A linear classifier on frozen features; the accuracy after the last epoch."""
 
-    setting: Literal["auto", "sgd", "lars"] = "auto"
-    """Schedule of the papers for encoders trained with SGD or LARS; auto: lars for those trained with LARS,
-    sgd for all others."""
+    setting: Literal["auto", "sgd", "lars", "simclr", "search"] = "auto"
+    """Papers' schedules for encoders trained with SGD, LARS or as SimCLR; search: standardized features and
+    the rate that is best on held-out training images. auto: the papers' for their recipes at ImageNet's
+    scale, search elsewhere."""
     augmentation: Literal["auto", "flip", "crop"] = "auto"
     """crop, or cached features of the image and its mirror image (flip); auto: flip below 64 pixels."""
     epochs: int = 0
     """0 keeps the setting's."""
     seed: int = 0
-    """Random seed for initial weights, sample order and views."""
+    """Random seed for initial weights, sample order, views and held-out images."""
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
             raise UserError(f"--epochs must not be negative, not {self.epochs}")
 
     def measure(self, subject: Subject) -> dict[str, Any]:
-        """``top1`` of the test images, ``train_loss`` of the last epoch."""
-        name = self.setting
-        if name == "auto":
-            name = "lars" if subject.optimizer == "lars" else "sgd"
+        """``top1`` of the test images, ``train_loss`` of the last epoch; see ``linear_top1``."""
+        name = choose_setting(subject) if self.setting == "auto" else self.setting
         setting = SETTINGS[name].lasting(self.epochs) if self.epochs else SETTINGS[name]
         result = linear_top1(subject, setting, self.augmentation, self.seed)
+        chosen = result.pop("learning_rate")
         settings = {"setting": name, "augmentation": result["augmentation"], **asdict(setting)}
-        return result | {"settings": settings}
+        return result | {"settings": settings | {"learning_rate": chosen}}
 
     def report(self, subject: Subject, result: Mapping[str, Any]) -> str:
-        """One line."""
-        chosen = f"{result['settings']['setting']} setting, {result['augmentation']}"
-        return f"linear top-1 {result['top1']:.3f} ({chosen}, {result['epochs']} epochs)"
+        """One line, and a warning where the classifier ended worse than ignorance."""
+        settings = result["settings"]
+        rate = f", rate {settings['learning_rate']:g}" if settings["candidates"] else ""
+        chosen = f"{settings['setting']} setting{rate}, {result['augmentation']}, {result['epochs']} epochs"
+        line = f"linear top-1 {result['top1']:.3f} ({chosen})"
+        ignorance, loss = math.log(subject.data.num_classes), result["train_loss"]
+        if loss <= ignorance:
+            return line
+        return (
+            f"{line}\nwarning: the last training loss, {loss:.3g}, exceeds log({subject.data.num_classes}) = "
+            f"{ignorance:.3g}: {'try the protocol logistic' if settings['candidates'] else _TRY_SEARCH}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TrainBatch:
+    features: Tensor  # [B, D]
+    labels: Tensor  # [B]
+    held_out: Tensor  # bool [B]
 
 
 def _cached_batches(
-    subject: Subject, batch_size: int, epochs: int, seed: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    subject: Subject, held_out: np.ndarray, batch_size: int, epochs: int, seed: int
+) -> Iterator[_TrainBatch]:
     """Batches of features that were computed once, of each image and of its mirror image."""
     device = subject.feature_config.device
     upright, labels = subject.features("train")
     mirrored, _ = subject.features("train", mirrored=True)
     both = torch.stack([upright, mirrored]).to(device)
-    labels = labels.to(device)
+    labels, held = labels.to(device), torch.from_numpy(held_out).to(device)
     for epoch in range(epochs):
         order = torch.from_numpy(permute(seed, epoch, len(labels), np.arange(len(labels))))
         side = torch.randint(
@@ -112,15 +97,19 @@ def _cached_batches(
         )
         for start in range(0, len(labels) - batch_size + 1, batch_size):
             chosen = order[start : start + batch_size].to(device)
-            yield both[side[chosen.cpu()].to(device), chosen], labels[chosen]
+            features = both[side[chosen.cpu()].to(device), chosen]
+            yield _TrainBatch(features=features, labels=labels[chosen], held_out=held[chosen])
 
 
 def _cropped_batches(
-    subject: Subject, batch_size: int, epochs: int, seed: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    subject: Subject, held_out: np.ndarray, batch_size: int, epochs: int, seed: int
+) -> Iterator[_TrainBatch]:
     """Batches of features of freshly cropped and flipped views (random resized crop at its usual scale)."""
     spec = replace(subject.feature_config.spec, crop=RandomResizedCrop(), flip=Flip(p=0.5))
-    yield from subject.batches(spec, batch_size=batch_size, epochs=epochs, seed=seed)
+    ids = torch.from_numpy(subject.data.train.index.sample_ids[held_out]).to(subject.feature_config.device)
+    batches = subject.batches(spec, batch_size=batch_size, epochs=epochs, seed=seed)
+    for features, labels, sample_ids in batches:
+        yield _TrainBatch(features=features, labels=labels, held_out=torch.isin(sample_ids, ids))
 
 
 def linear_top1(
@@ -136,44 +125,74 @@ def linear_top1(
         setting: schedule; a data set smaller than its batch lowers the batch, and the rate with it.
         augmentation: ``crop`` is the papers' random resized crop and flip; ``flip`` trains on cached features
             of the central crop and its mirror image; ``auto`` is flip below 64 pixels and crop from there.
-        seed: random seed for initial weights, sample order and views.
+        seed: random seed for initial weights, sample order, views and held-out images.
 
     Returns:
-        ``top1`` of the test images and ``train_loss`` of the last epoch, with the settings used.
+        ``top1`` of the test images, ``train_loss`` of the last epoch, ``learning_rate`` at the setting's
+        batch, ``train_held_out_top1`` of each candidate (``lr 0.1``), and the settings used.
     """
     config, data = subject.feature_config, subject.data
     if augmentation == "auto":
-        augmentation = "flip" if config.spec.size < _CACHED_BELOW else "crop"
+        augmentation = "flip" if config.spec.size < LARGE_SIDE else "crop"
     count = len(data.train.index)
     batch_size = min(setting.batch_size, count)
     steps_per_epoch = count // batch_size
-    test, test_labels = subject.features("test")
-    classifier = nn.Linear(test.shape[1], data.num_classes).to(config.device)
-    nn.init.normal_(classifier.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
-    nn.init.zeros_(classifier.bias)
-    optimizer = torch.optim.SGD(classifier.parameters(), lr=0.0, momentum=0.9, nesterov=setting.nesterov)
+    scale = _scale(subject.features("train")[0]) if setting.standardized else lambda features: features
+    test = subject.features("test")
+    candidates = setting.candidates or (setting.learning_rate,)
+    searches = len(candidates) > 1
+    held_out = _held_out(count, seed) if searches else np.zeros(count, bool)
+    shares = torch.tensor(candidates * (1 + searches), device=config.device) / setting.learning_rate
+    learns_from_all = torch.arange(len(shares), device=config.device) < len(candidates)
+    classifiers = LinearClassifiers(len(shares), test[0].shape[1], data.num_classes, seed, config.device)
     make_batches = _cached_batches if augmentation == "flip" else _cropped_batches
-    batches = make_batches(subject, batch_size, setting.epochs, seed)
-    last_losses: list[torch.Tensor] = []
+    batches = make_batches(subject, held_out, batch_size, setting.epochs, seed)
+    last_losses: list[Tensor] = []
     total = setting.epochs * steps_per_epoch
-    for step, (features, labels) in enumerate(show_progress(batches, total, "linear: steps")):
-        optimizer.param_groups[0]["lr"] = setting.rate(step, steps_per_epoch, batch_size)
-        loss = functional.cross_entropy(classifier(features), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    for step, batch in enumerate(show_progress(batches, total, "linear: steps")):
+        losses = classifiers.step(
+            scale(batch.features),
+            batch.labels,
+            shares * setting.rate(step, steps_per_epoch, batch_size),
+            used=learns_from_all[:, None] | ~batch.held_out if searches else None,
+            nesterov=setting.nesterov,
+            weight_decay=setting.weight_decay,
+        )
         if step >= total - steps_per_epoch:
-            last_losses.append(loss.detach())
-    correct = 0
-    with torch.no_grad():
-        for block, answers in zip(
-            test.split(_LARGEST_TEST_BLOCK), test_labels.split(_LARGEST_TEST_BLOCK), strict=True
-        ):
-            correct += int((classifier(block.to(config.device)).argmax(1).cpu() == answers).sum())
+            last_losses.append(losses)
+    best, scores = 0, {}
+    if searches:
+        features, labels = (part[torch.from_numpy(held_out)] for part in subject.features("train"))
+        accuracies, losses_held = (
+            found[len(candidates) :] for found in classifiers.scores(scale(features), labels)
+        )
+        best = max(range(len(candidates)), key=lambda i: (accuracies[i], -losses_held[i]))
+        scores = {f"lr {rate:g}": score for rate, score in zip(candidates, accuracies, strict=True)}
     return {
-        "top1": correct / len(test_labels),
-        "train_loss": float(torch.stack(last_losses).mean()),
+        "top1": classifiers.scores(scale(test[0]), test[1])[0][best],
+        "train_loss": float(torch.stack(last_losses).mean(0)[best]),
+        "train_held_out_top1": scores,
+        "learning_rate": candidates[best],
         "augmentation": augmentation,
         "batch_size": batch_size,
         "epochs": setting.epochs,
     }
+
+
+def _scale(train: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function that standardizes features by the training images' [N, D]; constant ones become 0."""
+    variance, mean = torch.var_mean(train, 0, correction=0)
+    deviation = torch.where(variance > 0, variance, 1).sqrt()
+
+    def scale(features: Tensor) -> Tensor:
+        return (features - mean.to(features.device)) / deviation.to(features.device)
+
+    return scale
+
+
+def _held_out(count: int, seed: int) -> np.ndarray:
+    """Training images that choose among rates, bool [N]: a fifth, at least one."""
+    chosen = permute(stable_id("linear"), seed, count, np.arange(count))[: max(1, round(_HELD_OUT * count))]
+    held = np.zeros(count, bool)
+    held[chosen] = True
+    return held

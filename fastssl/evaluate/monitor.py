@@ -14,7 +14,7 @@ from pipelines.command.errors import UserError
 
 LARGEST_BANK = 50_000  # of a larger data set a keyed part serves as the bank
 MOST_QUERIES = 10_000  # and another one as queries
-_KNN = Knn(neighbours=(200,))
+_KNN = Knn(k=(200,))
 
 
 class KnnMonitor:

@@ -44,6 +44,10 @@ class Subject:
     """The view of an image without augmentation, device and precision."""
     optimizer: str = ""
     """Kind of the optimizer that trained the encoder; "" where it is not known."""
+    method: str = ""
+    """Kind of the method that trained the encoder; "" where it is not known."""
+    of_paper: bool = False
+    """True if the recipe reproduces a paper's row."""
     step: int = 0
     """Steps that the encoder was trained for."""
     run: Path | None = None
@@ -88,8 +92,12 @@ class Subject:
                 self._held[name] = found  # for this command's other protocols
         return found
 
-    def batches(self, spec: ViewSpec, *, batch_size: int, epochs: int, seed: int) -> Iterator[Features]:
-        """Features of freshly drawn views of the training images, in batches on the device, epoch by epoch.
+    def batches(
+        self, spec: ViewSpec, *, batch_size: int, epochs: int, seed: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Features [B, D], labels [B] and sample ids [B] of freshly drawn views of the training images.
+
+        In batches on the device, epoch by epoch.
 
         Args:
             spec: distribution of views.
@@ -106,7 +114,7 @@ class Subject:
                 with torch.no_grad():
                     features = encode(self.encoder, batch.views[0], config)
                 assert batch.labels is not None
-                yield features, batch.labels
+                yield features, batch.labels, batch.sample_ids
 
     @cached_property
     def baselines(self) -> Mapping[str, Any]:
@@ -156,6 +164,8 @@ def open_subject(where: Path, data: str = "", device: str = "auto", workers: int
             workers=workers,
         ),
         optimizer=experiment.optimizer.kind,
+        method=experiment.method.kind,
+        of_paper=config.paper is not None,
         step=step,
         run=run,
         checkpoint=checkpoint,

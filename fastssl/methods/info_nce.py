@@ -50,18 +50,22 @@ class InfoNCE:
 
     @torch.no_grad()
     def metrics(
-        self, mean_loss: Tensor, positive: Tensor, rivals: Tensor, num_negatives: int
+        self, mean_loss: Tensor, losses: Tensor, positive: Tensor, rivals: Tensor, num_negatives: int
     ) -> dict[str, Tensor]:
-        """Mutual information bound, similarity of positives, and share of queries that find their key.
+        """Bounds on mutual information and on gradients, similarity of positives, accuracy.
+
+        The accuracy is the share of queries whose own key is their nearest.
 
         Args:
             mean_loss: over queries, 0-dim.
+            losses: loss of each query, [B].
             positive: similarity over tau of each query and its own key, [B].
             rivals: the greatest of each query's negatives, [B].
             num_negatives: K.
         """
         return {
             "mi_bound": mutual_information_bound(mean_loss, num_negatives, self.config.eqco_alpha),
+            "query_gradient_bound": query_gradient_bound(losses, self.config.temperature),
             "positive_similarity": positive.mean() * self.config.temperature,
             "accuracy": (positive > rivals).float().mean(),
         }
@@ -99,6 +103,31 @@ def mutual_information_bound(loss: Tensor, num_negatives: int, alpha: float | No
         alpha: see ``info_nce``.
     """
     return math.log1p(num_negatives if alpha is None else alpha) - loss
+
+
+def query_gradient_bound(losses: Tensor, temperature: float) -> Tensor:
+    """Upper bound of theorem 2 on the mean norm of a query's gradient, 0-dim.
+
+    The mean over queries of 2/tau (1 - s_0 / (s_0 + alpha mean_i s_i)), s_i = e^(similarity/tau); alpha is K
+    without EqCo. The fraction is e^(-loss).
+
+    Args:
+        losses: ``info_nce`` of each query.
+        temperature: tau.
+    """
+    return 2 / temperature * -torch.expm1(-losses).mean()
+
+
+def shared_negative_columns(
+    draw: tuple[int, ...], *, images: int, count: int, own: range, device: torch.device
+) -> Tensor:
+    """``negative_columns`` of one view with one draw for all queries, as EqCo's authors' code has it.
+
+    Offsets from a query's own image to its negatives are drawn once and shared; arguments as there.
+    """
+    offsets = 1 + draw_keys(draw, candidates=images - 1, count=count, device=device)
+    rows = torch.arange(own.start, own.stop, device=device)
+    return (rows[:, None] + offsets) % images
 
 
 def negative_columns(

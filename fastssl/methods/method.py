@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,14 @@ class Method(Component, nn.Module, ABC):
         def num_views(self) -> int:
             """Views of an image that a step needs: a field, or fixed by the method."""
             raise NotImplementedError
+
+        def fitted(self, *, images: int, batch_size: int) -> Self:
+            """The same with what must not exceed the data's images or the batch lowered to them."""
+            return self
+
+        def warnings(self, images: int) -> Iterator[str]:
+            """Sizes that do not suit a number of images, a line each."""
+            return iter(())
 
     student: nn.Sequential
 
@@ -94,6 +103,11 @@ def expect_views(batch: Batch, num_views: int, method: str) -> tuple[Tensor, ...
     if len(views) != num_views:
         raise UserError(f"{method} needs num_views {num_views}, not {len(views)}: change the view groups")
     return views
+
+
+def power_of_two_up_to(number: int) -> int:
+    """The largest power of two up to a number; 1 where there is none."""
+    return 1 << max(number, 1).bit_length() - 1
 
 
 def autocast_off(tensor: Tensor) -> torch.autocast:

@@ -8,6 +8,7 @@ contrastive learning", 2020 (v2).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import all_gather
 from fastssl.methods.info_nce import InfoNCE, draw_keys
-from fastssl.methods.method import RunFacts, autocast_off, expect_views
+from fastssl.methods.method import RunFacts, autocast_off, expect_views, power_of_two_up_to
 from fastssl.methods.student_teacher import StudentTeacher
 from fastssl.models.backbone import Backbone
 from fastssl.models.heads import Head
@@ -76,6 +77,20 @@ class MoCo(StudentTeacher):
             own = super().heads
             return own if self.predictor_on == "none" else {**own, "predictor": self.predictor}
 
+        def fitted(self, *, images: int, batch_size: int) -> Self:
+            """The same with a queue of at most half as many keys as there are images, a power of two."""
+            size = min(self.queue_size, power_of_two_up_to(images // 2))
+            return replace(self, loss=replace(self.loss, num_negatives=size))
+
+        def warnings(self, images: int) -> Iterator[str]:
+            """A queue that holds several keys of one image."""
+            if self.queue_size > images:
+                fitted = self.fitted(images=images, batch_size=1).queue_size
+                yield (
+                    f"the queue holds {self.queue_size} keys and the data has {images} images, so that "
+                    f"queries meet their own image as negatives: set --method.loss.num-negatives {fitted}"
+                )
+
         def small(self) -> Self:
             """The same at test size, with a short queue."""
             loss = replace(self.loss, num_negatives=min(256, self.queue_size))
@@ -106,7 +121,7 @@ class MoCo(StudentTeacher):
             mean_loss = loss / len(losses)
         metrics = {
             "loss": loss.detach(),
-            **self._loss.metrics(mean_loss, positives, rivals, self.config.queue_size),
+            **self._loss.metrics(mean_loss, torch.cat(losses), positives, rivals, self.config.queue_size),
             **embedding_diagnostics(queries[0], keys[-1], torch.cat(losses), queries),
         }
         return loss, metrics

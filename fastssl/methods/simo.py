@@ -15,7 +15,7 @@ from torch import Tensor
 from fastssl.component import ExperimentFields
 from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import all_gather, first_row, world_size
-from fastssl.methods.info_nce import InfoNCE, negative_columns
+from fastssl.methods.info_nce import InfoNCE, negative_columns, shared_negative_columns
 from fastssl.methods.method import RunFacts, autocast_off, expect_views
 from fastssl.methods.student_teacher import StudentTeacher
 from fastssl.models.backbone import Backbone
@@ -32,9 +32,9 @@ _TINY_BATCH = 64  # images of a batch at test size
 class SiMo(StudentTeacher):
     """Loss: the mean of InfoNCE over the student's first views; keys are the teacher's second views.
 
-    Each query draws its own negatives, where the authors' code draws one set of offsets for all queries: by
-    the paper's remark 2, sharing makes little difference. Of several processes each asks its own images'
-    queries, among the keys of all.
+    Each query draws its own negatives, where the authors' code draws one set of offsets for all queries
+    (``shared_negatives``): by the paper's remark 2, sharing makes little difference. Each rank asks the
+    queries of its own images, among the keys of all ranks.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,8 @@ class SiMo(StudentTeacher):
         """Teacher; with momentum (the paper's beta) 0 it equals the student."""
         loss: InfoNCE.Config = InfoNCE.Config(temperature=0.2, num_negatives=256, eqco_alpha=256)
         """Its negatives are drawn for each query; None, or as many as the whole batch N: its N - 1 others."""
+        shared_negatives: bool = False
+        """One draw of offsets for all queries of a step, as in the authors' code."""
 
         def negatives_among(self, images: int) -> int:
             """K of each query of a batch of so many images: all of them stand for the N - 1 others.
@@ -63,6 +65,11 @@ class SiMo(StudentTeacher):
                     "lower num_negatives, or raise the batch or lower the accumulation steps"
                 )
             return min(wanted, images - 1)
+
+        def fitted(self, *, images: int, batch_size: int) -> Self:
+            """The same with no more negatives than the batch has images."""
+            count = self.loss.num_negatives
+            return replace(self, loss=replace(self.loss, num_negatives=count and min(count, batch_size)))
 
         def check(self, experiment: ExperimentFields) -> None:
             """Check that a micro-batch has as many negatives as asked for.
@@ -93,14 +100,12 @@ class SiMo(StudentTeacher):
         num_negatives = self.config.negatives_among(images)
         (queries,) = self.queries((first,))
         (keys,) = self.keys((second,), batch.step)
-        columns = negative_columns(
-            (self._seed, batch.step, _NEGATIVES),
-            views=1,
-            images=images,
-            count=num_negatives,
-            own=range(own, own + len(batch)),
-            device=queries.device,
-        )
+        draw, rows = (self._seed, batch.step, _NEGATIVES), range(own, own + len(batch))
+        facts = {"images": images, "count": num_negatives}
+        if self.config.shared_negatives:
+            columns = shared_negative_columns(draw, **facts, own=rows, device=queries.device)
+        else:
+            columns = negative_columns(draw, views=1, **facts, own=rows, device=queries.device)
         with autocast_off(queries):
             similarities = queries @ all_gather(keys).T / self.config.loss.temperature
             positive, negatives = similarities.diagonal(own), similarities.gather(1, columns)
@@ -110,7 +115,7 @@ class SiMo(StudentTeacher):
             rivals = negatives.amax(1)
         metrics = {
             "loss": loss.detach(),
-            **self._loss.metrics(loss, positive, rivals, num_negatives),
+            **self._loss.metrics(loss, losses, positive, rivals, num_negatives),
             **embedding_diagnostics(queries, keys, losses, [queries]),
         }
         return loss, metrics

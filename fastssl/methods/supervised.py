@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,6 +34,11 @@ class Supervised(Method):
         encoder = self.build_encoder(config, backbone)
         classifier = nn.Linear(encoder.feature_dim, run.num_classes)
         self.student = nn.Sequential(OrderedDict(encoder=encoder, classifier=classifier))
+
+    @staticmethod
+    def classifier(state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Weight [C, D] and bias [C] of the classifier, on the CPU, from the saved state of a method."""
+        return state["student.classifier.weight"].cpu(), state["student.classifier.bias"].cpu()
 
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean cross entropy over the batch; see ``Method.forward``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -25,6 +26,10 @@ class Backbone(Component, nn.Module, ABC):
         def label(self) -> str:
             """Its name in tables, such as ``resnet50`` or ``resnet9 0.25x``."""
             return self.kind
+
+        def warnings(self, size: int) -> Iterator[str]:
+            """Costs that views of ``size`` pixels hardly mean to have, a line each."""
+            return iter(())
 
         def small(self) -> Backbone.Config:
             """One for minutes on a CPU with views of 32 pixels; it may be of another kind."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, Self, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from pipelines.command.errors import UserError
 
@@ -39,6 +41,8 @@ class Head(nn.Sequential):
         untrained network: a short run cannot wait until training has spread them."""
         bias: bool = True
         """Biases in the linear layers (without effect before a batch norm)."""
+        weight_standardization: bool = False
+        """Each unit's weights at mean 0 and variance 1 in every forward pass (Qiao et al., 2019)."""
 
         def __post_init__(self) -> None:
             for name in ("layers", "hidden_dim", "out_dim"):
@@ -55,11 +59,21 @@ class Head(nn.Sequential):
     def __init__(self, in_dim: int, config: Config) -> None:
         parts: list[nn.Module] = []
         for _ in range(config.layers - 1):
-            parts += [*_linear(in_dim, config.hidden_dim, config.bias, config.norm), nn.ReLU(inplace=True)]
+            parts += [*_layer(config, in_dim, config.hidden_dim, config.norm), nn.ReLU(inplace=True)]
             in_dim = config.hidden_dim
-        super().__init__(*parts, *_linear(in_dim, config.out_dim, config.bias, config.out_norm))
+        super().__init__(*parts, *_layer(config, in_dim, config.out_dim, config.out_norm))
 
 
-def _linear(in_dim: int, out_dim: int, bias: bool, norm: Norm) -> list[nn.Module]:
-    linear = nn.Linear(in_dim, out_dim, bias=bias)
+def _layer(config: Head.Config, in_dim: int, out_dim: int, norm: Norm) -> list[nn.Module]:
+    kind = StandardizedLinear if config.weight_standardization else nn.Linear
+    linear = kind(in_dim, out_dim, bias=config.bias)
     return [linear] if norm == "none" else [linear, _NORMS[norm](out_dim)]
+
+
+class StandardizedLinear(nn.Linear):
+    """Linear layer with weight standardization (Qiao, Wang, Liu, Shen, Yuille, 2019)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in] to [B, out], with each unit's weights at mean 0 and variance 1 (float32)."""
+        variance, mean = torch.var_mean(self.weight, 1, correction=0, keepdim=True)
+        return functional.linear(x, (self.weight - mean) * torch.rsqrt(variance + 1e-5), self.bias)

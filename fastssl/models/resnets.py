@@ -7,6 +7,7 @@ torchvision is slow to import: configs, --list and mistakes need none of it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from fastssl.models.backbone import Backbone
 from pipelines.command.errors import UserError
+
+_LARGE_FOR_CIFAR_STEM = 64  # pixels
 
 
 def _check_width(width: float) -> None:
@@ -52,6 +55,14 @@ class ResNet(Backbone):
         def label(self) -> str:
             """Name and width."""
             return _label(f"resnet{self.depth}", self.width)
+
+        def warnings(self, size: int) -> Iterator[str]:
+            """The stem of 32-pixel images at larger ones."""
+            if self.stem == "cifar" and size >= _LARGE_FOR_CIFAR_STEM:
+                yield (
+                    f"the cifar stem at {size} pixels costs about 16 times as much as the other: "
+                    "set --backbone.stem imagenet"
+                )
 
         def small(self) -> ResNet9.Config:
             """A ResNet-9 of a quarter of the width."""

@@ -1,7 +1,9 @@
 """LARS: stochastic gradient descent whose step is scaled, tensor by tensor, to the tensor's own norm.
 
-Three conventions are in the wild and differ as soon as the learning rate changes. This is the one of BYOL's
+Four conventions are in the wild and differ as soon as the learning rate changes. This is the one of BYOL's
 public code: the decay is part of the gradient whose norm is taken, and the rate stays out of the momentum.
+SimCLR's code has the same ratio with the rate inside the momentum; others add the norms of gradient and
+decay.
 """
 
 from __future__ import annotations

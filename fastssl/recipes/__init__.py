@@ -1,7 +1,9 @@
 """Named recipes: functions that return a whole config. One file per family.
 
 A config carries as data what it reproduces (``paper``) and what it reached here (``measured``; None: nobody
-has run it to its end with this code). Settings come from that paper, or from the docstring's source.
+has run it to its end with this code). Settings come from that paper, or from the docstring's source. Forward
+and backward pass run in bf16 where the device computes it natively; the papers ran in fp32 (--precision
+fp32).
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastssl.config import Config
-from fastssl.recipes import barlow_twins, byol, eqco, moco, msbreg, small_images, supervised
+from fastssl.recipes import barlow_twins, byol, eqco, moco, msbreg, own_images, small_images, supervised
 from fastssl.recipes.derive import Recipe
 from fastssl.recipes.small_images import quickstart
 from fastssl.recipes.user_recipe import recipe_of_file
@@ -20,7 +22,7 @@ __all__ = ["RECIPES", "find_recipe", "quickstart"]
 
 RECIPES: dict[str, Recipe] = {
     recipe().recipe: recipe
-    for family in (small_images, moco, byol, barlow_twins, eqco, msbreg, supervised)
+    for family in (small_images, own_images, moco, byol, barlow_twins, eqco, msbreg, supervised)
     for recipe in family.RECIPES
 }
 

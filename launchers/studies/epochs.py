@@ -6,7 +6,7 @@ Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant r
 BYOL's augmentation and BYOL with SGD, as in table 4 and 6.
 
 Expected linear top-1, %, where tables have it: MoCo v2+ 69.1 (100 epochs), 72.4 (200); BYOL 69.4, 72.1;
-supervised 77.1 (100). It rises with every length. (Transfer saturates; those protocols join by their files.)
+supervised 77.1 (100). It rises with every length.
 
 Compute: 12 runs, 3.3 thousand epochs of 1.28 M images.
 """

@@ -49,6 +49,12 @@ def study(scale: Scale) -> Study:
                 series="num_negatives",
             ),
             Figure(
+                title="Theorem 2's bound on it during training",
+                x="epoch",
+                y="query_gradient_bound",
+                series="num_negatives",
+            ),
+            Figure(
                 title="Mean gradient of a query over K",
                 x="num_negatives",
                 y="query_gradient_mean",

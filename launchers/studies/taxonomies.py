@@ -5,29 +5,26 @@ Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant r
 %: supervised with 2 balanced groups (artifact or not) 9.2, 2 imbalanced 0.7, 10: 10.6, 79: 45.4, 127: 53.3,
 1000: 77.1; MoCo v2+ 69.1, S-MoCo v2+ 69.3, BYOL 69.4.
 
-79 groups of the paper are 83 here (`python -m fastssl.classes.taxonomy depth-6` says by which rule). 127
-follow from no rule: the run joins where the working folder holds `imagenet-127.tsv`, a mapping file.
+`python -m fastssl.classes.taxonomy NAME` prints the rule and the sizes of the groups.
 
-Compute: 8 runs of 100 epochs, 128 M images each. Tiny: groups of the scenes' solids made up for it.
+Compute: 9 runs of 100 epochs, 128 M images each. Tiny: groups of the scenes' solids made up for it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from fastssl.config import Paper
-from fastssl.recipes.papers import REVISITED, linear_top1
 from launchers.studies.build import recipe_run
 from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
 
 _HERE = Path(__file__).resolve().parent
-_FILE_127 = Path("imagenet-127.tsv")
 # name, groups as the paper counts them, recipe
 _PAPER = (
     ("supervised-2", "2 balanced", "supervised-artifact-imagenet"),
-    ("supervised-2-imbalanced", "2 imbalanced", "supervised-depth-1-imagenet"),
-    ("supervised-10", "10", "supervised-depth-3-imagenet"),
+    ("supervised-2-imbalanced", "2 imbalanced", "supervised-up-3-imagenet"),
+    ("supervised-10", "10", "supervised-up-2-imagenet"),
     ("supervised-79", "79", "supervised-depth-6-imagenet"),
+    ("supervised-127", "127", "supervised-up-1-imagenet"),
     ("supervised-1000", "1000", "supervised-imagenet"),
 )
 _TINY = (
@@ -60,25 +57,12 @@ def study(scale: Scale) -> Study:
 
 
 def _supervised_at_paper_scale() -> list[PlannedRun]:
-    runs = [
+    return [
         recipe_run(
             "paper", name, recipe, {"method": "supervised", "groups": groups}, row=f"supervised, {groups}"
         )
         for name, groups, recipe in _PAPER
     ]
-    if _FILE_127.exists():
-        paper = Paper(title=REVISITED, place="table 6, Supervised-127", results=linear_top1(0.533))
-        run = recipe_run(
-            "paper",
-            "supervised-127",
-            "supervised-imagenet",
-            {"method": "supervised", "groups": "127"},
-            {"taxonomy": str(_FILE_127.absolute())},
-            row="supervised, 127",
-            paper=paper,
-        )
-        runs.insert(-1, run)
-    return runs
 
 
 def _supervised_on_scenes() -> list[PlannedRun]:

@@ -410,7 +410,7 @@ def test_the_list_is_plain_lines_in_a_pipe(words: list[str], capsys: pytest.Capt
     place = lines[0].index("place")
     for name, method, backbone, data, epochs, number, row in [
         ("moco-v2-plus-imagenet", "moco", "resnet50", "imagenet", "200", "72.0", "table 2, MoCo v2+, SGD"),
-        ("supervised-depth-1-imagenet", "supervised", "resnet50", "imagenet", "100", "0.7", ""),
+        ("supervised-up-3-imagenet", "supervised", "resnet50", "imagenet", "100", "0.7", ""),
         ("msbreg-imagenet100", "msbreg", "resnet18", "imagenet100", "300", "81.6", "table 5, K 8"),
         ("quickstart", "moco", "resnet9 0.25x", "scenes", "7", "39.3", ""),
     ]:

@@ -47,7 +47,8 @@ def test_a_run_leaves_what_the_house_reads(whole: Path) -> None:
     assert found["epochs_done"] == 25
     for key in ("images_per_s", "data_wait", "knn_top1", "knn_top1_untrained", "knn_top1_pixels"):
         assert isinstance(found[key], float), key
-    for name in ("config.json", "metrics.jsonl", "views.png", "curves.png", "checkpoints/last.pt", "tb"):
+    files = ("config.json", "metrics.jsonl", "views.png", "curves.png", "checkpoints/last.pt", "tb")
+    for name in (*files, "encoder.safetensors", "encoder.json"):
         assert (whole / name).exists(), name
     assert [step for step, _ in losses(whole)] == [*range(3, 175, 3), 175]
 

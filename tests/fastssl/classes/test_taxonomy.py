@@ -55,22 +55,45 @@ def words_only(groups: dict[str, str]) -> list[str]:
     ("name", "expected"),
     [
         ("depth-1", ["object", "object", "object", "idea", "object"]),
-        ("depth-2", ["artifact", "living thing", "artifact", "symbol", "living thing"]),
-        ("depth-3", ["vehicle", "animal", "vehicle", "symbol", "living thing"]),
+        ("depth-2", ["artifact", "living thing", "living thing", "symbol", "living thing"]),
+        ("depth-3", ["vehicle", "animal", "animal", "symbol", "living thing"]),
         ("depth-4", ["truck", "carthorse", "decoy", "symbol", "living thing"]),
         ("depth-99", ["truck", "carthorse", "decoy", "symbol", "living thing"]),
     ],
 )
-def test_cuts_follow_first_hypernyms(tmp_path: Path, name: str, expected: list[str]) -> None:
-    """Of two nouns with the same parents in another order; a class above the cut stands for itself."""
+def test_cuts_follow_the_alphabet(tmp_path: Path, name: str, expected: list[str]) -> None:
+    """Two nouns have the same parents in another order; a class above the cut stands for itself."""
     assert words_only(groups_by_word(tmp_path, name)) == expected
 
 
-def test_an_artifact_is_one_by_its_first_hypernyms(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # animal and living thing's parent, object: animal lies below object and is merged into it
+        ("up-1", ["object", "object", "object", "idea", "object"]),
+        ("up-2", ["entity", "entity", "entity", "entity", "entity"]),
+        ("up-9", ["entity", "entity", "entity", "entity", "entity"]),
+    ],
+)
+def test_steps_up_merge_what_lies_below(tmp_path: Path, name: str, expected: list[str]) -> None:
+    assert words_only(groups_by_word(tmp_path, name)) == expected
+
+
+def test_steps_up_depend_on_the_classes(tmp_path: Path) -> None:
+    """Without the class living_thing, which takes all to object, groups are the parents themselves."""
+    wnids = write_nouns(tmp_path, NOUNS)
+    classes = [wnids[word] for word in ("truck", "carthorse", "decoy", "symbol")]
+    groups, names = group_classes(classes, "up-1", tmp_path)
+    assert [names[group].partition(" ")[2] for group in groups] == ["vehicle", "animal", "animal", "idea"]
+    groups, names = group_classes(classes, "up-2", tmp_path)  # artifact, living thing, and entity above both
+    assert [names[group].partition(" ")[2] for group in groups] == ["entity"] * 4
+
+
+def test_an_artifact_is_one_by_its_parents(tmp_path: Path) -> None:
     assert list(groups_by_word(tmp_path, "artifact").values()) == [
         "artifact",
         "no artifact",
-        "artifact",
+        "no artifact",
         "no artifact",
         "no artifact",
     ]
@@ -98,7 +121,9 @@ def test_a_wnid_beyond_imagenet_needs_wordnet(tmp_path: Path) -> None:
         group_classes(["n01440764", "n00000001"], "depth-3", tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["depth-0", "depth-", "depth-x", "Artifact", "no/such/file", ""])
+@pytest.mark.parametrize(
+    "name", ["depth-0", "depth-", "depth-x", "up-0", "up-", "down-1", "Artifact", "no/such/file", ""]
+)
 def test_an_unknown_taxonomy(name: str) -> None:
     with pytest.raises(UserError, match="no taxonomy"):
         group_classes(["n01440764"], name)
@@ -124,20 +149,41 @@ def all_paths(wnid: str) -> list[tuple[str, ...]]:
     return [(*path, wnid) for parent in above for path in all_paths(parent)] if above else [(wnid,)]
 
 
-def test_depth_1_is_997_to_3() -> None:
-    assert sizes("depth-1") == [997, 3]
+# sizes of the groups that Huh, Agrawal, Efros (2016), the paper's source, published; largest first
+PUBLISHED = {
+    "up-3": [997, 3],
+    "up-2": [955, 22, 13, 3, 2, 1, 1, 1, 1, 1],
+    "depth-6": [398, 124, 92, 59, 37, 36, 29, 27, 21, 16, 14, 13, 10, 10],
+    "up-1": [218, 124, 92, 59, 57, 47, 43, 25, 21, 17],
+}
+DEPTHS = [2, 5, 9, 17, 36, 79, 206, 345, 486, 596, 694, 753, 820, 877, 918, 977, 999, 1000]
 
 
-def test_numbers_of_groups() -> None:
-    assert len(sizes("depth-3")) == 10
-    assert len(sizes("depth-15")) == 918
-    assert len(sizes("depth-18")) == 1000
-    assert 76 <= len(sizes("depth-6")) <= 88
-    assert 515 <= sizes("artifact")[0] <= 522
+@pytest.mark.parametrize(("name", "count"), [("up-3", 2), ("up-2", 10), ("depth-6", 79), ("up-1", 127)])
+def test_the_papers_groups(name: str, count: int) -> None:
+    found = sizes(name)
+    assert len(found) == count
+    assert found[: len(PUBLISHED[name])] == PUBLISHED[name]
+
+
+def test_numbers_of_groups_by_depth() -> None:
+    assert [len(sizes(f"depth-{depth}")) for depth in range(1, 19)] == DEPTHS
+    assert " ".join(map(str, DEPTHS)) in (taxonomy.__doc__ or "")
+
+
+def test_artifacts_are_522_to_478() -> None:
+    assert sizes("artifact") == [522, 478]
+
+
+def test_three_steps_up_and_depth_1_are_the_same_groups() -> None:
+    """Two rules for the imbalanced two."""
+    (up, above), (deep, below) = (group_classes(imagenet_wnids(), name) for name in ("up-3", "depth-1"))
+    assert above == below
+    assert np.array_equal(up, deep)
 
 
 def test_ways_up_bound_the_artifacts() -> None:
-    """522 classes are artifacts on some way to the root, 515 on all of them; ours lies between."""
+    """522 classes are artifacts on some way to the root, 515 on all of them."""
     groups, names = group_classes(imagenet_wnids(), "artifact")
     ours = {
         wnid
@@ -147,15 +193,17 @@ def test_ways_up_bound_the_artifacts() -> None:
     on_some = {w for w in imagenet_wnids() if any(ARTIFACT in path for path in all_paths(w))}
     on_all = {w for w in imagenet_wnids() if all(ARTIFACT in path for path in all_paths(w))}
     assert (len(on_some), len(on_all)) == (522, 515)
-    assert on_all < ours < on_some
+    assert on_all < ours == on_some
 
 
 @pytest.mark.parametrize("depth", [1, 3, 6, 9])
 def test_groups_are_the_first_of_all_ways_up(depth: int) -> None:
-    """``all_paths`` lists the way along first hypernyms first."""
+    """First in the alphabet, read from the class up to the root."""
+    synsets = imagenet_synsets()
     groups, names = group_classes(imagenet_wnids(), f"depth-{depth}")
     for wnid, group in zip(imagenet_wnids(), groups.tolist(), strict=True):
-        path = all_paths(wnid)[0]
+        ways = all_paths(wnid)
+        path = min(ways, key=lambda way: [synsets[noun].word.lower().replace(" ", "_") for noun in way[::-1]])
         assert names[group].startswith(path[depth] if depth < len(path) else wnid)
 
 
@@ -242,7 +290,7 @@ def test_the_command_prints_mapping_sizes_rule_and_imbalance(capsys: pytest.Capt
     assert ["#", "n00001930", "physical", "entity", "997"] in rows
     assert ["#", "n00002137", "abstraction", "3"] in rows
     text = "\n".join(lines)
-    assert "first hypernyms" in text
+    assert "of several hypernyms the first in the alphabet" in text
     assert "1000 classes of ImageNet-1k in 2 groups" in text
     assert "997 : 3 classes = 332.3 : 1" in text
 
@@ -250,9 +298,9 @@ def test_the_command_prints_mapping_sizes_rule_and_imbalance(capsys: pytest.Capt
 def test_what_the_command_prints_is_a_mapping_file(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    path = tmp_path / "depth-3.tsv"
-    path.write_text("\n".join(output(capsys, "depth-3")))
-    expected, names = group_classes(imagenet_wnids(), "depth-3")
+    path = tmp_path / "up-2.tsv"
+    path.write_text("\n".join(output(capsys, "up-2")))
+    expected, names = group_classes(imagenet_wnids(), "up-2")
     groups, names_read = group_classes(imagenet_wnids(), str(path))
     assert names_read == names
     assert np.array_equal(groups, expected)

@@ -11,10 +11,10 @@ from fastssl.classes.wordnet import (
     TABLE,
     WORDNET,
     Synset,
-    first_path,
     imagenet_synsets,
     imagenet_wnids,
     is_wnid,
+    path_from_root,
     read_synsets,
     table_text,
 )
@@ -45,12 +45,14 @@ def test_nouns_and_all_above_them_are_read(tmp_path: Path) -> None:
     assert set(read_synsets(tmp_path, [tool])) == {tool, thing, entity}
 
 
-def test_the_path_follows_first_hypernyms(tmp_path: Path) -> None:
+def test_the_path_follows_the_alphabet(tmp_path: Path) -> None:
+    """The carthorse is a tool first by WordNet's order and a living thing by the alphabet's."""
     wnids = write_nouns(tmp_path, NOUNS)
     synsets = read_synsets(tmp_path, [wnids["Bucephalus"]])
-    path = first_path(synsets, wnids["Bucephalus"])
-    assert [synsets[wnid].word for wnid in path] == ["entity", "thing", "tool", "carthorse", "Bucephalus"]
-    assert first_path(synsets, wnids["entity"]) == [wnids["entity"]]
+    path = path_from_root(synsets, wnids["Bucephalus"])
+    words = [synsets[wnid].word for wnid in path]
+    assert words == ["entity", "thing", "living thing", "carthorse", "Bucephalus"]
+    assert path_from_root(synsets, wnids["entity"]) == [wnids["entity"]]
 
 
 def test_places_between_nouns_are_none(tmp_path: Path) -> None:
@@ -111,6 +113,12 @@ def test_every_way_up_ends_at_the_root() -> None:
 
 def test_the_table_carries_wordnets_license() -> None:
     assert "WordNet 3.0 Copyright 2006 by Princeton University" in TABLE.read_text()
+
+
+def test_the_table_names_the_command_that_made_it(tmp_path: Path) -> None:
+    wnids = write_nouns(tmp_path, NOUNS)
+    header = table_text(tmp_path, [wnids["tool"]]).splitlines()[:5]
+    assert TABLE.read_text().splitlines()[:5] == header
 
 
 def test_a_table_is_derived(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.diagnostics.query_gradients import query_gradient_norms
-from fastssl.diagnostics.spread import effective_rank, feature_std
+from fastssl.diagnostics.spread import effective_rank, feature_std, rank_me
 from fastssl.methods.info_nce import info_nce
 from tests.helpers.figures_by_hand import (
     effective_rank_by_hand,
@@ -45,6 +45,17 @@ def test_effective_rank_is_the_participation_ratio_of_the_squared_singular_value
     unit = torch.from_numpy(rows)
     second_moment = array(unit.T @ unit / count)
     assert 1 / (second_moment**2).sum() == pytest.approx(expected, rel=1e-9)  # for unit vectors
+
+
+@pytest.mark.parametrize(("count", "dim"), [(40, 7), (7, 40)])
+def test_rank_me_is_the_exponential_of_the_singular_values_entropy(count: int, dim: int) -> None:
+    rows = unit_vectors(count, dim, offset=1.0)
+    values = np.linalg.svd(rows, compute_uv=False)
+    shares = values / values.sum()
+    expected = np.exp(-(shares * np.log(shares)).sum())
+    assert rank_me(torch.from_numpy(rows)).item() == pytest.approx(expected, rel=1e-5)
+    assert rank_me(torch.eye(5)).item() == pytest.approx(5, rel=1e-5)
+    assert rank_me(torch.ones(6, 3)).item() == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize(("count", "dim"), [(12, 4), (4, 12)])

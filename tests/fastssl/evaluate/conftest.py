@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fastssl.config import Config, Machine, to_dict
-from fastssl.methods import MoCo, build_method
+from fastssl.methods import Method, MoCo, build_method
 from fastssl.models import ResNet9
 from fastssl.recipes import quickstart
 from fastssl.run import checkpoint
@@ -25,7 +26,8 @@ def save_checkpoint(run: Path, config: Config, name: str, step: int) -> None:
         total_steps=10,
         num_classes=3,
     )
-    state = {"config": to_dict(config), "step": step, "encoder": method.encoder.state_dict()}
+    encoder, whole = method.encoder.state_dict(), method.state_dict()
+    state = {"config": to_dict(config), "step": step, "encoder": encoder, "method": whole}
     checkpoint.save(run / "checkpoints" / name, state)
 
 
@@ -33,15 +35,21 @@ def save_checkpoint(run: Path, config: Config, name: str, step: int) -> None:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder of an untrained encoder, whose data have a test split."""
     monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+    return write_run(tmp_path, narrow(MoCo, {"loss.num_negatives": 16}, hidden_dim=8, out_dim=4))
+
+
+def write_run(tmp_path: Path, method: Method.Config, **changes: Any) -> Path:
+    """The run folder ``tmp_path / "run"`` of an untrained method, on images in ``tmp_path / "data"``."""
     for seed, split in enumerate(("train", "test")):
         write_colors(tmp_path / "data" / split, 12 - 6 * seed, seed=seed)
     experiment = replace(
         quickstart().experiment,
         precision="fp32",
         backbone=ResNet9.Config(width=0.125),
-        method=narrow(MoCo, {"loss.num_negatives": 16}, hidden_dim=8, out_dim=4),
-        views=(ViewGroup(spec=ViewSpec(size=16), num_views=2),),
+        method=method,
+        views=(ViewGroup(spec=ViewSpec(size=16), num_views=method.num_views),),
         batch_size=4,
+        **changes,
     )
     config = replace(quickstart(), experiment=experiment, machine=Machine(data=str(tmp_path / "data")))
     folder = tmp_path / "run"

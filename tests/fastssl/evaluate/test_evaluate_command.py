@@ -63,16 +63,21 @@ def test_other_data_may_be_given(run: Path, tmp_path: Path, capsys: pytest.Captu
     assert "untrained" not in capsys.readouterr().out  # those figures are of the training's data
 
 
-def test_linear_takes_the_setting_of_the_optimizer(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_linear_searches_a_rate_where_no_paper_states_one(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["linear", str(run), "--epochs", "10"]) == 0
     found = results(run, "linear+epochs=10")
-    assert found["settings"]["setting"] == "sgd"
+    assert found["settings"]["setting"] == "search"
+    assert found["settings"]["learning_rate"] in found["settings"]["candidates"]
     assert found["settings"]["drops"] == [6, 8]
     assert found["epochs"] == 10
     assert found["batch_size"] == 36
     assert found["augmentation"] == "flip"
     assert 0 <= found["top1"] <= 1
-    assert "(sgd setting, flip, 10 epochs)" in capsys.readouterr().out
+    assert f"(search setting, rate {found['settings']['learning_rate']:g}, flip, 10 epochs)" in (
+        capsys.readouterr().out
+    )
 
 
 def test_linear_by_another_setting(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,14 +92,14 @@ def test_linear_by_another_setting(run: Path, capsys: pytest.CaptureFixture[str]
 
 def test_several_protocols_measure_several_runs(run: Path) -> None:
     kept = run / "checkpoints" / "epoch-0001.pt"
-    assert main(["knn,linear", str(run), str(kept), "--neighbours", "1", "5", "--epochs=2"]) == 0
+    assert main(["knn,linear", str(run), str(kept), "--k", "1", "5", "--epochs=2"]) == 0
     assert {path.name for path in (run / "eval").iterdir()} == {
-        "knn+neighbours=1,5.json",
-        "knn+neighbours=1,5-epoch-0001.json",
+        "knn+k=1,5.json",
+        "knn+k=1,5-epoch-0001.json",
         "linear+epochs=2.json",
         "linear+epochs=2-epoch-0001.json",
     }
-    assert {"top1_k1", "top1_k5"} <= results(run, "knn+neighbours=1,5").keys()
+    assert {"top1_k1", "top1_k5"} <= results(run, "knn+k=1,5").keys()
     assert results(run, "linear+epochs=2-epoch-0001")["step"] == 3
 
 
@@ -134,7 +139,7 @@ def test_images_that_were_added_since_are_other_data(run: Path, tmp_path: Path) 
         (lambda run: [str(run)], "give a protocol first, of knn, linear"),
         (lambda run: ["knn", "--run", str(run)], "unknown option --run: name the run without it"),
         (lambda run: ["knn", str(run), str(run / "absent")], "absent does not exist"),
-        (lambda run: ["knn", str(run), "--neighbours", "0"], "--neighbours must be at least 1, not 0"),
+        (lambda run: ["knn", str(run), "--k", "0"], "--k must be at least 1, not 0"),
         (lambda run: ["knn", str(run), "--epochs", "3"], "--epochs"),
         (lambda run: ["linear,logistic", str(run), "--seed", "3"], "write --linear.seed"),
     ],
@@ -163,5 +168,5 @@ def test_help_is_there(capsys: pytest.CaptureFixture[str]) -> None:
         main(["knn,linear", "--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert "--linear.setting {auto,sgd,lars}" in said
-    assert "--knn.neighbours" in said
+    assert "--linear.setting {auto,sgd,lars,simclr,search}" in said
+    assert "--knn.k" in said

@@ -44,6 +44,22 @@ def test_a_test_split_is_taken_whole(tmp_path: Path) -> None:
     assert queries == {path.as_posix() for path in (tmp_path / "data" / "test").rglob("*.jpg")}
 
 
+def test_one_class_has_no_accuracy(tmp_path: Path) -> None:
+    """An unpacked archive with a folder too many; or just one class."""
+    write_colors(tmp_path / "data" / "PetImages", 10)
+    outer, inner = tmp_path / "data", tmp_path / "data" / "PetImages"
+    with pytest.raises(UserError, match=f"{outer} has one class, PetImages: give {inner}\\?"):
+        labeled_data(str(outer))
+    config = FeatureConfig(spec=ViewSpec(), device=torch.device("cpu"), bad_images=BadImages(None, 10))
+    monitor, line = open_monitor(str(outer), config)
+    assert monitor is None
+    assert line == f"no kNN monitor: {outer} has one class, PetImages: give {inner}?"
+    assert labeled_data(str(inner)).num_classes == 3
+    write_colors(tmp_path / "flat", 10, names=("red",))
+    with pytest.raises(UserError, match="has one class, red: accuracies need two or more"):
+        labeled_data(str(tmp_path / "flat"))
+
+
 def test_without_a_test_split_a_fifth_is_held_out_for_good(tmp_path: Path) -> None:
     write_colors(tmp_path / "data", 200, side=8)
     bank, queries = names(labeled_data(str(tmp_path / "data")))
@@ -174,9 +190,9 @@ def test_shards_that_number_classes_otherwise_are_refused(
 
 
 def test_too_few_images_to_hold_some_out(tmp_path: Path) -> None:
-    write_colors(tmp_path / "data", 1, names=("red",))
+    write_colors(tmp_path / "data", 1, names=("red", "blue"))
     train = open_source(str(tmp_path / "data"), "train")
-    assert len(train.index) == 1
+    assert len(train.index) == 2
     assert "too few images" in one_line_about(tmp_path / "data")
 
 

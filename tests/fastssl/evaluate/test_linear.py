@@ -1,6 +1,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import torch
 from torch import nn
 
 from fastssl.evaluate.data import LabeledData, labeled_data
-from fastssl.evaluate.features import FeatureConfig
-from fastssl.evaluate.linear import SETTINGS, LinearSetting, linear_top1
+from fastssl.evaluate.features import FeatureConfig, Features
+from fastssl.evaluate.linear import Linear, _cropped_batches, linear_top1
+from fastssl.evaluate.linear_setting import SETTINGS, LinearSetting, SettingName, choose_setting
 from fastssl.evaluate.subject import Subject
 from pipelines.decode.bad_images import BadImages
 from pipelines.ops import CenterCrop, Flip
@@ -92,17 +94,131 @@ def test_the_lars_setting_is_a_cosine_from_0_8_at_1024_over_80_epochs() -> None:
     assert setting.rate(0, 5, 128) == pytest.approx(0.1)
 
 
+def test_simclrs_setting_is_0_1_at_256_over_90_epochs_with_drops_at_60_and_80() -> None:
+    setting = SETTINGS["simclr"]
+    assert (setting.epochs, setting.batch_size, setting.weight_decay) == (90, 256, 1e-6)
+    rates = [setting.rate(epoch * 5, 5, 256) for epoch in (0, 59, 60, 79, 80, 89)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_the_papers_have_no_weight_decay_and_no_search() -> None:
+    assert [name for name, setting in SETTINGS.items() if setting.standardized] == ["search"]
+    assert all(SETTINGS[name].weight_decay == 0 for name in ("sgd", "lars", "search"))
+    assert [name for name, setting in SETTINGS.items() if setting.candidates] == ["search"]
+
+
+@dataclass
+class Counted:
+    """A source of which only the number of images is asked."""
+
+    index: np.ndarray
+
+
+@pytest.mark.parametrize(
+    ("facts", "images", "size", "expected"),
+    [
+        ({"of_paper": True, "optimizer": "sgd"}, 1_281_167, 224, "sgd"),
+        ({"of_paper": True, "optimizer": "lars"}, 126_689, 224, "lars"),
+        ({"of_paper": True, "optimizer": "lars", "method": "simclr"}, 1_281_167, 224, "simclr"),
+        ({"of_paper": True, "optimizer": "sgd"}, 1_000, 224, "search"),  # on a user's own images
+        ({"of_paper": True, "optimizer": "sgd"}, 1_281_167, 32, "search"),  # the tiny scale of a study
+        ({"optimizer": "sgd"}, 1_281_167, 224, "search"),
+        ({"of_paper": True, "optimizer": "adamw"}, 1_281_167, 224, "sgd"),
+    ],
+)
+def test_papers_settings_are_for_their_recipes_at_their_scale(
+    facts: dict[str, Any], images: int, size: int, expected: str
+) -> None:
+    source: Any = Counted(np.empty(images, np.int8))
+    data = LabeledData(train=source, test=source, test_images_are="", split=source)
+    config = replace(HOW, spec=replace(HOW.spec, size=size))
+    found = Subject(encoder=Means(), data=data, feature_config=config, **facts)
+    assert choose_setting(found) == expected
+
+
+# --- the search ---------------------------------------------------------------------------------------------
+
+
+class Overlapping(Subject):
+    """Features of three classes that overlap, at a scale at which the papers' rate diverges."""
+
+    def features(self, split: Any, *, mirrored: bool = False) -> Features:
+        source = self.data.train if split == "train" else self.data.test
+        labels = torch.from_numpy(source.index.labels)
+        noise = torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(len(labels) + mirrored))
+        return 20 * (2 * torch.eye(8)[labels] + noise), labels
+
+
+def test_a_rate_is_found_where_the_papers_diverges(data: LabeledData) -> None:
+    found = Overlapping(encoder=Means().eval(), data=data, feature_config=HOW)
+    papers = Linear(setting="sgd", epochs=10)
+    diverged = papers.measure(found)
+    assert diverged["train_loss"] > math.log(3)
+    said = papers.report(found, diverged)
+    assert "exceeds log(3) = 1.1" in said
+    assert "--setting search" in said
+    searched = replace(papers, setting="auto")
+    result = searched.measure(found)
+    assert result["settings"]["setting"] == "search"
+    assert result["top1"] > 0.5
+    assert result["train_loss"] < diverged["train_loss"] / 5
+    scores = result["train_held_out_top1"]
+    assert scores.keys() == {f"lr {rate:g}" for rate in SETTINGS["search"].candidates}
+    assert scores[f"lr {result['settings']['learning_rate']:g}"] == max(scores.values())
+    assert "--setting search" not in searched.report(found, result)
+
+
+def test_test_images_have_no_say_in_the_rate(data: LabeledData) -> None:
+    class Forgetful(Subject):
+        """Test images whose labels are all wrong."""
+
+        def features(self, split: Any, *, mirrored: bool = False) -> Features:
+            features, labels = super().features(split, mirrored=mirrored)
+            return features, (labels + 1) % 3 if split == "test" else labels
+
+    setting = SETTINGS["search"].lasting(5)
+    right = linear_top1(subject(Means().eval(), data), setting)
+    wrong = linear_top1(Forgetful(encoder=Means().eval(), data=data, feature_config=HOW), setting)
+    assert (right["top1"], wrong["top1"]) == (1.0, 0.0)
+    for key in ("learning_rate", "train_loss", "train_held_out_top1"):
+        assert right[key] == wrong[key]
+
+
+def test_held_out_images_are_judged_unseen_and_learned_from_in_the_end(data: LabeledData) -> None:
+    """Labels at random: what was learned by heart is known, what was not seen is chance."""
+
+    class AtRandom(Subject):
+        def features(self, split: Any, *, mirrored: bool = False) -> Features:
+            generator = torch.Generator().manual_seed(0)  # the same ones in both splits and from both sides
+            return torch.randn(48, 200, generator=generator), torch.arange(48) % 3
+
+    result = linear_top1(
+        AtRandom(encoder=Means(), data=data, feature_config=HOW),
+        replace(SETTINGS["search"].lasting(20), candidates=(1.0, 3.0)),
+    )
+    assert result["top1"] == 1.0
+    assert max(result["train_held_out_top1"].values()) < 0.8
+
+
+def test_freshly_drawn_views_of_held_out_images_are_told_apart(data: LabeledData) -> None:
+    held = np.arange(48) % 5 == 0
+    index = data.train.index
+    batches = list(_cropped_batches(subject(Means().eval(), data), held, 16, 1, 0))
+    labels = torch.cat([batch.labels[batch.held_out] for batch in batches])
+    assert index.labels is not None
+    assert sorted(labels.tolist()) == sorted(index.labels[held].tolist())
+
+
 # --- the evaluation -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("augmentation", ["flip", "crop"])
-@pytest.mark.parametrize("name", ["sgd", "lars"])
-def test_separable_classes_are_separated(data: LabeledData, name: str, augmentation: str) -> None:
-    result = linear_top1(
-        subject(Means().eval(), data),
-        replace(SETTINGS[name], epochs=20, drops=(12, 16) if name == "sgd" else ()),
-        augmentation,  # type: ignore[arg-type]
-    )
+@pytest.mark.parametrize("name", ["sgd", "lars", "simclr", "search"])
+def test_separable_classes_are_separated(data: LabeledData, name: SettingName, augmentation: str) -> None:
+    setting = SETTINGS[name].lasting(20)
+    if name == "simclr":  # its rate is a 300th of sgd's: for features of 2048 dimensions
+        setting = replace(setting, learning_rate=10.0)
+    result = linear_top1(subject(Means().eval(), data), setting, augmentation)  # type: ignore[arg-type]
     assert result["top1"] == 1.0
     assert result["augmentation"] == augmentation
     assert result["epochs"] == 20

@@ -16,7 +16,6 @@ from fastssl.evaluate import feature_cache
 from fastssl.evaluate.__main__ import main
 from fastssl.evaluate.feature_cache import FeatureCache
 from fastssl.evaluate.knn import Knn
-from fastssl.evaluate.linear import Linear
 from fastssl.evaluate.subject import Subject, open_subject
 from pipelines.files.atomic import atomic_file
 from pipelines.ops import CenterCrop
@@ -43,7 +42,7 @@ def test_the_second_protocol_encodes_nothing(run: Path, encoded: list[int]) -> N
     assert sum(encoded) == 36 + 18
     encoded.clear()
     assert main(["logistic", str(run)]) == 0  # another command
-    assert main(["knn,logistic", str(run), "--neighbours", "3"]) == 0
+    assert main(["knn,logistic", str(run), "--k", "3"]) == 0
     assert encoded == []
     assert main(["linear", str(run), "--epochs", "1"]) == 0
     assert sum(encoded) == 36  # the mirror images, which nobody has asked for before
@@ -184,12 +183,3 @@ def test_little_space_is_left_to_others(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage)
     assert not write(FeatureCache(tmp_path / "features"), "a")
     assert "not kept" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "setting"), [("sgd", "sgd"), ("lars", "lars"), ("adamw", "sgd"), ("", "sgd")]
-)
-def test_linear_s_setting_is_of_the_optimizer_s_paper(run: Path, optimizer: str, setting: str) -> None:
-    """A third optimizer takes that for all others."""
-    result = Linear(epochs=1).measure(replace(open_subject(run), optimizer=optimizer))
-    assert result["settings"]["setting"] == setting

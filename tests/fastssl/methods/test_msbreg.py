@@ -1,6 +1,7 @@
 import copy
 import math
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import functional
 from fastssl.methods import BYOL
 from fastssl.methods.method import RunFacts
 from fastssl.methods.msbreg import (
+    CentroidForm,
     MSBReg,
     brownian_directions,
     brownian_loss,
@@ -68,7 +70,10 @@ def centroid_by_hand(q: np.ndarray, k: np.ndarray, form: str) -> float:
             continue
         for i in range(num_views):
             others = [k[j, image] for j in range(num_views) if j != i]
-            gap = q[i, image] - sum(others) / len(others)
+            center = sum(others) / len(others)
+            if form == "leave_one_out_normalized":
+                center = center / np.sqrt(center @ center)
+            gap = q[i, image] - center
             total += 2 / num_views * (gap @ gap)
     return total / count
 
@@ -82,7 +87,7 @@ def singular_value_by_hand(z: np.ndarray) -> float:
     return float(np.mean(values))
 
 
-@pytest.mark.parametrize("form", ["leave_one_out", "centroids"])
+@pytest.mark.parametrize("form", get_args(CentroidForm))
 @pytest.mark.parametrize("num_views", [2, 4, 8])
 def test_loss_is_the_stated_sum(num_views: int, form: str) -> None:
     config = replace(CONFIG, num_views=num_views, centroid=form)
@@ -126,6 +131,9 @@ def test_two_views_without_the_other_losses_are_byol() -> None:
             finish_step(module, step)
         ours, theirs = (torch.cat([p.grad.flatten() for p in m.student.parameters()]) for m in (method, byol))  # type: ignore[union-attr]
         assert (ours - theirs).norm() < 1e-4 * theirs.norm()  # float32, through some ten layers
+    normalized = msbreg(replace(method.config, centroid="leave_one_out_normalized"))
+    normalized.load_state_dict(byol.state_dict())
+    assert normalized(batch, 1)[0].item() == pytest.approx(byol(batch, 1)[0].item(), rel=1e-6)
     centroids = msbreg(replace(method.config, centroid="centroids"))
     centroids.load_state_dict(byol.state_dict())
     assert abs(centroids(batch, 1)[0].item() - byol(batch, 1)[0].item()) > 0.01
@@ -140,7 +148,7 @@ def test_leave_one_out_trains_as_byol_over_all_pairs_of_views() -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("form", ["leave_one_out", "centroids"])
+@pytest.mark.parametrize("form", get_args(CentroidForm))
 def test_centroid_loss_lies_between_agreement_and_opposition(form: str) -> None:
     views = unit_vectors(1, 6, 5).expand(4, 6, 5)
     assert centroid_loss(views, views, form).item() == pytest.approx(0, abs=1e-24)  # type: ignore[arg-type]
@@ -294,7 +302,7 @@ def test_bad_batches_and_values_are_refused() -> None:
         msbreg()(make_batch(0, views=2), 0)
     for bad, message in (
         ({"num_views": 1}, "num_views must be at least 2"),
-        ({"centroid": "median"}, "leave_one_out or centroids"),
+        ({"centroid": "median"}, "leave_one_out, leave_one_out_normalized, centroids"),
         ({"lambda_s": -1.0}, "lambda_s must be finite"),
         ({"lambda_b": math.nan}, "lambda_b must be finite"),
         ({"teacher.momentum": 2.0}, "momentum"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastssl.methods.info_nce import negative_columns
+from fastssl.methods.info_nce import draw_keys, negative_columns
 from fastssl.methods.method import RunFacts
 from fastssl.methods.simo import SiMo
 from fastssl.recipes.derive import with_changes
@@ -23,6 +23,7 @@ CONFIGS = {
     "all": ALL,
     "sampled": SAMPLED,
     "plain": narrow(SiMo, {"loss.num_negatives": 7, "loss.eqco_alpha": None}),
+    "shared": narrow(SiMo, {"loss.num_negatives": 3, "shared_negatives": True}),
     "no-momentum": narrow(SiMo, {"loss.num_negatives": 3, "teacher.momentum": 0}),
 }
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -72,6 +73,16 @@ def loss_of(
     return total / len(q)
 
 
+def gradient_bound(logits: np.ndarray, negatives: list[list[int]], config: SiMo.Config) -> float:
+    """Theorem 2 of Zhu et al. (2020): the expectation of 2/tau (1 - s_0 / (s_0 + alpha mean_i s_i))."""
+    total = 0.0
+    for i, others in enumerate(negatives):
+        s = np.exp(logits[i])
+        alpha = config.loss.eqco_alpha or len(others)
+        total += 2 / config.loss.temperature * (1 - s[i] / (s[i] + alpha * s[others].mean()))
+    return total / len(negatives)
+
+
 def negatives_of(config: SiMo.Config, images: int, seed: int, step: int) -> list[list[int]]:
     """The other images whose keys each query is told from."""
     count = config.loss.num_negatives
@@ -79,6 +90,9 @@ def negatives_of(config: SiMo.Config, images: int, seed: int, step: int) -> list
         return [[j for j in range(images) if j != i] for i in range(images)]
     keys, device = (seed, step, stable_id("simo/negatives")), torch.device("cpu")
     own = range(images)
+    if config.shared_negatives:
+        offsets = 1 + draw_keys(keys, candidates=images - 1, count=count, device=device)
+        return [[(i + int(offset)) % images for offset in offsets] for i in own]
     drawn = negative_columns(keys, views=1, images=images, count=count, own=own, device=device)
     return drawn.tolist()
 
@@ -122,6 +136,10 @@ def test_loss_and_its_gradient_are_equation_10s(config: SiMo.Config) -> None:
     assert metrics["loss"].item() == loss.item()
     bound = math.log(1 + (config.loss.eqco_alpha or len(negatives[0]))) - expected
     assert metrics["mi_bound"].item() == pytest.approx(bound, abs=1e-4)
+    tau = config.loss.temperature
+    found = metrics["query_gradient_bound"].item()
+    assert found == pytest.approx(gradient_bound(similarities / tau, negatives, config), rel=1e-5)
+    assert found >= metrics["query_gradient_mean"].item()
     assert metrics["positive_similarity"].item() == pytest.approx(positives.mean(), abs=1e-5)
     assert metrics["accuracy"].item() == pytest.approx((positives > rivals).mean(), abs=1e-6)
     q, k = unit(embeddings), unit(keys)

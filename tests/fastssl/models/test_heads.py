@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastssl.models.heads import Head
+from fastssl.models.heads import Head, StandardizedLinear
 from pipelines.command.errors import UserError
 
 
@@ -67,3 +67,22 @@ def test_weights_are_those_of_torch_layers_made_in_order() -> None:
 def test_shapes_that_cannot_be_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"^[^\n]*{next(iter(fields))}[^\n]*$"):
         Head.Config(**fields)
+
+
+def test_standardized_weights_have_mean_0_and_variance_1_for_each_unit() -> None:
+    network = head(weight_standardization=True, norm="none")
+    x = torch.randn(7, 6, dtype=torch.float64)
+    expected = x
+    for layer in (network[0], network[2]):
+        assert isinstance(layer, StandardizedLinear)
+        weight = layer.weight.detach()
+        weight = (weight - weight.mean(1, keepdim=True)) / (
+            weight.var(1, correction=0, keepdim=True) + 1e-5
+        ).sqrt()
+        expected = expected @ weight.T + layer.bias.detach()
+        if layer is network[0]:
+            expected = expected.clamp(min=0)
+    torch.testing.assert_close(network(x), expected)
+    plain = head(norm="none")
+    assert plain.state_dict().keys() == network.state_dict().keys()
+    assert not isinstance(plain[0], StandardizedLinear)

@@ -18,6 +18,7 @@ DATA: dict[str, tuple[float, str, int, int, int, int]] = {
 # views, lambda_s, lambda_b, norm of the heads
 ROWS: dict[str, tuple[int, float, float, str]] = {
     "msbreg-imagenet100": (8, 0.004, 0.5, "batch"),  # table 5
+    "msbreg-320ep-imagenet100": (8, 0.004, 0.5, "batch"),
     "msbreg-4-views-imagenet100": (4, 0.004, 0.5, "batch"),
     "msbreg-2-views-imagenet100": (2, 0.004, 0.25, "batch"),
     "byol-imagenet100": (2, 0, 0, "batch"),
@@ -45,6 +46,7 @@ def test_settings_are_the_published_ones(name: str) -> None:
     assert (optimizer.kind, optimizer.weight_decay, optimizer.warmup_epochs) == ("lars", 1e-5, 10)
     assert (optimizer.schedule, optimizer.exclude_norm_and_bias) == ("cosine", True)
     assert optimizer.base_lr == pytest.approx(base_lr * num_views)
+    epochs = 320 if "320ep" in name else epochs  # section 1.1
     assert (experiment.backbone.label, experiment.epochs, experiment.batch_size) == (backbone, epochs, batch)
     for head in (method.projector, method.predictor):
         assert (head.layers, head.hidden_dim, head.out_dim, head.norm) == (2, hidden_dim, out_dim, norm)

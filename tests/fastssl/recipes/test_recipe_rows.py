@@ -83,6 +83,13 @@ ROWS: list[tuple[str, str, set[str]]] = [
         "simo-k256-a65536-r50-4x",
         {"backbone.width (1.0 became 4.0)", "method.projector.hidden_dim (2048 became 8192)"},
     ),
+    (
+        "moco-v2",
+        "moco-v2-sync-bn-alone",
+        {"batch_norm_group (32 became None)", "method.teacher.shuffling_bn (True became False)"},
+    ),
+    ("simclr", "simclr-100ep", {"epochs (200 became 100)"}),
+    ("simclr-100ep", "simclr-n256-100ep", {"batch_size (8192 became 256)"}),
     ("byol-sgd", "byol", LARS),
     ("moco-v2-plus", "moco-v2-plus-lars", LARS),
     ("byol-sgd", "byol-sgd-100ep", {"epochs (200 became 100)"}),

@@ -1,0 +1,44 @@
+"""Spread of an encoder's features over the test images: ranks, standard deviation, uniformity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from fastssl.diagnostics.spread import effective_rank, feature_std, rank_me
+from fastssl.diagnostics.uniformity import uniformity
+from fastssl.evaluate.protocol import Protocol
+from fastssl.evaluate.subject import Subject
+from pipelines.command.ranges import Count, check_ranges
+from pipelines.keys import stable_id
+from pipelines.plan.order import permute
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread(Protocol):
+    """RankMe, participation ratio, standard deviation and uniformity of features; labels are not read."""
+
+    images: Count = 4096
+    """Most test images taken, drawn by key."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+    def measure(self, subject: Subject) -> dict[str, Any]:
+        """``rank_me`` of the features; ``effective_rank``, ``feature_std``, ``uniformity`` at unit length."""
+        features, _ = subject.features("test")
+        count = len(features)
+        chosen = permute(stable_id("spread"), 0, count, np.arange(min(self.images, count)))
+        rows = features[torch.from_numpy(np.sort(chosen))]
+        unit = functional.normalize(rows, dim=1)
+        return {
+            "rank_me": float(rank_me(rows)),
+            "effective_rank": float(effective_rank(unit)),
+            "feature_std": float(feature_std(unit)),
+            "uniformity": float(uniformity(unit)) if len(unit) > 1 else 0.0,
+            "settings": {"features": rows.shape[1]},
+        }

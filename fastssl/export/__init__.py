@@ -1,0 +1,1 @@
+"""Encoders as files of their own, for this package and for others."""
