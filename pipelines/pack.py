@@ -37,6 +37,7 @@ from pipelines.sources import NoSplitError, Split, open_source
 from pipelines.sources.beton.beton import BetonSource, open_beton
 from pipelines.sources.beton.format import BetonRow, write_beton
 from pipelines.sources.identity import printable
+from pipelines.sources.reading import read_sample
 from pipelines.sources.shards import ShardSource, key_of, open_shards, write_shard
 from pipelines.sources.source import KeyedSource
 
@@ -207,12 +208,12 @@ def _pack_all(
 
     def pack_one(number: int) -> tuple[PackedImage, int] | Exception:
         try:
-            data = source.read(number)
+            data = read_sample(source, number)
             pixels = decode(data)
             size = index.heights[number], index.widths[number]
             if pixels.shape[:2] != size:
                 raise UndecodableImageError(f"its size {pixels.shape[:2]} is not that of its header, {size}")
-        except (UndecodableImageError, OSError) as error:
+        except UndecodableImageError as error:
             return error
         packed = pack_image(data, pixels, int(index.sample_ids[number]), form)
         return packed, digest(packed.data)
