@@ -44,6 +44,8 @@ from fastssl.run.state import RunState
 from pipelines.backends.backend import LoaderConfig
 from pipelines.backends.choose import choose_pipeline, open_loader
 from pipelines.command.errors import UserError, run_command
+from pipelines.sources import Index
+from pipelines.sources.notes import untold
 from pipelines.views import evaluation_spec
 
 
@@ -92,7 +94,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         stack.push(_record_failure(run, env))
         log: RunLog | SilentLog = RunLog(out, run.step, run.total_steps) if env.is_main else SilentLog()
         stack.enter_context(log)
-        for line in _opening_lines(run, data.plan.count, env, device):
+        for line in _opening_lines(run, data.source.index, env, device):
             log.say(line)
         monitor = None
         if env.is_main:
@@ -186,14 +188,16 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
     return 0
 
 
-def _opening_lines(run: RunState, count: int, env: DistEnv, device: torch.device) -> Iterator[str]:
+def _opening_lines(run: RunState, index: Index, env: DistEnv, device: torch.device) -> Iterator[str]:
     experiment = run.config.experiment
     several = f" in {env.world_size} processes" if env.world_size > 1 else ""
     resumed = f", going on at step {run.step}" if run.step else ""
     yield (
-        f"{run.config.recipe}: {run.total_steps} steps of {experiment.batch_size} images, {count} images, "
-        f"{device.type}{several}, run folder {run.config.out}{resumed}"
+        f"{run.config.recipe}: {run.total_steps} steps of {experiment.batch_size} images, "
+        f"{len(index)} images, {device.type}{several}, run folder {run.config.out}{resumed}"
     )
+    yield f"data: {index.summary()}"
+    yield from untold(index.notes)
     yield f"precision: {experiment.precision} ({run.precision_because})"
     if experiment.optimizer.warmup_epochs >= experiment.epochs:
         yield "warning: the warm-up outlasts the run, so that the learning rate never reaches its peak"

@@ -37,6 +37,7 @@ from pipelines.sources import NoSplitError, Split, open_source
 from pipelines.sources.beton.beton import BetonSource, open_beton
 from pipelines.sources.beton.format import BetonRow, write_beton
 from pipelines.sources.identity import printable
+from pipelines.sources.notes import untold
 from pipelines.sources.reading import read_sample
 from pipelines.sources.shards import ShardSource, key_of, open_shards, write_shard
 from pipelines.sources.source import KeyedSource
@@ -73,6 +74,8 @@ class Options:
 def main() -> int:
     """Run the command and return its exit status."""
     prog = "python -m pipelines.pack"
+    if sum(word.endswith((".tar", ".beton")) for word in sys.argv[1:]) > 2:  # the shell expanded a pattern
+        raise UserError("SRC is one word: put a pattern into quotes, 'train-*.tar'")
     with one_line_complaints(prog):
         options = tyro.cli(Options, prog=prog)
     try:
@@ -164,6 +167,8 @@ def _open_splits(options: Options) -> dict[Split, KeyedSource]:
                 raise
             continue
         assert isinstance(source, KeyedSource)  # as every reader's
+        for note in untold(source.index.notes):
+            print(note, file=sys.stderr)
         sources[split] = source
     if len(sources) == 2 and options.dst.suffix == ".beton":
         raise UserError(
