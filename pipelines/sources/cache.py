@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.files.atomic import atomic_file
+from pipelines.files.patience import open_regular
 
 
 def cache_file(cache: Path, kind: str, path: Path) -> Path:
@@ -25,7 +26,7 @@ def cache_file(cache: Path, kind: str, path: Path) -> Path:
 def load_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
     """The arrays of a cache file by name; None where there is none, or a broken or an older one."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(open_regular(path), "rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in names}
     except Exception:  # a damaged file: numpy and zipfile raise a dozen kinds
         return None

@@ -274,7 +274,7 @@ def image_sizes(root: Path, files: Sequence[ImageFile], kept: Path) -> tuple[np.
     )
     sizes = np.zeros((len(files), 2), np.int32)
     stored = load_arrays(kept, ("marks", "sizes"))
-    if stored is not None and len(stored["marks"]):
+    if stored is not None and _are_sizes(stored["marks"], stored["sizes"]):
         order = np.argsort(stored["marks"])
         found = order[np.minimum(np.searchsorted(stored["marks"], marks, sorter=order), len(order) - 1)]
         known = stored["marks"][found] == marks
@@ -286,6 +286,12 @@ def image_sizes(root: Path, files: Sequence[ImageFile], kept: Path) -> tuple[np.
         good = sizes[:, 0] > 0  # an unreadable one is looked at again next time
         save_arrays(kept, {"marks": marks[good], "sizes": sizes[good]})
     return sizes[:, 0].copy(), sizes[:, 1].copy()
+
+
+def _are_sizes(marks: np.ndarray, sizes: np.ndarray) -> bool:
+    """True if the arrays of a cache file fit together, and hold anything."""
+    types = (marks.dtype, sizes.dtype) == (np.dtype(np.int64), np.dtype(np.int32))
+    return types and marks.ndim == 1 and sizes.shape == (len(marks), 2) and len(marks) > 0
 
 
 def _size_or_zero(path: str) -> tuple[int, int]:

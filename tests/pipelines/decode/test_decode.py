@@ -398,7 +398,7 @@ def test_strips_make_the_same_pixels(mode: str, monkeypatch: pytest.MonkeyPatch)
     """Whole, a conversion takes several times the memory of the pixels."""
     image = Image.fromarray(photo())
     if mode == "I;16":
-        image = Image.fromarray((np.asarray(image.convert("L")).astype(np.uint16) * 257))
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
     else:
         image = image.convert(mode)
     data = saved(image, "PNG")
