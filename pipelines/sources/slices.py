@@ -69,7 +69,8 @@ class FileSlices:
 
     def _read(self, file: int, offset: int, length: int) -> bytes:
         try:
-            data = read_at(self._opened(file).descriptor, offset, length)
+            opened = self._opened(file)  # held, so that it is not closed while this thread reads
+            data = read_at(opened.descriptor, offset, length)
         except OSError:
             self._opened.cache_clear()  # of a stale or lost file, and descriptors where there are too many
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipelines.command.errors import UserError
-from pipelines.sources import image_list
+from pipelines.sources import Source, image_list
 from pipelines.sources.folder import open_folder
 from pipelines.sources.shards import open_shards, write_shard
 from tests.helpers.mutations import damaged_files, mutations, one_line
@@ -28,11 +29,11 @@ def fuzz_cache(root: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     cache, paths = root / "cache", images(root / "data")
     samples = [(str(n), {"png": path.read_bytes(), "cls": b"%d" % n}) for n, path in enumerate(paths)]
     write_shard(root / "a.tar", samples)
-    sources = (
-        lambda: open_shards(str(root / "a.tar"), "train", cache),
-        lambda: open_folder(root / "data", "train", cache),
-    )
-    for name, open_it in zip(("shard", "folder"), sources, strict=True):
+    sources: dict[str, Callable[[], Source]] = {
+        "shard": lambda: open_shards(str(root / "a.tar"), "train", cache),
+        "folder": lambda: open_folder(root / "data", "train", cache),
+    }
+    for name, open_it in sources.items():
         whole = open_it().index
         (kept,) = cache.glob(f"{name}-*.npz")
         content = kept.read_bytes()
