@@ -21,6 +21,7 @@ import numpy as np
 
 from pipelines.command.errors import UserError
 from pipelines.command.progress import map_in_threads
+from pipelines.files.patience import with_patience
 from pipelines.sources.cache import cache_file
 from pipelines.sources.folder import FolderSource, ImageFile, image_sizes, path_of
 from pipelines.sources.identity import fingerprint, printable, sample_ids
@@ -120,7 +121,7 @@ def _below(root: str, path: str) -> str:
 def _files(root: Path, table: _Table, where: Path) -> list[ImageFile]:
     def look(path: str) -> ImageFile | str:
         try:
-            about = os.stat(os.path.join(root, path))
+            about = with_patience(lambda: os.stat(os.path.join(root, path)))
         except FileNotFoundError:
             return "no such file"
         except OSError as error:

@@ -24,6 +24,6 @@ def read_sample(source: Source, number: int) -> bytes | memoryview | np.ndarray:
         if source.index.heights[number] == 0 and is_of_the_file(error):
             raise UndecodableImageError(reason) from None
         raise UserError(
-            f"cannot read {source.describe(number)}: {reason}; start the same command again once it can be "
-            "read: nothing is counted as a bad image"
+            f"cannot read {source.describe(number)}: {reason}; when it can be read, start the same command "
+            "again"
         ) from None

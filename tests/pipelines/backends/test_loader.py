@@ -371,7 +371,10 @@ def test_a_disk_that_stays_broken_stops_with_the_systems_words(
 ) -> None:
     monkeypatch.setattr("pipelines.files.patience._PAUSES", (0.0, 0.0))
     bad_images = BadImages(None, 10)
-    with pytest.raises(UserError, match=rf"cannot read memory/4\.jpg: {words}; start the same command again"):
+    with pytest.raises(
+        UserError,
+        match=rf"cannot read memory/4\.jpg: {words}; when it can be read, start the same command again",
+    ):
         load(Failing(number, 99), evaluation_plan(COUNT, COUNT), stop=1, bad_images=bad_images)
     assert len(bad_images) == 0
 
