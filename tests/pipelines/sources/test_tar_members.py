@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,11 @@ def members(path: Path) -> list[Member]:
         os.close(descriptor)
 
 
-def write(path: Path, tar_format: int = tarfile.PAX_FORMAT, **headers: str) -> Path:
+def write(path: Path, tar_format: int = tarfile.PAX_FORMAT, headers: Mapping[str, str] | None = None) -> Path:
     with tarfile.open(path, "w", format=tar_format) as file:
         for name, size in (("a/b.jpg", 700), ("folder/" * 20 + "é" * 90, 512), ("empty", 0), ("last.cls", 3)):
             member = tarfile.TarInfo(name if tar_format != tarfile.USTAR_FORMAT else name[-40:])
-            member.size, member.pax_headers = size, headers
+            member.size, member.pax_headers = size, dict(headers or {})
             file.addfile(member, io.BytesIO(bytes(size)))
         for kind in (tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE):
             special = tarfile.TarInfo("special")
@@ -94,11 +95,11 @@ def test_a_name_of_gigabytes_is_not_read(tmp_path: Path) -> None:
 
 def test_sparse_files_are_told_from_others(tmp_path: Path) -> None:
     sparse = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.size": "x", "GNU.sparse.map": "x"}
-    found = members(write(tmp_path / "a.tar", **sparse))
+    found = members(write(tmp_path / "a.tar", headers=sparse))
     assert [member.kind for member in found[:4]] == ["sparse"] * 4
 
 
 @pytest.mark.parametrize("size", ["-1", "x", "9" * 30])
 def test_a_size_in_a_pax_header_is_a_number(size: str, tmp_path: Path) -> None:
     with pytest.raises(BrokenTarError, match="a pax header of no size"):
-        members(write(tmp_path / "a.tar", size=size))
+        members(write(tmp_path / "a.tar", headers={"size": size}))
