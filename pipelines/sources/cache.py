@@ -27,9 +27,11 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray] | Non
     """The arrays of a cache file by name; None where there is none, or a broken or an older one."""
     try:
         with open(open_regular(path), "rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in names}
+            arrays = {name: stored[name] for name in names}
     except Exception:  # a damaged file: numpy and zipfile raise a dozen kinds
         return None
+    whole = all(isinstance(array, np.ndarray) for array in arrays.values())  # numpy hands out bytes as well
+    return arrays if whole else None
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

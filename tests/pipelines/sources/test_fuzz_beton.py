@@ -53,4 +53,4 @@ def test_damaged_betons(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.fuzz
 def test_very_many_damaged_betons(tmp_path: Path) -> None:
-    fuzz(tmp_path, 100_000)
+    fuzz(tmp_path, 50_000)

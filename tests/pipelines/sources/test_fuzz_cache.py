@@ -75,5 +75,5 @@ def test_damaged_lists(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.fuzz
 def test_very_many_damaged_caches_and_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fuzz_list(tmp_path / "list", 20_000)
-    fuzz_cache(tmp_path, 20_000, monkeypatch)
+    fuzz_list(tmp_path / "list", 5_000)
+    fuzz_cache(tmp_path, 5_000, monkeypatch)

@@ -82,4 +82,4 @@ def test_damaged_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.fuzz
 def test_very_many_damaged_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fuzz(tmp_path, 100_000, monkeypatch)
+    fuzz(tmp_path, 30_000, monkeypatch)
