@@ -156,6 +156,8 @@ def _paths(values: dict[str, Any]) -> Iterator[str]:
 
 def _explain(word: str, names: Iterable[str], prog: str) -> str:
     """Explain a word that is no option, with the one that was meant."""
+    if os.path.isfile(word):  # the shell expanded a pattern
+        return f"unexpected {word}: put a pattern into quotes: --data 'train-*.tar'"
     if not word.startswith("-"):
         return f"unexpected {word}: a recipe comes first, then options as --name value"
     option = word.split("=")[0].replace("_", "-")

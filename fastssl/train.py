@@ -35,7 +35,7 @@ from fastssl.methods import build_encoder, build_method
 from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim.optimizer import learning_rates
 from fastssl.optim.schedules import learning_rate
-from fastssl.run.data import TrainingData, open_training_data
+from fastssl.run.data import open_training_data
 from fastssl.run.fit import fit_line, size_warnings
 from fastssl.run.folder import LAST
 from fastssl.run.init import take_weights
@@ -49,6 +49,8 @@ from pipelines.backends.backend import LoaderConfig
 from pipelines.backends.choose import choose_pipeline, open_loader
 from pipelines.command.errors import UserError, disk_error, is_disk_error, run_command
 from pipelines.command.options import user_path
+from pipelines.sources import Index
+from pipelines.sources.notes import untold
 from pipelines.views import evaluation_spec
 
 
@@ -104,7 +106,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         log: RunLog | SilentLog = RunLog(out, run.step, run.total_steps) if env.is_main else SilentLog()
         stack.enter_context(log)
         for line in (
-            *_opening_lines(run, data, env, device),
+            *_opening_lines(run, data.source.index, env, device),
             *fit_line(asked, data.config.experiment, data.plan.count),
             *(f"warning: {line}" for line in size_warnings(config, data.plan.count, run.total_steps)),
         ):
@@ -223,26 +225,19 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
     return 0
 
 
-def _opening_lines(run: RunState, data: TrainingData, env: DistEnv, device: torch.device) -> Iterator[str]:
-    experiment, count = run.config.experiment, data.plan.count
+def _opening_lines(run: RunState, index: Index, env: DistEnv, device: torch.device) -> Iterator[str]:
+    experiment = run.config.experiment
     several = f" in {env.world_size} processes" if env.world_size > 1 else ""
     resumed = f", going on at step {run.step}" if run.step else ""
     yield (
         f"{run.config.recipe}: {run.total_steps} steps of {experiment.batch_size} images, "
-        f"{count} images{_classes(data)}, {device.type}{several}, run folder {run.config.out}{resumed}"
+        f"{len(index)} images, {device.type}{several}, run folder {run.config.out}{resumed}"
     )
+    yield f"data: {index.summary()}"
+    yield from untold(index.notes)
     yield f"precision: {experiment.precision} ({run.precision_because})"
     if experiment.optimizer.warmup_epochs >= experiment.epochs:
         yield "warning: the warm-up outlasts the run, so that the learning rate never reaches its peak"
-
-
-def _classes(data: TrainingData) -> str:
-    """Number of classes and their first names, where the images have any."""
-    index = data.source.index
-    if index.labels is None:
-        return ""
-    names = ", ".join(index.class_names[:3]) + ", ..." * (len(index.class_names) > 3)
-    return f" of {len(index.class_names)} class{'es' * (len(index.class_names) != 1)} ({names})"
 
 
 def _kernels_are_compiled() -> bool:

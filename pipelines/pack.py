@@ -37,6 +37,8 @@ from pipelines.sources import NoSplitError, Split, open_source
 from pipelines.sources.beton.beton import BetonSource, open_beton
 from pipelines.sources.beton.format import BetonRow, write_beton
 from pipelines.sources.identity import printable
+from pipelines.sources.notes import untold
+from pipelines.sources.reading import read_sample
 from pipelines.sources.shards import ShardSource, key_of, open_shards, write_shard
 from pipelines.sources.source import KeyedSource
 
@@ -72,6 +74,8 @@ class Options:
 def main() -> int:
     """Run the command and return its exit status."""
     prog = "python -m pipelines.pack"
+    if sum(word.endswith((".tar", ".beton")) for word in sys.argv[1:]) > 2:  # the shell expanded a pattern
+        raise UserError("SRC is one word: put a pattern into quotes, 'train-*.tar'")
     with one_line_complaints(prog):
         options = tyro.cli(Options, prog=prog)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is aside is removed
@@ -164,6 +168,8 @@ def _open_splits(options: Options) -> dict[Split, KeyedSource]:
                 raise
             continue
         assert isinstance(source, KeyedSource)  # as every reader's
+        for note in untold(source.index.notes):
+            print(note, file=sys.stderr)
         sources[split] = source
     if len(sources) == 2 and options.dst.suffix == ".beton":
         raise UserError(
@@ -208,12 +214,12 @@ def _pack_all(
 
     def pack_one(number: int) -> tuple[PackedImage, int] | Exception:
         try:
-            data = source.read(number)
+            data = read_sample(source, number)
             pixels = decode(data)
             size = index.heights[number], index.widths[number]
             if pixels.shape[:2] != size:
                 raise UndecodableImageError(f"its size {pixels.shape[:2]} is not that of its header, {size}")
-        except (UndecodableImageError, OSError) as error:
+        except UndecodableImageError as error:
             return error
         packed = pack_image(data, pixels, int(index.sample_ids[number]), form)
         return packed, digest(packed.data)

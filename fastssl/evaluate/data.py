@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 from pipelines.command.errors import UserError
 from pipelines.keys import stable_id
 from pipelines.plan.order import permute
-from pipelines.sources import Index, NoSplitError, Source, open_source
+from pipelines.sources import Index, NoSplitError, Source, Split, open_source
+from pipelines.sources.notes import untold
 from pipelines.sources.subset import Subset, hold_out
 
 HELD_OUT_SHARE = 0.2
@@ -55,14 +57,14 @@ def labeled_data(
         UserError: the source has no classes, or one, or too few images; or its test images have others than
             its training images.
     """
-    train = split = open_source(where, "train")
+    train = split = _open(where, "train")
     if train.index.labels is None:
         raise UserError(
             f"{where} has no classes, and this needs labels: put the images into one folder per class"
         )
     _refuse_one_class(where, train.index)
     try:
-        test = open_source(where, "test")
+        test = _open(where, "test")
         test_images_are = "test split"
         _refuse_other_classes(where, train.index, test.index)
     except NoSplitError:
@@ -75,6 +77,14 @@ def labeled_data(
     train = _at_most(train, largest_train, "bank")
     test = _at_most(test, largest_test, "queries")
     return LabeledData(train=train, test=test, test_images_are=test_images_are, split=split)
+
+
+def _open(where: str, split: Split) -> Source:
+    """Open a split, and say on stderr what of it is not used."""
+    source = open_source(where, split)
+    for note in untold(source.index.notes):
+        print(note, file=sys.stderr, flush=True)
+    return source
 
 
 def _at_most(source: Source, count: int | None, purpose: str) -> Source:

@@ -7,6 +7,7 @@ import numpy as np
 from pipelines.decode.bad_images import BadImages
 from pipelines.decode.decode import UndecodableImageError, decode
 from pipelines.sources import Source
+from pipelines.sources.reading import read_sample
 
 
 def decode_sample(
@@ -22,15 +23,18 @@ def decode_sample(
 
     Returns:
         uint8 [H, W, 3], a view of ``place`` or not; None where it cannot be decoded.
+
+    Raises:
+        UserError: the sample cannot be read, which is no fault of the image.
     """
     height, width = int(source.index.heights[index]), int(source.index.widths[index])
     try:
-        image = decode(source.read(index), place)
+        image = decode(read_sample(source, index), place)
         if image.shape[:2] != (height, width):
             raise UndecodableImageError(
                 f"size {image.shape[0]}x{image.shape[1]} is not the {height}x{width} of its header"
             )
         return image
-    except (UndecodableImageError, OSError) as error:
+    except UndecodableImageError as error:
         bad_images.record(source.describe(index), str(error))
         return None

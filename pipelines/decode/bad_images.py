@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from pathlib import Path
 
 from pipelines.command.errors import UserError
+from pipelines.command.text import on_one_line
 
 
 class BadImages:
@@ -38,7 +38,7 @@ class BadImages:
         Raises:
             UserError: when there are more distinct ones than the limit.
         """
-        name = _in_one_line(name)
+        name = on_one_line(name)
         with self._lock:
             if name in self._names:
                 return
@@ -65,11 +65,6 @@ class BadImages:
         for name, reason in found:
             self.record(name, reason)
         self.news()
-
-
-def _in_one_line(name: str) -> str:
-    """Escape the control characters of a name, tabs and line breaks among them, as Python would."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], name)
 
 
 def default_limit(count: int) -> int:

@@ -41,6 +41,7 @@ __all__ = ["MAX_PIXELS", "UndecodableImageError", "decode"]
 
 # Beyond this an image is refused before it is decoded. Pillow's own limit: 512 MiB of RGB.
 MAX_PIXELS = 178_956_970
+_STRIP_PIXELS = 1 << 22  # converted to RGB at a time: Pillow takes four bytes for each, and copies them
 
 # Parts of libjpeg's messages that mean that pixels are lost.
 _DAMAGE = ("Premature end", "premature end", "bad Huffman", "bad arithmetic", "instead of RST")
@@ -119,13 +120,26 @@ def _decode_with_pillow(data: Encoded, orientation: int | None) -> np.ndarray:
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    """Convert an image of any mode to uint8 [H, W, 3]."""
+    """Convert an image of any mode to uint8 [H, W, 3], a strip of rows at a time."""
+    image.load()
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        whole = bottom - top == image.height
+        strip = image if whole else image.crop((0, top, image.width, bottom))
+        pixels[top:bottom] = _strip_to_rgb(strip)
+    return pixels
+
+
+def _strip_to_rgb(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, 3] of an image of any mode."""
     if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit gray, which Pillow would clip at 255
         gray = (np.asarray(image).astype(np.uint32) + 128) // 257  # 65535 / 255, to the nearest
         return np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns where such a palette goes to RGB at once
-    return np.array(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

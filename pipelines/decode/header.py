@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,17 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImag
 
 from pipelines.decode.png import SIGNATURE as PNG_SIGNATURE
 from pipelines.decode.png import is_png, png_header
+from pipelines.files.patience import open_regular, read_at
 
 Encoded = bytes | memoryview
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in lower case; files may have any case
+# In lower case; files may have any case. .jpe and .jfif are other names of JPEG.
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp")
+# Images that are not read, so that those left out can be counted.
+FOREIGN_EXTENSIONS = (
+    *(".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".tga", ".psd"),
+    *(".svg", ".ico", ".dng", ".nef", ".cr2", ".arw", ".exr"),
+)
 # Pillow's readers themselves: ``Image.open`` would try all of them, and warn of images half as large as ours
 _READERS = (
     (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
@@ -29,7 +37,10 @@ _READERS = (
     (b"RIFF", WebPImagePlugin.WebPImageFile),
     (b"BM", BmpImagePlugin.BmpImageFile),
 )
-_PREFIX = 1 << 14  # bytes; the headers of nearly all photographs end within them
+# Bytes read of a file for its header, the next where they do not hold it: nearly all photographs' end within
+# the first, and what is longer than the last is not looked at.
+_PREFIXES = (1 << 14, 1 << 20, 1 << 28)
+_MARKER = re.compile(b"\xff")
 _ORIENTATION = 0x0112  # EXIF tag
 
 # Start-of-frame markers: FFC0 to FFCF without DHT (C4), JPG (C8) and DAC (CC).
@@ -69,8 +80,9 @@ def jpeg_header(data: Encoded) -> JpegHeader:
     exif, position = None, 2
     try:
         while True:
-            while data[position] != 0xFF:  # bytes between segments are skipped, as libjpeg does
-                position += 1
+            if data[position] != 0xFF:  # bytes between segments are skipped, as libjpeg does
+                found = _MARKER.search(data, position)
+                position = found.start() if found else len(data)
             while data[position] == 0xFF:
                 position += 1
             marker = data[position]
@@ -195,7 +207,7 @@ def image_size_of_file(path: str | Path) -> tuple[int, int]:
         UndecodableImageError: no image of a known format.
         OSError: the file cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = open_regular(path)
     try:
         return image_size_at(descriptor, 0, os.fstat(descriptor).st_size)
     finally:
@@ -209,16 +221,17 @@ def image_size_at(descriptor: int, offset: int, length: int) -> tuple[int, int]:
         UndecodableImageError: no image of a known format.
         OSError: the file cannot be read.
     """
-    data = os.pread(descriptor, min(length, _PREFIX), offset)
-    if is_png(data):
 
-        def read(at: int, count: int) -> bytes:
-            return os.pread(descriptor, max(0, min(count, length - at)), offset + at)
+    def read(at: int, count: int) -> bytes:
+        return read_at(descriptor, offset + at, max(0, min(count, length - at)))
 
-        return _upright_size(*png_size(read, length))
-    try:
-        return image_size(data)
-    except UndecodableImageError:
-        if length <= _PREFIX:
-            raise
-    return image_size(os.pread(descriptor, length, offset))
+    for prefix in _PREFIXES:
+        data = read(0, prefix)
+        if is_png(data):
+            return _upright_size(*png_size(read, length))
+        try:
+            return image_size(data)
+        except UndecodableImageError:
+            if length <= prefix or prefix == _PREFIXES[-1]:
+                raise
+    raise AssertionError("unreachable")

@@ -27,7 +27,8 @@ def _draw(values, size, height, width, key, row):
 @njit(cache=True)
 def _invert(words, plane_words, begin, count, colors, row):
     if row.solarize_threshold <= 1:
-        least = np.uint16(np.ceil(row.solarize_threshold * WHITE - 0.5))
+        # products that are rounded down leave a level that is not resampled 1/128 level short
+        least = np.uint16(max(np.ceil(row.solarize_threshold * WHITE - 1.5), 0.0))
         for color in range(colors):
             first = color * plane_words + begin
             for x in range(count):

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pipelines.files.atomic import atomic_file
+from pipelines.files.patience import open_regular
 
 
 def cache_file(cache: Path, kind: str, path: Path) -> Path:
@@ -26,10 +26,12 @@ def cache_file(cache: Path, kind: str, path: Path) -> Path:
 def load_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
     """The arrays of a cache file by name; None where there is none, or a broken or an older one."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        with open(open_regular(path), "rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in names}
+    except Exception:  # a damaged file: numpy and zipfile raise a dozen kinds
         return None
+    whole = all(isinstance(array, np.ndarray) for array in arrays.values())  # numpy hands out bytes as well
+    return arrays if whole else None
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

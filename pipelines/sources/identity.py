@@ -30,9 +30,30 @@ def sample_ids(keys: Sequence[str], full_names: Sequence[str]) -> np.ndarray:
     return ids
 
 
-def fingerprint(names: Sequence[str], sizes: Sequence[int] | np.ndarray) -> str:
-    """Hex digest of samples in order: their names and sizes in bytes, not where or when they were written."""
+def fingerprint(
+    names: Sequence[str],
+    sizes: Sequence[int] | np.ndarray,
+    labels: np.ndarray | None = None,
+    class_names: Sequence[str] = (),
+) -> str:
+    """Hex digest of samples in order, not of where they lie or when they were written.
+
+    Args:
+        names: of the samples.
+        sizes: bytes.
+        labels: int64 [N]; None where the names tell them, or there are none.
+        class_names: what these labels stand for.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for name, size in zip(names, sizes, strict=True):
         digest.update(f"{printable(name)}\0{size}\n".encode())
+    if labels is not None:
+        digest.update(labels.astype("<i8").tobytes())
+    for name in class_names:
+        digest.update(f"{printable(name)}\n".encode())
     return digest.hexdigest()
+
+
+def largest_class(count: int) -> int:
+    """The bound of class numbers in ``count`` samples: names and counters per class must fit in memory."""
+    return max(1 << 16, count)

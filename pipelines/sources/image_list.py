@@ -21,11 +21,12 @@ import numpy as np
 
 from pipelines.command.errors import UserError
 from pipelines.command.progress import map_in_threads
+from pipelines.files.patience import with_patience
 from pipelines.sources.cache import cache_file
 from pipelines.sources.folder import FolderSource, ImageFile, image_sizes, path_of
 from pipelines.sources.identity import fingerprint, printable, sample_ids
 from pipelines.sources.source import Index
-from pipelines.sources.splits import TEST_NAMES, NoSplitError, Split
+from pipelines.sources.splits import NoSplitError, Split, test_names
 
 ABOUT = "a .tsv list of images"
 _FILES_AT_A_TIME = 256
@@ -76,11 +77,8 @@ def open_split(where: str, split: Split, cache: Path) -> FolderSource:
 
 def _test_list(train: Path) -> dict[Split, Path]:
     """The list beside ``train`` that is its test split, if there is one."""
-    for word in TEST_NAMES:
-        name = re.sub(r"(?<![a-zA-Z])train", word, train.name)
-        if name != train.name and train.with_name(name).is_file():
-            return {"test": train.with_name(name)}
-    return {}
+    beside = (train.with_name(name) for name in test_names(train.name))
+    return next(({"test": path} for path in beside if path.is_file()), {})
 
 
 class _Table(NamedTuple):
@@ -123,7 +121,7 @@ def _below(root: str, path: str) -> str:
 def _files(root: Path, table: _Table, where: Path) -> list[ImageFile]:
     def look(path: str) -> ImageFile | str:
         try:
-            about = os.stat(os.path.join(root, path))
+            about = with_patience(lambda: os.stat(os.path.join(root, path)))
         except FileNotFoundError:
             return "no such file"
         except OSError as error:
@@ -132,7 +130,7 @@ def _files(root: Path, table: _Table, where: Path) -> list[ImageFile]:
             return "no such file"
         if not stat.S_ISREG(about.st_mode):
             return "no file"
-        return ImageFile(path, about.st_size, about.st_mtime_ns)
+        return ImageFile(path, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
 
     found = map_in_threads(
         look, table.paths, f"Looking for the images of {where.name}", chunk=_FILES_AT_A_TIME

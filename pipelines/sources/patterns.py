@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pipelines.command.errors import UserError
+from pipelines.sources.notes import LeftOut
+from pipelines.sources.service_files import is_service
 from pipelines.sources.splits import TEST_NAMES, NoSplitError, Split
+
+_MOST_FILES = 1_000_000
 
 
 def expand(pattern: str, suffix: str) -> list[Path]:
@@ -22,25 +26,29 @@ def expand(pattern: str, suffix: str) -> list[Path]:
         UserError: there are none.
     """
     if Path(pattern).is_dir():
-        paths = sorted(Path(pattern).glob(f"*{suffix}"))
+        paths = sorted(path for path in Path(pattern).glob(f"*{suffix}") if not is_service(path.name))
     elif Path(pattern).is_file():
         return [Path(pattern)]
     else:
         paths = []
         for part in _expand_braces(pattern):
-            found = [Path(name) for name in sorted(glob.glob(part))]
+            found = _matching(part)
             if not found:
                 raise UserError(f"no such file: {part}" if part != pattern else f"no file matches {pattern}")
-            paths += found
+            paths += map(Path, found)
+            if len(paths) > _MOST_FILES:
+                raise UserError(
+                    f"{pattern} stands for more than {_MOST_FILES} files: give fewer, or a folder"
+                )
     if not paths:
         raise UserError(f"no {suffix} files in {pattern}")
     return paths
 
 
-def files_of_split(paths: Sequence[Path], split: Split, pattern: str) -> list[Path]:
+def files_of_split(paths: Sequence[Path], split: Split, pattern: str, left_out: LeftOut) -> list[Path]:
     """The files of one split, by the words "train", "val" and "test" in their names.
 
-    Without the word "train" in any, all are the "train" split.
+    Without the word "train" in any, all are the "train" split. Files of neither split are ``left_out``.
 
     Raises:
         NoSplitError: asked for "test" where there is none.
@@ -52,6 +60,9 @@ def files_of_split(paths: Sequence[Path], split: Split, pattern: str) -> list[Pa
         test = next(filter(None, by_name), [])
     if split == "test" and not test:
         raise NoSplitError(f"{pattern} has no test split: no file named val or test beside files named train")
+    for path in paths if train else ():
+        if path not in train and path not in test:
+            left_out.add("files of neither the train nor the test split", path.name)
     return test if split == "test" else train or list(paths)
 
 
@@ -60,12 +71,21 @@ def is_named(path: Path, word: str) -> bool:
     return re.search(rf"(?<![a-z]){word}", path.name.lower()) is not None
 
 
-def _expand_braces(pattern: str) -> list[str]:
+def _matching(pattern: str) -> list[str]:
+    """The files that match a glob; brackets stand for themselves if a file is named so."""
+    return sorted(glob.glob(pattern.replace("[", "[[]")) or glob.glob(pattern))
+
+
+def _expand_braces(pattern: str) -> Iterator[str]:
     """``a-{08..10}`` to ``a-08``, ``a-09``, ``a-10``, and ``{a,b}`` to ``a``, ``b``, as a shell does."""
-    braces = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", pattern)
+    braces = re.search(r"\{(?:(\d{1,18})\.\.(\d{1,18})|([^{}]*,[^{}]*))\}", pattern)
     if braces is None:
-        return [pattern]
+        yield pattern
+        return
     first, last, names = braces.groups()
-    parts = names.split(",") if names else [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
+    parts: Iterable[str] = names.split(",") if names else ()
+    if first:
+        parts = (f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1))
     head, tail = pattern[: braces.start()], pattern[braces.end() :]
-    return [full for part in parts for full in _expand_braces(f"{head}{part}{tail}")]
+    for part in parts:
+        yield from _expand_braces(f"{head}{part}{tail}")

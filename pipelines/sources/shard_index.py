@@ -1,33 +1,44 @@
 """Index of one tar shard, made once and kept in the cache folder.
 
 A shard is a tar as webdataset writes it: members that share a key, which is the path up to the first dot of
-the name, are one sample, ``{key}.jpg`` (or jpeg, png, webp, bmp) its image, ``{key}.cls`` or ``{key}.json``
-its label. Other members are left alone, and samples without an image too.
+the name, are one sample. Its image is ``{key}.jpg`` (or jpeg, png, webp, bmp), ``{key}.image.jpg`` or
+``{key}.input.jpg``; its label ``{key}.cls``, ``{key}.output.cls`` or ``{key}.json``. Members that look like
+images and are not used are counted.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from pipelines.command.errors import UserError
-from pipelines.decode.header import IMAGE_EXTENSIONS, UndecodableImageError, image_size_at
+from pipelines.command.text import on_one_line
+from pipelines.decode.header import (
+    FOREIGN_EXTENSIONS,
+    IMAGE_EXTENSIONS,
+    UndecodableImageError,
+    image_size_at,
+)
+from pipelines.files.patience import open_regular, read_at, with_patience
 from pipelines.sources.cache import cache_file, load_arrays, pack_strings, save_arrays, unpack_strings
 from pipelines.sources.identity import printable
+from pipelines.sources.notes import LeftOut
+from pipelines.sources.service_files import lies_in_service
+from pipelines.sources.tar_members import BrokenTarError, Member, tar_members
 
 NO_LABEL = -1
-_MOST_CLASSES = 1 << 24
 _LABEL_FIELDS = ("label", "cls")  # of a .json member: an integer, or the name of a class
 _CLASS_NAME_FIELDS = ("class_name", "class")
+_IMAGE_PARTS = ("", "image", "input", "img")  # between key and extension
+_LABEL_PARTS = ("", "output", "label", "target")
+_LARGEST_LABEL = 1 << 24  # bytes
 _COMPRESSED = {b"\x1f\x8b\x08": "gzip", b"BZh": "bzip2", b"\xfd7z": "xz", b"\x28\xb5\x2f": "zstd"}
-_BLOCK = 512  # bytes, of a tar
+_COLUMNS = 5
+_STORED = ("state", "table", "members", "class_names", "reasons", "examples", "counts")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,113 +51,181 @@ class ShardIndex:
     members: list[str]
     """The names of the images in the tar."""
     class_names: list[str]
-    """The name of each sample's class as its .json has it, "" where there is none."""
+    """Name of each sample's class where it is told by name, "" where it is not."""
+    left_out: LeftOut
+    """Images that are not used."""
 
 
 def index_shard(path: Path, cache: Path) -> ShardIndex:
-    """The index of a shard: from the cache if it was made of a file of this size and time of change.
+    """The index of a shard: from the cache if it was made of a file of this size and these times of change.
 
     Raises:
-        UserError: no whole, uncompressed tar, or one with a label that is none.
+        UserError: it cannot be read, or is no whole, uncompressed tar.
     """
     try:
-        with path.open("rb") as file:
-            stat = os.fstat(file.fileno())
-            state = np.array([stat.st_size, stat.st_mtime_ns], np.int64)
-            kept = cache_file(cache, "shard", path)
-            stored = load_arrays(kept, ("state", "table", "members", "class_names"))
-            if stored is None or not np.array_equal(stored["state"], state):
-                stored = {"state": state, **_read_shard(path, file)}
-                save_arrays(kept, stored)
+        stored = with_patience(lambda: _load_or_read(path, cache))
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        raise UserError(f"cannot read {printable(str(path))}: {error.strerror}") from None
+    left_out = LeftOut()
+    found = map(unpack_strings, (stored["reasons"], stored["examples"]))
+    for reason, example, count in zip(*found, stored["counts"].tolist(), strict=True):
+        left_out.add(reason, example, count)
     return ShardIndex(
         table=stored["table"],
         members=unpack_strings(stored["members"]),
         class_names=unpack_strings(stored["class_names"]),
+        left_out=left_out,
     )
+
+
+def _load_or_read(path: Path, cache: Path) -> dict[str, np.ndarray]:
+    descriptor = open_regular(path)
+    try:
+        about = os.fstat(descriptor)
+        state = np.array([about.st_size, about.st_mtime_ns, about.st_ctime_ns], np.int64)
+        kept = cache_file(cache, "shard", path)
+        stored = load_arrays(kept, _STORED)
+        if stored is None or not np.array_equal(stored["state"], state) or not _is_index(stored):
+            stored = {"state": state, **_read_shard(path, descriptor)}
+            save_arrays(kept, stored)
+        return stored
+    finally:
+        os.close(descriptor)
+
+
+def _is_index(stored: dict[str, np.ndarray]) -> bool:
+    """True if the arrays of a cache file fit together: others may write to a shared folder."""
+    table, counts = stored["table"], stored["counts"]
+    if table.ndim != 2 or table.shape[1] != _COLUMNS or {table.dtype, counts.dtype} != {np.dtype(np.int64)}:
+        return False
+    texts = [stored[name] for name in ("members", "class_names", "reasons", "examples")]
+    if any(text.dtype != np.uint8 or text.ndim != 1 for text in texts) or counts.ndim != 1:
+        return False
+    rows = [len(table), len(table), len(counts), len(counts)]
+    return [int((text == 0).sum()) for text in texts] == rows and bool((table[:, :4] >= 0).all())
 
 
 @dataclass
 class _Sample:
     """Members of a sample seen so far."""
 
-    images: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)  # by extension: name, place
+    images: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    """By extension: name and place."""
     label: int = NO_LABEL
     class_name: str = ""
 
 
-def _read_shard(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_shard(path: Path, descriptor: int) -> dict[str, np.ndarray]:
     samples: dict[str, _Sample] = {}
-    for member in _members(path, file):
-        name = member.name.removeprefix("./")
-        folder, slash, base = name.rpartition("/")
-        stem, _, extension = base.partition(".")
-        if not stem or not member.isreg():  # folders, links, hidden files
-            continue
-        sample = samples.setdefault(f"{folder}{slash}{stem}", _Sample())
-        extension = f".{extension.lower()}"
-        if extension in IMAGE_EXTENSIONS:
-            if extension in sample.images:
-                raise UserError(f"{path} holds {printable(name)} twice: write the shard again")
-            sample.images[extension] = (name, _place(file.fileno(), member.offset_data, member.size))
-        elif extension in (".cls", ".json"):
-            content = os.pread(file.fileno(), member.size, member.offset_data)
-            _read_label(sample, extension, content, f"{path}:{printable(name)}")
+    left_out = LeftOut()
+    try:
+        for member in tar_members(descriptor):
+            if member.kind == "behind the end":
+                left_out.add("bytes behind the end of the tar", path.name, member.length)
+            elif not lies_in_service(member.name):
+                _take(path, descriptor, member, samples, left_out)
+    except BrokenTarError as error:
+        kind = _COMPRESSED.get(os.pread(descriptor, 3, 0))
+        shown = printable(str(path))
+        if kind is not None:
+            raise UserError(
+                f"{shown} is compressed ({kind}), so it allows no random access: unpack it"
+            ) from None
+        raise UserError(f"{shown} is no whole tar file ({error}): copy or write it again") from None
     rows, names, class_names = [], [], []
     for sample in samples.values():
         if sample.images:
-            extension = min(sample.images, key=IMAGE_EXTENSIONS.index)  # a .png beside a .jpg is its mask
-            name, place = sample.images[extension]
+            ranked = sorted(sample.images, key=IMAGE_EXTENSIONS.index)  # a .png beside a .jpg is its mask
+            for extension in ranked[1:]:
+                left_out.add("further images of a sample", _shown(path, sample.images[extension][0]))
+            name, place = sample.images[ranked[0]]
             rows.append((*place, sample.label))
             names.append(name)
             class_names.append(sample.class_name)
     return {
-        "table": np.array(rows, np.int64).reshape(-1, 5),
+        "table": np.array(rows, np.int64).reshape(-1, _COLUMNS),
         "members": pack_strings(names),
         "class_names": pack_strings(class_names),
+        "reasons": pack_strings(list(left_out.counts)),
+        "examples": pack_strings([left_out.examples[reason] for reason in left_out.counts]),
+        "counts": np.array(list(left_out.counts.values()), np.int64),
     }
 
 
-def _members(path: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar that is whole: read to its end, which is a block of zeros."""
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            while (member := tar.next()) is not None:
-                yield member
-                tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all, 1 kB each
-            if os.pread(file.fileno(), _BLOCK, tar.offset) != bytes(_BLOCK):
-                raise tarfile.ReadError(f"it breaks off at byte {tar.offset}")
-    except tarfile.TarError as error:
-        kind = _COMPRESSED.get(os.pread(file.fileno(), 3, 0))
-        if kind is not None:
-            raise UserError(
-                f"{path} is compressed ({kind}), so it allows no random access: unpack it"
-            ) from None
-        raise UserError(f"{path} is no whole tar file ({error}): copy or write it again") from None
+def _take(
+    path: Path, descriptor: int, member: Member, samples: dict[str, _Sample], left_out: LeftOut
+) -> None:
+    """Take a member into its sample, or count it."""
+    name = member.name.removeprefix("./")
+    folder, slash, base = name.rpartition("/")
+    stem, _, parts = base.partition(".")
+    part, _, last = parts.lower().rpartition(".")
+    extension = f".{last}"
+    is_image = extension in IMAGE_EXTENSIONS
+    if not stem or not (is_image or extension in (*FOREIGN_EXTENSIONS, ".cls", ".json")):
+        return
+    if member.kind != "file":
+        kinds = {"link": "links to images", "sparse": "sparse images"}
+        if is_image and member.kind in kinds:
+            left_out.add(kinds[member.kind], _shown(path, name))
+        return
+    if extension in FOREIGN_EXTENSIONS:
+        left_out.add(f"{extension} images", _shown(path, name))
+    elif is_image and part not in _IMAGE_PARTS:
+        left_out.add("images with a dot in the name (a sample's key ends at the first)", _shown(path, name))
+    elif is_image:
+        sample = samples.setdefault(f"{folder}{slash}{stem}", _Sample())
+        if extension in sample.images:
+            if part or "." in os.path.basename(sample.images[extension][0]).partition(".")[2]:
+                left_out.add("further images of a sample", _shown(path, name))
+                return
+            raise UserError(f"{printable(str(path))} holds {_escaped(name)} twice: write the shard again")
+        sample.images[extension] = (name, _place(descriptor, member.offset, member.length))
+    elif part in _LABEL_PARTS:
+        content = read_at(descriptor, member.offset, min(member.length, _LARGEST_LABEL + 1))
+        sample = samples.setdefault(f"{folder}{slash}{stem}", _Sample())
+        try:
+            _read_label(sample, extension, content)
+        except (ValueError, RecursionError):
+            left_out.add("empty or unreadable labels", _shown(path, name))
 
 
-def _read_label(sample: _Sample, extension: str, content: bytes, where: str) -> None:
-    """Take the label of a ``.cls`` (an integer in ASCII) or ``.json`` (an object) member."""
-    try:
-        if extension == ".cls":
-            sample.label = _checked(int(content))
-            return
-        fields = json.loads(content)
-        if not isinstance(fields, dict):
-            return  # a caption, a list of boxes: some other thing
-        for name in (*_LABEL_FIELDS, *_CLASS_NAME_FIELDS):
-            value = fields.get(name)
-            if isinstance(value, str):
-                sample.class_name = sample.class_name or printable(value).replace("\0", "")
-            elif isinstance(value, int) and name in _LABEL_FIELDS and sample.label == NO_LABEL:
-                sample.label = _checked(value)
-    except ValueError:
-        raise UserError(f"{where} holds no label: .cls takes a class number, .json an object") from None
+def _read_label(sample: _Sample, extension: str, content: bytes) -> None:
+    """Take the label of a ``.cls`` or ``.json`` member. Raises ValueError or RecursionError."""
+    if len(content) > _LARGEST_LABEL:
+        raise ValueError
+    if extension == ".cls":
+        _read_cls(sample, content)
+    else:
+        _read_json(sample, content)
 
 
-def _checked(label: int) -> int:
-    if label >= _MOST_CLASSES:
+def _read_cls(sample: _Sample, content: bytes) -> None:
+    """Take an integer in ASCII, or the name of a class."""
+    text = content.decode().strip()
+    if text.removeprefix("-").isdecimal():
+        sample.label = _bounded(int(text))
+    elif text and text.isprintable():
+        sample.class_name = text
+    else:
+        raise ValueError
+
+
+def _read_json(sample: _Sample, content: bytes) -> None:
+    """Take the label of an object."""
+    fields = json.loads(content)
+    if not isinstance(fields, dict):
+        return  # a caption, a list of boxes: some other thing
+    for name in (*_LABEL_FIELDS, *_CLASS_NAME_FIELDS):
+        value = fields.get(name)
+        if isinstance(value, str):
+            sample.class_name = sample.class_name or printable(value).replace("\0", "")
+        elif isinstance(value, int) and name in _LABEL_FIELDS and sample.label == NO_LABEL:
+            sample.label = _bounded(value)
+
+
+def _bounded(label: int) -> int:
+    if label >= 1 << 62:
         raise ValueError
     return max(label, NO_LABEL)  # any negative number means: none
 
@@ -157,3 +236,11 @@ def _place(descriptor: int, offset: int, length: int) -> tuple[int, int, int, in
         return offset, length, *image_size_at(descriptor, offset, length)
     except UndecodableImageError:
         return offset, length, 0, 0
+
+
+def _shown(path: Path, name: str) -> str:
+    return f"{printable(path.name)}:{_escaped(name)}"
+
+
+def _escaped(name: str) -> str:
+    return on_one_line(printable(name))

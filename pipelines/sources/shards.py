@@ -16,12 +16,14 @@ import numpy as np
 
 from pipelines.command.errors import UserError
 from pipelines.command.progress import map_in_threads
+from pipelines.command.text import on_one_line
 from pipelines.files.atomic import atomic_file
 from pipelines.sources.folder import holds_images, path_of
-from pipelines.sources.identity import fingerprint, printable, sample_ids
-from pipelines.sources.mapped import MappedSamples
+from pipelines.sources.identity import fingerprint, largest_class, printable, sample_ids
+from pipelines.sources.notes import LeftOut
 from pipelines.sources.patterns import expand, files_of_split
 from pipelines.sources.shard_index import NO_LABEL, ShardIndex, index_shard
+from pipelines.sources.slices import FileSlices
 from pipelines.sources.source import Index
 from pipelines.sources.splits import Split
 
@@ -42,17 +44,17 @@ def open_split(where: str, split: Split, cache: Path) -> ShardSource:
 
 
 class ShardSource:
-    """Images in tar files, read through memory maps (a ``Source``)."""
+    """Images in tar files (a ``Source``)."""
 
     def __init__(self, index: Index, paths: Sequence[Path], shards: Sequence[ShardIndex]) -> None:
         self.index = index
         self._paths = paths
         self._members = [shard.members for shard in shards]
         table = np.concatenate([shard.table for shard in shards])
-        self._samples = MappedSamples(paths, list(map(len, self._members)), table[:, 0], table[:, 1])
+        self._samples = FileSlices(paths, list(map(len, self._members)), table[:, 0], table[:, 1])
 
-    def read(self, number: int) -> memoryview:
-        """The encoded bytes of a sample: a slice of the mapped file, brought into memory."""
+    def read(self, number: int) -> bytes:
+        """The encoded bytes of a sample."""
         return self._samples.read(number)
 
     def read_ahead(self, first: int, end: int) -> None:
@@ -66,7 +68,7 @@ class ShardSource:
     def describe(self, number: int) -> str:
         """``path/of/shard.tar:member``."""
         path, member = self._member(number)
-        return f"{path}:{printable(member)}"
+        return f"{path}:{on_one_line(printable(member))}"
 
     def _member(self, number: int) -> tuple[Path, str]:
         shard, place = self._samples.find(number)
@@ -77,8 +79,9 @@ def open_shards(pattern: str, split: Split, cache: Path) -> ShardSource:
     """Open one split of a set of tar shards.
 
     Each shard is read through once, for the place, size and label of its samples; these are kept in
-    ``cache`` by path, file size and time of change. Labels are those of ``.cls`` or the integers of
-    ``.json``; where there are names only, they count through the sorted names.
+    ``cache`` by path, file size and times of change. Labels are those of ``.cls`` or the integers of
+    ``.json``; where there are names only, they count through the sorted names. Where some samples lack a
+    label, none is used, and a note of the index says so.
 
     Args:
         pattern: a glob, a range in braces, a tar file, or a folder that holds tars.
@@ -87,27 +90,34 @@ def open_shards(pattern: str, split: Split, cache: Path) -> ShardSource:
 
     Raises:
         NoSplitError: asked for "test" where there is none.
-        UserError: no such shards, one that is no whole and uncompressed tar, no images in them, or labels on
-            some samples only.
+        UserError: no such shards, one that is no whole and uncompressed tar, or no images in them.
     """
-    paths = files_of_split(expand(pattern, ".tar"), split, pattern)
+    left_out = LeftOut()
+    paths = files_of_split(expand(pattern, ".tar"), split, pattern, left_out)
     shards = map_in_threads(lambda path: index_shard(path, cache), paths, "Indexing shards")
     members = [member for shard in shards for member in shard.members]
+    for shard in shards:
+        left_out.merge(shard.left_out)
     if not members:
-        raise UserError(f"no images in {pattern}: the members of a shard are named KEY.jpg (png, webp, bmp)")
+        unused = "; ".join(("", *left_out.note(pattern)))
+        raise UserError(
+            f"no images in {pattern}: the members of a shard are named KEY.jpg (png, webp, bmp){unused}"
+        )
     table = np.concatenate([shard.table for shard in shards])
     keys = [key_of(member) for member in members]
     full_names = [
         f"{path.name}:{member}" for path, shard in zip(paths, shards, strict=True) for member in shard.members
     ]
-    labels, class_names = _labels(table[:, 4], [name for s in shards for name in s.class_names], full_names)
+    names = [name for shard in shards for name in shard.class_names]
+    labels, class_names, missing = _labels(table[:, 4], names, full_names)
     index = Index(
         sample_ids=sample_ids(keys, full_names),
         heights=table[:, 2].astype(np.int32),
         widths=table[:, 3].astype(np.int32),
         labels=labels,
         class_names=class_names,
-        fingerprint=fingerprint(keys, table[:, 1].tolist()),
+        fingerprint=fingerprint(keys, table[:, 1].tolist(), labels, class_names),
+        notes=left_out.note(pattern) + missing,
     )
     return ShardSource(index, paths, shards)
 
@@ -142,19 +152,25 @@ def key_of(member: str) -> str:
 
 def _labels(
     numbers: np.ndarray, names: Sequence[str], where: Sequence[str]
-) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Labels (int64 [N] or None) and class names, from what the shards say of each sample."""
+) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
+    """Labels (int64 [N] or None), class names, and a note where labels are not used."""
     numbered, named = numbers != NO_LABEL, np.array([name != "" for name in names])
     if not numbered.any() and not named.any():
-        return None, ()
+        return None, (), ()
     if numbered.all():
+        largest = int(numbers.max())
+        if largest >= largest_class(len(numbers)):
+            first = on_one_line(printable(where[int(numbers.argmax())]))
+            return None, (), (f"labels are not used: {largest} is no class number ({first})",)
         of_number = dict(zip(numbers.tolist(), names, strict=True)) if named.all() else {}
-        return numbers, tuple(of_number.get(n, str(n)) for n in range(int(numbers.max()) + 1))
+        return numbers, tuple(of_number.get(n, str(n)) for n in range(largest + 1)), ()
     if named.all():
         class_names, labels = np.unique(np.array(names), return_inverse=True)
-        return labels.astype(np.int64), tuple(class_names.tolist())
+        return labels.astype(np.int64), tuple(class_names.tolist()), ()
     missing = np.flatnonzero(~(numbered if numbered.any() else named))
-    raise UserError(
-        f"{len(missing)} of {len(names)} samples have no label, the first is {printable(where[missing[0]])}: "
-        "give each a .cls member, or none"
+    first = on_one_line(printable(where[int(missing[0])]))
+    return (
+        None,
+        (),
+        (f"labels are not used: {len(missing)} of {len(names)} samples have none (first: {first})",),
     )

@@ -8,7 +8,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from pipelines.command.text import on_one_line
 from pipelines.sources.splits import Split
+
+_NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,7 +30,18 @@ class Index:
     class_names: tuple[str, ...]
     """Names of the classes, sorted; of a list whose labels are all whole numbers, as numbers."""
     fingerprint: str
-    """Hex digest that changes when the samples do."""
+    """Hex digest that changes when the samples or their labels do."""
+    notes: tuple[str, ...] = ()
+    """Lines for the user on what of the data is not used."""
+
+    def summary(self) -> str:
+        """One line on the samples: how many, of how many classes, and the first names of these."""
+        if self.labels is None:
+            return f"{len(self)} images without classes"
+        names = ", ".join(map(on_one_line, self.class_names[:_NAMES_SHOWN]))
+        more = ", ..." if len(self.class_names) > _NAMES_SHOWN else ""
+        noun = "class" if len(self.class_names) == 1 else "classes"
+        return f"{len(self)} images of {len(self.class_names)} {noun} ({names}{more})"
 
     def __len__(self) -> int:
         return len(self.sample_ids)

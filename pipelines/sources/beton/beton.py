@@ -6,7 +6,7 @@ looked for. Without the word "train" all is the "train" split.
 
 - The image is the field ``image``, or the only one of images. Images are upright, as FFCV has them.
 - The label is the int field ``label``, or the only int field but ``sample_id``. One with a value that is no
-  class number (negative, or 2**24 and more) is taken for none.
+  class number (negative, or far more than there are images) is taken for none.
 - The names of the classes are those that ``pipelines.pack`` left in the file, otherwise their numbers.
 - The sample's id is the int field ``sample_id``, which ``pipelines.pack`` writes, and otherwise made of the
   key ``row-00000017`` (counted from 0, through each file).
@@ -23,14 +23,12 @@ import numpy as np
 from pipelines.command.errors import UserError
 from pipelines.sources.beton.format import LABEL, SAMPLE_ID, BetonTable, read_table
 from pipelines.sources.folder import holds_images, path_of
-from pipelines.sources.identity import printable, sample_ids
-from pipelines.sources.mapped import MappedSamples
+from pipelines.sources.identity import largest_class, printable, sample_ids
+from pipelines.sources.notes import LeftOut
 from pipelines.sources.patterns import expand, files_of_split, is_named
+from pipelines.sources.slices import FileSlices
 from pipelines.sources.source import Index
-from pipelines.sources.splits import TEST_NAMES, Split
-
-_MOST_CLASSES = 1 << 24
-
+from pipelines.sources.splits import Split, test_names
 
 ABOUT = "a .beton"
 _SUFFIXES = (".beton", ".ffcv")  # FFCV's own ImageNet scripts name them so
@@ -50,13 +48,13 @@ def open_split(where: str, split: Split, cache: Path) -> BetonSource:
 
 
 class BetonSource:
-    """Images in ``.beton`` files, read through memory maps (a ``Source``)."""
+    """Images in ``.beton`` files (a ``Source``)."""
 
     def __init__(self, index: Index, paths: Sequence[Path], tables: Sequence[BetonTable]) -> None:
         self.index = index
         self.raw = np.concatenate([table.raw for table in tables])  # bool [N]: stored as pixels
         self.paths = paths
-        self._samples = MappedSamples(
+        self._samples = FileSlices(
             paths,
             [len(table.raw) for table in tables],
             np.concatenate([table.offsets for table in tables]),
@@ -64,13 +62,13 @@ class BetonSource:
         )
         self._has_keys = not _hold_ids(tables)
 
-    def read(self, number: int) -> memoryview | np.ndarray:
-        """The bytes of a JPEG, or the pixels, uint8 [H, W, 3], read-only: a slice of the mapped file."""
-        view = self._samples.read(number)
+    def read(self, number: int) -> bytes | np.ndarray:
+        """The bytes of a JPEG, or the pixels, uint8 [H, W, 3], read-only."""
+        data = self._samples.read(number)
         if not self.raw[number]:
-            return view
+            return data
         height, width = int(self.index.heights[number]), int(self.index.widths[number])
-        return np.frombuffer(view, np.uint8).reshape(height, width, 3)
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
     def read_ahead(self, first: int, end: int) -> None:
         """Bring the samples from ``first`` to before ``end`` into memory in one sweep."""
@@ -100,7 +98,8 @@ def open_beton(pattern: str, split: Split) -> BetonSource:
     paths = expand(pattern, ".beton")
     if Path(pattern).is_file():
         paths += _test_file_beside(Path(pattern))
-    paths = files_of_split(paths, split, pattern)
+    left_out = LeftOut()
+    paths = files_of_split(paths, split, pattern, left_out)
     tables = [read_table(path) for path in paths]
     ids = _sample_ids(paths, tables)
     labels, class_names = _labels(pattern, tables)
@@ -112,6 +111,7 @@ def open_beton(pattern: str, split: Split) -> BetonSource:
         labels=labels,
         class_names=class_names,
         fingerprint=_fingerprint(ids, labels, tables),
+        notes=left_out.note(pattern),
     )
     return BetonSource(index, paths, tables)
 
@@ -120,9 +120,7 @@ def _test_file_beside(path: Path) -> list[Path]:
     """Beside ``train.beton``: ``val.beton``, or else ``test.beton``; beside ``train_500.beton``: ..."""
     if not is_named(path, "train"):
         return []
-    head, _, tail = path.name.rpartition("train")
-    beside = [path.with_name(f"{head}{word}{tail}") for word in TEST_NAMES]
-    return [path for path in beside if path.is_file()][:1]
+    return [beside for name in test_names(path.name) if (beside := path.with_name(name)).is_file()][:1]
 
 
 def _key(row: int) -> str:
@@ -153,7 +151,7 @@ def _labels(pattern: str, tables: Sequence[BetonTable]) -> tuple[np.ndarray | No
     if len(columns) < len(tables):
         return None, ()
     labels = np.concatenate(columns)
-    if labels.min() < 0 or labels.max() >= _MOST_CLASSES:
+    if labels.min() < 0 or labels.max() >= largest_class(len(labels)):
         return None, ()
     names = {table.class_names for table in tables}
     if len(names) > 1:

@@ -49,6 +49,7 @@ _FLOAT_TYPE, _INT_TYPE, _IMAGE_TYPE = 0, 1, 2
 _PAGE_SIZE = 1 << 23  # FFCV's own choice; doubled for images that are larger
 _CLASS_NAMES = struct.Struct("<16sQQ")  # in the arguments of ``label``: a mark, address and size
 _MARK = b"fastssl-classes\0"
+_LARGEST_NAMES = 1 << 26  # bytes of all class names
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,6 +122,7 @@ def _read_table(file: BinaryIO, shown: str) -> BetonTable:
     names = [name.decode("ascii", "backslashreplace") for name in fields["name"]]
     types = fields["type"].tolist()
     row_type = _row_type(types, names, shown)
+    image_field = _image_field(types, names, shown)
     begin = _HEADER.itemsize + fields.nbytes
     samples, table = int(header["samples"]), int(header["allocations"])
     if not begin + samples * row_type.itemsize <= table <= size:
@@ -131,7 +133,7 @@ def _read_table(file: BinaryIO, shown: str) -> BetonTable:
     if size - table < allocated * _ALLOCATION.itemsize:
         raise _NotWholeError
     rows = _read(file, begin, samples, row_type)
-    image = rows[f"f{_image_field(types, names, shown)}"]
+    image = rows[f"f{image_field}"]
     allocations = _read(file, table, (size - table) // _ALLOCATION.itemsize, _ALLOCATION)
     numbers = {
         name: rows[f"f{i}"].astype(_IN_A_ROW[kind])
@@ -186,7 +188,8 @@ def _lengths(image: np.ndarray, allocations: np.ndarray, end: np.uint64) -> np.n
     lengths: np.ndarray = allocations["size"][order][found]
     outside = (image["address"] > end) | (lengths > end - image["address"])
     pixels = image["height"].astype(np.uint64) * image["width"] * 3
-    if (outside | (image["mode"] > _RAW) | ((image["mode"] == _RAW) & (lengths != pixels))).any():
+    wrong_pixels = (image["mode"] == _RAW) & ((lengths != pixels) | (pixels == 0))
+    if (outside | (image["mode"] > _RAW) | wrong_pixels).any():
         raise _NotWholeError
     return lengths.astype(np.int64)
 
@@ -195,10 +198,15 @@ def _read_class_names(file: BinaryIO, arguments: np.ndarray) -> tuple[str, ...] 
     mark, address, size = _CLASS_NAMES.unpack_from(arguments.tobytes())
     if mark != _MARK:
         return None
+    if address + size > file.seek(0, 2) or size > _LARGEST_NAMES:
+        raise _NotWholeError
     try:
-        return tuple(map(str, json.loads(_read(file, address, size, np.dtype("u1")).tobytes())))
-    except ValueError:
+        names = json.loads(_read(file, address, size, np.dtype("u1")).tobytes())
+    except (ValueError, RecursionError):
         raise _NotWholeError from None
+    if not isinstance(names, list):
+        raise _NotWholeError
+    return tuple(map(str, names))
 
 
 # --- writing ------------------------------------------------------------------------------------------------

@@ -448,8 +448,12 @@ def test_a_run_goes_on_however_many_images_are_bad(device: torch.device) -> None
 
 
 @needs_dali
-def test_files_that_cannot_be_read_are_bad_images() -> None:
+def test_files_that_never_could_be_read_are_bad_images() -> None:
     class Broken(MemorySource):
+        def __init__(self, count: int) -> None:
+            super().__init__(count)
+            self.index.heights[ORDER[3]] = 0  # as opening the source found it
+
         def read(self, number: int) -> bytes:
             if number == ORDER[3]:
                 raise PermissionError(13, "Permission denied")

@@ -1,3 +1,5 @@
+import errno
+import os
 import threading
 import time
 from dataclasses import replace
@@ -320,6 +322,7 @@ def test_unreadable_files_and_lying_headers_are_bad_images() -> None:
             return super().read(number)
 
     source = Broken(COUNT)
+    source.index.heights[4] = 0  # unreadable from the start
     source.index.heights[7] = 0  # an unreadable header
     source.index.widths[9] += 1  # changed since it was indexed
     bad_images = BadImages(None, 10)
@@ -329,6 +332,51 @@ def test_unreadable_files_and_lying_headers_are_bad_images() -> None:
     assert batches[0].labels is not None
     for number in (4, 7, 9):
         assert batches[0].labels[number] == source.index.labels[number + 1]
+
+
+class Failing(MemorySource):
+    """A disk that fails with an error of the machine, sample 4 alone, a number of times."""
+
+    def __init__(self, number: int, times: int) -> None:
+        super().__init__(COUNT)
+        self.left, self.error = times, OSError(number, os.strerror(number))
+
+    def read(self, number: int) -> bytes:
+        if number == 4 and self.left:
+            self.left -= 1
+            raise self.error
+        return super().read(number)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ESTALE])
+def test_a_hiccup_of_the_disk_changes_nothing(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.files.patience._PAUSES", (0.0, 0.0, 0.0))
+    bad_images = BadImages(None, 10)
+    plan = evaluation_plan(COUNT, COUNT)
+    (batch,) = load(Failing(number, 3), plan, stop=1, bad_images=bad_images)
+    assert len(bad_images) == 0
+    assert_same(batch, load(MemorySource(COUNT), plan, stop=1)[0])
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EIO, "Input/output error"),
+        (errno.EMFILE, "Too many open files"),
+        (errno.ENOENT, "No such file or directory"),  # deleted, or unmounted, under the run
+    ],
+)
+def test_a_disk_that_stays_broken_stops_with_the_systems_words(
+    number: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.files.patience._PAUSES", (0.0, 0.0))
+    bad_images = BadImages(None, 10)
+    with pytest.raises(
+        UserError,
+        match=rf"cannot read memory/4\.jpg: {words}; when it can be read, start the same command again",
+    ):
+        load(Failing(number, 99), evaluation_plan(COUNT, COUNT), stop=1, bad_images=bad_images)
+    assert len(bad_images) == 0
 
 
 # --- threads ------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from pipelines.decode.decode import MAX_PIXELS, UndecodableImageError, decode
-from pipelines.decode.header import image_size, image_size_of_file, jpeg_end, open_with_pillow
+from pipelines.decode.header import image_size, image_size_of_file, jpeg_end, jpeg_header, open_with_pillow
 from pipelines.decode.png import png_header
 
 HEIGHT, WIDTH = 37, 53
@@ -373,6 +373,43 @@ def test_the_orientation_of_a_png_counts_wherever_it_stands(before: bool, tmp_pa
     file.write_bytes(data)
     np.testing.assert_array_equal(decode(data), np.rot90(photo(), -1))
     assert image_size(data) == image_size_of_file(file) == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize(("first", "second"), [(6, 1), (1, 6)])
+def test_of_two_exif_chunks_of_a_webp_the_first_counts(first: int, second: int, tmp_path: Path) -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+    plain = saved(Image.fromarray(photo()), "WEBP", lossless=True)
+    picture = plain[12:]
+    canvas = struct.pack("<I", WIDTH - 1)[:3] + struct.pack("<I", HEIGHT - 1)[:3]
+    parts = chunk(b"VP8X", b"\x08\0\0\0" + canvas) + picture
+    parts += chunk(b"EXIF", exif(first)[6:]) + chunk(b"EXIF", exif(second)[6:])
+    data = b"RIFF" + struct.pack("<I", 4 + len(parts)) + b"WEBP" + parts
+    expected = np.rot90(photo(), -1) if first == 6 else photo()
+    np.testing.assert_array_equal(decode(data), expected)
+    file = tmp_path / "file.webp"
+    file.write_bytes(data)
+    assert image_size(data) == image_size_of_file(file) == expected.shape[:2]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
+def test_strips_make_the_same_pixels(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole, a conversion takes several times the memory of the pixels."""
+    image = Image.fromarray(photo())
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    else:
+        image = image.convert(mode)
+    data = saved(image, "PNG")
+    whole = decode(data)
+    monkeypatch.setattr("pipelines.decode.decode._STRIP_PIXELS", 5 * WIDTH)
+    np.testing.assert_array_equal(decode(data), whole)
+
+
+def test_a_header_of_zeros_is_passed_quickly() -> None:
+    with pytest.raises(UndecodableImageError, match="ends within its header"):
+        jpeg_header(memoryview(b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(1 << 26)))
 
 
 def test_a_png_with_a_wrong_checksum_of_its_pixels_is_refused() -> None:

@@ -199,6 +199,14 @@ def test_solarize_at_any_threshold(photographs: list[np.ndarray], workspace: Wor
         assert errors[clear].max() <= 0.25
 
 
+def test_solarize_at_a_threshold_that_is_exactly_a_level(workspace: Workspace) -> None:
+    """Pixels that are not resampled are levels themselves: the one at the threshold is inverted."""
+    levels = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
+    for level in range(256):
+        table = row(**box(0, 0, 16, 16), solarize_threshold=np.float32(level / 255))
+        assert differences(levels, table, ViewSpec(size=16), workspace).max() <= 0.05, level
+
+
 def test_lab(photographs: list[np.ndarray], workspace: Workspace) -> None:
     spec = replace(CHAIN, size=64, color_space="lab", cutout=Cutout(size=0.25), solarize=Solarize())
     for image in photographs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -289,6 +290,162 @@ def test_nothing_is_written_into_the_data(data: Path, cache: Path) -> None:
     before = sorted(data.rglob("*"))
     open_folder(data, "train", cache)
     assert sorted(data.rglob("*")) == before
+
+
+LAYOUTS = {
+    "roboflow": ("train", "valid"),
+    "keras": ("train", "validation"),
+    "kaggle": ("Train", "Test"),
+    "mnist": ("training", "testing"),
+    "coco": ("train2017", "val2017"),
+    "upper": ("TRAIN", "VAL"),
+    "sets": ("trainset", "test_set"),
+}
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_splits_go_by_many_names_in_any_case(case: str, tmp_path: Path, cache: Path) -> None:
+    root, (train, test) = tmp_path / case, LAYOUTS[case]
+    for split, count in ((train, 3), (test, 2)):
+        for number in range(count):
+            for name in ("cat", "dog"):
+                write(root / split / name / f"{number}.jpg")
+    index = open_folder(root, "train", cache).index
+    assert index.class_names == ("cat", "dog")
+    assert len(index) == 6
+    assert index.summary() == "6 images of 2 classes (cat, dog)"
+    assert len(open_folder(root, "test", cache).index) == 4
+    assert index.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("folders", "named"),
+    [
+        (("train/cat", "dev/cat"), "train and dev"),
+        (("train/cat", "extra"), "train and extra"),
+        (("val/cat", "test/cat"), "val and test"),
+        (("valid/cat", "other/cat"), "valid and other"),
+        (("train2014/cat", "train2017/cat", "val2017/cat"), "train2014 and train2017"),
+        (("Train/cat", "train/cat", "val/cat"), "Train and train"),
+        (("train/cat", "valid/cat", "val/cat"), "val and valid"),
+    ],
+)
+def test_folders_that_may_be_splits_or_classes_are_refused(
+    folders: Sequence[str], named: str, tmp_path: Path, cache: Path
+) -> None:
+    for name in folders:
+        write(tmp_path / "data" / name / "x.jpg")
+    with pytest.raises(UserError, match=f"the folders {named} .* name the splits train and val"):
+        open_folder(tmp_path / "data", "train", cache)
+
+
+def test_folders_beside_the_splits_are_said(tmp_path: Path, cache: Path) -> None:
+    for name in ("train/cat", "val/cat", "test", "extra"):
+        write(tmp_path / "data" / name / "x.jpg")
+    (tmp_path / "data" / "annotations").mkdir()
+    (note,) = open_folder(tmp_path / "data", "train", cache).index.notes
+    assert note == f"not used in {tmp_path}/data: 2 folders beside the splits (first: extra)"
+
+
+def test_the_summary_names_the_first_classes(tmp_path: Path, cache: Path) -> None:
+    for name in "abcdefg":
+        write(tmp_path / "data" / name / "x.jpg")
+    summary = open_folder(tmp_path / "data", "train", cache).index.summary()
+    assert summary == "7 images of 7 classes (a, b, c, d, e, ...)"
+    write(tmp_path / "one" / "ant\x1b[31m" / "x.jpg")
+    assert (
+        open_folder(tmp_path / "one", "train", cache).index.summary() == r"1 images of 1 class (ant\x1b[31m)"
+    )
+    write(tmp_path / "heap" / "x.jpg")
+    assert open_folder(tmp_path / "heap", "train", cache).index.summary() == "1 images without classes"
+
+
+def test_files_of_other_formats_are_counted_and_jpegs_by_other_names_read(
+    tmp_path: Path, cache: Path
+) -> None:
+    root = tmp_path / "data"
+    for name in ("a/1.jpg", "b/1.jpg"):
+        write(root / name)
+    for name in ("b/2.jpe", "web/1.JFIF"):
+        path = root / name
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(root / "a" / "1.jpg", path)
+    for name in ("scans/1.tif", "scans/2.TIF", "anim/1.gif", "a/README"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"other")
+    index = open_folder(root, "train", cache).index
+    assert index.class_names == ("a", "b", "web")
+    assert len(index) == 4
+    assert index.notes == (
+        f"not used in {root}: 2 .tif files (first: scans/1.tif); "
+        "2 folders, left without images (first: anim, scans); "
+        "1 .gif files (first: anim/1.gif); 1 files without extension (first: a/README)",
+    )
+
+
+def test_files_of_systems_are_no_data_and_no_word_is_lost_on_them(data: Path, cache: Path) -> None:
+    before = open_folder(data, "train", cache).index
+    names = ["cat/@eaDir/b.jpg/SYNOPHOTO_THUMB_M.jpg", "@eaDir/cover/x.jpg", "#recycle/x.jpg"]
+    names += ["__MACOSX/cat/x.jpg", "cat/.ipynb_checkpoints/b-checkpoint.jpg", "$RECYCLE.BIN/x.jpg"]
+    for name in (*names, "lost+found/x.jpg", "cat/._b.jpg"):
+        write(data / name)
+    for name in ("Thumbs.db", ".DS_Store", "desktop.ini"):
+        (data / "cat" / name).write_bytes(b"x")
+    after = open_folder(data, "train", cache).index
+    assert after.class_names == before.class_names
+    assert after.fingerprint == before.fingerprint
+    assert after.notes == ()
+
+
+def test_a_pipe_never_blocks(data: Path, cache: Path) -> None:
+    os.mkfifo(data / "cat" / "pipe.jpg")
+    source = open_folder(data, "train", cache)
+    assert len(source.index) == 6
+    (note,) = source.index.notes
+    assert note.endswith("1 pipes, sockets or devices (first: cat/pipe.jpg)")
+    (data / "cat" / "b.jpg").unlink()
+    os.mkfifo(data / "cat" / "b.jpg")
+    with pytest.raises(OSError, match="not a regular file"):
+        source.read(4)
+    with pytest.raises(OSError, match="not a regular file"):
+        image_size_of_file(data / "cat" / "b.jpg")
+
+
+def test_a_header_that_the_disk_does_not_give_is_waited_for(
+    data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.files.patience._PAUSES", (0.0, 0.0))
+    failures = iter([errno.EIO, errno.EMFILE])
+
+    def read(path: str) -> tuple[int, int]:
+        if path.endswith("e.bmp") and (number := next(failures, None)) is not None:
+            raise OSError(number, os.strerror(number), path)
+        return image_size_of_file(path)
+
+    monkeypatch.setattr("pipelines.sources.folder.image_size_of_file", read)
+    assert open_folder(data, "train", cache).index.heights.min() > 0
+
+
+def test_a_disk_that_does_not_recover_stops_with_its_words(
+    data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: str) -> tuple[int, int]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr("pipelines.files.patience._PAUSES", (0.0,))
+    monkeypatch.setattr("pipelines.sources.folder.image_size_of_file", read)
+    with pytest.raises(UserError, match=r"cannot read .*: Input/output error; start the same command again"):
+        open_folder(data, "train", cache)
+
+
+def test_a_file_changed_at_equal_size_and_time_is_noticed(tmp_path: Path, cache: Path) -> None:
+    file = write(tmp_path / "data" / "a.bmp", 10, 20)
+    open_folder(tmp_path / "data", "train", cache)
+    before = file.stat()
+    write(file, 20, 10)
+    os.truncate(file, before.st_size)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert open_folder(tmp_path / "data", "train", cache).index.heights.tolist() == [20]
 
 
 def make_missing(root: Path) -> Path:

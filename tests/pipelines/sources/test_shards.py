@@ -21,6 +21,7 @@ from pipelines.command.errors import UserError
 from pipelines.decode.decode import decode
 from pipelines.keys import stable_id
 from pipelines.sources import NoSplitError
+from pipelines.sources.shard_index import _read_shard
 from pipelines.sources.shards import open_shards, write_shard
 
 Members = Sequence[tuple[str, bytes]]
@@ -201,22 +202,19 @@ def test_the_index_is_made_once_and_again_for_a_changed_shard(
     data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    original = tarfile.open
 
-    def counted(*args: object, **options: object) -> tarfile.TarFile:
-        opened.append(os.path.basename(options["fileobj"].name))  # type: ignore[attr-defined]
-        return original(*args, **options)  # type: ignore[call-overload]
+    def counted(path: Path, descriptor: int) -> dict[str, np.ndarray]:
+        opened.append(path.name)
+        return _read_shard(path, descriptor)
 
     first = open_shards(str(data), "train", cache).index
-    monkeypatch.setattr(tarfile, "open", counted)
+    monkeypatch.setattr("pipelines.sources.shard_index._read_shard", counted)
     again = open_shards(str(data), "train", cache).index
     assert opened == []
     for name in ("sample_ids", "heights", "widths", "labels"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
     assert (first.class_names, first.fingerprint) == (again.class_names, again.fingerprint)
-    monkeypatch.undo()
     tar(data / "part-001.tar", [("9.jpg", jpeg(40)), ("9.cls", b"0")])
-    monkeypatch.setattr(tarfile, "open", counted)
     changed = open_shards(str(data), "train", cache).index
     assert opened == ["part-001.tar"]
     assert changed.heights.tolist() == [20, 21, 22, 40]
@@ -296,18 +294,167 @@ def test_mistakes_are_named(data: Path, tmp_path: Path, cache: Path) -> None:
 
 @pytest.mark.parametrize(
     ("member", "content"),
-    [("a.cls", b"cat"), ("a.cls", b""), ("a.cls", b"99999999999"), ("a.json", b"{"), ("a.json", b"\xff")],
+    [
+        ("a.cls", b""),
+        ("a.cls", b"\xff\xfe"),
+        ("a.cls", b"a\nb"),
+        ("a.cls", b"9" * 5000),
+        ("a.json", b"{"),
+        ("a.json", b"\xff"),
+        ("a.json", b"[" * 100_000),
+        ("a.json", b'{"label": 99999999999999999999}'),
+    ],
 )
-def test_a_label_that_is_none_is_refused(member: str, content: bytes, tmp_path: Path, cache: Path) -> None:
+def test_a_label_that_is_none_leaves_the_images_usable(
+    member: str, content: bytes, tmp_path: Path, cache: Path
+) -> None:
     tar(tmp_path / "a.tar", [("a.jpg", jpeg()), (member, content)])
-    with pytest.raises(UserError, match=rf"a\.tar:{member} holds no label"):
-        open_shards(str(tmp_path / "a.tar"), "train", cache)
+    index = open_shards(str(tmp_path / "a.tar"), "train", cache).index
+    assert len(index) == 1
+    assert index.labels is None
+    (note,) = index.notes
+    assert note == f"not used in {tmp_path}/a.tar: 1 empty or unreadable labels (first: a.tar:{member})"
 
 
-def test_labels_on_some_samples_only_are_refused(tmp_path: Path, cache: Path) -> None:
+def test_labels_on_some_samples_only_are_not_used_and_that_is_said(tmp_path: Path, cache: Path) -> None:
     tar(tmp_path / "a.tar", [("a.jpg", jpeg()), ("a.cls", b"1"), ("b.jpg", jpeg()), ("c.jpg", jpeg())])
-    with pytest.raises(UserError, match=r"2 of 3 samples have no label, the first is a\.tar:b\.jpg"):
+    for _ in range(2):  # from the tar, and from the cache
+        index = open_shards(str(tmp_path / "a.tar"), "train", cache).index
+        assert len(index) == 3
+        assert (index.labels, index.class_names) == (None, ())
+        assert index.notes == ("labels are not used: 2 of 3 samples have none (first: a.tar:b.jpg)",)
+
+
+def test_class_names_in_cls_are_classes(tmp_path: Path, cache: Path) -> None:
+    members = [("a.jpg", jpeg()), ("a.cls", b"tabby cat\n"), ("b.jpg", jpeg()), ("b.cls", b"dog")]
+    index = open_shards(str(tar(tmp_path / "a.tar", members)), "train", cache).index
+    assert index.class_names == ("dog", "tabby cat")
+    assert index.labels is not None
+    assert index.labels.tolist() == [1, 0]
+    assert index.notes == ()
+
+
+def test_a_label_far_beyond_the_images_is_no_class_number(tmp_path: Path, cache: Path) -> None:
+    """Names and counters per class would take gigabytes."""
+    members = [("a.jpg", jpeg()), ("a.cls", b"16777215"), ("b.jpg", jpeg()), ("b.cls", b"0")]
+    index = open_shards(str(tar(tmp_path / "a.tar", members)), "train", cache).index
+    assert (index.labels, index.class_names) == (None, ())
+    assert index.notes == ("labels are not used: 16777215 is no class number (a.tar:a.jpg)",)
+
+
+def test_labels_are_part_of_the_fingerprint(tmp_path: Path, cache: Path) -> None:
+    def of(labels: str) -> str:
+        members = [(f"{n}.jpg", jpeg()) for n in range(3)]
+        members += [(f"{n}.cls", label.encode()) for n, label in enumerate(labels)]
+        return open_shards(str(tar(tmp_path / "a.tar", members)), "train", cache).index.fingerprint
+
+    first = of("012")
+    assert of("021") != first
+    assert of("012") == first
+    assert of("abc") != of("abd")
+
+
+def test_a_shard_changed_at_equal_size_and_time_is_read_again(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "a.tar"
+    tar(path, [("a.jpg", jpeg()), ("a.cls", b"0"), ("b.jpg", jpeg()), ("b.cls", b"1")])
+    before = path.stat()
+    assert open_shards(str(path), "train", cache).index.labels is not None
+    tar(path, [("a.jpg", jpeg()), ("a.cls", b"1"), ("b.jpg", jpeg()), ("b.cls", b"0")])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    labels = open_shards(str(path), "train", cache).index.labels
+    assert labels is not None
+    assert labels.tolist() == [1, 0]
+
+
+def test_images_that_are_not_used_are_counted_with_a_first_example(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as file:
+        for name in ("a.jpg", "a.png", "IMG.0001.jpg", "IMG.0002.jpg", "b.gif", "c.txt", "__MACOSX/d.jpg"):
+            member = tarfile.TarInfo(name)
+            member.size = len(jpeg())
+            file.addfile(member, io.BytesIO(jpeg()))
+        for name, kind in (("l.jpg", tarfile.LNKTYPE), ("s.jpg", tarfile.SYMTYPE)):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "a.jpg"
+            file.addfile(link)
+    for _ in range(2):  # from the tar, and from the cache
+        source = open_shards(str(path), "train", cache)
+        assert source.describe(0) == f"{path}:a.jpg"
+        assert source.index.notes == (
+            f"not used in {path}: "
+            "2 images with a dot in the name (a sample's key ends at the first) (first: a.tar:IMG.0001.jpg); "
+            "2 links to images (first: a.tar:l.jpg); "
+            "1 .gif images (first: a.tar:b.gif); "
+            "1 further images of a sample (first: a.tar:a.png)",
+        )
+
+
+def test_where_all_have_a_dot_the_error_names_one(tmp_path: Path, cache: Path) -> None:
+    tar(tmp_path / "a.tar", [("IMG.0001.jpg", jpeg())])
+    with pytest.raises(UserError, match=r"no images in .*a\.tar: .* key ends at the first.*IMG\.0001\.jpg"):
         open_shards(str(tmp_path / "a.tar"), "train", cache)
+
+
+def test_webdatasets_own_names_of_input_and_output(tmp_path: Path, cache: Path) -> None:
+    members = [("a.input.jpg", jpeg(21)), ("a.output.cls", b"1"), ("b.image.JFIF", jpeg(22)), ("b.cls", b"0")]
+    index = open_shards(str(tar(tmp_path / "a.tar", members)), "train", cache).index
+    assert index.sample_ids.tolist() == [stable_id("a"), stable_id("b")]
+    assert index.heights.tolist() == [21, 22]
+    assert index.labels is not None
+    assert index.labels.tolist() == [1, 0]
+    assert index.notes == ()
+
+
+def test_joined_tars_are_read_to_the_last(tmp_path: Path, cache: Path) -> None:
+    parts = [tar(tmp_path / f"{n}.tar", [(f"{n}.jpg", jpeg(20 + n, seed=n))]) for n in range(3)]
+    joined = tmp_path / "joined.tar"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    source = open_shards(str(joined), "train", cache)
+    assert [bytes(source.read(n)) for n in range(3)] == [jpeg(20 + n, seed=n) for n in range(3)]
+    with joined.open("ab") as file:
+        file.write(b"no tar" * 100)
+    (note,) = open_shards(str(joined), "train", cache).index.notes
+    assert note == f"not used in {joined}: 600 bytes behind the end of the tar (first: joined.tar)"
+
+
+def test_shards_beside_the_splits_are_said(tmp_path: Path, cache: Path) -> None:
+    for name in ("train-0", "val-0", "extra-0", "._train-0"):
+        tar(tmp_path / "data" / f"{name}.tar", [("a.jpg", jpeg())])
+    index = open_shards(str(tmp_path / "data"), "train", cache).index
+    assert len(index) == 1
+    (note,) = index.notes
+    assert note.endswith("1 files of neither the train nor the test split (first: extra-0.tar)")
+
+
+def test_brackets_in_a_path_stand_for_themselves(tmp_path: Path, cache: Path) -> None:
+    tar(tmp_path / "set[1]" / "train-0.tar", [("a.jpg", jpeg())])
+    assert len(open_shards(str(tmp_path / "set[1]" / "train-*.tar"), "train", cache).index) == 1
+    assert len(open_shards(str(tmp_path / "set[[]1]" / "train-*.tar"), "train", cache).index) == 1
+
+
+@pytest.mark.parametrize("last", ["9999999999", "9" * 18])
+def test_a_huge_range_in_braces_takes_no_memory(last: str, tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(UserError, match=r"no such file: .*x-0\.tar"):
+        open_shards(str(tmp_path / f"x-{{0..{last}}}.tar"), "train", cache)
+
+
+def test_a_damaged_index_in_the_cache_is_made_again(tmp_path: Path, cache: Path) -> None:
+    path = tar(tmp_path / "a.tar", [("a.jpg", jpeg()), ("b.jpg", jpeg())])
+    first = open_shards(str(path), "train", cache).index
+    (kept,) = cache.glob("shard-*.npz")
+    arrays = dict(np.load(kept))
+    for name, wrong in {
+        "table": arrays["table"][:, :3],
+        "members": arrays["members"][:3],
+        "counts": np.ones(7, np.int64),
+        "class_names": np.zeros(2),
+    }.items():
+        np.savez(kept, **{**arrays, name: wrong})
+        again = open_shards(str(path), "train", cache).index
+        assert again.fingerprint == first.fingerprint
+    np.savez(kept, **{**arrays, "table": -arrays["table"]})
+    assert open_shards(str(path), "train", cache).index.heights.tolist() == [20, 20]
 
 
 def test_a_shard_cut_short_later_gives_an_error_not_a_crash(data: Path, cache: Path) -> None:
@@ -317,10 +464,10 @@ def test_a_shard_cut_short_later_gives_an_error_not_a_crash(data: Path, cache: P
         source.read(5)
 
 
-def test_threads_read_at_once_from_more_shards_than_are_mapped(
+def test_threads_read_at_once_from_more_shards_than_are_open(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.sources.mapped._MOST_MAPPED", 2)
+    monkeypatch.setattr("pipelines.sources.slices._MOST_OPEN", 2)
     images = [jpeg(20 + n, 30, n) for n in range(6)]
     for n, image in enumerate(images):
         tar(tmp_path / f"{n}.tar", [(f"{n}.jpg", image)])
@@ -329,7 +476,7 @@ def test_threads_read_at_once_from_more_shards_than_are_mapped(
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(source.read, list(range(6)) * 100))
     assert read == images * 100
-    assert kept == images[0]  # still there after its map was given up
+    assert kept == images[0]
 
 
 def test_what_write_shard_writes_is_read_back(tmp_path: Path, cache: Path) -> None:

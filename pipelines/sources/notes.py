@@ -1,0 +1,48 @@
+"""Notes for the user: files of a data set that are not used, by reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+
+class LeftOut:
+    """Files that are not used: how many for which reason, and a first example of each."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+
+    def add(self, reason: str, example: str, count: int = 1) -> None:
+        """Count ``count`` files, for a reason in the plural: ".tif files"."""
+        self.counts[reason] += count
+        self.examples[reason] = min(example, self.examples.get(reason, example))  # whatever the order
+
+    def merge(self, other: LeftOut) -> None:
+        """Count what another has counted."""
+        for reason, count in other.counts.items():
+            self.add(reason, other.examples[reason], count)
+
+    def __bool__(self) -> bool:
+        return bool(self.counts)
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{count} {reason} (first: {self.examples[reason]})"
+            for reason, count in sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
+        )
+
+    def note(self, where: object) -> tuple[str, ...]:
+        """One line on what is not used of ``where``; no line where all is used."""
+        return (f"not used in {where}: {self}",) if self else ()
+
+
+_told: set[str] = set()
+
+
+def untold(notes: Iterable[str]) -> Iterator[str]:
+    """Yield those notes that were not yielded before in this process: a split may be opened twice."""
+    for note in notes:
+        if note not in _told:
+            _told.add(note)
+            yield note

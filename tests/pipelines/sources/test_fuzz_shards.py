@@ -1,0 +1,85 @@
+"""Damaged tars: a line with the file's name, or images; never another exception."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from pipelines.command.errors import UserError
+from pipelines.command.text import on_one_line
+from pipelines.sources.shards import open_shards
+from tests.helpers.mutations import damaged_files, mutations, one_line
+
+BLOCK = 512
+
+
+def jpeg(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), np.uint8)
+    return bytes(simplejpeg.encode_jpeg(pixels))
+
+
+def a_tar(tar_format: int) -> bytes:
+    out = io.BytesIO()
+    long = "folder/" * 8 + "n" * 90 if tar_format != tarfile.USTAR_FORMAT else "folder/n"
+    members = {
+        "0.jpg": jpeg(0),
+        "0.cls": b"1",
+        f"{long}.jpg": jpeg(1),
+        f"{long}.json": json.dumps({"label": 3, "class_name": "cat"}).encode(),
+        "./été.input.jpg": jpeg(2),
+        "été.output.cls": b"2",
+        "IMG.01.jpg": jpeg(3),
+    }
+    with tarfile.open(fileobj=out, mode="w", format=tar_format) as file:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            file.addfile(member, io.BytesIO(content))
+        link = tarfile.TarInfo("link.jpg")
+        link.type, link.linkname = tarfile.LNKTYPE, "0.jpg"
+        file.addfile(link)
+    return out.getvalue()
+
+
+def with_checksums(data: bytearray) -> bytearray:
+    """Every block that may be a header gets the checksum of what it now holds."""
+    for start in range(0, len(data) - BLOCK + 1, BLOCK):
+        if data[start + 257 : start + 262] == b"ustar":
+            total = sum(data[start : start + 148]) + 8 * 0x20 + sum(data[start + 156 : start + BLOCK])
+            data[start + 148 : start + 156] = b"%06o\0 " % total
+    return data
+
+
+def fuzz(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.sources.shard_index.save_arrays", lambda path, arrays: None)
+    path = folder / "a.tar"
+    seeds = [a_tar(kind) for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)]
+    opened = 0
+    for data in damaged_files(path, mutations(seeds, count, repair=with_checksums)):
+        try:
+            source = open_shards(str(path), "train", folder / "cache")
+        except UserError as error:
+            one_line(error, str(path))
+            continue
+        opened += 1
+        for number in range(len(source.index)):
+            assert len(source.read(number)) <= len(data)
+            assert "\n" not in source.describe(number)
+        assert all(note == on_one_line(note) for note in source.index.notes)
+    assert count / 20 < opened < count  # both ends of the test are reached
+
+
+def test_damaged_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fuzz(tmp_path, 1_000, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.fuzz
+def test_very_many_damaged_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fuzz(tmp_path, 30_000, monkeypatch)
