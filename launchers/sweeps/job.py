@@ -83,7 +83,8 @@ class Job:
 
     def steps_done(self) -> int:
         """Steps of training in the run's last checkpoint."""
-        return int(summary_if_whole(self.folder.run(self.run)).get("steps_done", 0))
+        steps = summary_if_whole(self.folder.run(self.run)).get("steps_done")
+        return steps if isinstance(steps, int) else 0
 
     def why_not_again(self, job_id: str) -> str | None:
         """See ``launchers.sweeps.attempts.why_not_again``."""

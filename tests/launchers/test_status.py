@@ -230,7 +230,7 @@ def test_looking_at_a_lock_does_not_take_it(tmp_path: Path) -> None:
     [
         (None, "is no sweep folder"),
         ("[]", "is damaged"),
-        ("{", "cannot read"),
+        ("{", "is damaged"),
         ('{"version": 1, "runs": []}', "is of version 1, this code reads version"),
     ],
 )
