@@ -218,8 +218,10 @@ def _read_run(
     name = planned["name"]
     folder = sweep.run(name)
     summary = _fit(unless_damaged(partial(read_summary, folder), {}, damaged))
+    jobs = {job.evaluation: job for job in planned_jobs(sweep, {"runs": [planned]})}
+    own = {job.result(): job.evaluation for job in jobs.values() if job.evaluation}
     evaluations = [
-        unless_damaged(partial(_read_evaluation, path), None, damaged)
+        unless_damaged(partial(_read_evaluation, path, own.get(path, path.stem)), None, damaged)
         for path in sorted((folder / "eval").glob("*.json"))
     ]
     config = unless_damaged(partial(read_object, folder / "config.json"), {}, damaged)
@@ -276,8 +278,9 @@ def _status(summary: Mapping[str, Any], state: JobState | None) -> tuple[str, st
     return state.name, state.detail if state.name in FAILED else ""
 
 
-def _read_evaluation(path: Path) -> Evaluation:
-    values, name = read_object(path, "delete it and measure again"), ResultName.parse(path.stem)
+def _read_evaluation(path: Path, name_text: str) -> Evaluation:
+    """The result of a file; a planned one on other images than the training's counts as the run's own."""
+    values, name = read_object(path, "delete it and measure again"), ResultName.parse(name_text)
     named = replace(name, protocol=str(values.get("protocol", name.protocol)))
     further = str(replace(named, protocol="", checkpoint=""))
     found = {f"{named.protocol}.{key}{further}": value for key, value in _numbers(values).items()}

@@ -132,7 +132,16 @@ def _append(path: Path, values: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def why_not_again(attempts: list[Attempt], job_id: str, steps: int, retries: int) -> str | None:
+IDLE_INTERRUPTIONS = 10  # of a training in a row, each before its next step
+
+
+def why_not_again(
+    attempts: list[Attempt],
+    job_id: str,
+    steps: int,
+    retries: int,
+    interruptions: int = IDLE_INTERRUPTIONS,
+) -> str | None:
     """Reason not to start a job again, or None if it may be.
 
     Per submission, ``retries`` crashes are started again, and losses as long as the run gets further: a
@@ -142,7 +151,8 @@ def why_not_again(attempts: list[Attempt], job_id: str, steps: int, retries: int
         attempts: that ended.
         job_id: of the submission.
         steps: of training done by now.
-        retries: how often a failed job is started again.
+        retries: restarts of a failed job.
+        interruptions: in a row without a step of progress; an evaluation has no steps.
     """
     mine = [attempt for attempt in attempts if attempt.job_id == job_id]
     if mine and mine[-1].outcome == "mistake":
@@ -150,11 +160,17 @@ def why_not_again(attempts: list[Attempt], job_id: str, steps: int, retries: int
     crashes = [attempt for attempt in mine if attempt.outcome == "crashed"]
     if len(crashes) > retries:
         return f"crashed {len(crashes)} times: {crashes[-1].error}"
-    idle = 0
+    idle: list[str] = []
     for attempt in reversed(mine):
-        if attempt.outcome not in ("lost", "running") or attempt.steps != steps:
+        if attempt.outcome not in ("lost", "running", "interrupted") or attempt.steps != steps:
             break
-        idle += 1
-    if idle > retries:
-        return f"lost {idle} times without getting further (the node failed, or ran out of memory)"
+        idle.append(attempt.outcome)
+    interrupted = idle.count("interrupted")
+    if len(idle) - interrupted > retries:
+        return f"lost {len(idle)} times without getting further (the node failed, or ran out of memory)"
+    if interrupted > interruptions:
+        return (
+            f"interrupted {interrupted} times without getting further: give it more time "
+            "(--time, for an evaluation --eval-time)"
+        )
     return None

@@ -65,6 +65,7 @@ _FIELDS: Mapping[str, Callable[[Any], bool]] = {
             paper=_is_paper,
             evaluations=_list_of(_is_name),
             checkpoints=_list_of(lambda epoch: type(epoch) is int),
+            data=_is_text,
             eval_data=_is_text,
         )
     ),
@@ -110,7 +111,13 @@ def planned_results(run: Mapping[str, Any]) -> list[str]:
 def planned_jobs(folder: SweepFolder, plan: Mapping[str, Any]) -> list[Job]:
     """The jobs of a plan, for asking about them: each run's training, then its evaluations."""
     return [
-        Job(sweep=folder.path, run=run["name"], data="", evaluation=evaluation)
+        Job(
+            sweep=folder.path,
+            run=run["name"],
+            data=run.get("data", ""),
+            eval_data=run.get("eval_data", ""),
+            evaluation=evaluation,
+        )
         for run in plan["runs"]
         for evaluation in ("", *planned_results(run))
     ]

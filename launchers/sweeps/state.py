@@ -10,6 +10,7 @@ from launchers.sweeps.attempts import Attempt, now, read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.json_file import read_object
+from launchers.sweeps.log import last_line
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
 
@@ -82,11 +83,14 @@ class Answer:
 
     Attributes:
         name: gone: neither waiting nor running, and nobody cancelled it, as far as the cluster knows.
+            unknown: the cluster does not answer.
         detail: why it waits, or how it ended, in the cluster's words.
+        log: the job's own error log, which tells what went wrong before its process started; None: none.
     """
 
-    name: Literal["queued", "running", "cancelled", "gone"] = "gone"
+    name: Literal["queued", "running", "cancelled", "gone", "unknown"] = "gone"
     detail: str = ""
+    log: Path | None = None
 
 
 def state_of(folder: SweepFolder, job: Job, submission: Submission | None, answer: Answer) -> JobState:
@@ -115,7 +119,12 @@ def _name_and_detail(
         return "running", ""
     if submission is None:
         return "new", ""
+    if answer.name == "unknown" and (not mine or mine[-1].outcome == "running"):
+        return ("running" if mine else "queued"), ""
     if not mine:
+        line = last_line(answer.log) if answer.log and answer.name == "gone" else ""
+        if line:
+            return "failed", f"{line} ({answer.log})"
         return "cancelled", answer.detail or "never started"
     last = mine[-1]
     if answer.name == "cancelled":

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from launchers.clusters.child import Child, last_line, outcome_of
+from launchers.clusters.child import Child, outcome_of
 from launchers.sweeps import attempts
 from launchers.sweeps.attempts import read_attempts, why_not_again
 from launchers.sweeps.job import Job
+from launchers.sweeps.log import last_line
 from launchers.sweeps.stage import staged
 from pipelines.command.errors import UserError
 from tests.helpers.stub_runs import stub_job, stub_sweep
@@ -151,6 +152,21 @@ def test_data_is_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (copy / "train" / "a.jpg").write_bytes(b"2")  # a second copy would undo this
     assert staged(str(source.parent), "$NODE_DISK/cache") == str(copy)
     assert (copy / "train" / "a.jpg").read_bytes() == b"2"
+
+
+def test_changed_data_is_copied_anew(tmp_path: Path) -> None:
+    source = tmp_path / "images"
+    source.mkdir()
+    (source / "a.jpg").write_bytes(b"1")
+    first = Path(staged(str(source), str(tmp_path / "disk")))
+    (source / "b.jpg").write_bytes(b"2")
+    second = Path(staged(str(source), str(tmp_path / "disk")))
+    assert sorted(path.name for path in second.iterdir()) == ["a.jpg", "b.jpg"]
+    os.utime(source / "b.jpg", ns=(0, 0))  # of the same size
+    (source / "b.jpg").write_bytes(b"3")
+    third = Path(staged(str(source), str(tmp_path / "disk")))
+    assert (third / "b.jpg").read_bytes() == b"3"
+    assert (first / "a.jpg").read_bytes() == b"1"  # a job may still read it
 
 
 def test_half_a_copy_is_done_again(tmp_path: Path) -> None:

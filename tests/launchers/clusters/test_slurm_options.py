@@ -123,8 +123,8 @@ def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="there is no SLURM here"):
         Slurm().check(SweepFolder(tmp_path), "study", 2)
     with pytest.raises(UserError, match="squeue does not answer"):
-        queued(["1"])
-    assert queued([]) == {}
+        queued(["1"], 0)
+    assert queued([], 0) == {}
     assert ended(["1"]) == {}
 
 
@@ -132,7 +132,7 @@ def test_evaluations_of_a_run_under_way_elsewhere_are_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """sbatch knows no job of another cluster to wait for."""
-    stand_in(tmp_path / "bin", "sbatch", "echo 'Submitted batch job 5'", monkeypatch)
+    stand_in(tmp_path / "bin", "sbatch", "echo 5", monkeypatch)
     folder = stub_sweep(tmp_path / "sweep")
     jobs = [stub_job(folder, "good", "knn"), stub_job(folder, "elsewhere", "knn")]
     states = {
@@ -148,7 +148,7 @@ def test_evaluations_of_a_run_under_way_elsewhere_are_left(
 def test_who_is_queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = "8_0|RUNNING|None\\n8_1|PENDING|Resources\\n8_2|FAILED|NonZeroExitCode\\n9|RUNNING|None"
     stand_in(tmp_path / "bin", "squeue", f"printf '{lines}\\n'", monkeypatch)
-    waiting = queued({"8_0", "8_1", "8_2", "8_3"})
+    waiting = queued({"8_0", "8_1", "8_2", "8_3"}, 0)
     assert waiting == {"8_0": ("RUNNING", "None"), "8_1": ("PENDING", "Resources")}
 
 
