@@ -200,10 +200,14 @@ class Slurm(Cluster):
                 answer = Answer("queued" if state == "PENDING" else "running", detail)
             else:
                 ending = gone.get(submission.job_id, "")
-                log = folder.jobs / f"{submission.job_id}_0_log.err"
+                log = self.job_log(folder, submission)
                 answer = Answer("cancelled" if ending == "CANCELLED" else "gone", ending, log)
             answers[submission.job.name] = answer
         return answers
+
+    def job_log(self, folder: SweepFolder, submission: Submission) -> Path:
+        """Errors of the batch script and of srun."""
+        return folder.jobs / f"{submission.job_id}_0_log.err"
 
     def cancel(self, folder: SweepFolder, submissions: Sequence[Submission], whole: bool) -> None:
         """By scancel: SLURM signals the jobs, which write their checkpoint."""

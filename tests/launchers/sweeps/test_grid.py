@@ -67,10 +67,10 @@ def test_figures_of_a_grid() -> None:
 
 def test_fields_that_change_together() -> None:
     base = find_recipe(RECIPE)
-    study = grid_study(RECIPE, base, ["epochs=100,200"], ["batch_size=128,256", "base_lr=0.1,0.2"])
+    study = grid_study(RECIPE, base, ["epochs=100,200"], ["batch_size=256,512", "base_lr=0.1,0.2"])
     assert study.axes == ("epochs", "batch_size", "base_lr")
     found = [(run.values["epochs"], run.values["batch_size"], run.values["base_lr"]) for run in study.runs]
-    assert found == [(100, 128, 0.1), (100, 256, 0.2), (200, 128, 0.1), (200, 256, 0.2)]
+    assert found == [(100, 256, 0.1), (100, 512, 0.2), (200, 256, 0.1), (200, 512, 0.2)]
     assert study.runs[1].config.experiment.optimizer.base_lr == 0.2
     with pytest.raises(UserError, match="as many values of each field: batch_size has 2, base_lr has 1"):
         grid_study(RECIPE, base, [], ["batch_size=128,256", "base_lr=0.1"])
