@@ -99,7 +99,8 @@ def test_evaluations_come_later_and_on_other_images(tmp_path: Path) -> None:
         str(tmp_path / "stl"),
         ["knn", "linear"],
     )
-    assert run(folder.path, *only) == 1  # the stand-in measures on no other images
+    assert run(folder.path, *only) == 0  # the stand-in does not know of other images
+    assert job_states(folder, planned_jobs(folder, read_plan(folder)))[f"{name}.knn"].name == "failed"
     (folder.run(name) / "eval/knn@stl-1a2b3c4d.json").write_text("{}")
     (folder.run(name) / "eval/linear@stl-1a2b3c4d.json").write_text("{}")
     states = job_states(folder, planned_jobs(folder, read_plan(folder)))
