@@ -30,7 +30,7 @@ _VARIABLES = {  # of the page's style, which has another set for dark screens
     _INK: "var(--soft)",
     _GRID: "var(--line)",
 }
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fastssl",
     "text.parse_math": False,  # a dollar in a name is a dollar

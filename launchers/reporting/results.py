@@ -217,16 +217,16 @@ def _read_run(
 ) -> RunResult:
     name = planned["name"]
     folder = sweep.run(name)
-    summary = _fit(unless_damaged(partial(read_summary, folder), {}, damaged))
+    summary = _fit(unless_damaged(partial(read_summary, folder), damaged) or {})
     jobs = {job.evaluation: job for job in planned_jobs(sweep, {"runs": [planned]})}
     own = {job.result(): job.evaluation for job in jobs.values() if job.evaluation}
     evaluations = [
-        unless_damaged(partial(_read_evaluation, path, own.get(path, path.stem)), None, damaged)
+        unless_damaged(partial(_read_evaluation, path, own.get(path, path.stem)), damaged)
         for path in sorted((folder / "eval").glob("*.json"))
     ]
-    config = unless_damaged(partial(read_object, folder / "config.json"), {}, damaged)
+    config = unless_damaged(partial(read_object, folder / "config.json"), damaged)
     if not config:  # not begun
-        config = unless_damaged(partial(read_object, sweep.config(name)), {}, damaged)
+        config = unless_damaged(partial(read_object, sweep.config(name)), damaged) or {}
     evaluations_planned = tuple(planned_results(planned))
     status, error = _status(summary, states.get(name))
     of_evaluations = {each: states.get(f"{name}.{each}") for each in evaluations_planned}

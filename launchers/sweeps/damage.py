@@ -19,7 +19,7 @@ def damaged_files(folder: SweepFolder, plan: Mapping[str, Any]) -> list[str]:
     damaged: list[str] = []
     for job in planned_jobs(folder, plan):
         if not job.evaluation:
-            unless_damaged(partial(read_summary, folder.run(job.run)), {}, damaged)
-        unless_damaged(partial(read_record, folder, job), {}, damaged)
-        unless_damaged(partial(check_attempts, folder.attempts(job.name)), None, damaged)
+            unless_damaged(partial(read_summary, folder.run(job.run)), damaged)
+        unless_damaged(partial(read_record, folder, job), damaged)
+        unless_damaged(partial(check_attempts, folder.attempts(job.name)), damaged)
     return damaged

@@ -31,14 +31,14 @@ def read_object(path: Path, remedy: str = "delete it and run the sweep again") -
     return values
 
 
-def unless_damaged(read: Callable[[], Value], otherwise: Value, damaged: list[str]) -> Value:
-    """Result of ``read``; where a file is damaged, ``otherwise``, and its line joins ``damaged``."""
+def unless_damaged(read: Callable[[], Value], damaged: list[str]) -> Value | None:
+    """Result of ``read``; None where a file is damaged, and its line joins ``damaged``."""
     try:
         return read()
     except UserError as error:
         if str(error) not in damaged:
             damaged.append(str(error))
-        return otherwise
+        return None
 
 
 def is_number(value: Any) -> bool:

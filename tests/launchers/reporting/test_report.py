@@ -71,7 +71,7 @@ def test_the_interval_is_scipy_s() -> None:
 def test_two_seeds_have_a_range() -> None:
     """Their t interval would be 12.7 standard errors wide, and reach above 1."""
     found = estimate([0.97, 0.99])
-    assert (found.low, found.mean, found.high) == (0.97, pytest.approx(0.98), 0.99)
+    assert (found.low, found.high) == (0.97, 0.99)
     assert str(found) == "0.980 (0.970 to 0.990)"
 
 
@@ -531,7 +531,7 @@ def chart_of(folder: Path, title: str) -> Chart:
 def points_of(folder: Path, title: str) -> list[tuple[float, float]]:
     """The points of a chart's only line."""
     (line,) = chart_of(folder, title).lines
-    return [(point.x, pytest.approx(point.y)) for point in line.points]
+    return [(point.x, round(point.y, 6)) for point in line.points]
 
 
 def test_the_mean_curve_goes_to_the_longest_seed(tmp_path: Path) -> None:
