@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from fastssl.classes.mapping import mapped_groups, read_mapping
 from fastssl.config import Config
 from fastssl.recipes import find_recipe
 from fastssl.run import checkpoint
@@ -44,6 +45,7 @@ def sweep(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
         _show(folder, study, runs, jobs, cluster)
         return 0
     _check_data(runs, options, cluster)
+    _check_taxonomies(runs)
     cluster.check(folder, study.name, len(runs))
     make_folder(folder)
     with checkpoint.lock(folder.path):
@@ -160,6 +162,21 @@ def _check_data(runs: Sequence[PlannedRun], options: Options, cluster: Cluster) 
             continue
         if not Path(data).exists():
             raise UserError(f"no such folder or file: {data}; say with {option} where the images are")
+
+
+def _check_taxonomies(runs: Sequence[PlannedRun]) -> None:
+    """Find what is wrong with a mapping file before it ends every run."""
+    for taxonomy, data in dict.fromkeys(
+        (run.config.experiment.taxonomy, run.config.machine.data) for run in runs
+    ):
+        if not Path(taxonomy).is_file():
+            continue
+        folder = Path(data) / "train"
+        names = sorted(path.name for path in folder.glob("[!.@]*/")) if folder.is_dir() else []
+        if names:
+            mapped_groups(Path(taxonomy), names)
+        else:  # the classes are known where the data is read
+            read_mapping(Path(taxonomy))
 
 
 def _take_code(folder: SweepFolder, states: Mapping[str, JobState], options: Options) -> None:

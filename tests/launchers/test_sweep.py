@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -210,6 +211,27 @@ def test_what_is_wrong_is_said_before_anything_is_made(
         sweep.main(options)
     assert "\n" not in str(raised.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("cat pet\ndog pet\nhorse farm\n", None),
+        ("cat pet\ndog\n", r"mapping\.tsv, line 2: 'dog' must be a class, a tab, its group"),
+        ("cat pet\ndgo pet\nhorse farm\n", r"gives no group for the class dog \(did you mean dgo\?\)"),
+    ],
+)
+def test_a_typo_in_a_mapping_file_is_found_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, message: str | None
+) -> None:
+    monkeypatch.setattr(sweep, "make_folder", lambda _: pytest.fail("made") if message else sys.exit(0))
+    for name in ("cat", "dog", "horse", ".cache"):
+        (tmp_path / "data/train" / name).mkdir(parents=True)
+    (tmp_path / "mapping.tsv").write_text(lines)
+    command = ["--recipe", "supervised-imagenet", "--set", f"taxonomy={tmp_path / 'mapping.tsv'}"]
+    command += ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "sweep")]
+    with pytest.raises(UserError, match=message) if message else pytest.raises(SystemExit):
+        sweep.main(command)
 
 
 def test_what_slurm_refuses_is_not_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
