@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from launchers.clusters.slurm import Slurm, parse_minutes
+from launchers.clusters.slurm import Slurm
 from launchers.clusters.slurm_queue import ended, queued
+from launchers.clusters.time_limit import parse_minutes
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.state import JobState
 from pipelines.command.errors import UserError
