@@ -35,6 +35,9 @@ class Options:
     """A free grid over this recipe, in place of a study."""
     grid: tuple[str, ...] = ()
     """FIELD=VALUE,VALUE ...: every combination. The end of a field's name will do: num_negatives=4,16."""
+    zip: tuple[str, ...] = ()
+    """FIELD=VALUE,VALUE ...: fields that change together, with as many values each: batch_size=256,512
+    base_lr=0.03,0.06."""
     seeds: Count = 1
     """Every run with the seeds 0 to N - 1."""
     scale: Scale = "paper"
@@ -43,6 +46,10 @@ class Options:
     """FIELD=VALUE ...: for all runs."""
     data: str = ""
     """The images, for all runs, as --data of the training."""
+    eval_data: str = ""
+    """Labeled images of the evaluations, as --data of fastssl.evaluate; empty: those of the training."""
+    no_eval: bool = False
+    """Train only. The same command without it evaluates what was trained."""
     out: str = ""
     """Sweep folder; empty: sweeps/STUDY, or sweeps/STUDY-tiny."""
     only: tuple[str, ...] = ()
@@ -64,9 +71,10 @@ class Options:
         check_ranges(self)
         if bool(self.study) == bool(self.recipe):
             raise UserError(f"give a study ({', '.join(STUDIES)}), or --recipe RECIPE --grid FIELD=VALUE,...")
-        if self.grid and not self.recipe:
+        if (self.grid or self.zip) and not self.recipe:
+            option = "--grid" if self.grid else "--zip"
             raise UserError(
-                "--grid belongs to --recipe RECIPE: a study has its own axes; --set changes a field"
+                f"{option} belongs to --recipe RECIPE: a study has its own axes; --set changes a field"
             )
         if self.study and self.study not in STUDIES:
             hint = suggest(self.study, STUDIES, form=" ({})")
@@ -91,6 +99,29 @@ def option_names() -> list[str]:
     owners = (Options, *(cluster.Config for cluster in CLUSTERS))
     names = [field.name for owner in owners for field in dataclasses.fields(owner)]
     return [f"--{name.replace('_', '-')}" for name in names]
+
+
+def _together(argv: Sequence[str]) -> list[str]:
+    """The command line with all values of a list option behind its first mention: repeated, they add up."""
+    owners = (Options, *(cluster.Config for cluster in CLUSTERS))
+    fields = [field for owner in owners for field in dataclasses.fields(owner)]
+    lists = {f"--{field.name.replace('_', '-')}" for field in fields if field.default == ()}
+    words: list[str] = []
+    values: dict[str, list[str]] = {}
+    current = words
+    for word in argv:
+        option, equals, value = word.partition("=")
+        name = option.replace("_", "-")
+        if name in lists:
+            if name not in values:
+                values[name] = []
+                words.append(name)
+            current = values[name]
+            current += [value] if equals else []
+        else:
+            current = words if word.startswith("--") else current
+            current.append(word)
+    return [each for word in words for each in (word, *values.get(word, ()))]
 
 
 def _chosen_cluster(command: Options) -> Cluster:
@@ -147,7 +178,7 @@ def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
             _Command,
             prog=prog,
             description=_description(),
-            args=list(argv),
+            args=_together(argv),
             return_unknown_args=True,
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
         )

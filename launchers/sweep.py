@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from fastssl.classes.mapping import mapped_groups, read_mapping
 from fastssl.config import Config
 from fastssl.config_file import named_config
 from fastssl.run import checkpoint
@@ -39,18 +40,23 @@ def sweep(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
     study = chosen_study(options)
     runs = _chosen_runs(study, options.only)
     folder = SweepFolder(user_path(options.out or _usual_folder(study)).absolute())
-    jobs = [job for run in runs for job in _jobs(folder, run, options)]
+    jobs = [job for run in runs for job in _jobs(folder, run, options, cluster)]
     check_folder(folder, study)
     if options.dry_run:
         _show(folder, study, runs, jobs, cluster)
         return 0
     _check_data(runs, options, cluster)
+    _check_taxonomies(runs)
     cluster.check(folder, study.name, len(runs))
     make_folder(folder)
     with checkpoint.lock(folder.path):
         states = job_states(folder, jobs, holding_lock=True)
-        write_plan(folder, study, cluster.kind, command)
-        _take_code(folder, states, options)
+        try:
+            write_plan(folder, study, cluster.kind, command)
+            _take_code(folder, states, options)
+        except OSError as error:  # a full disk, a checkout that has moved
+            where = error.filename or folder.path
+            raise UserError(f"cannot write {where} ({error.strerror}): make room, or put it back") from None
         print(_tally(folder, jobs, states), file=sys.stderr)
         missing = [job for job in jobs if states[job.name].name not in {*ACTIVE, "finished"}]
         return cluster.submit(folder, study.name, missing, states)
@@ -66,7 +72,8 @@ def chosen_study(options: Options) -> Study:
         UserError: a field or value does not fit.
     """
     study = _chosen_grid(options) if options.recipe else STUDIES[options.study](options.scale)
-    study = with_seeds(applied(study, options.set, options.data), options.seeds)
+    eval_data = _absolute(options.eval_data) if options.eval_data else ""
+    study = with_seeds(applied(study, options.set, options.data, eval_data), options.seeds)
     runs = tuple(dataclasses.replace(run, config=_with_absolute_paths(run.config)) for run in study.runs)
     return dataclasses.replace(study, runs=runs)
 
@@ -74,23 +81,28 @@ def chosen_study(options: Options) -> Study:
 def _chosen_grid(options: Options) -> Study:
     recipe = named_config(options.recipe)
     base = shrunk(recipe) if options.scale == "tiny" else recipe
-    return dataclasses.replace(grid_study(recipe.recipe, base, options.grid), scale=options.scale)
+    return dataclasses.replace(
+        grid_study(recipe.recipe, base, options.grid, options.zip), scale=options.scale
+    )
 
 
 def _with_absolute_paths(config: Config) -> Config:
     """A job's working folder is the snapshot."""
     experiment, machine = config.experiment, config.machine
-    if machine.data.partition(":")[0] != "scenes":
-        data = str(Path(machine.data).expanduser().absolute())
-        machine = dataclasses.replace(machine, data=data)
+    machine = dataclasses.replace(machine, data=_absolute(machine.data))
+    if machine.monitor_data:
+        machine = dataclasses.replace(machine, monitor_data=_absolute(machine.monitor_data))
     if experiment.init:
         experiment = dataclasses.replace(experiment, init=str(user_path(experiment.init).absolute()))
-    if machine.monitor_data and machine.monitor_data.partition(":")[0] != "scenes":
-        machine = dataclasses.replace(machine, monitor_data=str(user_path(machine.monitor_data).absolute()))
     if Path(experiment.taxonomy).expanduser().is_file():
         taxonomy = str(Path(experiment.taxonomy).expanduser().absolute())
         experiment = dataclasses.replace(experiment, taxonomy=taxonomy)
     return dataclasses.replace(config, experiment=experiment, machine=machine)
+
+
+def _absolute(data: str) -> str:
+    """A place of images as a job sees it; the built-in scenes are no place."""
+    return data if data.partition(":")[0] == "scenes" else str(user_path(data).absolute())
 
 
 def _chosen_runs(study: Study, only: Sequence[str]) -> list[PlannedRun]:
@@ -106,13 +118,20 @@ def _usual_folder(study: Study) -> str:
     return f"sweeps/{study.name}-tiny" if small else f"sweeps/{study.name}"
 
 
-def _jobs(folder: SweepFolder, run: PlannedRun, options: Options) -> Iterator[Job]:
-    """A run's training, then its evaluations."""
-    for result in ("", *run.results):
+def _jobs(folder: SweepFolder, run: PlannedRun, options: Options, cluster: Cluster) -> Iterator[Job]:
+    """A run's training, then its evaluations.
+
+    Where GPUs of another machine were asked for, a job without one fails: it would take days.
+    """
+    asked = cluster.elsewhere and cluster.resources().gpus_per_node
+    device = "cuda" if asked and run.config.machine.device == "auto" else ""
+    for result in ("", *(() if options.no_eval else run.results)):
         yield Job(
             sweep=folder.path,
             run=run.name,
             data=run.config.machine.data,
+            eval_data=run.eval_data,
+            device=device,
             evaluation=result,
             stage=options.stage,
             retries=options.retries,
@@ -127,8 +146,9 @@ def _show(
 ) -> None:
     """The table of runs, the cost, and what would be submitted."""
     resources = cluster.resources()
+    evaluations = sum(bool(job.evaluation) for job in jobs)
     unit = "GPU-hours" if resources.gpus_per_node else "node-hours"
-    print("\n".join(outlook(folder, study, runs, resources.processes, unit)))
+    print("\n".join(outlook(folder, study, runs, evaluations, resources.processes, unit)))
     submission = cluster.outlook(folder, study.name, jobs)
     if submission:
         print(f"\n{submission}")
@@ -136,13 +156,32 @@ def _show(
 
 def _check_data(runs: Sequence[PlannedRun], options: Options, cluster: Cluster) -> None:
     """Say at once that data is missing, where that can be known."""
-    for data in dict.fromkeys(run.config.machine.data for run in runs):
+    places = dict.fromkeys((run.config.machine.data, "--data", options.data) for run in runs)
+    places |= dict.fromkeys(
+        (run.eval_data, "--eval-data", options.eval_data) for run in runs if run.eval_data
+    )
+    for data, option, typed in places:
         pattern = set(data) & set("*?{")
-        given = options.data and Path(options.data).is_absolute()
+        given = typed and Path(typed).is_absolute()
         if data.partition(":")[0] == "scenes" or pattern or (cluster.elsewhere and given):
             continue
         if not Path(data).exists():
-            raise UserError(f"no such folder or file: {data}; say with --data where the images are")
+            raise UserError(f"no such folder or file: {data}; say with {option} where the images are")
+
+
+def _check_taxonomies(runs: Sequence[PlannedRun]) -> None:
+    """Find what is wrong with a mapping file before it ends every run."""
+    for taxonomy, data in dict.fromkeys(
+        (run.config.experiment.taxonomy, run.config.machine.data) for run in runs
+    ):
+        if not Path(taxonomy).is_file():
+            continue
+        folder = Path(data) / "train"
+        names = sorted(path.name for path in folder.glob("[!.@]*/")) if folder.is_dir() else []
+        if names:
+            mapped_groups(Path(taxonomy), names)
+        else:  # the classes are known where the data is read
+            read_mapping(Path(taxonomy))
 
 
 def _take_code(folder: SweepFolder, states: Mapping[str, JobState], options: Options) -> None:

@@ -24,7 +24,7 @@ def read_metrics(path: Path, last_bytes: int | None = None) -> list[dict[str, An
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
             rows.append(row)

@@ -23,7 +23,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
         reason = "no JSON object"
     except OSError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = str(error)
     raise UserError(f"{path} is damaged ({reason}): delete it and run again")
 

@@ -29,7 +29,11 @@ def find_cluster(kind: str) -> type[Cluster]:
 
 
 def job_states(
-    folder: SweepFolder, jobs: Iterable[Job], *, holding_lock: bool = False
+    folder: SweepFolder,
+    jobs: Iterable[Job],
+    *,
+    holding_lock: bool = False,
+    silent: list[str] | None = None,
 ) -> dict[str, JobState]:
     """The state of each job, by its name: every cluster is asked for its own jobs.
 
@@ -37,6 +41,8 @@ def job_states(
         folder: the sweep's.
         jobs: of it.
         holding_lock: whoever asks holds the folder's lock, so that no job runs in another's foreground.
+        silent: takes a line per cluster that does not answer or is unknown here, in place of an error;
+            the sweep folder alone then tells.
 
     Raises:
         UserError: a cluster does not answer, or is unknown here.
@@ -46,10 +52,16 @@ def job_states(
     asked = [found for found in submissions.values() if found and not found.job.is_done()]
     answers: dict[str, Answer] = {}
     for kind in dict.fromkeys(submission.cluster for submission in asked):
-        cluster = find_cluster(kind)
-        if not (cluster.in_foreground and holding_lock):
-            theirs = [submission for submission in asked if submission.cluster == kind]
-            answers |= cluster().states(folder, theirs)
+        theirs = [submission for submission in asked if submission.cluster == kind]
+        try:
+            cluster = find_cluster(kind)
+            if not (cluster.in_foreground and holding_lock):
+                answers |= cluster().states(folder, theirs)
+        except UserError as error:
+            if silent is None:
+                raise
+            silent.append(str(error))
+            answers |= {submission.job.name: Answer("unknown") for submission in theirs}
     return {
         job.name: state_of(folder, job, submissions[job.name], answers.get(job.name, Answer()))
         for job in jobs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import time
@@ -12,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from launchers.sweeps.attempts import Outcome
+from launchers.sweeps.log import last_line
 
 _STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)
-_TAIL = 64 * 1024  # bytes of a log that are searched for its last line
 
 
 class Child:
@@ -50,7 +49,7 @@ class Child:
                 self._process = subprocess.Popen(
                     command,
                     cwd=folder,
-                    env=None if environment is None else dict(environment),
+                    env=_without_safe_path(environment or os.environ),
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,
@@ -129,10 +128,15 @@ class Child:
         status, line = self.status(), self.last_line()
         if status >= 0:
             return line or f"exit status {status}, and not a word"
-        killed = f"killed by {signal.Signals(-status).name}"
         if status == -signal.SIGKILL:
-            killed += " (out of memory?)"
+            return "killed by SIGKILL (out of memory?)"  # its last line is of its progress
+        killed = f"killed by {signal.Signals(-status).name}"
         return f"{killed}; last line: {line}" if line else killed
+
+
+def _without_safe_path(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without the variable by which ``python -m`` would not find the snapshot in its working folder."""
+    return {name: value for name, value in environment.items() if name != "PYTHONSAFEPATH"}
 
 
 def outcome_of(status: int, stop_asked: bool) -> Outcome:
@@ -144,16 +148,3 @@ def outcome_of(status: int, stop_asked: bool) -> Outcome:
     if status in _STOPPED or (stop_asked and -status in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)):
         return "interrupted"
     return "crashed"
-
-
-def last_line(log: Path, start: int = 0) -> str:
-    """The last line of a log, from a place on, that is not empty; carriage returns end lines too."""
-    try:
-        with log.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(start, size - _TAIL))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
-    lines = [line.strip() for line in re.split(r"[\r\n]", text) if line.strip()]
-    return lines[-1] if lines else ""

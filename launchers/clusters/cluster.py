@@ -17,6 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from launchers.sweeps.folder import SweepFolder
@@ -110,6 +111,10 @@ class Cluster(ABC):
         Raises:
             UserError: it does not answer.
         """
+
+    def job_log(self, folder: SweepFolder, submission: Submission) -> Path | None:
+        """The cluster's own error log of a job, beside the log of its process; None: it keeps none."""
+        return None
 
     @abstractmethod
     def cancel(self, folder: SweepFolder, submissions: Sequence[Submission], whole: bool) -> None:

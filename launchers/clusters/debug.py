@@ -11,6 +11,7 @@ from launchers.clusters.foreground import Foreground, finished_words
 from launchers.sweeps import attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
+from launchers.sweeps.visible import visible
 from pipelines.command.errors import UserError
 
 
@@ -34,7 +35,7 @@ class Debug(Foreground):
             if status:
                 failed.add(job.name)
             words = f"failed: {error}" if status else finished_words(job)
-            print(f"{job.name} {words}", file=sys.stderr, flush=True)
+            print(visible(f"{job.name} {words}"), file=sys.stderr, flush=True)
         return 1 if failed else 0
 
 

@@ -21,6 +21,7 @@ from launchers.sweeps import attempts
 from launchers.sweeps.attempts import Outcome
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
+from launchers.sweeps.visible import visible
 from pipelines.command.errors import UserError
 
 _POLL = 0.1  # seconds
@@ -162,4 +163,4 @@ class Driver:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)

@@ -5,7 +5,6 @@ It holds the sweep folder's lock, and ``jobs/driver.json`` says which process it
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -18,6 +17,7 @@ from launchers.clusters.cluster import Cluster
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
+from launchers.sweeps.json_file import read_object
 from launchers.sweeps.state import ACTIVE, Answer, JobState, Submission, is_locked, write_submission
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
@@ -86,10 +86,11 @@ def write_driver(folder: SweepFolder, job_id: str, pid: int) -> None:
 def _read_driver(folder: SweepFolder) -> dict[str, Any]:
     """``job_id`` and ``pid`` of the last driver; {} if there was none."""
     try:
-        values = json.loads((folder.jobs / "driver.json").read_text())
-    except (OSError, ValueError):
+        values = read_object(folder.jobs / "driver.json")
+    except UserError:
         return {}
-    return values if isinstance(values, dict) else {}
+    pid = values.get("pid")  # one process: 0 and below name groups of them
+    return values if isinstance(pid, int) and pid > 1 else {}
 
 
 def finished_words(job: Job) -> str:

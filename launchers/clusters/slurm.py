@@ -9,9 +9,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import submitit
@@ -20,6 +22,7 @@ from submitit.core.utils import FailedJobError
 from launchers.clusters.cluster import Cluster, Resources
 from launchers.clusters.slurm_queue import ask, ended, queued
 from launchers.clusters.slurm_task import SlurmTask
+from launchers.clusters.time_limit import parse_minutes
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.state import ACTIVE, Answer, JobState, Submission, write_submission
@@ -65,6 +68,10 @@ class Slurm(Cluster):
         """Cores of each process."""
         mem: str = ""
         """Memory of a node: 64G."""
+        eval_time: str = ""
+        """Time limit of an evaluation, which starts anew after it; empty: as --time."""
+        eval_gpus: int = 1
+        """GPUs of an evaluation, which is one process; 0: none. Never more than a training has."""
         setup: tuple[str, ...] = ()
         """Shell lines before the job: 'module load cuda'."""
         grace: int = 120
@@ -87,6 +94,10 @@ class Slurm(Cluster):
                 raise UserError(f"--gpus-per-node must be at least 0, not {self.gpus_per_node}")
             if grace <= _LEFT:
                 raise UserError(f"--grace must be more than {_LEFT} s, not {grace}: requeueing takes time")
+            if self.eval_gpus not in (0, 1):
+                raise UserError(f"--eval-gpus must be 0 or 1, not {self.eval_gpus}")
+            if self.eval_time and parse_minutes(self.eval_time, "--eval-time") < least:
+                raise UserError(f"--eval-time {self.eval_time}: give {least} min or more, as for --time")
             _ = self.further  # raises where an option is no option
 
         @property
@@ -108,8 +119,9 @@ class Slurm(Cluster):
 
     def for_evaluation(self) -> Slurm:
         """The same for an evaluation, which is one process on one GPU."""
-        gpus = min(1, self.config.gpus_per_node)
-        config = dataclasses.replace(self.config, nodes=1, gpus_per_node=gpus)
+        gpus = min(self.config.eval_gpus, self.config.gpus_per_node)
+        time = self.config.eval_time or self.config.time
+        config = dataclasses.replace(self.config, nodes=1, gpus_per_node=gpus, time=time)
         return Slurm(config, max_parallel=self.max_parallel)
 
     def sbatch_text(self, folder: SweepFolder, name: str, jobs: int, after: str = "") -> str:
@@ -120,10 +132,13 @@ class Slurm(Cluster):
         return executor._make_submission_file_text(executor._submitit_command_str, "")
 
     def outlook(self, folder: SweepFolder, study: str, jobs: Sequence[Job]) -> str:
-        """The sbatch text."""
+        """The sbatch text, and what in it is seldom meant."""
         runs = [job for job in jobs if not job.evaluation]
         each = [job for job in jobs if job.evaluation and job.run == jobs[0].run]
         text = f"--- sbatch: {len(runs)} runs " + "-" * 40 + "\n" + self.sbatch_text(folder, study, len(runs))
+        if self.config.gpus_per_node and not self.config.cpus_per_gpu:
+            warning = "warning: without --cpus-per-gpu SLURM gives each process one core"
+            text = f"{warning}\n\n{text}"
         if not each:
             return text
         after = self.for_evaluation().sbatch_text(folder, f"{study}-evaluate", len(each), "JOB_OF_THE_RUN")
@@ -137,6 +152,11 @@ class Slurm(Cluster):
             raise UserError(
                 "there is no SLURM here (no sbatch): take --cluster local, or log in to the cluster"
             )
+        if "%" in str(folder.path):
+            raise UserError(f"{folder.path}: sbatch takes % for a pattern: choose another --out")
+        ignored = [name for name in os.environ if name.startswith("SBATCH_")]
+        if ignored:
+            print(f"not used: {', '.join(ignored)}; give --sbatch NAME=VALUE", file=sys.stderr)
         with _outside_of_any_job(), tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
             file.write(self.sbatch_text(folder, study, jobs))
             file.flush()
@@ -170,19 +190,25 @@ class Slurm(Cluster):
     def states(self, folder: SweepFolder, submissions: Sequence[Submission]) -> dict[str, Answer]:
         """Ask squeue and sacct."""
         ids = {submission.job_id for submission in submissions}
-        waiting = queued(ids)
+        waiting = queued(ids, folder.plan.stat().st_uid if folder.plan.exists() else os.getuid())
         gone = ended(ids - waiting.keys())
         answers = {}
         for submission in submissions:
             if submission.job_id in waiting:
                 state, reason = waiting[submission.job_id]
-                detail = "" if reason == "None" else reason
+                told = [] if state in ("PENDING", "RUNNING") else [state.lower()]  # SUSPENDED, COMPLETING
+                detail = ", ".join([*told, *([] if reason == "None" else [reason])])
                 answer = Answer("queued" if state == "PENDING" else "running", detail)
             else:
                 ending = gone.get(submission.job_id, "")
-                answer = Answer("cancelled" if ending == "CANCELLED" else "gone", ending)
+                log = self.job_log(folder, submission)
+                answer = Answer("cancelled" if ending == "CANCELLED" else "gone", ending, log)
             answers[submission.job.name] = answer
         return answers
+
+    def job_log(self, folder: SweepFolder, submission: Submission) -> Path:
+        """Errors of the batch script and of srun."""
+        return folder.jobs / f"{submission.job_id}_0_log.err"
 
     def cancel(self, folder: SweepFolder, submissions: Sequence[Submission], whole: bool) -> None:
         """By scancel: SLURM signals the jobs, which write their checkpoint."""
@@ -231,7 +257,8 @@ class Slurm(Cluster):
             "ntasks_per_node": max(1, config.gpus_per_node),
             "signal_delay_s": config.grace,
             "srun_args": ["--kill-on-bad-exit=1"],
-            "setup": list(config.setup),
+            # with it, `python -m` would not find the snapshot in its working folder
+            "setup": ["unset PYTHONSAFEPATH", *config.setup],
             "teardown": list(_AFTER),
             "array_parallelism": self.max_parallel or 10_000,
             "additional_parameters": {**extra, **config.further},
@@ -258,12 +285,27 @@ class _Executor(submitit.SlurmExecutor):
     def affinity(cls) -> int:
         return 2
 
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        return ["sbatch", "--parsable", str(submission_file_path)]
+
+    @staticmethod
+    def _get_job_id_from_submission_command(string: bytes | str) -> str:
+        """The id in the last line that is one (``12`` or ``12;cluster``): a site may print a banner."""
+        text = string if isinstance(string, str) else string.decode(errors="replace")
+        found = re.findall(r"^(\d+)(?:;\S*)?\s*$", text, re.M)
+        if not found:
+            raise UserError(f"sbatch named no job; it said: {' '.join(text.split())[:200]}")
+        return str(found[-1])
+
 
 @contextlib.contextmanager
 def _outside_of_any_job() -> Iterator[None]:
-    """Without the variables of a job that this process may run in: sbatch would take them for options."""
+    """Without the variables of a job that this process may run in: sbatch would take them for options.
+
+    Nor those of the user's that would win over the options of the script, ``SBATCH_PARTITION`` and the like.
+    """
     cluster = os.environ.get("SLURM_CONF")
-    with submitit.helpers.clean_env():
+    with submitit.helpers.clean_env([name for name in os.environ if name.startswith("SBATCH_")]):
         if cluster is not None:
             os.environ["SLURM_CONF"] = cluster  # names the cluster, not the job
         yield
@@ -274,30 +316,6 @@ def _reason(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [re.sub(r"^.*?sbatch: (error: )?", "", line) for line in lines if "sbatch: " in line]
     return "; ".join(dict.fromkeys(named)) or " ".join(lines[-1:]) or "sbatch gave no reason"
-
-
-def parse_minutes(time: str) -> int:
-    """A time limit as SLURM has it, in minutes, rounded up.
-
-    ``90``, ``90:00`` (minutes:seconds), ``1:30:00``, ``2-12`` (days-hours), ``2-12:30``, ``2-12:30:00``.
-
-    Raises:
-        UserError: of no such form.
-    """
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time.strip())
-    if not found:
-        raise UserError(f"--time {time} is no time limit: give minutes, HH:MM:SS or D-HH:MM:SS")
-    days, first, second, third = (None if part is None else int(part) for part in found.groups())
-    assert first is not None
-    if days is not None:
-        seconds = days * 86400 + first * 3600 + (second or 0) * 60 + (third or 0)
-    elif third is not None:
-        seconds = first * 3600 + (second or 0) * 60 + third
-    else:
-        seconds = first * 60 + (second or 0)
-    if not seconds:
-        raise UserError(f"--time {time} is no time at all: give minutes, HH:MM:SS or D-HH:MM:SS")
-    return math.ceil(seconds / 60)
 
 
 def _sbatch_option(text: str) -> tuple[str, str | bool]:

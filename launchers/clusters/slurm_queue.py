@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Collection
@@ -14,8 +15,12 @@ _ENDED = {
 }
 
 
-def queued(job_ids: Collection[str]) -> dict[str, tuple[str, str]]:
+def queued(job_ids: Collection[str], user: int) -> dict[str, tuple[str, str]]:
     """State (PENDING, RUNNING, ...) and reason to wait of each job that waits or runs.
+
+    Args:
+        job_ids: the jobs.
+        user: id of the user who submitted them; whoever asks may be another.
 
     Raises:
         UserError: squeue does not answer.
@@ -23,7 +28,7 @@ def queued(job_ids: Collection[str]) -> dict[str, tuple[str, str]]:
     if not job_ids:
         return {}
     # not --jobs: it fails where one id is too old
-    answer = ask("squeue", "--noheader", "--array", "--me", "--states=all", "--format=%i|%T|%r")
+    answer = ask("squeue", "--noheader", "--array", f"--user={user}", "--states=all", "--format=%i|%T|%r")
     found = {}
     for line in answer.splitlines():
         job_id, state, reason = line.strip().split("|", 2)
@@ -38,7 +43,7 @@ def ended(job_ids: Collection[str]) -> dict[str, str]:
         return {}
     ids = ",".join(sorted(job_ids))
     command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={ids}", "--format=JobID,State"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
     pairs = [line.split("|", 1) for line in answer.stdout.splitlines() if "|" in line]
     return {job_id: state.split()[0] for job_id, state in pairs if state}
 
@@ -50,7 +55,9 @@ def ask(*command: str) -> str:
         UserError: it does not answer, or fails.
     """
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        answer = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=120, env=_environment()
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(
             f"{command[0]} does not answer ({error}): is this a machine of the cluster?"
@@ -58,3 +65,9 @@ def ask(*command: str) -> str:
     if answer.returncode:
         raise UserError(f"{command[0]}: {' '.join(answer.stderr.split())}")
     return answer.stdout
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment without the user's options of the commands: they would hide jobs."""
+    ours = ("SQUEUE_", "SACCT_", "SINFO_", "SCONTROL_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

@@ -31,7 +31,7 @@ from submitit.core.utils import DelayedSubmission
 
 from launchers.clusters.child import Child
 from launchers.sweeps import attempts
-from launchers.sweeps.attempts import Outcome
+from launchers.sweeps.attempts import Outcome, read_attempts
 from launchers.sweeps.job import Job
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import atomic_file
@@ -79,7 +79,7 @@ class SlurmTask:
             return self._follow()
         reason = self.job.why_not_again(job_id())
         if reason:
-            raise JobFailedError(reason)
+            self._give_up(reason)
         self._attempt = attempts.begin(self._record, job_id(), self.job.steps_done())
         try:
             self._start()
@@ -108,6 +108,14 @@ class SlurmTask:
             if self._child.wait(self.grace):
                 self._write_end(self._child.outcome(), self._child.status(), "")
         return DelayedSubmission(SlurmTask(self.job, self.grace))
+
+    def _give_up(self, reason: str) -> NoReturn:
+        """End for good; the record says so where it does not yet."""
+        found = read_attempts(self._record)
+        if found[-1].outcome not in ("mistake", "crashed"):
+            number = attempts.begin(self._record, job_id(), self.job.steps_done())
+            attempts.end(self._record, number, "mistake", None, reason)
+        raise JobFailedError(reason)
 
     @property
     def _record(self) -> Any:
@@ -150,7 +158,12 @@ class SlurmTask:
             told = f"process {report['rank']}: {report['error']}"
             ends.append((report["outcome"], int(report["status"]), told))
         order = ("mistake", "crashed")
-        return min(ends, key=lambda end: order.index(end[0]) if end[0] in order else len(order))
+
+        def rank(end: tuple[Outcome, int, str]) -> tuple[int, bool]:
+            killed = end[1] < 0  # the others crash as they lose it
+            return order.index(end[0]) if end[0] in order else len(order), not killed
+
+        return min(ends, key=rank)
 
     def _reports(self) -> list[dict[str, Any]]:
         """Reports that the other tasks of this attempt left."""
@@ -158,9 +171,9 @@ class SlurmTask:
         for rank in range(1, _tasks()):
             try:
                 report = json.loads(self.job.folder.rank_report(self.job.name, rank).read_text())
-            except (OSError, ValueError):
+            except (OSError, ValueError, RecursionError):
                 continue
-            if report["attempt"] == _attempt_id():
+            if isinstance(report, dict) and report.get("attempt") == _attempt_id():
                 found.append(report)
         return found
 

@@ -1,110 +1,99 @@
-"""The study's figures as charts: results over an axis with the paper's points beside them, and curves."""
+"""The figures of a sweep as charts: results over an axis with the paper's beside them, and curves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from launchers.reporting.chart import Chart, Point, Series
-from launchers.reporting.curves import curves
-from launchers.reporting.estimate import estimate, number
-from launchers.reporting.panels import Line, in_panels
-from launchers.reporting.results import RunResult, Sweep, is_number
-from launchers.reporting.table import named_value, paper_metric_is, result_title
+from launchers.reporting.chart import Chart, Line, Point, in_panels
+from launchers.reporting.estimate import estimate
+from launchers.reporting.results import RunResult, Sweep
+from launchers.reporting.table import named_value, paper_metric_is, result_title, rows
+from launchers.sweeps.json_file import is_number
 from launchers.sweeps.study import text_of
 
 _ALWAYS = ("loss", "knn_top1")  # every sweep shows these over epochs
 _STEPS = ("epoch", "step")
+_MOST_POINTS = 150  # of longer curves, neighbouring points are averaged
 
 
 def charts(sweep: Sweep) -> list[Chart]:
     """The figures that sweep.json names, then loss and kNN over epochs; those without points are left out."""
-    wanted = [figure for figure in sweep.about.get("figures", []) if {"x", "y"} <= figure.keys()]
+    wanted = list(sweep.about.get("figures", []))
     drawn = {(figure["x"], figure["y"]) for figure in wanted}
     for metric in _ALWAYS:
         if not drawn & {(x, metric) for x in _STEPS}:
             axis = next((axis for axis in sweep.axes if len(_values(sweep.runs, axis)) > 1), None)
             title = f"{result_title(metric)} while training"
             wanted.append({"title": title, "x": "epoch", "y": metric, "series": axis})
-    made = [curves if figure["x"] in _STEPS else _over_axis for figure in wanted]
-    return [chart for draw, figure in zip(made, wanted, strict=True) for chart in draw(sweep, figure)]
+    made = [curves if figure["x"] in _STEPS else over_axis for figure in wanted]
+    return [
+        chart for draw, figure in zip(made, wanted, strict=True) for chart in in_panels(draw(sweep, figure))
+    ]
 
 
-def _over_axis(sweep: Sweep, figure: Mapping[str, Any]) -> list[Chart]:
+# --- over an axis -------------------------------------------------------------------------------------------
+
+
+def over_axis(sweep: Sweep, figure: Mapping[str, Any]) -> Chart:
     """Means over seeds of a result, or of a metric's last value, of finished runs."""
     x_axis, metric, panel_axis = figure["x"], figure["y"], figure.get("series")
     axes = _varied(sweep, beside=x_axis, first=panel_axis)
-    rows: dict[tuple[str, ...], dict[Any, list[RunResult]]] = {}
+    lines: dict[tuple[str, ...], dict[Any, list[RunResult]]] = {}
     for run in sweep.runs:
         if x_axis in run.values and _last_value(run, metric) is not None:
             label = (*(named_value(run, axis) for axis in axes), run.data)
-            rows.setdefault(label, {}).setdefault(run.values[x_axis], []).append(run)
-    if any(len(of_x) > 1 for of_x in rows.values()):  # single points say nothing of x: the table has them
-        rows = {label: of_x for label, of_x in rows.items() if len(of_x) > 1}
-    shown = {x for of_x in rows.values() for x in of_x}
-    in_order = [run.values[x_axis] for run in sweep.runs if run.values.get(x_axis) in shown]
-    place, names, log_x = _places(in_order, bool(figure.get("log_x")))
-    lines = [
-        Line(
-            panel=label[0] if panel_axis else "",
-            series=_ours_and_theirs(sweep, figure, ", ".join(filter(None, label)), of_x, place),
-        )
-        for label, of_x in rows.items()
-    ]
-    chart = Chart(
+            lines.setdefault(label, {}).setdefault(run.values[x_axis], []).append(run)
+    shown = [run.values[x_axis] for run in sweep.runs if run.values.get(x_axis) in _keys(lines)]
+    place, names, log_x = _places(shown, bool(figure.get("log_x")))
+    return Chart(
         title=str(figure.get("title") or f"{result_title(metric)} over {x_axis}"),
         x_label=x_axis.replace("_", " "),
         y_label=result_title(metric),
-        series=(),
+        lines=[
+            Line(
+                label=", ".join(filter(None, label)),
+                panel=label[0] if panel_axis else "",
+                points=_in_order(_mean(place(x), metric, runs) for x, runs in of_x.items()),
+                paper=_in_order(
+                    Point(x=place(x), y=y, low=y, high=y, count=0)
+                    for x, runs in of_x.items()
+                    for name, y in runs[0].published.items()
+                    if paper_metric_is(name, metric)
+                ),
+            )
+            for label, of_x in lines.items()
+        ],
         log_x=log_x,
         names=names,
-        ticks=() if names else tuple(sorted({place(x) for x in shown})),
+        ticks=tuple(sorted({place(x) for x in shown})),
     )
-    return in_panels(chart, lines)
 
 
-def _ours_and_theirs(
-    sweep: Sweep,
-    figure: Mapping[str, Any],
-    label: str,
-    runs: Mapping[Any, Sequence[RunResult]],
-    place: Callable[[Any], float],
-) -> list[Series]:
-    """A line of our means over seeds, and one of the paper's numbers where it has any."""
-    metric = figure["y"]
-    ours, theirs = [], []
-    for x, of_x in runs.items():
-        values = [value for run in of_x if (value := _last_value(run, metric)) is not None]
-        mean = estimate(values)
-        where = ", ".join(filter(None, (label, named_value(of_x[0], figure["x"]))))
-        seeds = "1 seed" if mean.count == 1 else f"{mean.count} seeds"
-        ours.append(Point(place(x), mean.mean, mean.low, mean.high, f"{where}: {mean} ({seeds})"))
-        paper = of_x[0].paper if sweep.at_paper_scale else None
-        y = next((y for name, y in of_x[0].published.items() if paper_metric_is(name, metric)), None)
-        if paper and y is not None:
-            theirs.append(Point(place(x), y, y, y, f"{where}, {paper['place']}: {number(y)}"))
-    series = [Series(label or ("ours" if theirs else ""), _in_order(ours), 0)]
-    if theirs:
-        series.append(Series(f"{label}, paper" if label else "paper", _in_order(theirs), 0, "paper"))
-    return series
+def _mean(x: float, metric: str, runs: Sequence[RunResult]) -> Point:
+    """A mean over seeds; the interval of a fraction ends at 0 and 1."""
+    found = estimate([value for run in runs if (value := _last_value(run, metric)) is not None])
+    low, high = found.low, found.high
+    if re.search(r"top\d|accuracy", metric) and 0 <= found.mean <= 1:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Point(x=x, y=found.mean, low=low, high=high, count=found.count)
 
 
 def _last_value(run: RunResult, metric: str) -> float | None:
     """A result, or a metric's last value, of a finished run."""
     if metric in run.results:
         return run.results[metric]
-    if run.status != "finished":
-        return None
-    return next((row[metric] for row in reversed(run.metrics) if is_number(row.get(metric))), None)
+    return run.last_metrics.get(metric) if run.status == "finished" else None
 
 
 def _places(values: Sequence[Any], log_x: bool) -> tuple[Callable[[Any], float], tuple[str, ...], bool]:
-    """Where the values of an axis stand; the labels if they stand side by side; whether x is logarithmic.
+    """Position of each value on its axis; the labels if they stand side by side; whether x is logarithmic.
 
     Values that are not all numbers, or that have no logarithm where one is asked for, stand side by side.
     """
     distinct = list(dict.fromkeys(values))
-    if all(is_number(value) for value in distinct) and not (log_x and min(distinct, default=1) <= 0):
+    if all(map(is_number, distinct)) and not (log_x and min(distinct, default=1) <= 0):
         return float, (), log_x
     if all(is_number(value) or value is None for value in distinct):
         distinct.sort(key=lambda value: (value is not None, value or 0))
@@ -125,5 +114,74 @@ def _values(runs: Sequence[RunResult], axis: str) -> set[str]:
     return {text_of(run.values.get(axis)) for run in runs}
 
 
-def _in_order(points: list[Point]) -> list[Point]:
+def _keys(lines: Mapping[Any, Mapping[Any, Any]]) -> set[Any]:
+    return {x for of_x in lines.values() for x in of_x}
+
+
+def _in_order(points: Iterable[Point]) -> list[Point]:
     return sorted(points, key=lambda point: point.x)
+
+
+# --- curves -------------------------------------------------------------------------------------------------
+
+
+def curves(sweep: Sweep, figure: Mapping[str, Any]) -> Chart:
+    """A line per row of the table: the mean over the seeds that came so far, each seed faintly behind."""
+    x_axis, metric, panel_axis = figure["x"], figure["y"], figure.get("series")
+    lines = []
+    for label, runs in rows(sweep).items():
+        seeds = [seed for run in runs if (seed := _curve(run, x_axis, metric))]
+        if seeds:
+            mean = _mean_curve(seeds)
+            counts = sorted({point.count for point in mean}, reverse=True)
+            told = f" ({' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} seeds)" * (len(seeds) > 1)
+            lines.append(
+                Line(
+                    label=label + told,
+                    panel=named_value(runs[0], panel_axis) if panel_axis else "",
+                    points=_thinned(mean),
+                    seeds=[_thinned(_mean_curve([seed])) for seed in seeds] if len(seeds) > 1 else [],
+                )
+            )
+    return Chart(
+        title=str(figure.get("title") or f"{result_title(metric)} over {x_axis}s"),
+        x_label=x_axis,
+        y_label=result_title(metric),
+        lines=lines,
+        log_x=bool(figure.get("log_x")) and all(point.x > 0 for line in lines for point in line.points),
+    )
+
+
+def _curve(run: RunResult, x_axis: str, metric: str) -> dict[float, float]:
+    """A metric while training, or an evaluation of each kept checkpoint and of the last, by x."""
+    line: dict[float, float] = {}
+    for row in run.metrics:
+        if is_number(row.get(x_axis)) and is_number(row.get(metric)):
+            line[row[x_axis]] = row[metric]
+    for evaluation in run.evaluations:
+        step, value = evaluation.step, evaluation.results.get(metric)
+        x = (step if x_axis == "step" else run.epoch(step)) if step is not None else None
+        if x is not None and value is not None:
+            line[x] = value
+    return line
+
+
+def _mean_curve(seeds: Sequence[Mapping[float, float]]) -> list[Point]:
+    """The mean at each x over the seeds that have a point there, to the end of the longest."""
+    points = []
+    for x in sorted({x for seed in seeds for x in seed}):
+        values = [seed[x] for seed in seeds if x in seed]
+        mean = sum(values) / len(values)
+        points.append(Point(x=x, y=mean, low=mean, high=mean, count=len(values)))
+    return points
+
+
+def _thinned(line: Sequence[Point]) -> list[Point]:
+    """At most ``_MOST_POINTS`` points, each the mean of as many neighbours."""
+    size = -(-len(line) // _MOST_POINTS)
+    thinned = []
+    for start in range(0, len(line), size or 1):
+        part = line[start : start + size]
+        x, y = (sum(getattr(point, name) for point in part) / len(part) for name in ("x", "y"))
+        thinned.append(Point(x=x, y=y, low=y, high=y, count=part[-1].count))
+    return thinned

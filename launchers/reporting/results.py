@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,11 @@ from fastssl.evaluate.result_name import ResultName, data_name
 from fastssl.run.metrics import read_metrics
 from fastssl.run.summary import read_summary
 from launchers.clusters import job_states
+from launchers.sweeps.attempts import Attempt, read_attempts
+from launchers.sweeps.cost import is_data_of
+from launchers.sweeps.damage import damaged_files
 from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.json_file import is_number, read_object, unless_damaged
 from launchers.sweeps.plan import planned_jobs, planned_results, read_plan
 from launchers.sweeps.state import JobState
 from pipelines.command.errors import UserError
@@ -22,6 +25,8 @@ _COUNTS = frozenset(
     {"step", "train_images", "test_images", "seed", "version", "batch_size", "epochs"}
 )  # of an evaluation, no results
 _NO_RESULTS = frozenset({"settings", "cost", "versions"})  # objects of an evaluation
+
+_KNN = ("knn_top1", "knn_top1_pixels", "knn_top1_untrained")  # of a run's summary
 
 FAILED = ("failed", "lost")  # for good: nobody will try again by himself
 
@@ -51,13 +56,16 @@ class RunResult:
     Attributes:
         row: of the table; the same for all seeds that were measured on the same data.
         values: of the sweep's axes.
-        paper: {"title", "place", "results": [[metric, number], ...]}, or None.
+        paper: {"title", "place", "results": [[metric, number], ...]}; None where there is none, or where
+            the run trained on other data than the paper's.
         planned: evaluations that shall be made, of the last weights and of kept checkpoints.
         status: waiting, running, interrupted, cancelled, failed, lost or finished.
         error: the last line of why it failed, or "".
         failed_evaluations: the same of evaluations, by name.
         steps: of the whole run; None before it has begun.
         metrics: the lines of metrics.jsonl.
+        attempts: of its training, over all submissions.
+        config: values of all fields by their paths, ``experiment.epochs``; {} where the file is damaged.
         data: name of the images it was measured on, where the sweep's runs were measured on several; else "".
     """
 
@@ -73,6 +81,8 @@ class RunResult:
     summary: Mapping[str, Any] = field(repr=False)
     metrics: list[dict[str, float]] = field(repr=False)
     evaluations: tuple[Evaluation, ...] = field(repr=False)
+    attempts: tuple[Attempt, ...] = field(repr=False)
+    config: Mapping[str, Any] = field(repr=False)
     data: str = ""
 
     @property
@@ -80,7 +90,7 @@ class RunResult:
         """Evaluations of the run's last weights; {} before it is finished."""
         if self.status != "finished":
             return {}
-        found = {} if self.summary.get("knn_top1") is None else {"knn_top1": float(self.summary["knn_top1"])}
+        found = {name: float(self.summary[name]) for name in _KNN if name in self.summary}
         for evaluation in self.evaluations:
             if not evaluation.name.checkpoint and not self.outdated(evaluation):
                 found |= evaluation.results
@@ -90,6 +100,11 @@ class RunResult:
         """Whether a result that names no checkpoint is of weights that were not the last."""
         known = evaluation.step is not None and self.steps is not None
         return known and not evaluation.name.checkpoint and evaluation.step != self.steps
+
+    @cached_property
+    def last_metrics(self) -> dict[str, float]:
+        """The last value of each metric while training."""
+        return {name: value for row in self.metrics for name, value in row.items() if is_number(value)}
 
     @property
     def published(self) -> dict[str, float]:
@@ -110,11 +125,16 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep folder: sweep.json and its runs."""
+    """A sweep folder: sweep.json and its runs.
+
+    Attributes:
+        damaged: a line per file that could not be read.
+    """
 
     folder: Path
     about: Mapping[str, Any]
     runs: tuple[RunResult, ...]
+    damaged: Sequence[str] = ()
 
     @property
     def axes(self) -> list[str]:
@@ -126,20 +146,31 @@ class Sweep:
         """Whether the paper's numbers are for runs of this size."""
         return self.about.get("scale") != "tiny"
 
+    @property
+    def on_other_data(self) -> bool:
+        """Whether a run lost its paper's numbers, as it trained on other data."""
+        return any(
+            plan.get("paper") and not run.paper
+            for plan, run in zip(self.about["runs"], self.runs, strict=True)
+        )
+
 
 def read_sweep(folder: Path) -> Sweep:
-    """Read a sweep folder.
+    """Read a sweep folder; what is damaged in it is left out and named.
 
     Raises:
-        UserError: it is none, or one of its JSON files is damaged.
+        UserError: it is none, or its sweep.json is damaged.
     """
     paths = SweepFolder(folder)
     about = read_plan(paths)
+    damaged = damaged_files(paths, about)
     try:
         states = job_states(paths, planned_jobs(paths, about))
     except UserError:
         states = {}  # a copy far from its cluster: run folders tell enough
-    return Sweep(folder, about, _apart_by_data([_read_run(paths, run, states) for run in about["runs"]]))
+    tiny = about.get("scale") == "tiny"
+    runs = [_read_run(paths, run, states, tiny, damaged) for run in about["runs"]]
+    return Sweep(folder, about, _apart_by_data(runs), damaged)
 
 
 def _apart_by_data(runs: Sequence[RunResult]) -> tuple[RunResult, ...]:
@@ -177,11 +208,25 @@ def _digest(name: str) -> str:
     return name.rpartition("-")[2]
 
 
-def _read_run(sweep: SweepFolder, planned: dict[str, Any], states: Mapping[str, JobState]) -> RunResult:
+def _read_run(
+    sweep: SweepFolder,
+    planned: dict[str, Any],
+    states: Mapping[str, JobState],
+    tiny: bool,
+    damaged: list[str],
+) -> RunResult:
     name = planned["name"]
     folder = sweep.run(name)
-    summary = read_summary(folder)
-    evaluations = tuple(_read_evaluation(path) for path in sorted((folder / "eval").glob("*.json")))
+    summary = _fit(unless_damaged(partial(read_summary, folder), damaged) or {})
+    jobs = {job.evaluation: job for job in planned_jobs(sweep, {"runs": [planned]})}
+    own = {job.result(): job.evaluation for job in jobs.values() if job.evaluation}
+    evaluations = [
+        unless_damaged(partial(_read_evaluation, path, own.get(path, path.stem)), damaged)
+        for path in sorted((folder / "eval").glob("*.json"))
+    ]
+    config = unless_damaged(partial(read_object, folder / "config.json"), damaged)
+    if not config:  # not begun
+        config = unless_damaged(partial(read_object, sweep.config(name)), damaged) or {}
     evaluations_planned = tuple(planned_results(planned))
     status, error = _status(summary, states.get(name))
     of_evaluations = {each: states.get(f"{name}.{each}") for each in evaluations_planned}
@@ -189,7 +234,7 @@ def _read_run(sweep: SweepFolder, planned: dict[str, Any], states: Mapping[str, 
         name=name,
         row=str(planned.get("row") or planned["name"]),
         values=planned.get("values", {}),
-        paper=planned.get("paper"),
+        paper=None if tiny or not is_data_of(config) else planned.get("paper"),
         planned=evaluations_planned,
         status=status,
         error=error,
@@ -199,8 +244,28 @@ def _read_run(sweep: SweepFolder, planned: dict[str, Any], states: Mapping[str, 
         steps=summary.get("total_steps"),
         summary=summary,
         metrics=read_metrics(folder / "metrics.jsonl"),
-        evaluations=evaluations,
+        evaluations=tuple(filter(None, evaluations)),
+        attempts=tuple(read_attempts(sweep.attempts(name))),
+        config=_flat(config.get("config")),
     )
+
+
+def _fit(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a summary that are of their type: numbers, and the status and error of the run."""
+    texts = ("status", "error")
+    return {
+        name: value
+        for name, value in summary.items()
+        if (isinstance(value, str) if name in texts else is_number(value))
+    }
+
+
+def _flat(values: Any, path: str = "") -> dict[str, Any]:
+    """The values of nested objects and lists by their paths, ``views.0.num_views``."""
+    if isinstance(values, dict | list) and values:
+        pairs = values.items() if isinstance(values, dict) else enumerate(values)
+        return {key: value for name, held in pairs for key, value in _flat(held, f"{path}{name}.").items()}
+    return {path[:-1]: values} if path else {}
 
 
 def _status(summary: Mapping[str, Any], state: JobState | None) -> tuple[str, str]:
@@ -213,14 +278,17 @@ def _status(summary: Mapping[str, Any], state: JobState | None) -> tuple[str, st
     return state.name, state.detail if state.name in FAILED else ""
 
 
-def _read_evaluation(path: Path) -> Evaluation:
-    values, name = _read_object(path), ResultName.parse(path.stem)
+def _read_evaluation(path: Path, name_text: str) -> Evaluation:
+    """The result of a file; a planned one on other images than the training's counts as the run's own."""
+    values, name = read_object(path, "delete it and measure again"), ResultName.parse(name_text)
     named = replace(name, protocol=str(values.get("protocol", name.protocol)))
     further = str(replace(named, protocol="", checkpoint=""))
     found = {f"{named.protocol}.{key}{further}": value for key, value in _numbers(values).items()}
     step, fingerprints = values.get("step"), values.get("fingerprints")
-    data = data_name(str(values.get("data", "")), fingerprints) if isinstance(fingerprints, list) else ""
-    return Evaluation(name, step if isinstance(step, int) else None, data, found)
+    if not (isinstance(fingerprints, list) and all(isinstance(each, str) for each in fingerprints)):
+        fingerprints = []
+    data = data_name(str(values.get("data", "")), fingerprints) if fingerprints else ""
+    return Evaluation(name, step if isinstance(step, int) and is_number(step) else None, data, found)
 
 
 def _numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -232,23 +300,6 @@ def _numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         elif is_number(value) and name not in _COUNTS:
             found[prefix + name] = float(value)
     return found
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value of a JSON file can be drawn."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """The object of a JSON file."""
-    remedy = "delete it and run the sweep again"
-    try:
-        values = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise UserError(f"cannot read {path} ({error}): {remedy}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} is damaged (no JSON object): {remedy}")
-    return values
 
 
 def _last_line(text: str) -> str:

@@ -5,22 +5,45 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from html import escape
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from launchers.reporting.estimate import estimate, number
 from launchers.reporting.results import FAILED, RunResult, Sweep
+from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.study import text_of
 
 _NAMES = {"knn": "kNN", "top1": "top-1", "top5": "top-5", "mi": "MI"}
 
 
+class Link(NamedTuple):
+    """A file of the sweep folder, by its path from there."""
+
+    text: str
+    path: str
+
+    @property
+    def href(self) -> str:
+        """The path as a relative URL."""
+        return quote(self.path)
+
+
+Cell = str | tuple[Link, ...]
+
+
 @dataclass(frozen=True)
 class Table:
-    """Text in rows and columns; columns in ``numbers`` (by place) are set flush right."""
+    """Text and links in rows and columns; columns in ``numbers`` (by index) are set flush right."""
 
-    head: list[str]
-    lines: list[list[str]]
-    numbers: frozenset[int]
+    head: Sequence[str]
+    lines: Sequence[Sequence[Cell]]
+    numbers: frozenset[int] = frozenset()
+
+    def kind(self, column: int) -> str:
+        """Classes of a column's cells in the page's style."""
+        kind = "number" if column in self.numbers else "text"
+        return f"{kind} paper" if self.head[column].endswith("paper") else kind
 
 
 def rows(sweep: Sweep) -> dict[str, list[RunResult]]:
@@ -64,6 +87,7 @@ def shown_results(sweep: Sweep) -> list[str]:
         found.discard("knn_top1")
     planned = list(dict.fromkeys(protocol for run in sweep.runs for protocol in run.planned))
     order = {protocol: place for place, protocol in enumerate(planned)}
+    order |= dict.fromkeys(("knn_top1_pixels", "knn_top1_untrained"), order.get("knn", len(order)))
     published = _published_metrics(sweep)
 
     def place(result: str) -> tuple[bool, int, list[tuple[int, int, str]]]:
@@ -97,6 +121,27 @@ def paper_metric_is(metric: str, result: str) -> bool:
     """
     words, ours = _words(metric), _words(result)
     return words == ours or (words == ["knn", "top1"] and ours == ["knn", "top1", "k200"])
+
+
+def all_runs(sweep: Sweep) -> Table:
+    """A line per run: how far it came, where it ran, and its files."""
+    folder = SweepFolder(sweep.folder)
+    lines: list[list[Cell]] = []
+    for run in sweep.runs:
+        named = {
+            "folder": folder.run(run.name),
+            "log": folder.log(run.name),
+            "config": folder.config(run.name),
+            "curves": folder.run(run.name) / "curves.png",
+            "views": folder.run(run.name) / "views.png",
+        }
+        links = tuple(
+            Link(text, str(path.relative_to(sweep.folder))) for text, path in named.items() if path.exists()
+        )
+        tried = str(len(run.attempts) or "")
+        hosts = ", ".join(dict.fromkeys(attempt.host for attempt in run.attempts))
+        lines.append([run.name, run.row, run.status, _done(run), tried, hosts, links])
+    return Table(["run", "row", "status", "epochs", "attempts", "hosts", "files"], lines, frozenset({3, 4}))
 
 
 def failures(sweep: Sweep) -> Table:
@@ -150,12 +195,19 @@ def papers(sweep: Sweep) -> list[str]:
 def markdown(table: Table) -> str:
     """The table in Markdown."""
     rule = ["---:" if place in table.numbers else "---" for place in range(len(table.head))]
-    lines = [table.head, rule, *table.lines]
-    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+    lines = [map(_cell, table.head), rule, *(map(_cell, line) for line in table.lines)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+def plain(text: str) -> str:
+    """Text as Markdown that shows it letter by letter: no HTML, no links, no columns."""
+    return re.sub(r"([\\|`*\[\]])", r"\\\1", escape(text, quote=False))
+
+
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, str):
+        return plain(" ".join(cell.split()))
+    return ", ".join(f"[{plain(link.text)}](<{link.href}>)" for link in cell)
 
 
 def _published_metrics(sweep: Sweep) -> list[str]:

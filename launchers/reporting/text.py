@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from launchers.reporting.chart import Chart
 from launchers.reporting.figures import charts
 from launchers.reporting.results import Sweep
-from launchers.reporting.table import Table, failures, markdown, papers, study_table, throughput, unfinished
+from launchers.reporting.table import (
+    Table,
+    all_runs,
+    failures,
+    markdown,
+    papers,
+    plain,
+    study_table,
+    throughput,
+    unfinished,
+)
 
 _STATES = ("finished", "running", "interrupted", "waiting", "cancelled", "lost", "failed")
 
@@ -63,7 +73,10 @@ def _sections(sweep: Sweep) -> list[Section]:
     problems, open_runs, rates = failures(sweep), unfinished(sweep), throughput(sweep)
     found = [Section("Results", _about(sweep), study_table(sweep), after=_how_to_read(sweep))]
     if drawn:
-        captions = ["Bars and curves are over seeds; hover a point for its numbers."]
+        captions = [
+            "Bars are 95 % t intervals over seeds, of two seeds their range. A curve is the mean over the "
+            "seeds that have come so far."
+        ]
         found.append(Section("Figures", charts=drawn, after=captions))
     if problems.lines:
         found.append(Section("Failed runs", table=problems))
@@ -71,6 +84,9 @@ def _sections(sweep: Sweep) -> list[Section]:
         found.append(Section("Not finished", table=open_runs))
     if rates.lines:
         found.append(Section("Throughput", table=rates))
+    found.append(Section("Runs", table=all_runs(sweep)))
+    if sweep.damaged:
+        found.append(Section("Damaged files", sweep.damaged))
     return [*found, Section("How it was run", _command(sweep))]
 
 
@@ -85,15 +101,13 @@ def _about(sweep: Sweep) -> list[str]:
 
 def _how_to_read(sweep: Sweep) -> list[str]:
     notes = [
-        "Ours: mean over the finished seeds ± half the width of the 95 % t interval; a single seed has no "
-        "interval. Accuracies are fractions, after the last epoch."
+        "Ours: mean over the finished seeds ± half the width of the 95 % t interval; of two seeds, their "
+        "mean and range; a single seed has no interval. Accuracies are fractions, after the last epoch."
     ]
-    sources = papers(sweep)
-    if sources:
-        scale = (
-            "" if sweep.at_paper_scale else " They are of runs at the paper's scale, not of this small one's."
-        )
-        notes.append(f"The paper's numbers: {'. '.join(sources)}.{scale}")
+    if sources := papers(sweep):
+        notes.append(f"The paper's numbers: {'. '.join(sources)}.")
+    if sweep.on_other_data:
+        notes.append("The paper's numbers are left out where a run did not train on the paper's data.")
     return notes
 
 
@@ -111,33 +125,31 @@ def _state_order(state: str) -> int:
 def as_markdown(story: Story) -> str:
     """The report in Markdown; of charts it holds the numbers of those over an axis."""
     states = ", ".join(f"{count} {state}" for state, count in story.states)
-    parts = [f"# {story.title}", f"{story.facts} · runs: {states}"]
+    parts = [f"# {plain(story.title)}", plain(f"{story.facts} · runs: {states}")]
     for section in story.sections:
-        parts += [f"## {section.title}", *section.before]
+        parts += [f"## {section.title}", *map(_paragraph, section.before)]
         if section.table is not None:
             parts.append(markdown(section.table))
-        parts += [part for chart in section.charts for part in _numbers(chart)]
-        parts += section.after
+        for chart in section.charts:
+            if chart.ticks:  # curves are left to the page
+                parts += [f"### {plain(chart.title)}", markdown(numbers(chart))]
+        parts += map(plain, section.after)
     return "\n\n".join(parts) + "\n"
 
 
-def _numbers(chart: Chart) -> list[str]:
-    """The points of a chart over an axis as a table; curves are left to the page."""
-    if not chart.over_axis:
-        return []
-    lines = [
-        [
-            series.label,
-            _x_text(chart, point.x),
-            f"{point.y:.4g}",
-            f"{point.low:.4g} to {point.high:.4g}" * (point.high > point.low),
-        ]
-        for series in chart.series
-        for point in series.points
-    ]
-    head = ["series", chart.x_label, chart.y_label, "95 % interval"]
-    return [f"### {chart.title}", markdown(Table(head, lines, frozenset({1, 2, 3})))]
+def _paragraph(text: str) -> str:
+    """Running text; code, which shows its letters as they are, where every line is indented."""
+    return text if all(line.startswith("    ") for line in text.splitlines()) else plain(text)
 
 
-def _x_text(chart: Chart, x: float) -> str:
-    return chart.names[int(x)] if chart.names else f"{x:g}"
+def numbers(chart: Chart) -> Table:
+    """The points of a chart over an axis."""
+    lines = []
+    for line in chart.lines:
+        for label, points in ((line.label, line.points), (f"{line.label}, paper".strip(", "), line.paper)):
+            for point in points:
+                x = chart.names[int(point.x)] if chart.names else f"{point.x:g}"
+                interval = f"{point.low:.4g} to {point.high:.4g}" * (point.high > point.low)
+                lines.append([label, x, f"{point.y:.4g}", interval, str(point.count or "")])
+    head = ["series", chart.x_label, chart.y_label, "interval", "seeds"]
+    return Table(head, lines, frozenset({1, 2, 3, 4}))

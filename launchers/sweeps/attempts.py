@@ -6,9 +6,12 @@ import datetime
 import json
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from pipelines.command.errors import UserError
 
 # lost: no word of its end (the node or the whole job was killed)
 Outcome = Literal["running", "finished", "interrupted", "mistake", "crashed", "lost"]
@@ -44,16 +47,24 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("number", "pid", "steps"), int),
+    **dict.fromkeys(("job_id", "host", "started", "outcome", "error", "ended"), str),
+    "status": (int, type(None)),
+}
+_FIRST = {"number", "job_id", "host", "pid", "steps", "started"}  # fields of the line at the start
+
+
 def read_attempts(path: Path) -> list[Attempt]:
-    """All attempts, oldest first. One that was followed by another without an end is ``lost``."""
+    """All attempts, oldest first. One that was followed by another without an end is ``lost``.
+
+    Damaged lines are left out: see ``check_attempts``.
+    """
     found: dict[int, dict[str, Any]] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue  # cut by a crash
-        found.setdefault(values["number"], {}).update(values)
-    attempts = [Attempt(**values) for values in found.values() if "started" in values]
+    for values in _lines(path):
+        if values is not None:
+            found.setdefault(values["number"], {}).update(values)
+    attempts = [Attempt(**values) for values in found.values() if values.keys() >= _FIRST]
     return [
         attempt
         if attempt.outcome != "running" or attempt is attempts[-1]
@@ -62,9 +73,45 @@ def read_attempts(path: Path) -> list[Attempt]:
     ]
 
 
+def check_attempts(path: Path) -> None:
+    """Check that every line can be read; the last one may have been cut by a crash.
+
+    Raises:
+        UserError: a line is damaged.
+    """
+    lines = list(_lines(path))
+    damaged = [number for number, values in enumerate(lines, 1) if values is None]
+    cut = lines[-1:] == [None] and path.is_file() and not path.read_bytes().endswith(b"\n")
+    if damaged[: len(damaged) - cut]:
+        raise UserError(f"{path} is damaged (line {damaged[0]}): its other attempts count; delete that line")
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
+    """The object of each line; None for a damaged one."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return
+    except OSError:
+        yield None
+        return
+    for line in lines:
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            values = None
+        whole = (
+            isinstance(values, dict)
+            and "number" in values
+            and all(isinstance(value, _TYPES.get(name, ())) for name, value in values.items())
+            and values.get("outcome", "lost") in get_args(Outcome)
+        )
+        yield values if whole else None
+
+
 def begin(path: Path, job_id: str, steps: int) -> int:
     """Write down that an attempt begins; returns its number."""
-    number = len(read_attempts(path)) + 1
+    number = 1 + max((values["number"] for values in _lines(path) if values is not None), default=0)
     values = {"job_id": job_id, "host": socket.gethostname(), "pid": os.getpid(), "steps": steps}
     _append(path, {"number": number, "started": now(), **values})
     return number
@@ -85,7 +132,16 @@ def _append(path: Path, values: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def why_not_again(attempts: list[Attempt], job_id: str, steps: int, retries: int) -> str | None:
+IDLE_INTERRUPTIONS = 10  # of a training in a row, each before its next step
+
+
+def why_not_again(
+    attempts: list[Attempt],
+    job_id: str,
+    steps: int,
+    retries: int,
+    interruptions: int = IDLE_INTERRUPTIONS,
+) -> str | None:
     """Reason not to start a job again, or None if it may be.
 
     Per submission, ``retries`` crashes are started again, and losses as long as the run gets further: a
@@ -95,7 +151,8 @@ def why_not_again(attempts: list[Attempt], job_id: str, steps: int, retries: int
         attempts: that ended.
         job_id: of the submission.
         steps: of training done by now.
-        retries: how often a failed job is started again.
+        retries: restarts of a failed job.
+        interruptions: in a row without a step of progress; an evaluation has no steps.
     """
     mine = [attempt for attempt in attempts if attempt.job_id == job_id]
     if mine and mine[-1].outcome == "mistake":
@@ -103,11 +160,17 @@ def why_not_again(attempts: list[Attempt], job_id: str, steps: int, retries: int
     crashes = [attempt for attempt in mine if attempt.outcome == "crashed"]
     if len(crashes) > retries:
         return f"crashed {len(crashes)} times: {crashes[-1].error}"
-    idle = 0
+    idle: list[str] = []
     for attempt in reversed(mine):
-        if attempt.outcome not in ("lost", "running") or attempt.steps != steps:
+        if attempt.outcome not in ("lost", "running", "interrupted") or attempt.steps != steps:
             break
-        idle += 1
-    if idle > retries:
-        return f"lost {idle} times without getting further (the node failed, or ran out of memory)"
+        idle.append(attempt.outcome)
+    interrupted = idle.count("interrupted")
+    if len(idle) - interrupted > retries:
+        return f"lost {len(idle)} times without getting further (the node failed, or ran out of memory)"
+    if interrupted > interruptions:
+        return (
+            f"interrupted {interrupted} times without getting further: give it more time "
+            "(--time, for an evaluation --eval-time)"
+        )
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from fastssl.config import Config, Experiment, read_config
 from fastssl.run.summary import summary_if_whole
@@ -26,6 +27,23 @@ def images_of(config: Config) -> int | None:
         if name in _IMAGES:
             return _IMAGES[name]
     return None
+
+
+def is_data_of(run: Mapping[str, Any]) -> bool:
+    """Whether a run trained on the data that its recipe names, by the count of images; True if unknown.
+
+    Args:
+        run: config.json of a run folder.
+    """
+    try:
+        recipe, experiment = run["config"]["recipe"], run["config"]["experiment"]
+        images, share = run["data"]["images"], experiment.get("class_share", 1)
+        expected = next((_IMAGES[name] for name in recipe.split("-") if name in _IMAGES), None)
+    except (KeyError, TypeError, AttributeError):
+        return True
+    if expected is None or share != 1 or not isinstance(images, int):
+        return True
+    return abs(images - expected) <= 0.1 * expected  # some copies lack damaged images
 
 
 def kind(experiment: Experiment) -> str:

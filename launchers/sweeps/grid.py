@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastssl.config import Config
@@ -14,76 +14,99 @@ from launchers.sweeps.study import Figure, PlannedRun, Study, text_of
 from pipelines.command.errors import UserError
 
 
-def grid_study(recipe: str, base: Config, grid: Sequence[str]) -> Study:
+def grid_study(recipe: str, base: Config, grid: Sequence[str], zipped: Sequence[str] = ()) -> Study:
     """The runs of ``--recipe RECIPE --grid FIELD=VALUE,VALUE ...``; RECIPE may be ``mine.py:my_recipe``.
 
     Args:
         recipe: its name.
         base: its config, at the scale of the grid.
-        grid: FIELD=VALUE,VALUE each.
+        grid: FIELD=VALUE,VALUE each: every combination.
+        zipped: the same, with as many values each: these change together.
 
     Raises:
         UserError: an unknown field, or a value that does not fit.
     """
-    axes: dict[str, tuple[str, list[Any]]] = {}
-    for setting in grid:
-        name, text = split_setting(setting, "--grid")
-        path = resolve(name, base, "--grid")
-        axis = path.rpartition(".")[2]
-        if axis in axes:
-            raise UserError(f"--grid names {axis} twice: give all its values in one list")
-        if axis == "seed":
-            raise UserError("--grid seed=...: give --seeds N for the seeds 0 to N - 1")
-        axes[axis] = path, split_values(text)
-    combinations = itertools.product(*(values for _, values in axes.values()))
-    runs = [_run(base, axes, values) for values in combinations]
+    axes: dict[str, _Axis] = {}
+    for option, settings in (("--grid", grid), ("--zip", zipped)):
+        for setting in settings:
+            axis = _axis(setting, option, base)
+            if axis.name in axes:
+                raise UserError(f"{option} names {axis.name} twice: give all its values in one list")
+            axes[axis.name] = axis
+    coupled = [axis for axis in axes.values() if axis.option == "--zip"]
+    lengths = {axis.name: len(axis.values) for axis in coupled}
+    if len({*lengths.values()}) > 1:
+        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise UserError(f"--zip takes as many values of each field: {told}")
+    groups = [[axis] for axis in axes.values() if axis.option == "--grid"] + ([coupled] if coupled else [])
+    places = itertools.product(*(range(len(group[0].values)) for group in groups))
+    combinations = [
+        {axis: axis.values[place] for group, place in zip(groups, chosen, strict=True) for axis in group}
+        for chosen in places
+    ]
+    runs = [_run(base, values) for values in combinations]
     twice = next((run.name for run in runs if sum(run.name == other.name for other in runs) > 1), None)
     if twice is not None:
         raise UserError(f"--grid gives the run {twice} twice: leave out the repeated value")
     return Study(
         name=f"{recipe}-grid",
         title=f"{recipe} over {', '.join(axes)}" if axes else recipe,
-        about=f"A grid of the recipe {recipe}: {' '.join(grid)}",
+        about=f"A grid of the recipe {recipe}: {' '.join([*grid, *zipped])}",
         axes=tuple(axes),
         runs=tuple(runs),
-        figures=_figures(axes),
+        figures=_figures(list(axes.values())),
     )
 
 
-def _run(base: Config, axes: dict[str, tuple[str, list[Any]]], values: Sequence[Any]) -> PlannedRun:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Axis:
+    """A field that varies."""
+
+    name: str
+    path: str
+    values: Sequence[Any]
+    option: str
+
+
+def _axis(setting: str, option: str, base: Config) -> _Axis:
+    name, text = split_setting(setting, option)
+    path = resolve(name, base, option)
+    axis = path.rpartition(".")[2]
+    if axis == "seed":
+        raise UserError(f"{option} seed=...: give --seeds N for the seeds 0 to N - 1")
+    return _Axis(name=axis, path=path, values=split_values(text), option=option)
+
+
+def _run(base: Config, values: Mapping[_Axis, Any]) -> PlannedRun:
     changes = [
-        Change(path, value, f"--grid {axis}={text_of(value)}")
-        for (axis, (path, _)), value in zip(axes.items(), values, strict=True)
+        Change(axis.path, value, f"{axis.option} {axis.name}={text_of(value)}")
+        for axis, value in values.items()
     ]
     config = assign(base, changes)
-    named = [(axis, text_of(value)) for axis, value in zip(axes, values, strict=True)]
+    named = [(axis.name, text_of(value)) for axis, value in values.items()]
     return PlannedRun(
-        name=file_name("-".join(f"{axis}-{value}" for axis, value in named)) or base.recipe,
+        name=file_name("-".join(f"{name}-{value}" for name, value in named)) or base.recipe,
         config=config,
         values={
-            axis: value if isinstance(value, int | float) else text
-            for (axis, text), value in zip(named, values, strict=True)
+            axis.name: value if isinstance(value, int | float) else text_of(value)
+            for axis, value in values.items()
         },
-        row=", ".join(f"{axis}={value}" for axis, value in named) or base.recipe,
+        row=", ".join(f"{name}={value}" for name, value in named) or base.recipe,
         paper=base.paper if config.experiment == base.experiment else None,
     )
 
 
-def _figures(axes: dict[str, tuple[str, list[Any]]]) -> tuple[Figure, ...]:
-    """Accuracy over the first axis of several numbers; the next axis tells the lines apart."""
-    numeric = [
-        axis
-        for axis, (_, values) in axes.items()
-        if len(values) > 1 and all(isinstance(value, int | float) for value in values)
-    ]
-    if not numeric:
+def _figures(axes: Sequence[_Axis]) -> tuple[Figure, ...]:
+    """Accuracy over the first axis of several numbers, or else of several values; lines by the next axis."""
+    varied = [axis for axis in axes if len(axis.values) > 1]
+    numeric = [axis for axis in varied if all(isinstance(value, int | float) for value in axis.values)]
+    if not varied:
         return ()
-    x = numeric[0]
-    others = [axis for axis in axes if axis != x and len(axes[axis][1]) > 1]
-    positive = [value for value in axes[x][1] if value > 0]
-    wide = len(positive) == len(axes[x][1]) and max(positive) >= 8 * min(positive)
+    x = (numeric or varied)[0]
+    others = [axis.name for axis in varied if axis is not x and "--grid" in (axis.option, x.option)]
+    wide = x in numeric and min(x.values) > 0 and max(x.values) >= 8 * min(x.values)
     return tuple(
-        Figure(title=f"{title} over {x}", x=x, y=y, series=others[0] if others else None, log_x=wide)
+        Figure(title=f"{title} over {x.name}", x=x.name, y=y, series=(*others, None)[0], log_x=wide)
         for title, y in (("Linear top-1", "linear.top1"), ("kNN top-1", "knn_top1"))
     )
 
@@ -93,8 +116,8 @@ def file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-")
 
 
-def applied(study: Study, settings: Sequence[str], data: str) -> Study:
-    """A study with fields of all its runs set: ``--set FIELD=VALUE ...`` and ``--data WHERE``.
+def applied(study: Study, settings: Sequence[str], data: str, eval_data: str = "") -> Study:
+    """A study with fields of all its runs set: ``--set FIELD=VALUE ...``, ``--data`` and ``--eval-data``.
 
     The papers' numbers go where the experiment is no longer the paper's.
 
@@ -111,5 +134,6 @@ def applied(study: Study, settings: Sequence[str], data: str) -> Study:
             changes.append(Change("data", data, f"--data {data}"))
         config = assign(run.config, changes)
         same = config.experiment == run.config.experiment
-        runs.append(dataclasses.replace(run, config=config, paper=run.paper if same else None))
+        paper = run.paper if same else None
+        runs.append(dataclasses.replace(run, config=config, paper=paper, eval_data=eval_data))
     return dataclasses.replace(study, runs=tuple(runs))

@@ -13,15 +13,18 @@ this file decides what becomes of a job whose process ended:
 
 from __future__ import annotations
 
+import glob
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastssl.evaluate.result_name import ResultName
+from fastssl.evaluate.result_name import ResultName, data_name
 from fastssl.run.summary import summary_if_whole
-from launchers.sweeps.attempts import read_attempts, why_not_again
+from launchers.sweeps.attempts import IDLE_INTERRUPTIONS, read_attempts, why_not_again
 from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.json_file import read_object
 from launchers.sweeps.stage import staged
+from pipelines.command.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +35,12 @@ class Job:
         sweep: the sweep folder, absolute.
         run: name of the run.
         data: as --data of the training.
+        eval_data: labeled images of the evaluation; "": those of the training.
         evaluation: "" trains; else the name of the result: ``linear``, ``linear-epoch-0050`` (a kept
             checkpoint).
         stage: folder on the node to which the data is copied first; "" leaves it where it is.
-        retries: how often a job that crashed or was lost is started again.
+        retries: restarts of a job that crashed or was lost.
+        device: as --device of the training and the evaluation; "": the config's choice.
     """
 
     sweep: Path
@@ -44,6 +49,8 @@ class Job:
     evaluation: str = ""
     stage: str = ""
     retries: int = 2
+    eval_data: str = ""
+    device: str = ""
 
     @property
     def name(self) -> str:
@@ -61,14 +68,15 @@ class Job:
         Raises:
             UserError: the data cannot be staged.
         """
-        data = ["--data", staged(self.data, self.stage)]
+        data = self.eval_data if self.evaluation and self.eval_data else self.data
+        options = ["--data", staged(data, self.stage), *(["--device", self.device] if self.device else [])]
         run = self.folder.run(self.run)
         if not self.evaluation:
             config = str(self.folder.config(self.run))
-            return "fastssl.train", [config, "--out", str(run), *data]
+            return "fastssl.train", [config, "--out", str(run), *options]
         result = ResultName.parse(self.evaluation)
         where = run / "checkpoints" / f"{result.checkpoint}.pt" if result.checkpoint else run
-        return "fastssl.evaluate", [result.protocol, str(where), *data]
+        return "fastssl.evaluate", [result.protocol, str(where), *options]
 
     def command(self) -> list[str]:
         """The command line; see ``arguments``."""
@@ -78,14 +86,38 @@ class Job:
     def is_done(self) -> bool:
         """Whether its result is there."""
         if self.evaluation:
-            return self.folder.evaluation(self.run, self.evaluation).exists()
+            return self.result() is not None
         return summary_if_whole(self.folder.run(self.run)).get("status") == "finished"
+
+    def result(self) -> Path | None:
+        """File of the evaluation's result; None before there is one.
+
+        The name of the images follows where they are not the training's own: ``linear@stl10-1a2b3c4d.json``.
+        """
+        path = self.folder.evaluation(self.run, self.evaluation)
+        if path.exists() and not self.eval_data:
+            return path
+        where = self.eval_data or self.data
+        name = data_name(where, []).rpartition("-")[0]
+        pattern = f"{glob.escape(self.evaluation)}@{name}-????????.json"
+        others = sorted(path.parent.glob(pattern)) if where else []
+        return next(iter(others), path if path.exists() and self._is_of(path, name) else None)
+
+    @staticmethod
+    def _is_of(path: Path, name: str) -> bool:
+        """True if a result is of the images with a name."""
+        try:
+            return str(read_object(path).get("data_name", "")).rpartition("-")[0] == name
+        except UserError:
+            return False
 
     def steps_done(self) -> int:
         """Steps of training in the run's last checkpoint."""
-        return int(summary_if_whole(self.folder.run(self.run)).get("steps_done", 0))
+        steps = summary_if_whole(self.folder.run(self.run)).get("steps_done")
+        return steps if isinstance(steps, int) else 0
 
     def why_not_again(self, job_id: str) -> str | None:
         """See ``launchers.sweeps.attempts.why_not_again``."""
         attempts = read_attempts(self.folder.attempts(self.name))
-        return why_not_again(attempts, job_id, self.steps_done(), self.retries)
+        interruptions = self.retries if self.evaluation else max(self.retries, IDLE_INTERRUPTIONS)
+        return why_not_again(attempts, job_id, self.steps_done(), self.retries, interruptions)

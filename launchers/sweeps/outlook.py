@@ -12,7 +12,7 @@ _HEADS = ("run", "epochs", "batch", "hours", "paper", "evaluations")
 
 
 def outlook(
-    folder: SweepFolder, study: Study, runs: Sequence[PlannedRun], devices: int, unit: str
+    folder: SweepFolder, study: Study, runs: Sequence[PlannedRun], evaluations: int, devices: int, unit: str
 ) -> Iterator[str]:
     """Lines of text.
 
@@ -20,11 +20,13 @@ def outlook(
         folder: the sweep's; runs of its neighbours tell the speed.
         study: the sweep's.
         runs: the chosen ones of the study.
+        evaluations: count of their evaluations.
         devices: per run.
         unit: name of an hour of one device: GPU-hours.
     """
     yield study.title
     yield f"{len(runs)} runs into {folder.path}"
+    yield f"{evaluations} evaluations of them"
     yield ""
     measured = cost.measured(folder.path.parent.glob("*/runs/*"))
     hours = [cost.run_hours(run.config, measured) for run in runs]

@@ -2,16 +2,74 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastssl.evaluate.result_name import ResultName
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
+from launchers.sweeps.json_file import is_number, read_object
 from pipelines.command.errors import UserError
 
 VERSION = 2  # of sweep.json; raise it when an entry changes its name or meaning
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_name(value: Any) -> bool:
+    """True for the name of a file in its folder."""
+    return (
+        isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and value.isprintable()
+    )
+
+
+def _is_value(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
+
+
+def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(fits, value))
+
+
+def _object_of(required: Sequence[str] = (), **fields: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A check of objects: of their required fields, and of the types of those named."""
+    return lambda value: (
+        isinstance(value, dict)
+        and all(name in value for name in required)
+        and all(fits(value[name]) for name, fits in fields.items() if name in value)
+    )
+
+
+def _is_paper(value: Any) -> bool:
+    pair = _list_of(_is_value)
+    named = _object_of(("title", "place", "results"), title=_is_text, place=_is_text, results=_list_of(pair))
+    return value is None or (
+        named(value) and all(len(each) == 2 and is_number(each[1]) for each in value["results"])
+    )
+
+
+_FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    "study": _is_text,
+    "folder": _is_text,
+    "command": _list_of(_is_text),
+    "axes": _list_of(_is_text),
+    "figures": _list_of(_object_of(("x", "y"), x=_is_text, y=_is_text)),
+    "runs": _list_of(
+        _object_of(
+            ("name",),
+            name=_is_name,
+            row=_is_text,
+            values=lambda values: isinstance(values, dict) and all(map(_is_value, values.values())),
+            paper=_is_paper,
+            evaluations=_list_of(_is_name),
+            checkpoints=_list_of(lambda epoch: type(epoch) is int),
+            data=_is_text,
+            eval_data=_is_text,
+        )
+    ),
+}
 
 
 def read_plan(folder: SweepFolder) -> dict[str, Any]:
@@ -20,21 +78,18 @@ def read_plan(folder: SweepFolder) -> dict[str, Any]:
     Raises:
         UserError: the folder is no sweep's, or the file is damaged or of another version.
     """
-    try:
-        plan = json.loads(folder.plan.read_text())
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder.path} is no sweep folder (no sweep.json): give one of launchers.sweep"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {folder.plan}: {error}") from None
-    if not isinstance(plan, dict) or not isinstance(plan.get("runs"), list):
-        raise UserError(f"{folder.plan} is damaged: run the launchers.sweep command again")
+    remedy = "put it back, or start a new sweep folder"
+    if not folder.plan.exists():
+        raise UserError(f"{folder.path} is no sweep folder (no sweep.json): give one of launchers.sweep")
+    plan = read_object(folder.plan, remedy)
     if plan.get("version") != VERSION:
         raise UserError(
             f"{folder.plan} is of version {plan.get('version')}, this code reads version {VERSION}: "
             f"use the code that wrote it, or start a new sweep folder"
         )
+    fault = next((name for name, fits in _FIELDS.items() if name in plan and not fits(plan[name])), None)
+    if fault or not {"runs", "study"} <= plan.keys():
+        raise UserError(f"{folder.plan} is damaged ({fault or 'runs or study missing'}): {remedy}")
     return plan
 
 
@@ -56,7 +111,13 @@ def planned_results(run: Mapping[str, Any]) -> list[str]:
 def planned_jobs(folder: SweepFolder, plan: Mapping[str, Any]) -> list[Job]:
     """The jobs of a plan, for asking about them: each run's training, then its evaluations."""
     return [
-        Job(sweep=folder.path, run=run["name"], data="", evaluation=evaluation)
+        Job(
+            sweep=folder.path,
+            run=run["name"],
+            data=run.get("data", ""),
+            eval_data=run.get("eval_data", ""),
+            evaluation=evaluation,
+        )
         for run in plan["runs"]
         for evaluation in ("", *planned_results(run))
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 from fastssl.run.metrics import read_metrics
 from fastssl.run.summary import summary_if_whole
 from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.json_file import is_number, read_object
+from pipelines.command.errors import UserError
 
 _TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last lines
 
@@ -34,14 +35,15 @@ class Progress:
 def progress(folder: SweepFolder, run: str) -> Progress:
     """Progress by the last lines of metrics.jsonl, and by summary.json where these are missing."""
     summary = summary_if_whole(folder.run(run))
-    last = {**summary, **_last_values(folder.run(run) / "metrics.jsonl")}
-    step, total = last.get("step", summary.get("steps_done")), summary.get("total_steps")
+    found = {**summary, **_last_values(folder.run(run) / "metrics.jsonl")}
+    last = {name: value for name, value in found.items() if is_number(value)}
+    step, total = last.get("step", last.get("steps_done")), last.get("total_steps")
     rate = last.get("images_per_s") or None
     left = None
-    if rate and total and step is not None:
-        left = (total - step) * _batch_size(folder.config(run)) / rate
+    if rate and total and step is not None and (size := _batch_size(folder.config(run))):
+        left = (total - step) * size / rate
     return Progress(
-        epoch=last.get("epoch", summary.get("epochs_done")),
+        epoch=last.get("epoch", last.get("epochs_done")),
         share=step / total if total and step is not None else None,
         images_per_s=rate,
         seconds_left=left,
@@ -54,5 +56,10 @@ def _last_values(metrics: Path) -> dict[str, Any]:
     return {name: value for row in read_metrics(metrics, _TAIL) for name, value in row.items()}
 
 
-def _batch_size(config: Path) -> int:
-    return int(json.loads(config.read_text())["config"]["experiment"]["batch_size"])
+def _batch_size(config: Path) -> int | None:
+    """The run's batch size; None where its config is damaged."""
+    try:
+        size = read_object(config)["config"]["experiment"]["batch_size"]
+    except (UserError, KeyError, TypeError):
+        return None
+    return size if isinstance(size, int) else None

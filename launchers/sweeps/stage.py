@@ -15,9 +15,10 @@ from pipelines.command.errors import UserError
 def staged(data: str, stage: str) -> str:
     """Copy data into a folder of this node, unless it is there already.
 
-    The copy of DATA is STAGE/DIGEST/NAME, DIGEST of the place it comes from; a file beside it says that it is
-    whole. Jobs that start together wait for the one that copies. Nothing is deleted: a job's own $TMPDIR goes
-    with the job, /dev/shm with the node.
+    The copy of DATA is STAGE/DIGEST/NAME, DIGEST of its path and of its files' names, sizes and times of
+    change, so that changed data is copied anew; a file beside it says that it is whole. Jobs that start
+    together wait for the one that copies. Nothing is deleted: a job's own $TMPDIR goes with the job, /dev/shm
+    with the node.
 
     Args:
         data: as --data of the training.
@@ -35,8 +36,8 @@ def staged(data: str, stage: str) -> str:
     if "$" in where:
         raise UserError(f"--stage {stage}: this node does not set that variable; give another folder")
     source = Path(data).expanduser().absolute()
-    target = Path(where) / hashlib.blake2b(str(source).encode(), digest_size=6).hexdigest()
     try:
+        target = Path(where) / _digest(source)
         target.mkdir(parents=True, exist_ok=True)
         with (target / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -45,7 +46,7 @@ def staged(data: str, stage: str) -> str:
                 _copy(source, target)
                 (target / "complete").touch()
     except OSError as error:
-        raise UserError(f"cannot copy {data} to {target}: {error.strerror or error}; see --stage") from None
+        raise UserError(f"cannot copy {data} to {where}: {error.strerror or error}; see --stage") from None
     return str(target / source.name)
 
 
@@ -54,14 +55,30 @@ def _is_on_disk(data: str) -> bool:
     return data.partition(":")[0] != "scenes"
 
 
-def _copy(source: Path, target: Path) -> None:
-    """A folder, a file, or the files of a pattern."""
+def _digest(source: Path) -> str:
+    """Digest of a path and of the files it names."""
+    digest = hashlib.blake2b(str(source).encode(errors="surrogateescape"), digest_size=6)
+    for path in sorted(_files(source)):
+        found = path.stat()
+        digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _files(source: Path) -> list[Path]:
+    """The files of a folder, a file, or the files of a pattern."""
     if source.is_dir():
-        shutil.copytree(source, target / source.name, dirs_exist_ok=True)
-        return
+        return [Path(folder, name) for folder, _, names in os.walk(source) for name in names]
     if set(str(source.parent)) & set("*?{["):
         raise UserError(f"--stage copies files of one folder: {source} names several; give one folder")
     from pipelines.sources.patterns import expand  # loads numba: only where it is needed
 
-    for path in expand(str(source), source.suffix):
-        shutil.copy2(path, target / path.name)
+    return [Path(path) for path in expand(str(source), source.suffix)]
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A folder, a file, or the files of a pattern."""
+    if source.is_dir():
+        shutil.copytree(source, target / source.name, dirs_exist_ok=True)
+    else:
+        for path in _files(source):
+            shutil.copy2(path, target / path.name)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from launchers.sweeps.attempts import Attempt, now, read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
+from launchers.sweeps.json_file import read_object
+from launchers.sweeps.log import last_line
+from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
 
 # interrupted: stopped after a checkpoint; lost: it ended without a word; new: not submitted
@@ -55,10 +57,24 @@ def write_submission(folder: SweepFolder, submission: Submission) -> None:
 def read_submission(folder: SweepFolder, job: Job) -> Submission | None:
     """The last submission of a job; None if there was none."""
     try:
-        values = json.loads(folder.record(job.name).read_text())
-        return Submission(job, values["cluster"], values["job_id"])
-    except (OSError, ValueError, KeyError, TypeError):
+        values = read_record(folder, job)
+    except UserError:
         return None
+    return Submission(job, values["cluster"], values["job_id"]) if values else None
+
+
+def read_record(folder: SweepFolder, job: Job) -> dict[str, Any]:
+    """The record of a job's last submission; {} where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = folder.record(job.name)
+    remedy = "see whether the job still runs, then delete the file"
+    values = read_object(path, remedy)
+    if values and not all(isinstance(values.get(name), str) for name in ("cluster", "job_id")):
+        raise UserError(f"{path} is damaged (cluster or job_id): {remedy}")
+    return values
 
 
 @dataclass(frozen=True)
@@ -67,11 +83,14 @@ class Answer:
 
     Attributes:
         name: gone: neither waiting nor running, and nobody cancelled it, as far as the cluster knows.
+            unknown: the cluster does not answer.
         detail: why it waits, or how it ended, in the cluster's words.
+        log: the job's own error log, which tells what went wrong before its process started; None: none.
     """
 
-    name: Literal["queued", "running", "cancelled", "gone"] = "gone"
+    name: Literal["queued", "running", "cancelled", "gone", "unknown"] = "gone"
     detail: str = ""
+    log: Path | None = None
 
 
 def state_of(folder: SweepFolder, job: Job, submission: Submission | None, answer: Answer) -> JobState:
@@ -100,7 +119,12 @@ def _name_and_detail(
         return "running", ""
     if submission is None:
         return "new", ""
+    if answer.name == "unknown" and (not mine or mine[-1].outcome == "running"):
+        return ("running" if mine else "queued"), ""
     if not mine:
+        line = last_line(answer.log) if answer.log and answer.name == "gone" else ""
+        if line:
+            return "failed", f"{line} ({answer.log})"
         return "cancelled", answer.detail or "never started"
     last = mine[-1]
     if answer.name == "cancelled":

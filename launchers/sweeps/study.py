@@ -26,6 +26,7 @@ class PlannedRun:
         paper: the number that it rebuilds.
         evaluations: protocols that measure its last weights.
         checkpoints: epochs whose kept checkpoints the same protocols measure too.
+        eval_data: labeled images of the evaluations; "": those of the training.
     """
 
     name: str
@@ -35,6 +36,7 @@ class PlannedRun:
     paper: Paper | None = None
     evaluations: tuple[str, ...] = ("knn", "linear")
     checkpoints: tuple[int, ...] = ()
+    eval_data: str = ""
 
     @property
     def results(self) -> list[str]:
@@ -127,4 +129,6 @@ def _run_to_plan(run: PlannedRun) -> dict[str, Any]:
         "paper": None if run.paper is None else dataclasses.asdict(run.paper),
         "evaluations": list(run.evaluations),
         "checkpoints": list(run.checkpoints),
+        "data": run.config.machine.data,
+        "eval_data": run.eval_data,
     }

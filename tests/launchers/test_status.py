@@ -1,22 +1,26 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from rich.console import Console
 
 from fastssl.run import checkpoint
 from launchers import status
 from launchers.clusters import CLUSTERS, job_states
 from launchers.clusters.foreground import write_driver
+from launchers.look import look
 from launchers.status import status_table
 from launchers.sweeps import attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.plan import VERSION, planned_jobs, read_plan
 from launchers.sweeps.progress import Progress, progress
-from launchers.sweeps.state import is_locked
+from launchers.sweeps.state import Name, is_locked
 from pipelines.command.errors import UserError
 from tests.helpers import ROOT
 
@@ -42,11 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
     for path in (folder.jobs, folder.path / "configs", tmp_path / "bin"):
         path.mkdir(parents=True)
     runs = [{"name": name, "evaluations": ["knn", "linear"], "checkpoints": []} for name in RUNS]
-    command = [
-        sys.executable,
-        "-c",
-        f"import sys; open({str(tmp_path / 'again')!r}, 'w').write(str(sys.argv))",
-    ]
+    command = [sys.executable, "-m", "launchers.sweep", "tiny", "--seeds", "2"]
     plan = {"version": VERSION, "study": "s", "runs": runs, "command": command, "folder": str(tmp_path)}
     folder.plan.write_text(json.dumps(plan))
     for name in RUNS:
@@ -118,7 +118,127 @@ def test_the_table(folder: SweepFolder, capsys: pytest.CaptureFixture[str]) -> N
     assert lines["going"] == "going running 2.0 4% 40 2m 0.250 0/2 2"
     assert lines["broken"] == "broken failed 0/2 1 error: no such folder or file: /data"
     assert lines["waiting"] == "waiting queued 0/2 Resources"
-    assert status_table(folder).row_count == len(RUNS)
+
+
+def test_a_terminal_of_80_columns(folder: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names are cut in the middle, states never, and remarks stand below."""
+    long = "num-negatives-65536-eqco-alpha-none-s0"
+    plan = json.loads(folder.plan.read_text())
+    plan["runs"][2]["name"] = long
+    folder.plan.write_text(json.dumps(plan))
+    folder.run(long).mkdir()
+    Console(width=80, highlight=False).print(status_table(look(folder), 80))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    (cut,) = [line for line in lines if line.startswith("num-")]
+    assert re.match(r"num-\S*…\S*-s0 +new ", cut)
+    first = next(place for place, line in enumerate(lines) if line.startswith("run ")) + 1
+    for line in lines[first : first + len(RUNS)]:
+        assert line.split()[1] in get_args(Name)
+    assert f"lost: on {os.uname().nodename}: OUT_OF_MEMORY" in lines
+
+
+def test_as_json(folder: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status.main([str(folder.path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    runs = {run["name"]: run for run in found["runs"]}
+    assert found["study"] == "s"
+    assert {name: runs[name]["state"]["name"] for name in ("done", "going", "broken")} == {
+        "done": "finished",
+        "going": "running",
+        "broken": "failed",
+    }
+    assert runs["going"]["progress"]["images_per_s"] == 40.0
+    assert runs["done"]["evaluations"]["linear"]["detail"] == "RuntimeError: no memory"
+    assert (found["damaged"], found["silent"]) == ([], [])
+
+
+def test_the_end_of_a_log(folder: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    folder.log("going").write_text("".join(f"line {number}\n" for number in range(30)) + "\033[31mred\n")
+    (folder.jobs / "9_0_log.err").write_text("slurmstepd: no space\n")
+    assert status.main([str(folder.path), "log", "going", "done.linear", "waiting"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [f"==> {folder.log('going')}", "line 11"]
+    assert lines[20] == r"\x1b[31mred"
+    assert lines[21:] == [
+        f"==> {folder.jobs / '9_0_log.err'}",
+        "slurmstepd: no space",
+        "waiting has printed nothing yet",
+    ]
+    with pytest.raises(UserError, match=r"log goin: no such run or evaluation; did you mean going\?"):
+        status.main([str(folder.path), "log", "goin"])
+
+
+def test_a_folder_of_sweeps(folder: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder.path.parent / "other").mkdir()
+    (folder.path.parent / "other/sweep.json").write_text("{")
+    assert status.main([str(folder.path.parent)]) == 0
+    other, ours = capsys.readouterr().out.splitlines()
+    assert "other/sweep.json is damaged" in other
+    assert ours.startswith("s: 1 cancelled, 1 failed, 1 finished")
+
+
+def test_a_cluster_that_does_not_answer(
+    folder: SweepFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sweep folder tells what it knows: nothing is called lost or cancelled for want of an answer."""
+    (tmp_path / "bin/squeue").write_text("#!/bin/sh\necho 'squeue: error: connection refused' >&2; exit 1\n")
+    assert status.main([str(folder.path)]) == 0
+    text = capsys.readouterr().out
+    lines = {line.split()[0]: line.split() for line in text.splitlines()}
+    assert {name: lines[name][1] for name in RUNS} == {
+        **{"done": "finished", "going": "running", "broken": "failed", "waiting": "queued"},
+        **{"absent": "new", "stopped": "interrupted", "lost": "running", "dropped": "queued"},
+    }
+    assert "squeue: squeue: error: connection refused" in text
+
+
+def test_a_failure_before_python_starts(folder: SweepFolder) -> None:
+    """No attempt was recorded: the batch script's own log tells why."""
+    log = folder.jobs / "8_7_0_log.err"
+    log.write_text("environment: line 1: module: command not found\n")
+    (folder.path.parent / "bin/sacct").write_text("#!/bin/sh\nprintf '8_7|FAILED\\n'\n")
+    states = job_states(folder, planned_jobs(folder, read_plan(folder)))
+    assert states["dropped"].name == "failed"
+    assert states["dropped"].detail == f"environment: line 1: module: command not found ({log})"
+
+
+def test_a_job_that_slurm_suspended(folder: SweepFolder) -> None:
+    (folder.path.parent / "bin/squeue").write_text("#!/bin/sh\nprintf '8_1|SUSPENDED|None\\n'\n")
+    states = job_states(folder, planned_jobs(folder, read_plan(folder)))
+    assert (states["going"].name, states["going"].detail) == ("running", "suspended")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "content"),
+    [
+        (path, content)
+        for path in ("runs/going/summary.json", "jobs/going.attempts.jsonl", "jobs/going.json")
+        for content in ("{broken", "[1]\n", "\xff\n", "[" * 100_000 + "\n", '{"number": "x"}\n')
+        if not (path.endswith("summary.json") and content.startswith('{"'))
+    ],
+)
+def test_a_damaged_file_is_one_line_and_the_others_are_shown(
+    folder: SweepFolder, capsys: pytest.CaptureFixture[str], spoil: str, content: str
+) -> None:
+    path = folder.path / spoil
+    before = path.read_bytes() if path.suffix == ".jsonl" else b""
+    path.write_bytes(content.encode("latin-1") + b"\n" + before)
+    assert status.main([str(folder.path)]) == 0
+    text = capsys.readouterr().out
+    assert f"{path} is damaged (" in text.replace("\n", "")
+    lines = {line.split()[0]: " ".join(line.split()) for line in text.splitlines()}
+    assert lines["broken"] == "broken failed 0/2 1 error: no such folder or file: /data"
+    if path.suffix == ".jsonl":
+        assert lines["going"].startswith("going running 2.0 4% 40 2m 0.250 0/2 2")
+
+
+def test_escapes_of_a_name_are_not_printed_raw(
+    folder: SweepFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended(folder, "broken", "8_2", "mistake", "error: no such folder: /d/\033]0;title\007")
+    assert status.main([str(folder.path)]) == 0
+    assert r"/d/\x1b]0;title\x07" in capsys.readouterr().out
 
 
 def test_cancel(folder: SweepFolder, tmp_path: Path) -> None:
@@ -130,13 +250,44 @@ def test_cancel(folder: SweepFolder, tmp_path: Path) -> None:
         status.main([str(folder.path), "cancel", "gone"])
 
 
-def test_retry_gives_the_command_again(folder: SweepFolder, tmp_path: Path) -> None:
+def test_retry_gives_the_command_again(
+    folder: SweepFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[list[str]] = []
+
+    def sweep(arguments: list[str]) -> int:
+        given.append(arguments)
+        return 0
+
+    monkeypatch.setattr("launchers.sweep.main", sweep)
     assert status.main([str(folder.path), "retry", "broken", "lost"]) == 0
-    assert (tmp_path / "again").read_text() == str(
-        ["-c", "--out", str(folder.path), "--only", "broken", "lost"]
-    )
     assert status.main([str(folder.path), "retry"]) == 0
-    assert (tmp_path / "again").read_text() == str(["-c", "--out", str(folder.path)])
+    common = ["tiny", "--seeds", "2", "--out", str(folder.path)]
+    assert given == [[*common, "--only", "broken", "lost"], common]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"command": ["sh", "-c", "touch again"]}, "holds no command of launchers.sweep"),
+        ({"command": "touch again"}, "sweep.json is damaged"),
+        ({"command": []}, "holds no command of launchers.sweep"),
+        ({"folder": "/nowhere"}, "/nowhere, where the sweep was started, is gone: .* launchers.sweep tiny"),
+    ],
+)
+def test_retry_runs_no_other_command(
+    folder: SweepFolder, tmp_path: Path, wrong: dict[str, Any], message: str
+) -> None:
+    folder.plan.write_text(json.dumps(json.loads(folder.plan.read_text()) | wrong))
+    with pytest.raises(UserError, match=message):
+        status.main([str(folder.path), "retry"])
+    assert not (tmp_path / "again").exists()
+
+
+def test_retry_takes_no_command_of_another_user(folder: SweepFolder) -> None:
+    os.chown(folder.plan, 65534, -1) if os.getuid() == 0 else pytest.skip("needs root")
+    with pytest.raises(UserError, match=r"is another user's: read its command, and give it yourself: python"):
+        status.main([str(folder.path), "retry"])
 
 
 @pytest.mark.parametrize("kind", IN_FOREGROUND)
@@ -222,7 +373,7 @@ def test_looking_at_a_lock_does_not_take_it(tmp_path: Path) -> None:
     [
         (None, "is no sweep folder"),
         ("[]", "is damaged"),
-        ("{", "cannot read"),
+        ("{", "is damaged"),
         ('{"version": 1, "runs": []}', "is of version 1, this code reads version"),
     ],
 )

@@ -1,8 +1,10 @@
 import dataclasses
+import errno
 import json
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,12 +17,12 @@ from fastssl.config import to_dict
 from fastssl.recipes import quickstart
 from fastssl.run import checkpoint
 from fastssl.run.summary import read_summary
-from launchers import sweep
-from launchers.clusters import snapshot
+from launchers import status, sweep
+from launchers.clusters import job_states, snapshot
 from launchers.options import parse
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.plan import VERSION
+from launchers.sweeps.plan import VERSION, planned_jobs, read_plan
 from pipelines.command.errors import UserError
 from tests.helpers.stub_runs import write_stub
 
@@ -80,6 +82,70 @@ def test_a_sweep_and_the_same_command_again(tmp_path: Path, capfd: pytest.Captur
 
 
 @pytest.mark.usefixtures("stubbed")
+def test_retry_makes_what_is_missing(tmp_path: Path) -> None:
+    folder, name = SweepFolder(tmp_path / "sweep"), "temperature-0.2-s0"
+    assert run(folder.path) == 0
+    folder.evaluation(name, "knn").unlink()
+    assert status.main([str(folder.path), "retry", name]) == 0
+    assert folder.evaluation(name, "knn").exists()
+    assert attempts(folder.path, name) == 1
+
+
+@pytest.mark.usefixtures("stubbed")
+def test_evaluations_come_later_and_on_other_images(tmp_path: Path) -> None:
+    folder, name = SweepFolder(tmp_path / "sweep"), "temperature-0.2-s0"
+    only = ("--only", name, "--eval-data", str(tmp_path / "stl"))
+    assert run(folder.path, *only, "--no-eval") == 0
+    assert not (folder.run(name) / "eval").exists()
+    plan = json.loads(folder.plan.read_text())["runs"][0]
+    assert (plan["data"], plan["eval_data"], plan["evaluations"]) == (
+        "good",
+        str(tmp_path / "stl"),
+        ["knn", "linear"],
+    )
+    assert run(folder.path, *only) == 0  # the stand-in does not know of other images
+    assert job_states(folder, planned_jobs(folder, read_plan(folder)))[f"{name}.knn"].name == "failed"
+    (folder.run(name) / "eval/knn@stl-1a2b3c4d.json").write_text("{}")
+    (folder.run(name) / "eval/linear@stl-1a2b3c4d.json").write_text("{}")
+    states = job_states(folder, planned_jobs(folder, read_plan(folder)))
+    assert {states[f"{name}.{each}"].name for each in ("knn", "linear")} == {"finished"}
+
+
+def test_lists_that_are_given_twice_add_up() -> None:
+    parts = ["--grid", "temperature=0.2,0.5", "--set", "epochs=3"]
+    more = ["--grid=base_lr=0.1,0.2", "--set", "workers=2", "log_every=1", "--seeds", "2"]
+    options, _ = parse(["--recipe", "quickstart", *parts, *more, "--sbatch", "a=1", "--sbatch", "b"])
+    assert options.grid == ("temperature=0.2,0.5", "base_lr=0.1,0.2")
+    assert options.set == ("epochs=3", "workers=2", "log_every=1")
+    assert options.seeds == 2
+    assert options.slurm.sbatch == ("a=1", "b")  # type: ignore[attr-defined]
+    assert len(sweep.chosen_study(options).runs) == 8
+
+
+def test_a_gpu_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+    """auto would train on the CPU of a node whose GPU is not visible."""
+    for more, device in (
+        ((), "cuda"),
+        (("--set", "device=cpu"), ""),
+        (("--gpus-per-node", "0"), ""),
+        (("--cluster", "local"), ""),
+    ):
+        options, cluster = parse([*GRID, "--cluster", "slurm", *more])
+        study = sweep.chosen_study(options)
+        jobs = sweep._jobs(SweepFolder(tmp_path), study.runs[0], options, cluster)
+        assert {job.device for job in jobs} == {device}
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(folder: Path, fresh: bool) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+    monkeypatch.setattr(snapshot, "take", full)
+    with pytest.raises(UserError, match=r"^cannot write \S+code \(No space left on device\): make room"):
+        sweep.main([*GRID, "--out", str(tmp_path / "sweep"), "--data", "scenes"])
+
+
+@pytest.mark.usefixtures("stubbed")
 def test_runs_may_join_but_not_change(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     assert run(folder, "--only", "temperature-0.2-s0") == 0
@@ -124,6 +190,8 @@ def test_a_run_that_someone_trains_is_left_alone(tmp_path: Path) -> None:
         ([], r"give a study \(tiny, .*or --recipe RECIPE"),
         (["tiny", "--recipe", "quickstart"], r"give a study"),
         (["tiny", "--grid", "epochs=1"], r"--grid belongs to --recipe"),
+        (["tiny", "--zip", "epochs=1"], r"--zip belongs to --recipe"),
+        (["tiny", "--eval-data", "nowhere"], r"no such folder or file: /.*/nowhere; say with --eval-data"),
         (["--recipe", "quickstrat"], r"unknown recipe quickstrat \(did you mean quickstart\?\)"),
         (["tiny", "--partiton", "gpu"], r"unknown option --partiton: did you mean --partition\?"),
         (["tiny", "--seeds", "0"], r"--seeds must be at least 1"),
@@ -146,6 +214,27 @@ def test_what_is_wrong_is_said_before_anything_is_made(
         sweep.main(options)
     assert "\n" not in str(raised.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("cat pet\ndog pet\nhorse farm\n", None),
+        ("cat pet\ndog\n", r"mapping\.tsv, line 2: 'dog' must be a class, a tab, its group"),
+        ("cat pet\ndgo pet\nhorse farm\n", r"gives no group for the class dog \(did you mean dgo\?\)"),
+    ],
+)
+def test_a_typo_in_a_mapping_file_is_found_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, message: str | None
+) -> None:
+    monkeypatch.setattr(sweep, "make_folder", lambda _: pytest.fail("made") if message else sys.exit(0))
+    for name in ("cat", "dog", "horse", ".cache"):
+        (tmp_path / "data/train" / name).mkdir(parents=True)
+    (tmp_path / "mapping.tsv").write_text(lines)
+    command = ["--recipe", "supervised-imagenet", "--set", f"taxonomy={tmp_path / 'mapping.tsv'}"]
+    command += ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "sweep")]
+    with pytest.raises(UserError, match=message) if message else pytest.raises(SystemExit):
+        sweep.main(command)
 
 
 def test_what_slurm_refuses_is_not_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +280,8 @@ def test_a_dry_run_says_all_and_makes_nothing(tmp_path: Path, capsys: pytest.Cap
     assert run(tmp_path / "sweep", "--dry-run", *command, "--seeds", "3", "--max-parallel", "2") == 0
     text = capsys.readouterr().out
     assert "6 runs into" in text
+    assert "12 evaluations of them" in text
+    assert "warning: without --cpus-per-gpu SLURM gives each process one core" in text
     assert "temperature-0.5-s2  7       64     unknown         knn linear" in text
     assert "cost of 6 runs: unknown" in text
     assert "#SBATCH --array=0-5%2" in text

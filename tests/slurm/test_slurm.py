@@ -29,7 +29,7 @@ from tests.slurm.slurm_sweep import (
 pytestmark = pytest.mark.slurm
 
 ALONE, TOGETHER, USER_SIGNAL, TERMINATED, KILLED, PREEMPTED = map(name, range(6))
-NODE_LOST, CANCELLED, DOOMED, TWO_NODES, UNHARMED = map(name, range(6, 11))
+NODE_LOST, CANCELLED, DOOMED, TWO_NODES, UNHARMED, NO_GPU, NO_PYTHON = map(name, range(6, 13))
 ENDLESS = name(0, LONG)
 ENOUGH = 10  # steps after which a run is disturbed; mid-epoch is checked
 
@@ -80,6 +80,24 @@ def test_a_refused_partition_is_one_line_and_nothing_is_written(cluster: Path, t
     assert "SLURM refuses: " in done.stderr
     assert "partition" in done.stderr
     assert not (tmp_path / "sweep").exists()
+
+
+def test_a_failure_before_python_starts_is_told(sweep: Sweep) -> None:
+    done = sweep.submit("--setup", "module load nothing || exit 1", only=[NO_PYTHON])
+    assert done.returncode == 0, done.stderr
+    sweep.wait_for(NO_PYTHON, "failed")
+    assert "module: command not found" in sweep.state(NO_PYTHON).detail
+    assert str(sweep.folder.jobs) in sweep.state(NO_PYTHON).detail
+    assert sweep.attempts(NO_PYTHON) == []
+    told = run_command(sys.executable, "-m", "launchers.status", sweep.path, "log", NO_PYTHON)
+    assert "module: command not found" in told.stdout, told.stderr
+
+
+def test_a_gpu_that_is_not_visible_ends_the_run_before_its_first_step(sweep: Sweep) -> None:
+    sweep.train(only=[NO_GPU], settings=["device=auto"])
+    sweep.wait_for(NO_GPU, "failed")
+    assert "--device cuda: torch sees no GPU here" in sweep.state(NO_GPU).detail
+    assert sweep.step(NO_GPU) == 0
 
 
 def test_an_array_of_runs_and_their_evaluations(undisturbed: Sweep) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from launchers.clusters.child import Child, last_line, outcome_of
+from launchers.clusters.child import Child, outcome_of
 from launchers.sweeps import attempts
-from launchers.sweeps.attempts import read_attempts, why_not_again
+from launchers.sweeps.attempts import check_attempts, read_attempts, why_not_again
 from launchers.sweeps.job import Job
+from launchers.sweeps.log import last_line
 from launchers.sweeps.stage import staged
 from pipelines.command.errors import UserError
 from tests.helpers.stub_runs import stub_job, stub_sweep
@@ -125,6 +126,78 @@ def test_a_mistake_is_not_tried_again(tmp_path: Path) -> None:
     assert why_not_again(found, "1", steps=0, retries=9) == "mistake 1"
 
 
+def test_interruptions_are_bounded_while_nothing_moves(tmp_path: Path) -> None:
+    """An evaluation that always reaches its time limit has no steps to show."""
+    found = history(tmp_path / "a", *[("interrupted", 10)] * 3)
+    assert why_not_again(found, "1", steps=10, retries=2, interruptions=3) is None
+    assert "interrupted 3 times" in str(why_not_again(found, "1", steps=10, retries=2, interruptions=2))
+    assert why_not_again(found, "1", steps=20, retries=0, interruptions=0) is None
+    folder = stub_sweep(tmp_path / "sweep")
+    job, measure = stub_job(folder, "good", retries=2), stub_job(folder, "good", "linear", retries=2)
+    for each in (job, measure):
+        history(folder.attempts(each.name), *[("interrupted", 0)] * 3)
+    assert job.why_not_again("1") is None
+    assert "--eval-time" in str(measure.why_not_again("1"))
+
+
+def test_a_result_on_other_images_is_found_by_their_name(tmp_path: Path) -> None:
+    folder = stub_sweep(tmp_path / "sweep")
+    own = Job(sweep=folder.path, run="r", data="/d/stl", evaluation="linear")
+    other = Job(sweep=folder.path, run="r", data="/d/stl", eval_data="/e/cifar", evaluation="linear")
+    assert (own.result(), other.result()) == (None, None)
+    (folder.run("r") / "eval").mkdir(parents=True)
+    on_cifar = folder.evaluation("r", "linear@cifar-12345678")
+    on_cifar.write_text("{}")
+    assert (own.result(), other.result()) == (None, on_cifar)
+    folder.evaluation("r", "linear").write_text('{"data_name": "stl-12345678"}')
+    assert (own.result(), other.result()) == (folder.evaluation("r", "linear"), on_cifar)
+    on_cifar.unlink()
+    assert other.result() is None  # it is of the training's images
+    folder.evaluation("r", "linear").write_text('{"data_name": "cifar-12345678"}')
+    assert other.result() == folder.evaluation("r", "linear")
+    assert other.command()[-2:] == ["--data", "/e/cifar"]
+    training = Job(sweep=folder.path, run="r", data="/d/stl", eval_data="/e/cifar", device="cuda")
+    assert training.command()[-4:] == ["--data", "/d/stl", "--device", "cuda"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[1]",
+        "5",
+        '{"number": "x"}',
+        '{"number": 2, "outcome": "good"}',
+        "\xff",
+        "[" * 100_000,
+        '{"job_id": "1"}',
+    ],
+    ids=lambda line: line[:12],
+)
+def test_damaged_lines_of_attempts(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "a.jsonl"
+    history(path, ("crashed", 0), ("lost", 5))
+    check_attempts(path)
+    whole = path.read_bytes()
+    first, _, rest = whole.partition(b"\n")
+    path.write_bytes(first + b"\n" + line.encode("latin-1") + b"\n" + rest)
+    assert [found.outcome for found in read_attempts(path)] == ["crashed", "running"]
+    with pytest.raises(UserError, match=r"a\.jsonl is damaged \(line 2\)"):
+        check_attempts(path)
+    assert attempts.begin(path, "1", steps=5) == 3
+    path.write_bytes(whole + b'{"number": 3, "sta')  # cut by the crash of a machine
+    check_attempts(path)
+
+
+def test_a_child_finds_the_snapshot_whatever_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    (tmp_path / "only_here.py").write_text("print('found')")
+    child = Child([sys.executable, "-m", "only_here"], tmp_path, tmp_path / "log")
+    assert child.status() == 0
+    assert child.last_line() == "found"
+
+
 def test_a_job_asks_its_run_folder(tmp_path: Path) -> None:
     folder = stub_sweep(tmp_path / "sweep")
     job, measure = stub_job(folder, "good"), stub_job(folder, "good", "knn")
@@ -151,6 +224,21 @@ def test_data_is_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (copy / "train" / "a.jpg").write_bytes(b"2")  # a second copy would undo this
     assert staged(str(source.parent), "$NODE_DISK/cache") == str(copy)
     assert (copy / "train" / "a.jpg").read_bytes() == b"2"
+
+
+def test_changed_data_is_copied_anew(tmp_path: Path) -> None:
+    source = tmp_path / "images"
+    source.mkdir()
+    (source / "a.jpg").write_bytes(b"1")
+    first = Path(staged(str(source), str(tmp_path / "disk")))
+    (source / "b.jpg").write_bytes(b"2")
+    second = Path(staged(str(source), str(tmp_path / "disk")))
+    assert sorted(path.name for path in second.iterdir()) == ["a.jpg", "b.jpg"]
+    os.utime(source / "b.jpg", ns=(0, 0))  # of the same size
+    (source / "b.jpg").write_bytes(b"3")
+    third = Path(staged(str(source), str(tmp_path / "disk")))
+    assert (third / "b.jpg").read_bytes() == b"3"
+    assert (first / "a.jpg").read_bytes() == b"1"  # a job may still read it
 
 
 def test_half_a_copy_is_done_again(tmp_path: Path) -> None:

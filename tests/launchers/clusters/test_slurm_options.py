@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from launchers.clusters.slurm import Slurm, parse_minutes
+from launchers.clusters.slurm import Slurm
 from launchers.clusters.slurm_queue import ended, queued
+from launchers.clusters.time_limit import parse_minutes
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.state import JobState
 from pipelines.command.errors import UserError
@@ -70,7 +71,7 @@ def test_the_script_says_what_was_asked() -> None:
         *("partition=gpu", "account=lab", "qos=long", "constraint=h100", "exclude=n7"),
         *("array=0-2%2", "signal=USR2@120", "requeue", "chdir=/s/code", "reservation=night", "exclusive"),
     }
-    assert "module load cuda" in lines
+    assert lines.index("unset PYTHONSAFEPATH") < lines.index("module load cuda")
     assert not [option for option in options if option.startswith(("dependency", "wckey", "cpus-per-gpu"))]
     assert any("srun" in line and "--kill-on-bad-exit=1" in line for line in lines)
 
@@ -118,13 +119,64 @@ def test_nothing_of_an_outer_job_reaches_sbatch(tmp_path: Path, monkeypatch: pyt
     assert os.environ["SLURM_ARRAY_JOB_ID"] == "5"
 
 
+def test_options_of_the_user_s_environment_do_not_win(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """sbatch would take SBATCH_PARTITION before the script's own; squeue would hide jobs by SQUEUE_STATES."""
+    monkeypatch.setenv("SBATCH_PARTITION", "slow")
+    monkeypatch.setenv("SQUEUE_STATES", "PD")
+    stand_in(tmp_path / "bin", "sbatch", f"env > {tmp_path}/env", monkeypatch)
+    stand_in(tmp_path / "bin", "squeue", f"env > {tmp_path}/squeue-env", monkeypatch)
+    Slurm(Slurm.Config(partition="fast")).check(SweepFolder(tmp_path), "study", 2)
+    assert capsys.readouterr().err == "not used: SBATCH_PARTITION; give --sbatch NAME=VALUE\n"
+    assert "SBATCH_PARTITION" not in (tmp_path / "env").read_text()
+    queued(["1"], 0)
+    assert "SQUEUE" not in (tmp_path / "squeue-env").read_text()
+    assert os.environ["SBATCH_PARTITION"] == "slow"
+
+
+def test_a_path_that_sbatch_would_fill_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path / "bin", "sbatch", "true", monkeypatch)
+    with pytest.raises(UserError, match=r"50%j: sbatch takes % for a pattern: choose another --out"):
+        Slurm().check(SweepFolder(tmp_path / "50%j"), "study", 2)
+
+
+@pytest.mark.parametrize("answer", ["5", "5;cluster", "Welcome, job 77 of 99!\n\n5", "12 jobs wait\n5\n"])
+def test_the_job_s_id_behind_a_login_banner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    stand_in(tmp_path / "bin", "sbatch", f"echo $@ > {tmp_path}/given; printf '{answer}\\n'", monkeypatch)
+    folder = stub_sweep(tmp_path / "sweep")
+    assert Slurm().submit(folder, "study", [stub_job(folder, "good")], {}) == 0
+    assert json.loads(folder.record("good").read_text())["job_id"] == "5"
+    assert "--parsable" in (tmp_path / "given").read_text()
+
+
+def test_an_answer_without_an_id_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path / "bin", "sbatch", "echo 'Welcome, job 77'", monkeypatch)
+    folder = stub_sweep(tmp_path / "sweep")
+    with pytest.raises(UserError, match="sbatch named no job; it said: Welcome, job 77"):
+        Slurm().submit(folder, "study", [stub_job(folder, "good")], {})
+
+
+def test_evaluations_have_their_own_time_and_gpus() -> None:
+    config = Slurm.Config(time="10:00:00", nodes=2, gpus_per_node=4, eval_time="30", eval_gpus=0)
+    lines = sbatch_lines(Slurm(config).for_evaluation())
+    assert {"#SBATCH --time=30", "#SBATCH --nodes=1"} <= {*lines}
+    assert not [line for line in lines if "gpus" in line]
+    with pytest.raises(UserError, match="--eval-time 1h is no time limit"):
+        Slurm.Config(eval_time="1h")
+    with pytest.raises(UserError, match="--eval-gpus must be 0 or 1, not 2"):
+        Slurm.Config(eval_gpus=2)
+
+
 def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="there is no SLURM here"):
         Slurm().check(SweepFolder(tmp_path), "study", 2)
     with pytest.raises(UserError, match="squeue does not answer"):
-        queued(["1"])
-    assert queued([]) == {}
+        queued(["1"], 0)
+    assert queued([], 0) == {}
     assert ended(["1"]) == {}
 
 
@@ -132,7 +184,7 @@ def test_evaluations_of_a_run_under_way_elsewhere_are_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """sbatch knows no job of another cluster to wait for."""
-    stand_in(tmp_path / "bin", "sbatch", "echo 'Submitted batch job 5'", monkeypatch)
+    stand_in(tmp_path / "bin", "sbatch", "echo 5", monkeypatch)
     folder = stub_sweep(tmp_path / "sweep")
     jobs = [stub_job(folder, "good", "knn"), stub_job(folder, "elsewhere", "knn")]
     states = {
@@ -148,7 +200,7 @@ def test_evaluations_of_a_run_under_way_elsewhere_are_left(
 def test_who_is_queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = "8_0|RUNNING|None\\n8_1|PENDING|Resources\\n8_2|FAILED|NonZeroExitCode\\n9|RUNNING|None"
     stand_in(tmp_path / "bin", "squeue", f"printf '{lines}\\n'", monkeypatch)
-    waiting = queued({"8_0", "8_1", "8_2", "8_3"})
+    waiting = queued({"8_0", "8_1", "8_2", "8_3"}, 0)
     assert waiting == {"8_0": ("RUNNING", "None"), "8_1": ("PENDING", "Resources")}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastssl.run.summary import read_summary
+from launchers.sweeps import attempts
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
 from tests.helpers.stub_runs import stub_sweep
@@ -139,6 +140,34 @@ def test_the_first_task_decides_for_all(folder: SweepFolder) -> None:
     assert (status, requeued(folder)) == (1, 0)
     assert "JobFailedError: process 1: error: no such folder" in output
     assert outcomes(folder, "crash") == ["mistake"]
+
+
+def test_the_cause_is_the_process_that_was_killed(folder: SweepFolder) -> None:
+    """Task 1 is killed; task 0 only loses it, with an error of its own."""
+    first, second = start(folder, "crash", tasks=2), start(folder, "killed", rank=1, tasks=2)
+    assert finish(second)[0] == 0
+    report = json.loads(folder.rank_report("killed", 1).read_text())
+    folder.rank_report("crash", 1).write_text(json.dumps(report))
+    assert finish(first)[0] == 255  # requeued
+    (attempt,) = read_attempts(folder.attempts("crash"))
+    assert attempt.error == "process 1: killed by SIGKILL (out of memory?)"
+
+
+def test_an_evaluation_that_gets_no_further_ends(folder: SweepFolder) -> None:
+    """As after two time limits; the record says why."""
+    path = folder.attempts("good")
+    for _ in range(12):
+        attempts.end(path, attempts.begin(path, "7", 0), "interrupted", 143)
+    status, output = finish(start(folder, "good"))
+    assert (status, requeued(folder)) == (1, 0)
+    assert "interrupted 12 times without getting further: give it more time" in output
+    last = read_attempts(path)[-1]
+    assert (last.outcome, last.error.partition(":")[0]) == (
+        "mistake",
+        "interrupted 12 times without getting further",
+    )
+    finish(start(folder, "good"))
+    assert len(read_attempts(path)) == 13
 
 
 def test_reports_of_an_earlier_start_do_not_count(folder: SweepFolder) -> None:

@@ -1,18 +1,27 @@
 """The report's numbers and words, from sweep folders that the tests write."""
 
+import csv
+import io
 import json
 import math
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from launchers.report import main, report
-from launchers.reporting.estimate import estimate, number, t_quantile
+from launchers.reporting.chart import Chart, as_svg, legend
+from launchers.reporting.estimate import estimate, number
+from launchers.reporting.figures import charts
+from launchers.reporting.results import read_sweep
+from launchers.reporting.results_csv import results_csv
+from launchers.reporting.text import as_markdown, tell
 from launchers.sweeps.attempts import Outcome, begin, end
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
@@ -33,7 +42,7 @@ from tests.helpers.report_folders import (
 
 
 def markdown(folder: Path) -> str:
-    return report(folder)[1].read_text()
+    return as_markdown(tell(read_sweep(folder)))
 
 
 def table(text: str, section: str) -> list[dict[str, str]]:
@@ -50,17 +59,28 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_whole(tmp_path_factory.mktemp("report") / "sweep")
 
 
-@pytest.mark.parametrize("degrees", [1, 2, 4, 9, 30, 200])
-def test_the_t_quantile_is_student_s(degrees: int) -> None:
-    assert t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-6)
-
-
 def test_the_interval_is_scipy_s() -> None:
     values = [0.681, 0.677, 0.69, 0.684]
     found = estimate(values)
     low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
     assert (found.low, found.high) == pytest.approx((low, high), rel=1e-6)
-    assert estimate([0.5]).half_width is None
+    assert str(found) == f"0.683 ± {high - found.mean:.3f}"
+    assert str(estimate([0.5])) == "0.500"
+
+
+def test_two_seeds_have_a_range() -> None:
+    """Their t interval would be 12.7 standard errors wide, and reach above 1."""
+    found = estimate([0.97, 0.99])
+    assert (found.low, found.high) == (0.97, 0.99)
+    assert str(found) == "0.980 (0.970 to 0.990)"
+
+
+def test_bars_of_an_accuracy_end_at_1(tmp_path: Path) -> None:
+    runs = [planned(4, 256, seed, None) for seed in range(3)]
+    for run, linear in zip(runs, (0.9, 0.95, 0.99), strict=True):
+        write_run(tmp_path / "runs" / run["name"], linear=linear)
+    (line,) = table(markdown(write_sweep(tmp_path, runs)), "Accuracy over K")
+    assert line["interval"].endswith(" to 1")
 
 
 @pytest.mark.parametrize(
@@ -125,9 +145,8 @@ def test_figures_hold_the_last_value_of_a_metric_and_the_paper(tmp_path: Path) -
     ]
     ours = [line for line in table(text, "Accuracy over K") if "paper" not in line["series"]]
     theirs = [line for line in table(text, "Accuracy over K") if "paper" in line["series"]]
-    half = stats.t.ppf(0.975, 1) * 0.05
     assert ours[0]["linear top-1"] == "0.55"
-    assert ours[0]["95 % interval"] == f"{0.55 - half:.4g} to {0.55 + half:.4g}"
+    assert (ours[0]["interval"], ours[0]["seeds"]) == ("0.5 to 0.6", "2")
     assert [line["linear top-1"] for line in theirs] == ["0.64", "0.76"]
 
 
@@ -182,11 +201,11 @@ def test_results_of_different_data_are_never_averaged(tmp_path: Path) -> None:
     lines = {line["row"]: line for line in table(text, "Results")}
     stl, sixteen, cifar = sorted(lines, key=lambda row: lines[row]["linear top-1"])
     assert stl.startswith("K=4, alpha=256, on stl-")
-    assert lines[stl]["linear top-1"] == "0.200 ± 0.000"
+    assert lines[stl]["linear top-1"] == "0.200 (0.200 to 0.200)"
     assert lines[stl]["runs"] == "3"  # with the seed that was not measured
     assert sixteen.startswith("K=16, alpha=256, on stl-")
     assert cifar.startswith("K=4, alpha=256, on cifar-")
-    assert lines[cifar]["linear top-1"] == "0.800 ± 0.000"
+    assert lines[cifar]["linear top-1"] == "0.800 (0.800 to 0.800)"
     points = table(text, "Accuracy over K")
     assert not {"0.5", "0.4"} & {line["linear top-1"] for line in points}
 
@@ -239,9 +258,7 @@ def test_kept_checkpoints_make_a_curve_over_epochs(tmp_path: Path) -> None:
         write(folder / f"eval/{name}.json", evaluation("linear", 5 * epoch, top1=epoch / 100))
     figure = {"title": "Longer", "x": "epoch", "y": "linear.top1", "series": None, "log_x": False}
     write_sweep(tmp_path, [run], figures=[figure])
-    page = report(tmp_path)[0].read_text()
-    shown = re.findall(r"<title>K=4, alpha=256, epoch ([\d.]+): ([\d.]+)</title>", page)
-    assert shown[:3] == [("5", "0.050"), ("10", "0.100"), ("20", "0.500")]
+    assert points_of(tmp_path, "Longer") == [(5, 0.05), (10, 0.1), (20, 0.5)]
 
 
 def test_a_sweep_that_has_not_begun(tmp_path: Path) -> None:
@@ -264,7 +281,8 @@ def test_a_metrics_file_whose_last_line_was_cut(tmp_path: Path) -> None:
 def test_a_long_curve_is_thinned(tmp_path: Path) -> None:
     run = planned(4, 256, 0)
     write_metrics(tmp_path / "runs" / run["name"], 30_000, 30_000, 20, level=1)
-    assert len(report(write_sweep(tmp_path, [run]))[0].read_text()) < 60_000
+    lines = [line for chart in charts(read_sweep(write_sweep(tmp_path, [run]))) for line in chart.lines]
+    assert max(len(line.points) for line in lines) == 150
 
 
 def test_what_was_not_a_number_is_left_out(tmp_path: Path) -> None:
@@ -280,10 +298,31 @@ def test_what_was_not_a_number_is_left_out(tmp_path: Path) -> None:
 def test_names_cannot_break_the_page(tmp_path: Path) -> None:
     run = planned(4, 256, 0) | {"row": "a | b <script>alert(1)</script>"}
     write_run(tmp_path / "runs" / run["name"], linear=0.5, status="failed", error="<img src=x> | y")
-    page, text = report(write_sweep(tmp_path, [run], title="T <script>"))
-    assert "<script" not in page.read_text()
-    assert "<img" not in page.read_text()
-    assert r"a \| b" in text.read_text()
+    page, text, _ = report(write_sweep(tmp_path, [run], title="T <script>"))
+    for path in (page, text):
+        assert "<script" not in path.read_text()
+        assert "<img" not in path.read_text()
+    assert r"a \| b &lt;script&gt;" in text.read_text()
+
+
+def test_links_and_markup_of_names_are_letters_in_markdown(tmp_path: Path) -> None:
+    run = planned(4, 256, 0) | {"row": "[x](javascript:1) `a` *b*"}
+    write_run(tmp_path / "runs" / run["name"], linear=0.5)
+    assert r"\[x\](javascript:1) \`a\` \*b\*" in markdown(write_sweep(tmp_path, [run]))
+    indented = "First.\n\n    code <b>\n\n<b>text</b>"
+    text = markdown(write_sweep(tmp_path, [run], about=indented))
+    assert "\n    code <b>\n" in text  # in a block of code, tags are letters
+    assert "&lt;b&gt;text" in text
+
+
+def test_a_dollar_in_a_name_is_no_formula(tmp_path: Path) -> None:
+    runs = [planned(k, 256, 0, None) for k in (4, 16)]
+    for run, name in zip(runs, ("$\\frac{1}$ <b>", "$x$"), strict=True):
+        run["values"]["num_negatives"] = name
+        write_run(tmp_path / "runs" / run["name"], linear=0.5)
+    page = report(write_sweep(tmp_path, runs))[0].read_text()
+    assert ">$x$</text>" in page
+    assert "$\\frac{1}$ &lt;b&gt;" in page
 
 
 def test_the_docstring_is_shown_once_with_its_table_kept(whole: Path) -> None:
@@ -292,27 +331,77 @@ def test_the_docstring_is_shown_once_with_its_table_kept(whole: Path) -> None:
     assert "    linear  66.5  68.1  68.0" in text
 
 
-@pytest.mark.parametrize(
-    ("spoil", "named"),
-    [
-        ("sweep.json", ""),
-        ("runs/k4-a256-s0/summary.json", "delete it"),
-        ("runs/k4-a256-s0/eval/linear.json", "delete it"),
-    ],
-)
-@pytest.mark.parametrize("content", ["{broken", "[1]", "\xff"])
-def test_damaged_json_is_one_line(tmp_path: Path, spoil: str, named: str, content: str) -> None:
-    run = planned(4, 256, 0)
-    write_run(tmp_path / "runs" / run["name"], linear=0.5)
-    write_sweep(tmp_path, [run])
-    (tmp_path / spoil).write_bytes(content.encode("latin-1"))
+DAMAGE = ["{broken", "[1]", "\xff", "", "[" * 100_000]
+
+
+@pytest.mark.parametrize("content", DAMAGE)
+def test_a_damaged_plan_is_one_line(tmp_path: Path, content: str) -> None:
+    write_sweep(tmp_path, [planned(4, 256, 0)])
+    (tmp_path / "sweep.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError) as caught:
         report(tmp_path)
-    message = str(caught.value)
-    assert str(tmp_path / spoil) in message
-    assert named in message
-    assert "\n" not in message
+    assert str(tmp_path / "sweep.json") in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("spoil", ["summary.json", "eval/linear.json", "config.json"])
+@pytest.mark.parametrize("content", DAMAGE)
+def test_a_damaged_file_is_one_line_and_the_report_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: str, content: str
+) -> None:
+    runs = [planned(4, 256, 0), planned(16, 256, 0)]
+    for run in runs:
+        write_run(tmp_path / "runs" / run["name"], linear=0.5)
+    path = tmp_path / "runs" / runs[0]["name"] / spoil
+    path.write_bytes(content.encode("latin-1"))
+    text = report(write_sweep(tmp_path, runs))[1].read_text()
+    (told,) = capsys.readouterr().err.splitlines()
+    assert str(path) in told
+    assert "delete it" in told
+    assert str(path) in text.partition("## Damaged files")[2]
+    rows = {line["row"]: line for line in table(text, "Results")}
+    assert rows["K=16, alpha=256"]["linear top-1"] == "0.500"
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, "x", [1], {"a": 1}, -5, 10**400], ids=lambda value: repr(value)[:9]
+)
+def test_values_of_another_type_are_left_out(tmp_path: Path, value: Any) -> None:
+    run = planned(4, 256, 0)
+    folder = tmp_path / "runs" / run["name"]
+    write_run(folder, linear=0.5)
+    sweep = write_sweep(tmp_path, [run])
+    summary = json.loads((folder / "summary.json").read_text())
+    for name in summary:
+        write(folder / "summary.json", summary | {name: value})
+        markdown(sweep)
+    row = {"step": 1, "epoch": 0.5, "loss": 1.0, "knn_top1": 0.5}
+    for name in row:
+        (folder / "metrics.jsonl").write_text(json.dumps(row | {name: value}) + "\n")
+        markdown(sweep)
+    result = json.loads((folder / "eval/linear.json").read_text())
+    for name in result:
+        write(folder / "eval/linear.json", result | {name: value})
+        markdown(sweep)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "../../etc"},
+        {"name": 5},
+        {"values": {"num_negatives": [1]}},
+        {"row": 5},
+        {"paper": {"title": "t"}},
+        {"paper": {"title": "t", "place": "p", "results": [["linear top-1", "high"]]}},
+        {"evaluations": ["a/b"]},
+        {"checkpoints": ["x"]},
+    ],
+)
+def test_a_plan_with_a_wrong_run_is_one_line(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"sweep\.json is damaged \(runs\)"):
+        report(write_sweep(tmp_path, [planned(4, 256, 0) | wrong]))
 
 
 def test_a_folder_that_is_no_sweep_is_one_line(tmp_path: Path) -> None:
@@ -330,7 +419,69 @@ def test_a_folder_that_is_no_sweep_is_one_line(tmp_path: Path) -> None:
 
 def test_the_command_names_what_it_wrote(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(whole)]) == 0
-    assert capsys.readouterr().out.split() == [str(whole / "report.html"), str(whole / "report.md")]
+    names = ("report.html", "report.md", "results.csv")
+    assert capsys.readouterr().out.split() == [str(whole / name) for name in names]
+
+
+def test_the_csv_has_what_varies_and_every_metric(tmp_path: Path) -> None:
+    runs = [planned(k, 256, 0) for k in (4, 16)]
+    for run in runs:
+        write_run(tmp_path / "runs" / run["name"], linear=0.5, knn=0.4, mi_bound=1.5)
+        experiment = {"epochs": 20, "method": {"loss": {"num_negatives": run["values"]["num_negatives"]}}}
+        config = {"recipe": "moco", "experiment": experiment}
+        write(tmp_path / "runs" / run["name"] / "config.json", {"config": config})
+    lines = list(csv.DictReader(io.StringIO(results_csv(read_sweep(write_sweep(tmp_path, runs))))))
+    assert [line["run"] for line in lines] == [run["name"] for run in runs]
+    assert [line["experiment.method.loss.num_negatives"] for line in lines] == ["4", "16"]
+    assert "experiment.epochs" not in lines[0]
+    assert (lines[0]["linear.top1"], lines[0]["knn.top1_k200"], lines[0]["mi_bound"]) == ("0.5", "0.4", "1.5")
+
+
+def test_every_run_has_a_line_with_links_to_its_files(tmp_path: Path) -> None:
+    run = planned(4, 256, 0)
+    write_run(tmp_path / "runs" / run["name"], linear=0.5)
+    write(tmp_path / "configs" / f"{run['name']}.json", {})
+    write_attempt(write_sweep(tmp_path, [run]), run["name"], "", "finished", "")
+    page, text, _ = report(tmp_path)
+    (line,) = table(text.read_text(), "Runs")
+    assert (line["run"], line["status"], line["attempts"]) == (run["name"], "finished", "1")
+    assert line["hosts"] == socket.gethostname()
+    assert line["files"] == f"[folder](<runs/{run['name']}>), [config](<configs/{run['name']}.json>)"
+    assert f'<a href="runs/{run["name"]}">folder</a>' in page.read_text()
+
+
+def test_pixels_and_the_untrained_encoder_stand_beside_knn(tmp_path: Path) -> None:
+    run = planned(4, 256, 0, None)
+    folder = tmp_path / "runs" / run["name"]
+    write_run(folder, linear=0.5, knn=0.4)
+    summary = json.loads((folder / "summary.json").read_text())
+    write(folder / "summary.json", summary | {"knn_top1_pixels": 0.235, "knn_top1_untrained": 0.177})
+    (line,) = table(markdown(write_sweep(tmp_path, [run])), "Results")
+    assert line["kNN top-1 pixels"] == "0.235"
+    assert line["kNN top-1 untrained"] == "0.177"
+    names = list(line)
+    assert names.index("kNN top-1 k200") < names.index("kNN top-1 pixels") < names.index("linear top-1")
+
+
+@pytest.mark.parametrize(
+    ("images", "more", "shown"),
+    [
+        (1_281_167, {}, True),
+        (1_281_160, {}, True),  # of a copy that lacks damaged ones
+        (50_000, {}, False),
+        (128_000, {"class_share": 0.1}, True),
+    ],
+)
+def test_the_paper_s_number_goes_where_the_data_is_not_the_paper_s(
+    tmp_path: Path, images: int, more: dict[str, float], shown: bool
+) -> None:
+    run = planned(4, 256, 0, 0.665)
+    write_run(tmp_path / "runs" / run["name"], linear=0.5)
+    config = {"recipe": "moco-v2-imagenet", "experiment": more}
+    write(tmp_path / "runs" / run["name"] / "config.json", {"config": config, "data": {"images": images}})
+    text = markdown(write_sweep(tmp_path, [run]))
+    assert ("0.665" in text) == shown
+    assert ("left out where a run did not train on the paper's data" in text) != shown
 
 
 def write_attempt(sweep: Path, run: str, evaluation: str, outcome: Outcome, error: str) -> None:
@@ -372,19 +523,28 @@ def test_far_from_its_cluster_run_folders_tell(tmp_path: Path, monkeypatch: pyte
     assert "1 running" in markdown(tmp_path)
 
 
-def charts_of(page: Path) -> dict[str, list[str]]:
-    """The titles of the charts, and what the mouse is told in each."""
-    figures = re.findall(r"<figure><h3>(.*?)</h3>(.*?)</figure>", page.read_text(), re.S)
-    return {title: re.findall(r"<title>(.*?)</title>", body) for title, body in figures}
+def chart_of(folder: Path, title: str) -> Chart:
+    (found,) = [chart for chart in charts(read_sweep(folder)) if chart.title == title]
+    return found
 
 
-def test_a_seed_that_is_half_way_cuts_the_mean_curve_short(tmp_path: Path) -> None:
+def points_of(folder: Path, title: str) -> list[tuple[float, float]]:
+    """The points of a chart's only line."""
+    (line,) = chart_of(folder, title).lines
+    return [(point.x, round(point.y, 6)) for point in line.points]
+
+
+def test_the_mean_curve_goes_to_the_longest_seed(tmp_path: Path) -> None:
     runs = [planned(4, 256, seed) for seed in range(2)]
     for run, done in zip(runs, (400, 200), strict=True):
         write_metrics(tmp_path / "runs" / run["name"], 400, done, 20, level=1, seed=done)
-    page = report(write_sweep(tmp_path, runs))[0]
-    told = charts_of(page)["kNN top-1 while training"]
-    assert told == ["K=4, alpha=256, epoch 4: 0.280", "K=4, alpha=256, epoch 8: 0.360"]
+    title = "kNN top-1 while training"
+    points = [(4, 0.28), (8, 0.36), (12, 0.44), (16, 0.52), (20, 0.6)]
+    assert points_of(write_sweep(tmp_path, runs), title) == points
+    (line,) = chart_of(tmp_path, title).lines
+    assert [point.count for point in line.points] == [2, 2, 1, 1, 1]
+    assert [len(seed) for seed in line.seeds] == [5, 2]
+    assert line.label == "K=4, alpha=256 (2 to 1 seeds)"
 
 
 def test_many_lines_are_spread_over_charts_of_one_scale(tmp_path: Path) -> None:
@@ -392,27 +552,35 @@ def test_many_lines_are_spread_over_charts_of_one_scale(tmp_path: Path) -> None:
     for run in runs:
         run["values"]["method"] = "MoCo" if run["values"]["eqco_alpha"] % 2 else "SiMo"
         write_run(tmp_path / "runs" / run["name"], linear=run["values"]["eqco_alpha"] / 20)
-    figure = {
-        "title": "Accuracy",
-        "x": "num_negatives",
-        "y": "linear.top1",
-        "series": "method",
-        "log_x": True,
-    }
+    figure = {"title": "Accuracy", "x": "num_negatives", "y": "linear.top1", "series": "method"}
     axes = ["method", "num_negatives", "eqco_alpha", "seed"]
-    page = report(write_sweep(tmp_path, runs, figures=[figure], axes=axes))[0]
-    charts = charts_of(page)
-    assert [title for title in charts if title.startswith("Accuracy")] == ["Accuracy: MoCo", "Accuracy: SiMo"]
-    assert "MoCo, eqco alpha 9, num negatives 16: 0.450 (1 seed)" in charts["Accuracy: MoCo"]
-    assert len(charts["Accuracy: MoCo"]) == 10
-    shown = re.findall(r"<h3>Accuracy: \w+</h3>.*?</svg>", page.read_text(), re.S)
-    scales = [re.findall(r'text-anchor="end">(.*?)<', chart) for chart in shown]
-    assert scales[0] == scales[1]
+    found = charts(read_sweep(write_sweep(tmp_path, runs, figures=[figure], axes=axes)))[:2]
+    assert [chart.title for chart in found] == ["Accuracy: MoCo", "Accuracy: SiMo"]
+    assert [line.label for line in found[0].lines] == [f"MoCo, eqco alpha {k}" for k in (1, 3, 5, 7, 9)]
+    assert [chart.y_range for chart in found] == [(0.05, 0.5)] * 2
 
 
-def test_rows_with_one_place_on_an_axis_are_left_to_the_table(tmp_path: Path) -> None:
-    runs = [planned(4, 256, 0), planned(16, 256, 0), planned(16, 65536, 0)]
+def test_single_points_are_shown(tmp_path: Path) -> None:
+    runs = [planned(4, 256, 0, None), planned(16, 256, 0, None), planned(16, 65536, 0, None)]
     for run in runs:
         write_run(tmp_path / "runs" / run["name"], linear=0.5)
-    told = charts_of(report(write_sweep(tmp_path, runs, scale="tiny"))[0])["Accuracy over K"]
-    assert told == [f"eqco alpha 256, num negatives {k}: 0.500 (1 seed)" for k in (4, 16)]
+    lines = chart_of(write_sweep(tmp_path, runs, scale="tiny"), "Accuracy over K").lines
+    assert {line.label: [point.x for point in line.points] for line in lines} == {
+        "eqco alpha 256": [4, 16],
+        "eqco alpha 65536": [16],
+    }
+
+
+def test_a_chart_is_drawn_in_the_page_s_colors(whole: Path) -> None:
+    chart = chart_of(whole, "Accuracy over K")
+    svg = as_svg(chart)
+    assert svg.startswith('<svg viewBox="0 0 440 270">')
+    assert not re.search(r"#[0-9a-f]{6}\b", svg)
+    assert [text for *_, text in legend(chart)] == [
+        "eqco alpha 256",
+        "eqco alpha 256, paper",
+        "eqco alpha 65536",
+    ]
+    for word in ("num negatives", ">4<", ">1024<"):
+        assert word in svg
+    assert svg == as_svg(chart)

@@ -60,7 +60,22 @@ def test_figures_of_a_grid() -> None:
         "epochs",
         True,
     )
-    assert of_recipe("precision=fp32,bf16").figures == ()
+    words = of_recipe("precision=fp32,bf16", "epochs=100").figures[0]  # side by side
+    assert (words.x, words.series, words.log_x) == ("precision", None, False)
+    assert of_recipe("precision=fp32").figures == ()
+
+
+def test_fields_that_change_together() -> None:
+    base = find_recipe(RECIPE)
+    study = grid_study(RECIPE, base, ["epochs=100,200"], ["batch_size=256,512", "base_lr=0.1,0.2"])
+    assert study.axes == ("epochs", "batch_size", "base_lr")
+    found = [(run.values["epochs"], run.values["batch_size"], run.values["base_lr"]) for run in study.runs]
+    assert found == [(100, 256, 0.1), (100, 512, 0.2), (200, 256, 0.1), (200, 512, 0.2)]
+    assert study.runs[1].config.experiment.optimizer.base_lr == 0.2
+    with pytest.raises(UserError, match="as many values of each field: batch_size has 2, base_lr has 1"):
+        grid_study(RECIPE, base, [], ["batch_size=128,256", "base_lr=0.1"])
+    with pytest.raises(UserError, match="--zip names epochs twice"):
+        grid_study(RECIPE, base, ["epochs=1"], ["epochs=2"])
 
 
 def test_names_of_fields() -> None:
