@@ -61,6 +61,7 @@ bench: $(VENV)/.installed
 gpu: $(VENV)/.installed-dev
 	$(RUN) pytest -m gpu
 	$(RUN) benchmarks.views --json benchmarks/results/views-gpu.json
+	$(RUN) benchmarks.optimizer --device cuda --json benchmarks/results/optimizer-gpu.json
 	$(RUN) benchmarks.loader --data generated --views 2 --threads $$(nproc) --against --device cuda \
 	    --json benchmarks/results/loader-gpu.json
 

@@ -75,6 +75,8 @@ def markdown(result: Result) -> str:
         return head + _renderers(rows)
     if piece == "threads":
         return head + _speedups(rows)
+    if piece == "optimizer":
+        return head + _optimizers(rows)
     cell = {"loader": _times_own, "decode": _times_own, "limits": _share}[piece]
     tables = [_by_views(rows, lambda row: cell(row, rows))]
     if piece == "loader" and any(row["threads"] > 1 or _is_backend(row) for row in rows):
@@ -86,6 +88,7 @@ _CONTENTS = {
     "loader": "core-us per image of K views; in brackets: times fastssl's",
     "decode": "core-us per image; in brackets: times fastssl's",
     "limits": "core-us per image of K views; in brackets: share of the decode-only bound",
+    "optimizer": "an optimizer's microseconds per step; in brackets: share of the byte bound",
     "render": "core-us per view",
     "threads": "images per second; in brackets: times those of the fewest threads",
     "views": "a renderer's microseconds per view; in brackets: share of the byte bound",
@@ -166,6 +169,25 @@ def _renderers(rows: Sequence[Row]) -> str:
         return _table(lines)
     moved, rate = bound["bytes_per_view"] / 1e6, bound["copied_gb_per_s"]
     return f"{_table(lines)}\n\nThe byte bound: {moved:.2f} MB per view; the GPU copies at {rate:,.0f} GB/s."
+
+
+def _optimizers(rows: Sequence[Row]) -> str:
+    lines = [["optimizer", "implementation", "device", "us", "with a teacher, us", "kernels", "waits"]]
+    for optimizer, name in dict.fromkeys((row["optimizer"], row["contender"]) for row in rows):
+        found = {
+            row["average"]: row for row in rows if (row["optimizer"], row["contender"]) == (optimizer, name)
+        }
+        costs, counts = [], []
+        for row in (found.get(False), found.get(True)):
+            share = "" if row is None or row["share_of_bound"] is None else f" ({row['share_of_bound']:.0%})"
+            costs.append("" if row is None else f"{row['us_per_step']:,.0f}{share}")
+        for count in ("kernels", "waits"):
+            values = [row[count] for _, row in sorted(found.items()) if row[count] is not None]
+            counts.append(", ".join(map(str, values)))
+        lines.append([optimizer, name, rows[0]["device"], *costs, *counts])
+    numel, rate = rows[0]["parameters"] / 1e6, rows[0]["copied_gb_per_s"]
+    bound = "" if rate is None else f"; the GPU copies at {rate:,.0f} GB/s"
+    return f"{_table(lines)}\n\n{numel:.1f} million parameters{bound}."
 
 
 def _steps(rows: Sequence[Row]) -> str:

@@ -25,6 +25,7 @@ from fastssl.distributed.precision import Precision
 from fastssl.methods import METHODS, Method
 from fastssl.models import BACKBONES, Backbone
 from fastssl.optim import OPTIMIZERS, Optimizer
+from fastssl.optim.optimizer import Implementation
 from fastssl.user_file import UserFile, components, from_entry, to_entry
 from pipelines.backends.backend import CpuOutput, Pipeline
 from pipelines.command.errors import UserError
@@ -190,6 +191,8 @@ class Machine:
     """Batches under way beside the one in use."""
     threads: SmallCount = 0
     """CPU threads of torch; 0 takes every core. Bit-equal resuming on a CPU needs the same number."""
+    optimizer_implementation: Implementation = "auto"
+    """Code of the optimizer's step, whose results agree to rounding. auto: triton on a GPU, else foreach."""
     log_every: Count = 20
     """Steps between two lines of metrics.jsonl."""
     monitor_every: NotNegative = 10

@@ -1,8 +1,7 @@
 """Pre-train an encoder: python -m fastssl.train [RECIPE] [--data WHERE] [--out DIR] [--epochs N] [...]
 
 One straight line: data, weights, run folder, loader, steps, summary. A run is a function of its experiment;
-where it was stopped leaves no trace in its weights. On a GPU, nothing between two log lines waits for it
-(but LARS in fp16, where torch's scaler asks at each step whether to skip it).
+where it was stopped leaves no trace in its weights. On a GPU, nothing between two log lines waits for it.
 Under torchrun or srun each process trains on its share of every batch, and rank 0 does what is done once.
 """
 

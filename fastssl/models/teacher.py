@@ -59,6 +59,11 @@ def update_average(target: nn.Module, source: nn.Module, momentum: float) -> Non
         source: has a parameter of the same name for each of the target's; it may have more (a predictor).
         momentum: in [0, 1].
     """
+    targets, sources = zip(*paired_parameters(target, source), strict=True)
+    torch._foreach_lerp_(targets, sources, 1 - momentum)
+
+
+def paired_parameters(target: nn.Module, source: nn.Module) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """Each parameter of the target, with the source's of the same name."""
     sources = dict(source.named_parameters())
-    names, targets = zip(*target.named_parameters(), strict=True)
-    torch._foreach_lerp_(targets, [sources[name] for name in names], 1 - momentum)
+    return [(parameter, sources[name]) for name, parameter in target.named_parameters()]

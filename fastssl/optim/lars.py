@@ -14,13 +14,14 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from fastssl.optim.multi_tensor import MultiTensorOptimizer
 from fastssl.optim.optimizer import Groups, Optimizer
 from pipelines.command.ranges import BelowOne, Positive
 
 _Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
-class LARS(Optimizer):
+class LARS(MultiTensorOptimizer):
     """Layer-wise adaptive rate scaling (You, Gitman, Ginsburg, 2017), for each tensor w with gradient g::
 
         d  = g + weight_decay * w
@@ -50,10 +51,19 @@ class LARS(Optimizer):
         groups = [{"adapt": not (exclude and group["norm_and_bias"]), **group} for group in groups]
         defaults = {"lr": 0.0, "momentum": config.momentum, "trust_coefficient": config.trust_coefficient}
         super().__init__(groups, defaults)
+        self.use("auto")
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient. Closures are not taken."""
+        if self.implementation == "triton":
+            self._kernel_step()
+        elif self.implementation == "reference":
+            self._reference_step()
+        else:
+            self._foreach_step()
+
+    def _foreach_step(self) -> None:
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:
@@ -66,13 +76,6 @@ class LARS(Optimizer):
             torch._foreach_mul_(buffers, group["momentum"])
             torch._foreach_add_(buffers, updates)
             torch._foreach_add_(parameters, buffers, alpha=-group["lr"])
-
-    def _momentum_buffer(self, parameter: Tensor) -> Tensor:
-        state = self.state[parameter]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        buffer: Tensor = state["momentum_buffer"]
-        return buffer
 
 
 def _trust_ratios(parameters: _Tensors, updates: _Tensors, coefficient: float) -> list[Tensor]:

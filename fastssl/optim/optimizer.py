@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -14,6 +14,9 @@ from pipelines.command.errors import UserError
 from pipelines.command.ranges import NotNegative, Positive, check_ranges
 
 Groups = list[dict[str, Any]]
+Averages = Sequence[tuple[nn.Module, nn.Module, float]]
+"""(target, source, momentum) of each moving average: see ``fastssl.models.teacher.update_average``."""
+Implementation = Literal["auto", "reference", "foreach", "triton", "apex"]
 
 
 class Optimizer(Component, torch.optim.Optimizer):
@@ -21,6 +24,9 @@ class Optimizer(Component, torch.optim.Optimizer):
 
     Their rate is 0 until ``set_learning_rate``, before each step.
     """
+
+    implementations: ClassVar[tuple[Implementation, ...]] = ()
+    """Choices of ``use`` beside auto."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ComponentConfig):
@@ -40,6 +46,8 @@ class Optimizer(Component, torch.optim.Optimizer):
         """Decay after the warm-up. cosine: to 0 at the end of the run; steps: a tenth at each drop."""
         drops: tuple[float, ...] = ()
         """Drops of schedule steps, as shares of the run: 0.6 0.8 for epochs 120 and 160 of 200."""
+        clip_grad_norm: NotNegative = 0.0
+        """Largest norm of the whole gradient, which is scaled down to it; 0: as it is."""
 
         def __post_init__(self) -> None:
             check_ranges(self, "--optimizer.")
@@ -51,6 +59,32 @@ class Optimizer(Component, torch.optim.Optimizer):
                 raise UserError(
                     f"optimizer drops must rise between 0 and 1, shares of the run, not {self.drops}"
                 )
+
+    def use(self, implementation: Implementation) -> None:
+        """Compute steps in another way from now on; results agree to the rounding of float32.
+
+        Raises:
+            UserError: this optimizer is not implemented so, or not on this machine.
+        """
+        if implementation not in ("auto", *self.implementations):
+            raise UserError(
+                f"optimizer {self.Config.kind} is not implemented in {implementation}: "
+                f"--optimizer-implementation takes {' or '.join(('auto', *self.implementations))}"
+            )
+
+    def take_averages(self, averages: Averages) -> bool:
+        """Update moving averages within the next ``step``, behind the weights.
+
+        Returns:
+            False if it cannot: they are the caller's to update, after the step.
+        """
+        return False
+
+    def refresh(self) -> None:
+        """Send rates and the momentums of taken averages to the device, which is not waited for.
+
+        ``step`` does so itself, unless it is captured in a CUDA graph: then call this before each replay.
+        """
 
 
 def split_parameters(module: nn.Module) -> Groups:
@@ -78,14 +112,21 @@ def parameter_groups(parts: Sequence[dict[str, Any]], config: Optimizer.Config) 
     return [settings[part["norm_and_bias"]] | part for part in parts]
 
 
-def build_optimizer(parts: Sequence[dict[str, Any]], config: Optimizer.Config) -> Optimizer:
+def build_optimizer(
+    parts: Sequence[dict[str, Any]], config: Optimizer.Config, implementation: Implementation = "auto"
+) -> Optimizer:
     """The optimizer of parameters that are on their device already.
 
     Args:
         parts: result of ``split_parameters`` or of a method's ``param_groups``.
         config: config of the optimizer.
+        implementation: see ``Optimizer.use``.
+
+    Raises:
+        UserError: the optimizer is not implemented so, or not on this machine.
     """
     optimizer: Optimizer = config.component(config, parameter_groups(parts, config))
+    optimizer.use(implementation)
     return optimizer
 
 

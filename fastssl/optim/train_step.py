@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fastssl.distributed.collectives import rank, wrap_ddp
 from fastssl.models.batch_norm import average_statistics
 from fastssl.models.teacher import update_averages
-from fastssl.optim.optimizer import set_learning_rate
+from fastssl.optim.optimizer import Optimizer, set_learning_rate
 from pipelines.batch import Batch
 from pipelines.keys import stable_id
 
@@ -19,8 +19,9 @@ from pipelines.keys import stable_id
 class TrainStep:
     """Forward, accumulation, backward, optimizer, and what follows the weights.
 
-    With several processes the gradients are averaged over them. On a GPU nothing waits for the device (but
-    with fp16, where torch's scaler asks at each step whether to skip a LARS update).
+    With several processes the gradients are averaged over them. On a GPU nothing waits for the device, but in
+    fp16 where the optimizer is implemented in foreach, reference or apex: there torch's scaler asks at each
+    step whether to skip it.
 
     Args:
         method: a ``fastssl.methods.Method`` on its device; its ``forward`` is called on each micro-batch.
@@ -28,6 +29,8 @@ class TrainStep:
         device: device of the method.
         autocast: dtype of forward and backward; None: the weights'.
         accumulation_steps: micro-batches per step; their mean loss is followed.
+        clip_grad_norm: largest norm of the gradient, which is scaled down to it; 0: as it is. The norm before
+            is logged as ``grad_norm``, 0 for a step that fp16 skips.
         seed: seed of draws from torch's global generator (dropout, drop path), made per process.
 
     Attributes:
@@ -42,6 +45,7 @@ class TrainStep:
         device: torch.device,
         autocast: torch.dtype | None = None,
         accumulation_steps: int = 1,
+        clip_grad_norm: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.optimizer = optimizer
@@ -49,7 +53,7 @@ class TrainStep:
         self._method = method
         self._model = wrap_ddp(method)
         self._device, self._autocast = device, autocast
-        self._accumulation_steps = accumulation_steps
+        self._accumulation_steps, self._clip_grad_norm = accumulation_steps, clip_grad_norm
         self._seed = seed
 
     def __call__(
@@ -71,13 +75,26 @@ class TrainStep:
                 loss, values = self._model(batch, step)
             self.scaler.scale(loss / self._accumulation_steps).backward()
             metrics.append(values)
+        if self._clip_grad_norm:
+            norm = self._clip_gradients()
+            metrics = [values | {"grad_norm": norm} for values in metrics]
+        averages = self._method.averages(step)  # type: ignore[operator]
+        fused = isinstance(self.optimizer, Optimizer) and self.optimizer.take_averages(averages)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        update_averages(self._method.averages(step))  # type: ignore[operator]
+        if not fused:
+            update_averages(averages)
         self._method.after_step(step)  # type: ignore[operator]
         average_statistics(self._method)
         return batch, metrics
+
+    def _clip_gradients(self) -> Tensor:
+        """Scale gradients down to the largest norm. Returns the norm before, 0-dim, 0 if it is not finite."""
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self._clip_grad_norm)
+        return torch.where(norm.isfinite(), norm, 0.0)
 
     def state_dict(self) -> dict[str, object]:
         """Everything that a checkpoint keeps of the step."""

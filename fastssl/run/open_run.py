@@ -71,10 +71,13 @@ def open_run(
         method=method,
         train_step=TrainStep(
             method,
-            build_optimizer(method.param_groups(), experiment.optimizer),
+            build_optimizer(
+                method.param_groups(), experiment.optimizer, config.machine.optimizer_implementation
+            ),
             device=device,
             autocast=AUTOCAST[experiment.precision],
             accumulation_steps=experiment.accumulation_steps,
+            clip_grad_norm=experiment.optimizer.clip_grad_norm,
             seed=experiment.seed,
         ),
         bad_images=BadImages(

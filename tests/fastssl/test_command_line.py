@@ -63,6 +63,7 @@ SPECIAL: dict[str, list[str]] = {
     "--method.enqueue": ["all"],
     "--method.loss.eqco-alpha": ["300"],
     "--method.loss.num-negatives": ["15"],
+    "--optimizer-implementation": ["foreach"],
     "--optimizer.base-lr": ["0.7"],
     "--optimizer.momentum": ["0.8"],
     "--optimizer.schedule": ["steps"],

@@ -1,14 +1,19 @@
 """One step against the same written out: gradients of the mean of micro-batches, then the optimizer."""
 
 import copy
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
+from fastssl.optim import LARS, train_step
+from fastssl.optim.optimizer import Implementation, build_optimizer
 from fastssl.optim.train_step import TrainStep
+from tests.helpers.fused_optimizers import ON_GPU
 
 CPU = torch.device("cpu")
 
@@ -92,3 +97,79 @@ def test_fp16_skips_a_step_whose_gradients_overflow() -> None:
     assert torch.equal(model.linear.weight, before)
     scale = step.scaler.get_scale()
     assert scale < 65536
+
+
+def fp16_steps(implementation: Implementation, steps: Sequence[str]) -> tuple[Squares, TrainStep]:
+    """A model after steps in fp16 with LARS, on data that "fits", or whose gradients "overflow"."""
+    model = Squares()
+    groups = [{"params": [model.linear.weight], "norm_and_bias": False}]
+    config = LARS.Config(trust_coefficient=0.1)
+    step = TrainStep(
+        model,
+        build_optimizer(groups, config, implementation),
+        device=CPU,
+        autocast=torch.float16,
+        clip_grad_norm=0.5 if "clipped" in steps else 0.0,
+    )
+    for number, kind in enumerate(steps):
+        data = batches(1)[0].x if kind != "overflow" else torch.full((4, 3), 3e4)
+        step(iter([SimpleNamespace(x=data)]), number, 0.3)  # type: ignore[list-item]
+    return model, step
+
+
+@pytest.mark.skipif(ON_GPU, reason="the interpreter is for machines without")
+@pytest.mark.usefixtures("interpreter")
+@pytest.mark.parametrize(
+    "steps", [("fits", "fits"), ("overflow", "fits", "overflow"), ("overflow", "clipped")]
+)
+def test_kernels_step_skip_and_average_as_torch_does(
+    steps: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, wanted_step = fp16_steps("reference", steps)
+    # where torch's scaler reads on the host whether to skip
+    monkeypatch.setattr(GradScaler, "_maybe_opt_step", lambda *given: pytest.fail("the host was asked"))
+    monkeypatch.setattr(train_step, "update_averages", lambda averages: pytest.fail("not in the kernels"))
+    got, got_step = fp16_steps("triton", steps)
+    torch.testing.assert_close(got.linear.weight, wanted.linear.weight, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(got.follower.weight, wanted.follower.weight, rtol=1e-6, atol=1e-7)
+    assert got_step.scaler.get_scale() == wanted_step.scaler.get_scale()
+    assert not torch.equal(got.follower.weight, Squares().follower.weight)
+
+
+@pytest.mark.parametrize("largest", [0.0, 1e-3, 1e3])
+@pytest.mark.parametrize("autocast", [None, torch.float16])
+def test_gradients_are_scaled_down_to_the_largest_norm(largest: float, autocast: torch.dtype | None) -> None:
+    model = Squares()
+    before = model.linear.weight.detach().double()
+    step = TrainStep(
+        model,
+        torch.optim.SGD(model.parameters(), lr=9.0),
+        device=CPU,
+        autocast=autocast,
+        accumulation_steps=2,
+        clip_grad_norm=largest,
+    )
+    data = batches(2)
+    _, metrics = step(iter(data), 5, 1.0)
+    x = torch.cat([batch.x for batch in data]).double()
+    gradient = 2 * (x @ before.T).T @ x / (len(x) * 2)
+    rtol, atol = (1e-5, 1e-7) if autocast is None else (5e-3, 1e-3)
+    if largest:
+        for values in metrics:
+            torch.testing.assert_close(values["grad_norm"].double(), gradient.norm(), rtol=rtol, atol=atol)
+    else:
+        assert all("grad_norm" not in values for values in metrics)
+    if 0 < largest < gradient.norm():
+        gradient *= largest / gradient.norm()
+    torch.testing.assert_close(model.linear.weight.detach().double(), before - gradient, rtol=rtol, atol=atol)
+
+
+def test_the_norm_of_a_skipped_step_is_0() -> None:
+    model = Squares()
+    sgd = torch.optim.SGD(model.parameters(), lr=1.0)
+    step = TrainStep(model, sgd, device=CPU, autocast=torch.float16, clip_grad_norm=1.0)
+    before = model.linear.weight.detach().clone()
+    huge: Any = SimpleNamespace(x=torch.full((4, 3), 3e4))
+    _, metrics = step(iter([huge]), 0, 1.0)
+    assert metrics[0]["grad_norm"] == 0
+    assert torch.equal(model.linear.weight, before)
