@@ -34,12 +34,12 @@ from fastssl.config import Config, Machine
 from fastssl.distributed.device import choose_device
 from fastssl.distributed.precision import AUTOCAST, Precision, resolve_precision
 from fastssl.distributed.processes import DistEnv
-from fastssl.methods import BYOL, Method, MoCo, build_method
-from fastssl.models.batch_norm import group_batch_norms
+from fastssl.methods import BYOL, Method, MoCo
 from fastssl.optim import SGD
 from fastssl.optim.optimizer import build_optimizer
 from fastssl.optim.train_step import TrainStep
 from fastssl.recipes import find_recipe
+from fastssl.run.build import build_on_device
 from fastssl.run.data import open_training_data
 from pipelines.backends.backend import LoaderConfig
 from pipelines.backends.choose import open_loader
@@ -165,15 +165,7 @@ def _set_up(
     config = _config(name, batch_size)
     experiment, autocast = config.experiment, AUTOCAST[precision]
     data = open_training_data(config, DistEnv())
-    method = build_method(
-        experiment.method,
-        experiment.backbone,
-        seed=experiment.seed,
-        total_steps=data.total_steps,
-        num_classes=data.num_classes,
-    )
-    method = method.to(device).to(memory_format=torch.channels_last).train()
-    group_batch_norms(method, experiment.batch_norm_group, data.plan.batch_size)
+    method = build_on_device(experiment, data, device)
     loading = LoaderConfig(
         source=data.source,
         groups=experiment.views,

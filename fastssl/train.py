@@ -30,10 +30,10 @@ from fastssl.distributed.precision import AUTOCAST
 from fastssl.distributed.processes import DistEnv, dist_env, own_cores, process_group
 from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.monitor import KnnMonitor, open_monitor
-from fastssl.methods import build_encoder, build_method
-from fastssl.models.batch_norm import group_batch_norms
+from fastssl.methods import build_encoder
 from fastssl.optim.optimizer import learning_rates
 from fastssl.optim.schedules import learning_rate
+from fastssl.run.build import build_on_device
 from fastssl.run.data import open_training_data
 from fastssl.run.folder import LAST
 from fastssl.run.interrupt import Interrupt
@@ -66,17 +66,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
     # before the run folder: a config that does not fit the data must not claim one
     experiment = config.experiment
     torch.manual_seed(experiment.seed)
-    method = build_method(
-        experiment.method,
-        experiment.backbone,
-        seed=experiment.seed,
-        total_steps=data.total_steps,
-        num_classes=data.num_classes,
-    )
-    method = method.to(device).to(memory_format=torch.channels_last).train()
-    for group in experiment.views:
-        method.encoder.check_size(group.spec.size)
-    group_batch_norms(method, experiment.batch_norm_group, data.plan.batch_size)
+    method = build_on_device(experiment, data, device)
 
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
