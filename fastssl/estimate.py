@@ -1,8 +1,9 @@
 """Estimate a run before it starts: python -m fastssl.estimate [RECIPE] [options of the training] [--gpus N]
 
-Steps, memory and hours. A few steps are taken here, on the images that the run would see (``--pipeline fake``
-stands in for a data set that is elsewhere), and the run's hours are those steps' times their number. A device
-that is not here cannot be timed: of it only what weights, gradients, optimizer and queue take is said.
+Steps, memory and hours. A few steps are taken here, on the images that the run would see, and the run's hours
+are those steps' times their number. With ``--pipeline fake --images N`` noise stands in for a data set of N
+images that is elsewhere. A device that is not here cannot be timed: of it only the memory of weights,
+gradients, optimizer and queue is said.
 """
 
 from __future__ import annotations
@@ -39,18 +40,19 @@ _ENOUGH_S = 60  # of measuring: fewer steps count where one takes long
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     words = list(sys.argv[1:] if argv is None else argv)
-    gpus = _take_gpus(words)
-    for line in estimate(parse(words), gpus):
+    gpus, images = _take_number(words, "--gpus"), _take_number(words, "--images")
+    for line in estimate(parse(words), gpus, images):
         print(line, flush=True)
     return 0
 
 
-def estimate(config: Config, gpus: int = 0) -> Iterator[str]:
+def estimate(config: Config, gpus: int = 0, images: int = 0) -> Iterator[str]:
     """Lines of text, each as soon as it is known.
 
     Args:
         config: config of the run.
         gpus: GPUs that share a batch; 0: this machine's device alone.
+        images: images of a data set that is elsewhere, for which the built-in ones stand in; 0: the data's.
 
     Raises:
         UserError: the run could not start, here or there.
@@ -60,18 +62,25 @@ def estimate(config: Config, gpus: int = 0) -> Iterator[str]:
     device = choose_device(machine.device)
     if gpus and experiment.batch_size % (gpus * experiment.accumulation_steps):
         raise UserError(f"--gpus {gpus} cannot share --batch-size {experiment.batch_size}: take a divisor")
+    if images:
+        if machine.pipeline != "fake":
+            raise UserError("--images stands for images that are elsewhere: add --pipeline fake")
+        config = replace(config, machine=replace(machine, data="scenes"))
     data = open_training_data(config, DistEnv())
+    count, steps = data.plan.count, data.total_steps
+    if images:
+        count, steps = images, max(1, round(experiment.epochs * (images // experiment.batch_size)))
     share = f", {experiment.batch_size // gpus} per GPU" if gpus else ""
     yield (
-        f"{config.recipe}: {data.total_steps:,} steps of {experiment.batch_size} images{share}, "
-        f"{experiment.epochs:g} epochs of {data.plan.count:,} images"
+        f"{config.recipe}: {steps:,} steps of {experiment.batch_size} images{share}, "
+        f"{experiment.epochs:g} epochs of {count:,} images"
     )
     method = build_on_device(experiment, data, device)
     yield _standing(method)
     if gpus and device.type != "cuda":
         yield f"activations and hours on {gpus} GPUs: unknown, as there is no GPU here to take a step on"
         return
-    steps, each = data.total_steps, "a step"
+    each = "a step"
     if gpus > 1:
         config = replace(config, experiment=replace(experiment, batch_size=experiment.batch_size // gpus))
         data = open_training_data(config, DistEnv())
@@ -155,16 +164,16 @@ def _standing(method: Method) -> str:
     )
 
 
-def _take_gpus(words: list[str]) -> int:
-    """The number behind --gpus, which leaves ``words``; 0 without it."""
-    place = next((i for i, word in enumerate(words) if word.split("=")[0] == "--gpus"), None)
+def _take_number(words: list[str], option: str) -> int:
+    """The number behind an option, which leaves ``words``; 0 without it."""
+    place = next((i for i, word in enumerate(words) if word.split("=")[0] == option), None)
     if place is None:
         return 0
-    option, equals, number = words.pop(place).partition("=")
+    _, equals, number = words.pop(place).partition("=")
     if not equals and place < len(words):
         number = words.pop(place)
     if not number.isdecimal() or int(number) < 1:
-        raise UserError(f"{option} takes the number of GPUs, not {number or 'nothing'}")
+        raise UserError(f"{option} takes a number of at least 1, not {number or 'nothing'}")
     return int(number)
 
 

@@ -1,4 +1,4 @@
-"""Estimates of runs: steps and memory by hand, a measured step, and the words on devices that are not here."""
+"""Estimates of runs: steps and memory by hand, a measured step, words on devices that are not here."""
 
 import re
 
@@ -38,11 +38,19 @@ def test_memory_that_is_held(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "complaint"),
     [
         (["--gpus", "3"], "--gpus 3 cannot share --batch-size 8: take a divisor"),
-        (["--gpus"], "--gpus takes the number of GPUs, not nothing"),
-        (["--gpus=few"], "--gpus takes the number of GPUs, not few"),
-        (["--gpus", "0"], "--gpus takes the number of GPUs, not 0"),
+        (["--gpus"], "--gpus takes a number of at least 1, not nothing"),
+        (["--gpus=few"], "--gpus takes a number of at least 1, not few"),
+        (["--images", "9", "--pipeline", "cpu"], "--images stands for images that are elsewhere"),
+        (["--gpus", "0"], "--gpus takes a number of at least 1, not 0"),
     ],
 )
 def test_bad_numbers_of_gpus(words: list[str], complaint: str) -> None:
     with pytest.raises(UserError, match=re.escape(complaint)):
         main([*TINY, *words])
+
+
+def test_images_that_are_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*TINY, "--data", "no/such/folder", "--images", "1281167"])
+    assert capsys.readouterr().out.startswith(
+        "quickstart: 320,290 steps of 8 images, 2 epochs of 1,281,167 images"
+    )
