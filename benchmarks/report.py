@@ -77,6 +77,8 @@ def markdown(result: Result) -> str:
         return head + _speedups(rows)
     if piece == "optimizer":
         return head + _optimizers(rows)
+    if piece == "step":
+        return head + _training_steps(rows)
     cell = {"loader": _times_own, "decode": _times_own, "limits": _share}[piece]
     tables = [_by_views(rows, lambda row: cell(row, rows))]
     if piece == "loader" and any(row["threads"] > 1 or _is_backend(row) for row in rows):
@@ -91,6 +93,7 @@ _CONTENTS = {
     "optimizer": "an optimizer's microseconds per step; in brackets: share of the byte bound",
     "render": "core-us per view",
     "threads": "images per second; in brackets: times those of the fewest threads",
+    "step": "training steps; in brackets: share of the byte bound",
     "views": "a renderer's microseconds per view; in brackets: share of the byte bound",
 }
 
@@ -188,6 +191,18 @@ def _optimizers(rows: Sequence[Row]) -> str:
     numel, rate = rows[0]["parameters"] / 1e6, rows[0]["copied_gb_per_s"]
     bound = "" if rate is None else f"; the GPU copies at {rate:,.0f} GB/s"
     return f"{_table(lines)}\n\n{numel:.1f} million parameters{bound}."
+
+
+def _training_steps(rows: Sequence[Row]) -> str:
+    lines = [["recipe", "contender", "device", "precision", "images", "ms per step", "images per second"]]
+    for row in rows:
+        what = [row["recipe"], row["contender"], row["device"], row["precision"], f"{row['images']}"]
+        share = f"{row['ms_per_step']:,.2f} ({row['share_of_bound']:.1%})"
+        lines.append([*what, share, f"{row['images_per_s']:,.0f}"])
+    own = [row for row in rows if row["contender"] == "fastssl"]
+    moved = "; ".join(f"{row['recipe']} {row['gb_per_step']:.2f} GB per step" for row in own)
+    rate = rows[0]["copied_gb_per_s"]
+    return f"{_table(lines)}\n\nThe byte bound: {moved}; the device copies at {rate:,.0f} GB/s."
 
 
 def _steps(rows: Sequence[Row]) -> str:

@@ -28,6 +28,7 @@ import tyro
 from benchmarks.contenders import CHAIN, OTHER_RENDERERS, OWN_RENDERERS, Decoded, open_renderer
 from benchmarks.contenders.own_renderers import tables
 from benchmarks.images import GENERATED, image_folder
+from benchmarks.profile_page import profile_page
 from benchmarks.report import publish
 from benchmarks.result import result_of
 from benchmarks.rounds import ROUNDS
@@ -36,10 +37,12 @@ from pipelines.command.options import one_line_complaints
 from pipelines.command.progress import show_progress
 from pipelines.command.ranges import Count, check_ranges
 from pipelines.decode.decode import decode
+from pipelines.files.atomic import atomic_file
 
 _CPU, _GPU = torch.device("cpu"), torch.device("cuda")
 _LEAST_S = 0.25  # of a turn
 _MOST_COPIED = 1 << 32  # bytes
+_PROFILED = 10  # batches
 _TABLES = 16  # that the mean view of the byte bound is taken from
 
 
@@ -125,6 +128,8 @@ class Options:
     """Other renderers to measure."""
     json: Path | None = None
     """File for the result."""
+    profile: Path | None = None
+    """File for a page on where the time of our renderer goes."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -139,6 +144,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     with image_folder(options.data, options.images) as folder:
         images = [decode(path.read_bytes()) for path in sorted(folder.iterdir())]
     rows = measure(images, options.views, [*OWN_RENDERERS, *options.against])
+    if options.profile is not None:
+        name, device = ("triton", _GPU) if torch.cuda.is_available() else ("numba", _CPU)
+        turn = _set_up(name, Decoded(images=images, views=options.views, spec=CHAIN, device=device))
+        assert turn is not None
+        with atomic_file(options.profile) as file:
+            file.write(profile_page(f"{name}, {len(images)} images", turn.run, _PROFILED, device).encode())
     publish(result_of("views", argv, [asdict(row) for row in rows]), options.json)
     return 0
 

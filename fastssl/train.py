@@ -30,10 +30,10 @@ from fastssl.distributed.processes import DistEnv, dist_env, own_cores, process_
 from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.monitor import KnnMonitor, open_monitor
 from fastssl.export.encoder_file import save_encoder
-from fastssl.methods import build_encoder, build_method
-from fastssl.models.batch_norm import group_batch_norms
+from fastssl.methods import build_encoder
 from fastssl.optim.optimizer import learning_rates
 from fastssl.optim.schedules import learning_rate
+from fastssl.run.build import build_on_device
 from fastssl.run.data import open_training_data
 from fastssl.run.fit import fit_line, size_warnings
 from fastssl.run.folder import LAST
@@ -75,17 +75,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
     # before the run folder: a config that does not fit the data must not claim one
     experiment = config.experiment
     torch.manual_seed(experiment.seed)
-    method = build_method(
-        experiment.method,
-        experiment.backbone,
-        seed=experiment.seed,
-        total_steps=data.total_steps,
-        num_classes=data.num_classes,
-    )
-    method = method.to(device).to(memory_format=torch.channels_last).train()
-    for group in experiment.views:
-        method.encoder.check_size(group.spec.size)
-    group_batch_norms(method, experiment.batch_norm_group, data.plan.batch_size)
+    method = build_on_device(experiment, data, device)
     taken = None
     if experiment.init and not (config.out / LAST).exists():
         taken = take_weights(method, user_path(experiment.init))

@@ -1,0 +1,217 @@
+"""One visit to a GPU: what is most worth knowing comes first, each step with its own time limit.
+
+    make gpu [PYTHON=python3 VENV=none] [OUT=DIR] [STEPS=c,f]      at most 4 minutes
+    make gpu-long [PYTHON=python3 VENV=none] [OUT=DIR] DATA=CIFAR10.beton
+
+Needs no network and, with VENV=none, no installation: an interpreter that has torch, and whatever else there
+is on PYTHONPATH; a step whose packages are missing is skipped with their names. ``OUT/results.json`` is
+written anew after each step and ``OUT/log.txt`` has the end of what each printed, so that a visit that is cut
+short loses one step; ``OUT/profile-*.txt`` say where the time of views and steps went, a page each. A step
+that fails does not stop the others; the exit status is 1 if one failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.command.errors import UserError, run_command
+from pipelines.command.options import one_line_complaints
+from pipelines.files.atomic import atomic_file
+
+_LOG_BYTES = 20_000  # of each step
+_GRACE_S = 10  # for a step that was told to stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A command of a visit, run in a process of its own."""
+
+    letter: str
+    title: str
+    command: tuple[str, ...]
+    """Words behind ``python -m``; JSON stands for the file of its result, OUT for the visit's folder."""
+    limit_s: int
+    needs: tuple[str, ...] = ()
+    """Packages besides torch and numpy."""
+
+
+_DECODING = ("simplejpeg", "numba", "PIL", "rich", "tyro")
+STEPS = (
+    Step(letter="a", title="kernels", command=("benchmarks.smoke",), limit_s=45, needs=_DECODING),
+    Step(letter="b", title="tests", command=("pytest", "-m", "gpu", "-q"), limit_s=60, needs=("pytest",)),
+    Step(
+        letter="c",
+        title="views",
+        command=("benchmarks.views", "--json", "JSON", "--profile", "OUT/profile-views.txt"),
+        limit_s=30,
+        needs=_DECODING,
+    ),
+    Step(
+        letter="d",
+        title="loader",
+        command=(
+            *("benchmarks.loader", "--data", "generated", "--views", "2", "--threads", "CORES"),
+            *("--against", "--device", "cuda", "--json", "JSON"),
+        ),
+        limit_s=35,
+        needs=_DECODING,
+    ),
+    Step(
+        letter="e",
+        title="optimizer",
+        command=(
+            *("benchmarks.optimizer", "--device", "cuda", "--json", "JSON"),
+            *("--contenders", "triton", "foreach", "loop", "torch", "apex"),
+        ),
+        limit_s=20,
+    ),
+    Step(
+        letter="f",
+        title="steps",
+        command=(
+            *("benchmarks.step", "moco-v2-plus-imagenet", "byol-sgd-imagenet", "--batch-size", "256"),
+            *("--device", "cuda", "--json", "JSON", "--profile", "OUT/profile-steps.txt"),
+        ),
+        limit_s=50,
+        needs=_DECODING,
+    ),
+)
+LONG = Step(
+    letter="l",
+    title="byol-cifar10",
+    command=(
+        *("fastssl.train", "byol-cifar10", "--data", "DATA", "--out", "OUT/byol-cifar10"),
+        *("--monitor-every", "5", "--device", "cuda"),
+    ),
+    limit_s=530,
+    needs=_DECODING,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of a visit."""
+
+    out: Path = Path("gpu")
+    """Folder for results.json and log.txt."""
+    steps: str = ""
+    """Letters of the steps to take, c,f for instance; empty: all but the long one."""
+    long: bool = False
+    """Train byol-cifar10 from its start until the limit, instead of the steps."""
+    data: str = ""
+    """CIFAR-10 for --long, one .beton for instance."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Take the steps and print a table."""
+    prog = "python -m benchmarks.gpu"
+    with one_line_complaints(prog):
+        options = tyro.cli(
+            Options, prog=prog, description=__doc__, args=argv, config=(tyro.conf.FlagCreatePairsOff,)
+        )
+    options.out.mkdir(parents=True, exist_ok=True)
+    return visit(_chosen(options), options.out, options.data)
+
+
+def visit(steps: Sequence[Step], out: Path, data: str = "") -> int:
+    """Take steps one after the other. Returns 1 if one failed or ran past its limit, else 0."""
+    results: dict[str, Any] = {}
+    (out / "log.txt").write_text("")
+    for step in steps:
+        print(f"({step.letter}) {step.title} ...", flush=True)
+        results[step.title] = take(step, out, data)
+        with atomic_file(out / "results.json") as file:
+            file.write((json.dumps(results, indent=1) + "\n").encode())
+    table = Table("step", "status", "seconds", title=f"{out / 'results.json'}")
+    for title, result in results.items():
+        table.add_row(title, result["status"], f"{result['seconds']:.0f}")
+    Console().print(table)
+    return int(any(result["status"].startswith(("failed", "stopped")) for result in results.values()))
+
+
+def take(step: Step, out: Path, data: str) -> dict[str, Any]:
+    """Take one step: its ``status`` (done, skipped, failed or stopped, and why), ``seconds``, ``result``."""
+    missing = [name for name in step.needs if find_spec(name) is None]
+    if missing:
+        return {"status": f"skipped: no {', '.join(missing)} here", "seconds": 0.0}
+    if "DATA" in step.command and not Path(data).exists():
+        return {"status": f"skipped: no data at {data or 'DATA='}", "seconds": 0.0}
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        words = {"JSON": str(result), "CORES": str(len(os.sched_getaffinity(0))), "DATA": data}
+        command = [words.get(word, word).replace("OUT/", f"{out}/") for word in step.command]
+        begin = time.perf_counter()
+        status = _run([sys.executable, "-m", *command], step.limit_s, out / "log.txt", step.title)
+        found: dict[str, Any] = {"status": status, "seconds": round(time.perf_counter() - begin, 1)}
+        if result.exists():
+            found["result"] = json.loads(result.read_text())
+    return found
+
+
+def _run(command: list[str], limit_s: int, log: Path, title: str) -> str:
+    """Run a command, append the end of its words to the log. Returns its status."""
+    with tempfile.TemporaryFile() as words:
+        process = subprocess.Popen(
+            command,
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=words,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait(limit_s)
+            status = "done" if process.returncode == 0 else f"failed with exit status {process.returncode}"
+        except subprocess.TimeoutExpired:
+            status = f"stopped at its limit of {limit_s} s"
+        finally:
+            _end(process)
+        words.seek(max(0, words.tell() - _LOG_BYTES))
+        with log.open("ab") as file:
+            file.write(f"\n==== {title}: {status}\n".encode() + words.read())
+    return status
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started; a training writes its checkpoint first."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None and number is signal.SIGTERM:
+            continue
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _chosen(options: Options) -> list[Step]:
+    if options.long:
+        return [LONG]
+    letters = [letter.strip() for letter in options.steps.split(",") if letter.strip()]
+    known = {step.letter: step for step in STEPS}
+    for letter in letters:
+        if letter not in known:
+            raise UserError(f"no step {letter}: --steps takes {','.join(known)}")
+    return [known[letter] for letter in letters] or list(STEPS)
+
+
+if __name__ == "__main__":
+    run_command(main)

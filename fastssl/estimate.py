@@ -1,0 +1,181 @@
+"""Estimate a run before it starts: python -m fastssl.estimate [RECIPE] [options of the training] [--gpus N]
+
+Steps, memory and hours. A few steps are taken here, on the images that the run would see, and the run's hours
+are those steps' times their number. With ``--pipeline fake --images N`` noise stands in for a data set of N
+images that is elsewhere. A device that is not here cannot be timed: of it only the memory of weights,
+gradients, optimizer and queue is said.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from fastssl.command_line import parse
+from fastssl.config import Config
+from fastssl.distributed.device import choose_device
+from fastssl.distributed.precision import AUTOCAST, resolve_precision
+from fastssl.distributed.processes import DistEnv
+from fastssl.methods import Method
+from fastssl.optim.optimizer import build_optimizer
+from fastssl.optim.train_step import TrainStep
+from fastssl.run.build import build_on_device
+from fastssl.run.data import TrainingData, open_training_data
+from pipelines.backends.backend import LoaderConfig
+from pipelines.backends.choose import choose_pipeline, open_loader
+from pipelines.command.errors import UserError, run_command
+from pipelines.decode.bad_images import BadImages
+
+_STEPS = 3  # that count, after one that warms up
+_ENOUGH_S = 60  # of measuring: fewer steps count where one takes long
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    gpus, images = _take_number(words, "--gpus"), _take_number(words, "--images")
+    for line in estimate(parse(words), gpus, images):
+        print(line, flush=True)
+    return 0
+
+
+def estimate(config: Config, gpus: int = 0, images: int = 0) -> Iterator[str]:
+    """Lines of text, each as soon as it is known.
+
+    Args:
+        config: config of the run.
+        gpus: GPUs that share a batch; 0: this machine's device alone.
+        images: images of a data set that is elsewhere, for which the built-in ones stand in; 0: the data's.
+
+    Raises:
+        UserError: the run could not start, here or there.
+    """
+    machine, experiment = config.machine, config.experiment
+    torch.set_num_threads(machine.threads or len(os.sched_getaffinity(0)))
+    device = choose_device(machine.device)
+    if gpus and experiment.batch_size % (gpus * experiment.accumulation_steps):
+        raise UserError(f"--gpus {gpus} cannot share --batch-size {experiment.batch_size}: take a divisor")
+    if images:
+        if machine.pipeline != "fake":
+            raise UserError("--images stands for images that are elsewhere: add --pipeline fake")
+        config = replace(config, machine=replace(machine, data="scenes"))
+    data = open_training_data(config, DistEnv())
+    count, steps = data.plan.count, data.total_steps
+    if images:
+        count, steps = images, max(1, round(experiment.epochs * (images // experiment.batch_size)))
+    share = f", {experiment.batch_size // gpus} per GPU" if gpus else ""
+    yield (
+        f"{config.recipe}: {steps:,} steps of {experiment.batch_size} images{share}, "
+        f"{experiment.epochs:g} epochs of {count:,} images"
+    )
+    method = build_on_device(experiment, data, device)
+    yield _standing(method)
+    if gpus and device.type != "cuda":
+        yield f"activations and hours on {gpus} GPUs: unknown, as there is no GPU here to take a step on"
+        return
+    each = "a step"
+    if gpus > 1:
+        config = replace(config, experiment=replace(experiment, batch_size=experiment.batch_size // gpus))
+        data = open_training_data(config, DistEnv())
+        method = build_on_device(config.experiment, data, device)
+        each = "a GPU's share of a step, without messages between GPUs"
+    seconds, gigabytes, how = measure(config, method, data, device)
+    yield f"{each}: {seconds:.3g} s ({how}), at most {gigabytes:.2f} GB"
+    yield (
+        f"the run: {seconds * steps / 3600:.3g} hours at {experiment.batch_size / seconds:,.0f} images/s, "
+        "kNN and checkpoints apart"
+    )
+
+
+def measure(
+    config: Config, method: Method, data: TrainingData, device: torch.device
+) -> tuple[float, float, str]:
+    """Take a few steps as the trainer does.
+
+    Returns:
+        Median seconds per step with its images; the peak of the device's memory (of the process where that
+        is the CPU), 10^9 bytes; how both were found, in words.
+    """
+    machine, experiment = config.machine, config.experiment
+    precision, _ = resolve_precision(experiment.precision, device)
+    pipeline, _ = choose_pipeline(machine.pipeline, data.source, device)
+    loading = LoaderConfig(
+        source=data.source,
+        groups=experiment.views,
+        plan=data.plan,
+        start_step=0,
+        stop_step=(1 + _STEPS) * experiment.accumulation_steps,
+        bad_images=BadImages(None, len(data.source.index)),
+        device=device,
+        dtype=AUTOCAST[precision] or torch.float32,
+        pipeline=pipeline,
+        cpu_output=machine.cpu_output,
+        workers=machine.workers or len(os.sched_getaffinity(0)),
+        prefetch=machine.prefetch,
+    )
+    step = TrainStep(
+        method,
+        build_optimizer(method.param_groups(), experiment.optimizer),
+        device=device,
+        autocast=AUTOCAST[precision],
+        accumulation_steps=experiment.accumulation_steps,
+        seed=experiment.seed,
+    )
+    taken: list[float] = []
+    with open_loader(loading) as loader:
+        batches = iter(loader)
+        for number in range(1 + _STEPS):
+            begin = time.perf_counter()
+            step(batches, number, 0.0)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - begin)
+            if number and sum(taken) > _ENOUGH_S:
+                break
+    counted = taken[1:]
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if device.type == "cuda"
+        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    )
+    return (
+        statistics.median(counted),
+        peak / 1e9,
+        f"median of {len(counted)}, {precision}, pipeline {pipeline}",
+    )
+
+
+def _standing(method: Method) -> str:
+    """Memory that a run holds all the time, whatever the batch."""
+    trained = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
+    followed = sum(p.numel() * p.element_size() for p in method.parameters() if not p.requires_grad)
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in method.buffers())
+    total = 3 * trained + followed + buffers
+    return (
+        f"held all the time: {total / 1e6:,.0f} MB (weights, gradients and momentum of {trained / 4e6:.1f} M "
+        f"parameters, {followed / 1e6:,.0f} MB of averages, {buffers / 1e6:,.0f} MB of queues and statistics)"
+    )
+
+
+def _take_number(words: list[str], option: str) -> int:
+    """The number behind an option, which leaves ``words``; 0 without it."""
+    place = next((i for i, word in enumerate(words) if word.split("=")[0] == option), None)
+    if place is None:
+        return 0
+    _, equals, number = words.pop(place).partition("=")
+    if not equals and place < len(words):
+        number = words.pop(place)
+    if not number.isdecimal() or int(number) < 1:
+        raise UserError(f"{option} takes a number of at least 1, not {number or 'nothing'}")
+    return int(number)
+
+
+if __name__ == "__main__":
+    run_command(main)

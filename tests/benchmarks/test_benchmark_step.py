@@ -1,0 +1,89 @@
+"""The step benchmark: the plain loop computes what the trainer's step does, and bytes are counted right."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks.contenders.plain_step import plain_step
+from benchmarks.profile_page import profile_page
+from benchmarks.step import ByteCount, Options, measure
+from fastssl.methods import BYOL, MoCo
+from fastssl.methods.student_teacher import StudentTeacher
+from fastssl.optim import SGD
+from fastssl.optim.optimizer import build_optimizer
+from fastssl.optim.train_step import TrainStep
+from tests.helpers.batches import make_batch, tiny_method
+from tests.helpers.methods import narrow
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("kind", [MoCo, BYOL])
+def test_the_plain_loop_is_the_same_computation(kind: type[StudentTeacher]) -> None:
+    changes = {"teacher.momentum": 0.99} | ({"loss.num_negatives": 40} if kind is MoCo else {})
+    method = tiny_method(narrow(kind, changes))
+    start = copy.deepcopy(method)
+    config = SGD.Config(weight_decay=1e-2)
+    step = TrainStep(method, build_optimizer(method.param_groups(), config), device=CPU)
+    batch = make_batch(0)
+    step(iter([batch]), 0, 0.1)
+    plain = plain_step(start, 0.1, 1e-2, None)
+    plain(batch.each_view())
+    student, teacher = _networks(plain)
+    for ours, theirs in ((method.student, student), (method.get_submodule("teacher"), teacher)):
+        for (name, one), (_, other) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def _networks(plain: object) -> list[torch.nn.Module]:
+    """The networks that a plain step's loss holds: student, teacher."""
+    cells = {}
+    stack = [plain]
+    while stack:
+        function = stack.pop()
+        names = function.__code__.co_freevars  # type: ignore[attr-defined]
+        for name, cell in zip(names, function.__closure__ or (), strict=True):  # type: ignore[attr-defined]
+            cells[name] = cell.cell_contents
+            if hasattr(cell.cell_contents, "__closure__"):
+                stack.append(cell.cell_contents)
+    return [cells["student"], cells["teacher"]]
+
+
+def test_bytes_of_operations() -> None:
+    a, b = torch.ones(4, 8), torch.ones(8, 2)
+    with ByteCount() as count:
+        product = a @ b  # reads 32 + 16, writes 8
+    assert count.bytes == 4 * (32 + 16 + 8)
+    with ByteCount() as count:
+        product.add_(1)  # reads and writes
+        product.view(8).view(4, 2).t()  # moves nothing
+        torch.empty(1000)
+    assert count.bytes == 4 * (8 + 8)
+
+
+def test_measured_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.step._LEAST_S", 0.0)
+    monkeypatch.setattr("benchmarks.step.ROUNDS", 1)
+    options = replace(Options(), recipes=("quickstart",), batch_size=8, precision="fp32")
+    ours, plain = measure(options, CPU)
+    assert (ours.contender, plain.contender) == ("fastssl", "plain")
+    assert ours.images == plain.images == 8
+    for row in (ours, plain):
+        assert row.images_per_s == pytest.approx(1e3 * 8 / row.ms_per_step, rel=1e-3)
+        assert row.share_of_bound > 0
+    assert ours.gb_per_step == plain.gb_per_step
+
+
+def test_a_profile_names_what_took_the_time() -> None:
+    a = torch.randn(300, 300)
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            a @ a
+
+    page = profile_page("products", run, 3, CPU)
+    assert page.startswith("products: ")
+    assert "1.0 calls  aten::mm" in page
+    assert len(page.splitlines()) <= 27
