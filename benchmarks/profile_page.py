@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 _ROWS = 25
@@ -36,7 +37,7 @@ def profile_page(title: str, run: Callable[[int], object], times: int, device: t
         wall_ms = 1e3 * (time.perf_counter() - begin) / times
     events = taken.events() or []
     of_device = [event for event in events if _on_gpu(event)] if on_gpu else []
-    milliseconds: Counter[str] = Counter()
+    milliseconds: dict[str, float] = defaultdict(float)
     calls: Counter[str] = Counter()
     for event in of_device or events:
         milliseconds[event.name] += (_us(event) if on_gpu else event.self_cpu_time_total) / 1e3 / times
@@ -51,13 +52,13 @@ def profile_page(title: str, run: Callable[[int], object], times: int, device: t
             f"{sum(calls.values()) / times:.0f} launches, "
             f"waits of the host: {dict(waits) or 'none'} (one is this page's own)"
         )
-    for name, spent in milliseconds.most_common(_ROWS):
+    for name, spent in sorted(milliseconds.items(), key=lambda item: -item[1])[:_ROWS]:
         lines.append(f"{spent:10.3f} ms {calls[name] / times:8.1f} calls  {name[:110]}")
     return "\n".join(lines) + "\n"
 
 
 def _on_gpu(event: Any) -> bool:
-    return bool(event.device_type == torch.autograd.DeviceType.CUDA)
+    return bool(event.device_type == DeviceType.CUDA)
 
 
 def _us(event: Any) -> float:

@@ -232,7 +232,7 @@ class ByteCount(TorchDispatchMode):
     """Bytes of the tensors that operations read and write inside; views and allocations are free."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -67,6 +67,7 @@ def estimate(config: Config, gpus: int = 0, images: int = 0) -> Iterator[str]:
             raise UserError("--images stands for images that are elsewhere: add --pipeline fake")
         config = replace(config, machine=replace(machine, data="scenes"))
     data = open_training_data(config, DistEnv())
+    config, experiment = data.config, data.config.experiment
     count, steps = data.plan.count, data.total_steps
     if images:
         count, steps = images, max(1, round(experiment.epochs * (images // experiment.batch_size)))

@@ -59,7 +59,10 @@ def _byol(method: Method, student: nn.Module, teacher: nn.Module) -> Loss:
         queries = [functional.normalize(student(view).float(), dim=1) for view in views]
         with torch.no_grad():
             keys = [functional.normalize(teacher(view).float(), dim=1) for view in views]
-        return sum((2 - 2 * (q * k).sum(1)).mean() for q, k in zip(queries, reversed(keys), strict=True))
+        first, second = (
+            (2 - 2 * (q * k).sum(1)).mean() for q, k in zip(queries, reversed(keys), strict=True)
+        )
+        return first + second
 
     return loss
 
