@@ -17,6 +17,7 @@ from pipelines.command.suggest import suggest
 COMMANDS = {  # name: module, description
     "train": ("fastssl.train", "pre-train an encoder, or resume a run"),
     "evaluate": ("fastssl.evaluate.__main__", "measure encoders"),
+    "estimate": ("fastssl.estimate", "say what a run will take"),
     "pack": ("pipelines.pack", "write a data set as tar shards or as a .beton"),
     "sweep": ("launchers.sweep", "run a study or a grid, here or on SLURM"),
     "status": ("launchers.status", "show a sweep's status, stop or retry it"),
@@ -24,7 +25,7 @@ COMMANDS = {  # name: module, description
     "taxonomy": ("fastssl.classes.taxonomy", "show the classes that a taxonomy takes together"),
     "bench": ("", "measure speed: {benchmarks}"),
 }
-BENCHMARKS = ("decode", "limits", "loader", "render", "report", "threads", "views")
+BENCHMARKS = ("decode", "limits", "loader", "optimizer", "render", "report", "step", "threads", "views")
 
 
 def main(argv: list[str] | None = None) -> int:

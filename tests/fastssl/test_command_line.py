@@ -69,6 +69,8 @@ SPECIAL: dict[str, list[str]] = {
     "--optimizer.schedule": ["steps"],
     "--optimizer.drops": ["0.3", "0.9"],
     "--data": ["elsewhere"],
+    "--init": ["runs/other"],
+    "--monitor-data": ["images"],
     "--out": ["there"],
 }
 # one value fits today; the numbers of views only change together
