@@ -18,7 +18,7 @@ from fastssl.command_line import parse
 from fastssl.config import from_dict, read_config, to_dict
 from fastssl.methods import build_method
 from fastssl.recipes import find_recipe, quickstart
-from fastssl.run.folder import claim
+from fastssl.run.folder import LAST, claim
 from fastssl.user_file import keep_copy
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
@@ -115,8 +115,15 @@ def folder(mine: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     claim(folder, find_recipe(f"{mine}:my_recipe"), DATA)
+    begun(folder)
     forget()
     return folder
+
+
+def begun(folder: Path) -> None:
+    """Leave a checkpoint: a folder without one may be taken over."""
+    (folder / LAST).parent.mkdir()
+    (folder / LAST).touch()
 
 
 def test_a_function_of_a_file_is_a_recipe(mine: Path) -> None:
@@ -154,6 +161,7 @@ def test_a_run_without_a_file_does_not_take_one(mine: Path, tmp_path: Path) -> N
     config = find_recipe(f"{mine}:my_recipe")
     (tmp_path / "plain").mkdir()
     claim(tmp_path / "plain", replace(config, user_file=None), DATA)
+    begun(tmp_path / "plain")
     with pytest.raises(UserError, match=r"another mine\.py"):
         claim(tmp_path / "plain", config, DATA)
 
