@@ -157,7 +157,7 @@ def test_out_of_memory_names_the_batch(
     def run_out(*arguments: object, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr(train, "build_method", run_out)
+    monkeypatch.setattr(train, "build_on_device", run_out)
     data = images(tmp_path / "data", 20)
     line = train_error(capsys, *SMALL, "--data", data, "--out", tmp_path / "run")
     assert line.startswith("error: out of memory in a batch of 8 images: lower --batch-size")
