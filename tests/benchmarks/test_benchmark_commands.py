@@ -55,7 +55,8 @@ def assert_measured(row: dict[str, Any]) -> None:
     assert set(Row.__dataclass_fields__) <= row.keys()
     low, high = row["core_us_quartiles"]
     assert 0 < low <= row["core_us_per_image"] <= high
-    assert row["views_per_s"] == pytest.approx(row["views"] * row["images_per_s"], rel=1e-3)
+    rounding = 0.05 * (1 + row["views"])  # both are rounded to a tenth
+    assert row["views_per_s"] == pytest.approx(row["views"] * row["images_per_s"], abs=rounding + 1e-9)
     assert 50 < row["peak_mb"] < 10_000
 
 
