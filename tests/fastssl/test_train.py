@@ -69,7 +69,7 @@ def test_another_config_is_refused_and_named(whole: Path, data: Path) -> None:
     assert "seed" in done.stderr
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_sigkill_at_random_moments_changes_nothing(
     whole: Path, data: Path, tmp_path: Path, seed: int
 ) -> None:

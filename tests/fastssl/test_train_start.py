@@ -57,7 +57,7 @@ def test_a_run_starts_from_the_weights_of_another(
     said = capsys.readouterr().err.splitlines()
     (line,) = (line for line in said if line.startswith("init: all "))
     assert line.endswith(f"tensors of the method, of {first}/checkpoints/last.pt, step 2")
-    assert "32 images of 2 classes (cat, dog)" in said[0]
+    assert said[1] == "data: 32 images of 2 classes (cat, dog)"
     assert any(line.startswith("1/4  epoch 0.2  loss ") for line in said)  # at once, and not in metrics.jsonl
     assert not any("kNN monitor" in line for line in said)
     assert summary(tmp_path / "next")["knn_top1"] is None
