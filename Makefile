@@ -11,12 +11,13 @@ READY = $(VENV)/.installed-dev
 endif
 HOUSES := pipelines fastssl launchers benchmarks tests  # not `.`: a user's clone holds data, runs, notebooks
 
-.PHONY: help demo test test-slow test-slurm bench lint format gpu gpu-long clean
+.PHONY: help demo test test-slow fuzz test-slurm bench lint format gpu gpu-long clean
 
 help:
 	@echo "make demo       train the quickstart recipe on built-in images and measure it (minutes)"
 	@echo "make test       lint, types and the test suite"
 	@echo "make test-slow  trainings of minutes: every method learns, EqCo's effect shows"
+	@echo "make fuzz       damaged images, tars, betons and lists by the hundred thousand (minutes)"
 	@echo "make test-slurm the tests on a SLURM of their own; installs Debian's packages (root)"
 	@echo "make bench      what the data path costs: rendering, decoding, the loader beside others (minutes)"
 	@echo "make lint       ruff and mypy"
@@ -55,6 +56,9 @@ test: lint
 
 test-slow: $(VENV)/.installed-dev
 	$(RUN) pytest -m slow --durations 10
+
+fuzz: $(VENV)/.installed-dev
+	$(RUN) pytest -m fuzz tests/pipelines
 
 test-slurm: $(VENV)/.installed-dev
 	tests/slurm/cluster.sh lacks || tests/slurm/cluster.sh install || true
