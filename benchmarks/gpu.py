@@ -52,7 +52,7 @@ class Step:
 
 _DECODING = ("simplejpeg", "numba", "PIL", "rich", "tyro")
 STEPS = (
-    Step(letter="a", title="kernels", command=("benchmarks.smoke",), limit_s=45, needs=_DECODING),
+    Step(letter="a", title="kernels", command=("benchmarks.smoke",), limit_s=40, needs=_DECODING),
     Step(letter="b", title="tests", command=("pytest", "-m", "gpu", "-q"), limit_s=60, needs=("pytest",)),
     Step(
         letter="c",
@@ -78,7 +78,7 @@ STEPS = (
             *("benchmarks.optimizer", "--device", "cuda", "--json", "JSON"),
             *("--contenders", "triton", "foreach", "loop", "torch", "apex"),
         ),
-        limit_s=20,
+        limit_s=25,
     ),
     Step(
         letter="f",

@@ -14,7 +14,6 @@ a GPU, on a CPU the values that Python reads, each of which would be one.
 from __future__ import annotations
 
 import copy
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +21,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 import tyro
 from torch import nn
@@ -30,10 +28,10 @@ from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 from torchvision.models import mobilenet_v3_small, resnet50
 
+from benchmarks.profile_page import WAITS
 from benchmarks.report import publish
 from benchmarks.result import result_of
-from benchmarks.rounds import ROUNDS
-from benchmarks.views import Taken, Turn, clocked, copying
+from benchmarks.turns import Taken, Turn, quartiles, take_turns, warm_turn
 from fastssl.models.teacher import update_averages
 from fastssl.optim import LARS, SGD, Optimizer
 from fastssl.optim.optimizer import Implementation, build_optimizer, set_learning_rate, split_parameters
@@ -55,8 +53,6 @@ compiled: foreach through torch.compile; loop: LARS tensor by tensor, as peers w
 
 _BYTES = {"lars": 28, "sgd": 20}
 _BYTES_OF_AVERAGE = 8
-_LEAST_S = 0.25  # of a turn
-_WAITS = {"cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy"}
 _READ = "aten::_local_scalar_dense"
 _STEP = "one step"
 
@@ -147,20 +143,11 @@ def measure(network: nn.Module, wanted: Sequence[tuple[str, str]], device: torch
         for average in (False, True)
         if (contender := _set_up(network, optimizer, name, average))
     ]
-    turns = [contender.turn for contender in contenders]
-    if device.type == "cuda":
-        run, copied = copying()
-        run(1)
-        turns.append(Turn("copy", device, run, _times(run, device)))
-    taken: dict[Turn, list[Taken]] = {turn: [] for turn in turns}
-    rounds = [turn for _ in range(1 + ROUNDS) for turn in turns]
-    for turn in show_progress(rounds, len(rounds), "Taking turns"):
-        taken[turn].append(clocked(turn))
-    gb_per_s = None
-    if device.type == "cuda":
-        gb_per_s = copied / float(np.median([once.clock_s for once in taken[turns[-1]][1:]])) / 1e9
+    taken, gb_per_s = take_turns(
+        [contender.turn for contender in contenders], copying_on=device if device.type == "cuda" else None
+    )
     numel = sum(parameter.numel() for parameter in network.parameters())
-    return [row_of(contender, taken[contender.turn][1:], numel, gb_per_s) for contender in contenders]
+    return [row_of(contender, taken[contender.turn], numel, gb_per_s) for contender in contenders]
 
 
 def row_of(contender: Contender, taken: Sequence[Taken], numel: int, gb_per_s: float | None) -> Row:
@@ -172,9 +159,7 @@ def row_of(contender: Contender, taken: Sequence[Taken], numel: int, gb_per_s: f
         numel: parameters.
         gb_per_s: see ``Row.copied_gb_per_s``; None without a GPU.
     """
-    low, middle, high = (
-        (1e6 * np.percentile([once.clock_s for once in taken], [25, 50, 75])).round(2).tolist()
-    )
+    low, middle, high = quartiles([once.clock_s for once in taken])
     moved = _BYTES[contender.optimizer] + _BYTES_OF_AVERAGE * contender.average
     kernels, waits = counted(contender.turn)
     return Row(
@@ -208,7 +193,7 @@ def counted(turn: Turn) -> tuple[int | None, int]:
         return None, sum(event.name == _READ for event in events)
     step = next(event for event in events if event.name == _STEP and event.device_type == DeviceType.CPU)
     waits = [
-        event for event in events if event.name in _WAITS and event.time_range.start < step.time_range.end
+        event for event in events if event.name in WAITS and event.time_range.start < step.time_range.end
     ]
     kernels = [
         event
@@ -239,13 +224,7 @@ def _set_up(network: nn.Module, optimizer: str, name: str, average: bool) -> Con
         for _ in range(times):
             step()
 
-    return Contender(optimizer, name, average, Turn(name, device, run, _times(run, device)))
-
-
-def _times(run: Callable[[int], object], device: torch.device) -> int:
-    """Steps that fill a turn."""
-    clocked(Turn("", device, run, 1))
-    return max(1, math.ceil(_LEAST_S / clocked(Turn("", device, run, 3)).clock_s))
+    return Contender(optimizer, name, average, warm_turn(name, device, run))
 
 
 Averages = Sequence[tuple[nn.Module, nn.Module, float]]

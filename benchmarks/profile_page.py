@@ -12,7 +12,8 @@ from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 _ROWS = 25
-_WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
+WAITS = {"cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy"}
+"""Calls by which the host waits for a GPU."""
 
 
 def profile_page(title: str, run: Callable[[int], object], times: int, device: torch.device) -> str:
@@ -45,7 +46,7 @@ def profile_page(title: str, run: Callable[[int], object], times: int, device: t
     lines = [f"{title}: {wall_ms:.2f} ms each, {times} times"]
     if on_gpu:
         busy = sum(milliseconds.values())
-        waits = Counter(event.name for event in events if event.name in _WAITS)
+        waits = Counter(event.name for event in events if event.name in WAITS)
         copied = sum(milliseconds[name] for name in milliseconds if name.startswith("Memcpy"))
         lines.append(
             f"kernels {busy:.2f} ms, gaps {max(0.0, wall_ms - busy):.2f} ms, copies {copied:.2f} ms, "

@@ -1,33 +1,41 @@
 """Every GPU kernel once, against its reference: the first minute on a new card.
 
-Renders views with every operation by Triton and by the reference, and takes steps of small recipes. Prints a
-line per check; exit status 1 if one is wrong.
+Renders views with every operation by Triton and by the reference, moves the weights of a small network by the
+optimizers' kernels and by their reference, and takes steps of small recipes. Prints a line per check; exit
+status 1 if one is wrong.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
-import numpy as np
 import torch
 
 from benchmarks.contenders import CHAIN, Decoded, open_renderer
 from benchmarks.images import generated_jpeg
-from benchmarks.step import Options, measure
+from benchmarks.optimizer import CONFIGS
+from benchmarks.step import ready_steps, recipe_on_scenes
+from fastssl.distributed.precision import resolve_precision
+from fastssl.models import ResNet9
+from fastssl.models.backbone import build_backbone
+from fastssl.optim.optimizer import Implementation, build_optimizer, set_learning_rate, split_parameters
 from pipelines.command.errors import UserError, run_command
 from pipelines.decode.decode import decode
 
-_TOLERANCE = (
-    4 / 255
-)  # the reference's pixels against a kernel's, before normalization; bfloat16 adds its rounding
+_LEVELS = 4.0  # of 255: largest difference of a kernel's pixels from the reference's
+_BFLOAT16 = 255 * 3 * 2**-8  # levels: its rounding of normalized values of up to 3
+_STEPS = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run all checks."""
-    if argv or sys.argv[1:]:
+    if sys.argv[1:] if argv is None else argv:
         raise UserError("python -m benchmarks.smoke takes no options")
     if not torch.cuda.is_available():
         raise UserError("python -m benchmarks.smoke checks kernels on a GPU, and torch sees none here")
@@ -35,35 +43,66 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, check in CHECKS.items():
         begin = time.perf_counter()
         try:
-            found = check()
+            found = check(torch.device("cuda"))
         except Exception:
             found, wrong = traceback.format_exc().rstrip(), wrong + 1
         print(f"{name}: {found} ({time.perf_counter() - begin:.1f} s)", flush=True)
     return int(wrong > 0)
 
 
-def render() -> str:
-    """Largest difference of Triton's views from the reference's, in gray levels."""
+def views(device: torch.device) -> str:
+    """Compare the views of Triton's kernels with the reference's."""
     images = [decode(generated_jpeg(number)) for number in range(4)]
-    views = []
-    for name, device in (("triton", "cuda"), ("reference", "cpu")):
-        decoded = Decoded(images=images, views=2, spec=CHAIN, device=torch.device(device))
-        views.append([view.float().cpu() for view in open_renderer(name, decoded)(1)])
+    found = []
+    for name, where in (("triton", device), ("reference", torch.device("cpu"))):
+        decoded = Decoded(images=images, views=2, spec=CHAIN, device=where)
+        found.append([view.float().cpu() for view in open_renderer(name, decoded)(1)])
     std = torch.tensor(CHAIN.std).view(1, 3, 1, 1)
-    worst = max(float(((a - b).abs() * std).max()) for a, b in zip(*views, strict=True))
-    rounding = 2**-8 * 3  # of bfloat16 at normalized values of up to 3
-    assert worst <= _TOLERANCE + rounding, f"{255 * worst:.2f} levels off"
-    return f"at most {255 * worst:.2f} levels off"
+    worst = max(255 * float(((a - b).abs() * std).max()) for a, b in zip(*found, strict=True))
+    assert worst <= _LEVELS + _BFLOAT16, f"{worst:.2f} levels off"
+    return f"at most {worst:.2f} levels off"
 
 
-def steps() -> str:
-    """Steps of small recipes on the GPU: the loss machinery, queue, averages and optimizer run there."""
-    rows = measure(Options(recipes=("quickstart", "byol-cifar10")), torch.device("cuda"))
-    assert np.isfinite([row.images_per_s for row in rows]).all()
-    return ", ".join(f"{row.recipe} {row.contender} {row.images_per_s:,.0f} images/s" for row in rows)
+def optimizers(device: torch.device, kernels: Implementation = "triton") -> str:
+    """Compare weights and teachers that the kernels moved with those that the reference moved."""
+    worst = 0.0
+    for config in CONFIGS.values():
+        ends = []
+        for implementation in (kernels, "reference"):
+            torch.manual_seed(0)
+            student = build_backbone(ResNet9.Config(width=0.25)).to(device)
+            teacher = copy.deepcopy(student).requires_grad_(False)
+            optimizer = build_optimizer(split_parameters(student), config, implementation)
+            for step in range(_STEPS):
+                set_learning_rate(optimizer, 0.1 / (1 + step))
+                for parameter in student.parameters():
+                    parameter.grad = torch.sin(parameter.detach() * (3 + step))
+                fused = optimizer.take_averages([(teacher, student, 0.9)])
+                optimizer.step()
+                if not fused:
+                    for target, source in zip(teacher.parameters(), student.parameters(), strict=True):
+                        target.lerp_(source.detach(), 0.1)
+            ends.append([p.detach().flatten() for p in (*student.parameters(), *teacher.parameters())])
+        ours, theirs = (torch.cat(end) for end in ends)
+        worst = max(worst, float((ours - theirs).abs().max() / theirs.abs().max()))
+    assert worst <= 1e-5, f"weights are {worst:.2g} of the largest off"
+    return f"weights are {worst:.2g} of the largest off"
 
 
-CHECKS: dict[str, Callable[[], str]] = {"render": render, "step": steps}
+def steps(device: torch.device) -> str:
+    """Take a few steps of small recipes: losses, queue, averages and optimizer run on the GPU."""
+    precision, _ = resolve_precision("auto", device)
+    with ExitStack() as stack:
+        for name in ("quickstart", "byol-cifar10"):
+            step, _ = ready_steps(stack, recipe_on_scenes(name, 64, precision), device)
+            step(_STEPS)
+            torch.cuda.synchronize()
+    gigabytes = torch.cuda.max_memory_allocated() / 1e9
+    assert math.isfinite(gigabytes)
+    return f"{_STEPS} steps of two recipes in {precision}, {gigabytes:.2f} GB"
+
+
+CHECKS: dict[str, Callable[[torch.device], str]] = {"views": views, "optimizers": optimizers, "steps": steps}
 
 
 if __name__ == "__main__":

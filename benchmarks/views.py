@@ -13,10 +13,8 @@ its memory, measured in the same rounds. A batch should be larger than the GPU's
 
 from __future__ import annotations
 
-import math
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,7 +29,7 @@ from benchmarks.images import GENERATED, image_folder
 from benchmarks.profile_page import profile_page
 from benchmarks.report import publish
 from benchmarks.result import result_of
-from benchmarks.rounds import ROUNDS
+from benchmarks.turns import Taken, Turn, quartiles, take_turns, warm_turn
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
 from pipelines.command.progress import show_progress
@@ -40,8 +38,6 @@ from pipelines.decode.decode import decode
 from pipelines.files.atomic import atomic_file
 
 _CPU, _GPU = torch.device("cpu"), torch.device("cuda")
-_LEAST_S = 0.25  # of a turn
-_MOST_COPIED = 1 << 32  # bytes
 _PROFILED = 10  # batches
 _TABLES = 16  # that the mean view of the byte bound is taken from
 
@@ -79,33 +75,6 @@ class Row:
     bytes_per_view: int | None = None
     copied_gb_per_s: float | None = None
     share_of_bound: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Turn:
-    """A contender that takes turns.
-
-    Attributes:
-        name: of the contender.
-        device: that it works on.
-        run: does its work so many times.
-        times: that make a round.
-        dtype: of the views.
-    """
-
-    name: str
-    device: torch.device
-    run: Callable[[int], object]
-    times: int
-    dtype: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Taken:
-    """Seconds of doing the work once: by the wall's or the GPU's clock, and of cores."""
-
-    clock_s: float
-    core_s: float
 
 
 if TYPE_CHECKING:
@@ -146,8 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = measure(images, options.views, [*OWN_RENDERERS, *options.against])
     if options.profile is not None:
         name, device = ("triton", _GPU) if torch.cuda.is_available() else ("numba", _CPU)
-        turn = _set_up(name, Decoded(images=images, views=options.views, spec=CHAIN, device=device))
-        assert turn is not None
+        [(turn, _)] = _set_up(name, Decoded(images=images, views=options.views, spec=CHAIN, device=device))
         with atomic_file(options.profile) as file:
             file.write(profile_page(f"{name}, {len(images)} images", turn.run, _PROFILED, device).encode())
     publish(result_of("views", argv, [asdict(row) for row in rows]), options.json)
@@ -163,26 +131,18 @@ def measure(images: Sequence[np.ndarray], views: int, names: Sequence[str]) -> l
     torch.set_num_threads(1)
     with_gpu = torch.cuda.is_available()
     wanted = [(name, device) for name in names for device in devices(name, with_gpu)]
-    turns = [
-        turn
+    renderers = {
+        turn: dtype
         for name, device in show_progress(wanted, len(wanted), "Setting renderers up")
-        if (turn := _set_up(name, Decoded(images=images, views=views, spec=CHAIN, device=device)))
-    ]
-    if with_gpu:
-        run, copied = copying()
-        run(1)
-        turns.append(_turn("copy", _GPU, run))
-    taken: dict[Turn, list[Taken]] = {turn: [] for turn in turns}
-    rounds = [turn for _ in range(1 + ROUNDS) for turn in turns]
-    for turn in show_progress(rounds, len(rounds), "Taking turns"):
-        taken[turn].append(clocked(turn))
-    counted = {turn: of_turn[1:] for turn, of_turn in taken.items()}
-    gb_per_s = None
-    if with_gpu:
-        gb_per_s = copied / float(np.median([once.clock_s for once in counted.pop(turns[-1])])) / 1e9
+        for turn, dtype in _set_up(name, Decoded(images=images, views=views, spec=CHAIN, device=device))
+    }
+    taken, gb_per_s = take_turns(list(renderers), copying_on=_GPU if with_gpu else None)
     decoded = Decoded(images=images, views=views, spec=CHAIN, device=_CPU)
     moved = bytes_per_view(np.concatenate(list(tables(decoded, _TABLES))), CHAIN.size)
-    return [row_of(turn, of_turn, len(images), views, moved, gb_per_s) for turn, of_turn in counted.items()]
+    return [
+        row_of(turn, dtype, taken[turn], len(images), views, moved, gb_per_s)
+        for turn, dtype in renderers.items()
+    ]
 
 
 def devices(name: str, with_gpu: bool) -> list[torch.device]:
@@ -212,7 +172,13 @@ def bytes_per_view(parameters: np.ndarray, size: int) -> float:
 
 
 def row_of(
-    turn: Turn, taken: Sequence[Taken], images: int, views: int, moved: float, gb_per_s: float | None
+    turn: Turn,
+    dtype: str,
+    taken: Sequence[Taken],
+    images: int,
+    views: int,
+    moved: float,
+    gb_per_s: float | None,
 ) -> Row:
     """The row of what several rounds took.
 
@@ -223,12 +189,12 @@ def row_of(
         moved: bytes per view.
         gb_per_s: see ``Row.copied_gb_per_s``; None without a GPU.
     """
-    low, core, high = _quartiles([once.core_s for once in taken], images * views)
-    first, clock, third = _quartiles([once.clock_s for once in taken], images * views)
+    low, core, high = quartiles([once.core_s for once in taken], images * views)
+    first, clock, third = quartiles([once.clock_s for once in taken], images * views)
     row = Row(
         contender=turn.name,
         device=turn.device.type,
-        dtype=turn.dtype,
+        dtype=dtype,
         images=images,
         views=views,
         views_per_s=round(1e6 / clock, 1),
@@ -247,35 +213,17 @@ def row_of(
     )
 
 
-def _quartiles(seconds: Sequence[float], parts: int) -> tuple[float, float, float]:
-    """Microseconds per part."""
-    low, middle, high = (1e6 * np.percentile(seconds, [25, 50, 75]) / parts).round(3).tolist()
-    return low, middle, high
-
-
-def copying() -> tuple[Callable[[int], object], int]:
-    """A copy of a large block of the GPU's memory, and the bytes that it reads and writes."""
-    size = min(_MOST_COPIED, torch.cuda.mem_get_info()[0] // 4)
-    source = torch.ones(size, dtype=torch.uint8, device=_GPU)
-    target = torch.empty_like(source)
-
-    def run(times: int) -> None:
-        for _ in range(times):
-            target.copy_(source)
-
-    return run, 2 * size
-
-
-def _set_up(name: str, decoded: Decoded) -> Turn | None:
-    """A renderer, warmed up; None if it is not installed."""
+def _set_up(name: str, decoded: Decoded) -> list[tuple[Turn, str]]:
+    """A renderer, warmed up, and the dtype of its views; none if it is not installed."""
     try:
         render = open_renderer(name, decoded)
     except ImportError as error:
         print(f"{name} is left out, not installed: {error}", file=sys.stderr)
-        return None
+        return []
     try:
         views = render(1)  # compiles, allocates
-        return _turn(name, decoded.device, render, str(views[0].dtype).removeprefix("torch."))
+        turn = warm_turn(name, decoded.device, render)
+        return [(turn, str(views[0].dtype).removeprefix("torch."))]
     except Exception as error:
         if name in OWN_RENDERERS:
             raise
@@ -283,28 +231,6 @@ def _set_up(name: str, decoded: Decoded) -> Turn | None:
         raise UserError(
             f"{name} failed on {decoded.device} ({reason}): mend it, or leave it out with --against"
         ) from error
-
-
-def _turn(name: str, device: torch.device, run: Callable[[int], object], dtype: str = "") -> Turn:
-    """The work already warmed up, with its number of times."""
-    once = clocked(Turn(name, device, run, 1)).clock_s
-    return Turn(name, device, run, max(1, math.ceil(_LEAST_S / once)), dtype)
-
-
-def clocked(turn: Turn) -> Taken:
-    """Take a turn."""
-    core, wall = time.process_time(), time.perf_counter()
-    if turn.device.type == "cuda":
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        turn.run(turn.times)
-        end.record()
-        end.synchronize()
-        clock = begin.elapsed_time(end) / 1e3
-    else:
-        turn.run(turn.times)
-        clock = time.perf_counter() - wall
-    return Taken(clock_s=clock / turn.times, core_s=(time.process_time() - core) / turn.times)
 
 
 if __name__ == "__main__":

@@ -21,14 +21,11 @@ import torch
 from fastssl.command_line import parse
 from fastssl.config import Config
 from fastssl.distributed.device import choose_device
-from fastssl.distributed.precision import AUTOCAST, resolve_precision
+from fastssl.distributed.precision import resolve_precision
 from fastssl.distributed.processes import DistEnv
 from fastssl.methods import Method
-from fastssl.optim.optimizer import build_optimizer
-from fastssl.optim.train_step import TrainStep
-from fastssl.run.build import build_on_device
+from fastssl.run.build import build_on_device, build_train_step, training_batches
 from fastssl.run.data import TrainingData, open_training_data
-from pipelines.backends.backend import LoaderConfig
 from pipelines.backends.choose import choose_pipeline, open_loader
 from pipelines.command.errors import UserError, run_command
 from pipelines.decode.bad_images import BadImages
@@ -107,27 +104,14 @@ def measure(
     machine, experiment = config.machine, config.experiment
     precision, _ = resolve_precision(experiment.precision, device)
     pipeline, _ = choose_pipeline(machine.pipeline, data.source, device)
-    loading = LoaderConfig(
-        source=data.source,
-        groups=experiment.views,
-        plan=data.plan,
-        start_step=0,
-        stop_step=(1 + _STEPS) * experiment.accumulation_steps,
-        bad_images=BadImages(None, len(data.source.index)),
-        device=device,
-        dtype=AUTOCAST[precision] or torch.float32,
-        pipeline=pipeline,
-        cpu_output=machine.cpu_output,
-        workers=machine.workers or len(os.sched_getaffinity(0)),
-        prefetch=machine.prefetch,
+    config = replace(
+        config,
+        experiment=replace(experiment, precision=precision),
+        machine=replace(machine, pipeline=pipeline, workers=machine.workers or len(os.sched_getaffinity(0))),
     )
-    step = TrainStep(
-        method,
-        build_optimizer(method.param_groups(), experiment.optimizer),
-        device=device,
-        autocast=AUTOCAST[precision],
-        accumulation_steps=experiment.accumulation_steps,
-        seed=experiment.seed,
+    step = build_train_step(config, method, device)
+    loading = training_batches(
+        config, data, device, BadImages(None, len(data.source.index)), start=0, stop=1 + _STEPS
     )
     taken: list[float] = []
     with open_loader(loading) as loader:

@@ -1,7 +1,8 @@
 """Pre-train an encoder: python -m fastssl.train [RECIPE] [--data WHERE] [--out DIR] [--epochs N] [...]
 
 One straight line: data, weights, run folder, loader, steps, summary. A run is a function of its experiment;
-where it was stopped leaves no trace in its weights. On a GPU, nothing between two log lines waits for it.
+where it was stopped leaves no trace in its weights. A GPU is waited for where values are shown: at log lines,
+after the first step, and on a terminal every few seconds.
 Under torchrun or srun each process trains on its share of every batch, and rank 0 does what is done once.
 """
 
@@ -25,7 +26,6 @@ from fastssl.config import Config
 from fastssl.diagnostics.collapse import collapse_warning
 from fastssl.distributed.collectives import all_gather_objects, any_rank
 from fastssl.distributed.device import choose_device
-from fastssl.distributed.precision import AUTOCAST
 from fastssl.distributed.processes import DistEnv, dist_env, own_cores, process_group
 from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.monitor import KnnMonitor, open_monitor
@@ -33,7 +33,7 @@ from fastssl.export.encoder_file import save_encoder
 from fastssl.methods import build_encoder
 from fastssl.optim.optimizer import learning_rates
 from fastssl.optim.schedules import learning_rate
-from fastssl.run.build import build_on_device
+from fastssl.run.build import build_on_device, training_batches
 from fastssl.run.data import open_training_data
 from fastssl.run.fit import fit_line, size_warnings
 from fastssl.run.folder import LAST
@@ -44,7 +44,6 @@ from fastssl.run.open_run import open_run
 from fastssl.run.pictures import save_curves, save_views
 from fastssl.run.state import RunState
 from fastssl.run.verdict import verdict
-from pipelines.backends.backend import LoaderConfig
 from pipelines.backends.choose import choose_pipeline, open_loader
 from pipelines.command.errors import UserError, disk_error, is_disk_error, run_command
 from pipelines.command.options import user_path
@@ -64,7 +63,6 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
     torch.set_num_threads(machine.threads or cores)
     config = replace(config, machine=replace(machine, workers=machine.workers or cores))
     device = choose_device(machine.device, env.local_rank)
-
     compiles = not _kernels_are_compiled()
 
     # ---- data --------------------------------------------------------------------------------------------
@@ -122,21 +120,8 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         # ---- loader --------------------------------------------------------------------------------------
         pipeline, why = choose_pipeline(machine.pipeline, data.source, device)
         log.say(f"pipeline: {pipeline} ({why})")
-        loading = LoaderConfig(
-            source=data.source,
-            groups=experiment.views,
-            plan=data.plan,
-            start_step=run.step * experiment.accumulation_steps,
-            stop_step=run.total_steps * experiment.accumulation_steps,
-            bad_images=run.bad_images,
-            device=device,
-            dtype=AUTOCAST[experiment.precision] or torch.float32,  # as the network takes views in
-            pipeline=pipeline,
-            cpu_output=machine.cpu_output,
-            workers=machine.workers,
-            prefetch=machine.prefetch,
-        )
-        loader = stack.enter_context(open_loader(loading))
+        loading = training_batches(config, data, device, run.bad_images, start=run.step, stop=run.total_steps)
+        loader = stack.enter_context(open_loader(replace(loading, pipeline=pipeline)))
 
         # ---- steps ---------------------------------------------------------------------------------------
         if env.is_main:
@@ -195,7 +180,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                 {name: value for name, value in baselines.items() if value is not None},
             )
             if run.is_done:
-                how_to_load = list(save_encoder(out, method.encoder, config, run.step))
+                how_to_load = save_encoder(out, method.encoder, config, run.step)
                 start = "initial" if experiment.init else "untrained"
                 words = verdict(run.knn, monitor.queries if monitor else 0, log.last, start=start)
                 run.summarize("finished", verdict=words)

@@ -17,9 +17,9 @@ from launchers.reporting.page import page
 from launchers.reporting.results import read_sweep
 from launchers.reporting.results_csv import results_csv
 from launchers.reporting.text import as_markdown, tell
-from launchers.sweeps.visible import visible
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
+from pipelines.command.text import visible
 from pipelines.files.atomic import atomic_file
 
 

@@ -32,12 +32,12 @@ from launchers.sweeps.job import Job
 from launchers.sweeps.log import last_lines
 from launchers.sweeps.plan import planned_jobs, read_plan
 from launchers.sweeps.state import ACTIVE, Submission, read_submission
-from launchers.sweeps.visible import visible
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
 from pipelines.command.progress import duration
 from pipelines.command.ranges import Positive, check_ranges
 from pipelines.command.suggest import suggest
+from pipelines.command.text import visible
 
 _HEADS = ("state", "epoch", "done", "img/s", "ETA", "kNN", "eval", "tries")
 _WIDE = 120  # columns of a terminal that has room for remarks

@@ -1,13 +1,18 @@
-"""The network of a run on its device, as the trainer takes it."""
+"""The parts of a run on their device, as the trainer takes them: method, training step and loader."""
 
 from __future__ import annotations
 
 import torch
 
-from fastssl.config import Experiment
+from fastssl.config import Config, Experiment
+from fastssl.distributed.precision import AUTOCAST
 from fastssl.methods import Method, build_method
 from fastssl.models.batch_norm import group_batch_norms
+from fastssl.optim.optimizer import build_optimizer
+from fastssl.optim.train_step import TrainStep
 from fastssl.run.data import TrainingData
+from pipelines.backends.backend import LoaderConfig
+from pipelines.decode.bad_images import BadImages
 
 
 def build_on_device(experiment: Experiment, data: TrainingData, device: torch.device) -> Method:
@@ -28,3 +33,55 @@ def build_on_device(experiment: Experiment, data: TrainingData, device: torch.de
         method.encoder.check_size(group.spec.size)
     group_batch_norms(method, experiment.batch_norm_group, data.plan.batch_size)
     return method
+
+
+def build_train_step(config: Config, method: Method, device: torch.device) -> TrainStep:
+    """Build the step that moves a method's weights.
+
+    Args:
+        config: config of the run; its precision is resolved.
+        method: on its device.
+        device: device of the method.
+
+    Raises:
+        UserError: the optimizer is not implemented as the config asks, or not on this machine.
+    """
+    experiment, implementation = config.experiment, config.machine.optimizer_implementation
+    return TrainStep(
+        method,
+        build_optimizer(method.param_groups(), experiment.optimizer, implementation),
+        device=device,
+        autocast=AUTOCAST[experiment.precision],
+        accumulation_steps=experiment.accumulation_steps,
+        clip_grad_norm=experiment.optimizer.clip_grad_norm,
+        seed=experiment.seed,
+    )
+
+
+def training_batches(
+    config: Config, data: TrainingData, device: torch.device, bad_images: BadImages, *, start: int, stop: int
+) -> LoaderConfig:
+    """Describe the loader of a run's batches from one step to another.
+
+    Args:
+        config: config of the run; its precision is resolved, its number of workers known.
+        data: images of the run.
+        device: device that batches are handed over on.
+        bad_images: takes the images that cannot be decoded.
+        start, stop: steps of the optimizer, the second excluded.
+    """
+    experiment, machine = config.experiment, config.machine
+    return LoaderConfig(
+        source=data.source,
+        groups=experiment.views,
+        plan=data.plan,
+        start_step=start * experiment.accumulation_steps,
+        stop_step=stop * experiment.accumulation_steps,
+        bad_images=bad_images,
+        device=device,
+        dtype=AUTOCAST[experiment.precision] or torch.float32,  # as the network takes views in
+        pipeline=machine.pipeline,
+        cpu_output=machine.cpu_output,
+        workers=machine.workers,
+        prefetch=machine.prefetch,
+    )

@@ -15,9 +15,8 @@ from fastssl.distributed.collectives import broadcast_object
 from fastssl.distributed.precision import AUTOCAST, resolve_precision
 from fastssl.distributed.processes import DistEnv
 from fastssl.methods import Method
-from fastssl.optim.optimizer import build_optimizer
-from fastssl.optim.train_step import TrainStep
 from fastssl.run import checkpoint
+from fastssl.run.build import build_train_step
 from fastssl.run.data import TrainingData
 from fastssl.run.folder import LAST, claim
 from fastssl.run.state import RunState
@@ -69,17 +68,7 @@ def open_run(
     run = RunState(
         config=config,
         method=method,
-        train_step=TrainStep(
-            method,
-            build_optimizer(
-                method.param_groups(), experiment.optimizer, config.machine.optimizer_implementation
-            ),
-            device=device,
-            autocast=AUTOCAST[experiment.precision],
-            accumulation_steps=experiment.accumulation_steps,
-            clip_grad_norm=experiment.optimizer.clip_grad_norm,
-            seed=experiment.seed,
-        ),
+        train_step=build_train_step(config, method, device),
         bad_images=BadImages(
             out / "bad_images.txt" if env.is_main else None,
             default_limit(len(data.source.index)) if limit is None else limit,

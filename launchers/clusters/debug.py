@@ -11,8 +11,8 @@ from launchers.clusters.foreground import Foreground, finished_words
 from launchers.sweeps import attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
-from launchers.sweeps.visible import visible
 from pipelines.command.errors import UserError
+from pipelines.command.text import visible
 
 
 class Debug(Foreground):

@@ -21,8 +21,8 @@ from launchers.sweeps import attempts
 from launchers.sweeps.attempts import Outcome
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
-from launchers.sweeps.visible import visible
 from pipelines.command.errors import UserError
+from pipelines.command.text import visible
 
 _POLL = 0.1  # seconds
 

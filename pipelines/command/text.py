@@ -1,10 +1,15 @@
-"""Names of files as text that a terminal and a line of a file can hold."""
+"""Text of strangers, such as names of files, as a terminal and a line of a file can hold it."""
 
 from __future__ import annotations
 
-import re
+import unicodedata
 
 
-def on_one_line(name: str) -> str:
-    """Escape the control characters of a name, line breaks and terminal codes among them, as Python would."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], name)
+def visible(text: str) -> str:
+    r"""The text with control characters, line breaks and marks that turn lines as escapes: ``\x1b``."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or unicodedata.category(letter) == "Zs" else ascii(letter)[1:-1]
+        for letter in text
+    )

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from pipelines.command.errors import UserError
-from pipelines.command.text import on_one_line
+from pipelines.command.text import visible
 
 
 class BadImages:
@@ -38,7 +38,7 @@ class BadImages:
         Raises:
             UserError: when there are more distinct ones than the limit.
         """
-        name = on_one_line(name)
+        name = visible(name)
         with self._lock:
             if name in self._names:
                 return

@@ -20,7 +20,7 @@ import numpy as np
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
 from pipelines.command.progress import map_in_threads
-from pipelines.command.text import on_one_line
+from pipelines.command.text import visible
 from pipelines.decode.header import IMAGE_EXTENSIONS, UndecodableImageError, image_size_of_file
 from pipelines.files.patience import is_of_the_file, open_regular, read_at, with_patience
 from pipelines.keys import stable_id
@@ -73,7 +73,7 @@ class FolderSource:
 
     def describe(self, number: int) -> str:
         """The sample's path."""
-        return on_one_line(printable(os.path.join(self._root, self._paths[number])))
+        return visible(printable(os.path.join(self._root, self._paths[number])))
 
 
 def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
@@ -111,7 +111,7 @@ def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
     if loose and len(loose) < len(paths):
         raise UserError(
             f"{root} holds class folders and {len(loose)} images beside them (the first is "
-            f"{on_one_line(printable(loose[0]))}): move these into a class folder, or away"
+            f"{visible(printable(loose[0]))}): move these into a class folder, or away"
         )
     names = sorted(set().union(*map(_class_folders, folders.values()))) if not loose else []
     heights, widths = image_sizes(root, files, cache_file(cache, "folder", root))
@@ -177,7 +177,7 @@ def _refuse_doubt(path: Path, splits: Sequence[Path], others: Sequence[Path]) ->
 
 
 def _doubt(path: Path, folders: Sequence[Path], why: str) -> UserError:
-    listed = " and ".join(on_one_line(printable(folder.name)) for folder in folders[:3])
+    listed = " and ".join(visible(printable(folder.name)) for folder in folders[:3])
     return UserError(
         f"{path}: the folders {listed} {why}: name the splits train and val (or test), or give the folder of "
         "the training images itself"
@@ -209,7 +209,7 @@ def _all_images(root: Path, left_out: LeftOut) -> list[ImageFile]:
         found += files
         left_out.merge(unused)
         if unused and not files:
-            empty.append(on_one_line(printable(name)))
+            empty.append(visible(printable(name)))
     if empty and found:
         names = ", ".join(sorted(empty)[:_NAMES_SHOWN]) + (", ..." if len(empty) > _NAMES_SHOWN else "")
         left_out.add("folders, left without images", names, len(empty))
@@ -237,21 +237,21 @@ def _images_below(
             if reason is None:
                 yield _image_file(entry, prefix)
             elif left_out is not None:
-                left_out.add(reason, on_one_line(printable(prefix + entry.name)))
+                left_out.add(reason, visible(printable(prefix + entry.name)))
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         return with_patience(lambda: list(os.scandir(folder)))
     except OSError as error:
-        raise UserError(f"cannot list {on_one_line(printable(folder))}: {error.strerror}") from None
+        raise UserError(f"cannot list {visible(printable(folder))}: {error.strerror}") from None
 
 
 def _reason_against(entry: os.DirEntry[str]) -> str | None:
     """The reason why a file is no image of the data set; None if it is one."""
     extension = os.path.splitext(entry.name)[1].lower()
     if extension not in IMAGE_EXTENSIONS:
-        return f"{on_one_line(printable(extension))} files" if extension else "files without extension"
+        return f"{visible(printable(extension))} files" if extension else "files without extension"
     if not entry.is_file() and not (entry.is_symlink() and not os.path.exists(entry.path)):
         return "pipes, sockets or devices"
     return None
@@ -303,5 +303,5 @@ def _size_or_zero(path: str) -> tuple[int, int]:
     except OSError as error:
         if is_of_the_file(error):
             return 0, 0
-        shown = on_one_line(printable(path))
+        shown = visible(printable(path))
         raise UserError(f"cannot read {shown}: {error.strerror}; start the same command again") from None

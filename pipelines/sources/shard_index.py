@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.command.errors import UserError
-from pipelines.command.text import on_one_line
+from pipelines.command.text import visible
 from pipelines.decode.header import (
     FOREIGN_EXTENSIONS,
     IMAGE_EXTENSIONS,
@@ -243,4 +243,4 @@ def _shown(path: Path, name: str) -> str:
 
 
 def _escaped(name: str) -> str:
-    return on_one_line(printable(name))
+    return visible(printable(name))

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipelines.command.errors import UserError
 from pipelines.command.progress import map_in_threads
-from pipelines.command.text import on_one_line
+from pipelines.command.text import visible
 from pipelines.files.atomic import atomic_file
 from pipelines.sources.folder import holds_images, path_of
 from pipelines.sources.identity import fingerprint, largest_class, printable, sample_ids
@@ -68,7 +68,7 @@ class ShardSource:
     def describe(self, number: int) -> str:
         """``path/of/shard.tar:member``."""
         path, member = self._member(number)
-        return f"{path}:{on_one_line(printable(member))}"
+        return f"{path}:{visible(printable(member))}"
 
     def _member(self, number: int) -> tuple[Path, str]:
         shard, place = self._samples.find(number)
@@ -160,7 +160,7 @@ def _labels(
     if numbered.all():
         largest = int(numbers.max())
         if largest >= largest_class(len(numbers)):
-            first = on_one_line(printable(where[int(numbers.argmax())]))
+            first = visible(printable(where[int(numbers.argmax())]))
             return None, (), (f"labels are not used: {largest} is no class number ({first})",)
         of_number = dict(zip(numbers.tolist(), names, strict=True)) if named.all() else {}
         return numbers, tuple(of_number.get(n, str(n)) for n in range(largest + 1)), ()
@@ -168,7 +168,7 @@ def _labels(
         class_names, labels = np.unique(np.array(names), return_inverse=True)
         return labels.astype(np.int64), tuple(class_names.tolist()), ()
     missing = np.flatnonzero(~(numbered if numbered.any() else named))
-    first = on_one_line(printable(where[int(missing[0])]))
+    first = visible(printable(where[int(missing[0])]))
     return (
         None,
         (),

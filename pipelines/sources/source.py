@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from pipelines.command.text import on_one_line
+from pipelines.command.text import visible
 from pipelines.sources.splits import Split
 
 _NAMES_SHOWN = 5
@@ -38,7 +38,7 @@ class Index:
         """One line on the samples: how many, of how many classes, and the first names of these."""
         if self.labels is None:
             return f"{len(self)} images without classes"
-        names = ", ".join(map(on_one_line, self.class_names[:_NAMES_SHOWN]))
+        names = ", ".join(map(visible, self.class_names[:_NAMES_SHOWN]))
         more = ", ..." if len(self.class_names) > _NAMES_SHOWN else ""
         noun = "class" if len(self.class_names) == 1 else "classes"
         return f"{len(self)} images of {len(self.class_names)} {noun} ({names}{more})"

@@ -11,7 +11,7 @@ from torch import nn
 from benchmarks import optimizer, report
 from benchmarks.optimizer import CONFIGS, CONTENDERS, Contender, counted, row_of
 from benchmarks.result import Result
-from benchmarks.views import Taken, Turn
+from benchmarks.turns import Taken, Turn
 from fastssl.models.teacher import update_averages
 from fastssl.optim.optimizer import build_optimizer, set_learning_rate, split_parameters
 from pipelines.command.errors import UserError
@@ -26,7 +26,7 @@ def network() -> nn.Module:
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimizer, "_LEAST_S", 0.0)
+    monkeypatch.setattr("benchmarks.turns._LEAST_S", 0.0)
     monkeypatch.setitem(optimizer.NETWORKS, "resnet50", network)
 
 

@@ -64,8 +64,8 @@ def test_bytes_of_operations() -> None:
 
 
 def test_measured_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.step._LEAST_S", 0.0)
-    monkeypatch.setattr("benchmarks.step.ROUNDS", 1)
+    monkeypatch.setattr("benchmarks.turns._LEAST_S", 0.0)
+    monkeypatch.setattr("benchmarks.turns.ROUNDS", 1)
     options = replace(Options(), recipes=("quickstart",), batch_size=8, precision="fp32")
     ours, plain = measure(options, CPU)
     assert (ours.contender, plain.contender) == ("fastssl", "plain")

@@ -25,7 +25,8 @@ from benchmarks.contenders import (
 from benchmarks.contenders.own_renderers import tables
 from benchmarks.images import generated_jpeg
 from benchmarks.result import Result
-from benchmarks.views import Taken, Turn, bytes_per_view, row_of
+from benchmarks.turns import Taken, Turn
+from benchmarks.views import bytes_per_view, row_of
 from pipelines.command.errors import UserError
 from pipelines.ops import ColorJitter, Flip, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.render import reference
@@ -61,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "_LEAST_S", 0.0)
+    monkeypatch.setattr("benchmarks.turns._LEAST_S", 0.0)
 
 
 @pytest.fixture
@@ -242,9 +243,9 @@ def test_bytes_of_a_view() -> None:
 
 
 def test_a_row_of_a_gpu() -> None:
-    turn = Turn("triton", GPU, lambda times: None, 100, "bfloat16")
+    turn = Turn("triton", GPU, lambda times: None, 100)
     taken = [Taken(clock_s=clock * 1e-6, core_s=7e-6) for clock in (12, 8, 10, 9, 30)]
-    row = row_of(turn, taken, images=5, views=2, moved=1.6e6, gb_per_s=4000.0)
+    row = row_of(turn, "bfloat16", taken, images=5, views=2, moved=1.6e6, gb_per_s=4000.0)
     assert row.gpu_us_per_view == 1
     assert row.gpu_us_quartiles == (0.9, 1.2)
     assert row.views_per_s == 1e6
@@ -255,7 +256,7 @@ def test_a_row_of_a_gpu() -> None:
 def test_a_table_of_renderers() -> None:
     taken = [Taken(clock_s=2e-3, core_s=1e-3)] * 5
     rows = [
-        vars(row_of(Turn(name, device, print, 1, "float32"), taken, 5, 2, 1.6e6, 4000.0))
+        vars(row_of(Turn(name, device, print, 1), "float32", taken, 5, 2, 1.6e6, 4000.0))
         for name, device in (("numba", CPU), ("kornia", GPU))
     ]
     made = Result(

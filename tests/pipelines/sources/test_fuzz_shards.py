@@ -12,7 +12,7 @@ import pytest
 import simplejpeg
 
 from pipelines.command.errors import UserError
-from pipelines.command.text import on_one_line
+from pipelines.command.text import visible
 from pipelines.sources.shards import open_shards
 from tests.helpers.mutations import damaged_files, mutations, one_line
 
@@ -71,7 +71,7 @@ def fuzz(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
         for number in range(len(source.index)):
             assert len(source.read(number)) <= len(data)
             assert "\n" not in source.describe(number)
-        assert all(note == on_one_line(note) for note in source.index.notes)
+        assert all(note == visible(note) for note in source.index.notes)
     assert count / 20 < opened < count  # both ends of the test are reached
 
 

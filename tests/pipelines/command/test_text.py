@@ -1,6 +1,6 @@
 import pytest
 
-from launchers.sweeps.visible import visible
+from pipelines.command.text import visible
 
 
 @pytest.mark.parametrize(
@@ -10,6 +10,8 @@ from launchers.sweeps.visible import visible
         ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
         ("a\nb\tc", r"a\nb\tc"),
         ("\u202egpj.exe", r"\u202egpj.exe"),  # turns the line around
+        ("a\u2028b\x85", r"a\u2028b\x85"),
+        ("1\u00a0000\u3000円", "1\u00a0000\u3000円"),  # spaces of other widths are seen
         ("\udcff", r"\udcff"),  # a byte of a name that is no UTF-8
     ],
 )

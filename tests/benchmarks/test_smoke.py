@@ -1,0 +1,39 @@
+"""The first checks on a new card: on a CPU those that can run there, and the whole on a GPU."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from benchmarks import smoke
+from fastssl.optim.reference import update_tensor
+from pipelines.command.errors import UserError
+from tests.helpers import ROOT
+
+CPU = torch.device("cpu")
+
+
+def test_optimizers_are_compared_with_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert smoke.optimizers(CPU, "foreach").endswith("of the largest off")
+
+    def wrong(*tensors: torch.Tensor, **numbers: float) -> None:
+        update_tensor(*tensors, **numbers | {"lr": 1.01 * numbers["lr"]})  # type: ignore[arg-type]
+
+    monkeypatch.setattr("fastssl.optim.multi_tensor.update_tensor", wrong)
+    with pytest.raises(AssertionError, match="of the largest off"):
+        smoke.optimizers(CPU, "foreach")
+
+
+def test_without_a_gpu_it_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="takes no options"):
+        smoke.main(["--fast"])
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="torch sees none here"):
+            smoke.main([])
+
+
+@pytest.mark.gpu
+def test_all_checks_on_a_gpu() -> None:
+    done = subprocess.run([sys.executable, "-m", "benchmarks.smoke"], cwd=ROOT, check=False)
+    assert done.returncode == 0
