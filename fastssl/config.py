@@ -149,17 +149,12 @@ class Experiment:
         given, method = sum(group.num_views for group in self.views), self.method
         if given == method.num_views:
             return
-        free = [
-            each.Config.kind
-            for each in METHODS
-            if "num_views" in {field.name for field in dataclasses.fields(each.Config)}
-        ]
-        fixed = [each.Config.kind for each in METHODS if each.Config.num_views == given]
-        others = [kind for kind in dict.fromkeys([*fixed, *free]) if kind != method.kind]
-        own = " or --method.num-views" if method.kind in free else ""
+        own = " or --method.num-views" if _has_num_views(type(method)) else ""
+        others = [each.Config.kind for each in METHODS if _takes_views(each.Config, given)]
+        instead = f", or take --method {', '.join(others)}" if others else ""
         raise UserError(
             f"{method.kind} needs num_views {method.num_views} in all, not {given}: "
-            f"change --views.0.num-views{own}, or take --method {', '.join(others)}"
+            f"change --views.0.num-views{own}{instead}"
         )
 
     def _check_batch_norm_group(self) -> None:
@@ -169,6 +164,21 @@ class Experiment:
                 f"--batch-norm-group must be at least 2 and divide the {images} images of a micro-batch, "
                 f"not {group}"
             )
+
+
+def _has_num_views(config: type[Method.Config]) -> bool:
+    """True for a method that takes any number of views."""
+    return "num_views" in {field.name for field in dataclasses.fields(config)}
+
+
+def _takes_views(config: type[Method.Config], count: int) -> bool:
+    """True for a method that takes so many views, by itself or by its field."""
+    if not _has_num_views(config):
+        return config().num_views == count
+    try:
+        return bool(config(num_views=count))  # type: ignore[call-arg]
+    except UserError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +202,7 @@ class Machine:
     threads: SmallCount = 0
     """CPU threads of torch; 0 takes every core. Bit-equal resuming on a CPU needs the same number."""
     optimizer_implementation: Implementation = "auto"
-    """Code of the optimizer's step, whose results agree to rounding. auto: triton on a GPU, else foreach."""
+    """Code of the optimizer's step; results agree to rounding. auto: fused on a GPU, else foreach."""
     log_every: Count = 20
     """Steps between two lines of metrics.jsonl."""
     monitor_every: NotNegative = 10

@@ -33,7 +33,7 @@ class RunLook:
 
     @property
     def remark(self) -> str:
-        """Why it waits or failed; of a finished run, what its evaluations do."""
+        """Cause of its waiting or failure; of a finished run, the state of its evaluations."""
         remarks = [self.state.detail] if self.state.detail else []
         for name, state in self.evaluations.items():
             if self.state.name == "finished" and state.name in (*_ENDED_BADLY, *ACTIVE):

@@ -217,7 +217,7 @@ class Options:
     """show: the table. log: the end of what jobs printed. cancel: stop jobs, after a checkpoint. retry: start
     again what is not finished."""
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
-    """For log: runs, or evaluations as RUN.linear. For cancel and retry: these runs only."""
+    """Runs to cancel or retry, all by default; for log, runs, or evaluations as RUN.linear."""
     json: bool = False
     """Show the table as JSON."""
     watch: bool = False

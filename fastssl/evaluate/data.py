@@ -31,6 +31,8 @@ class LabeledData:
     pre-training has seen without their labels."""
     split: Source
     """The whole training split, which pre-training takes."""
+    drawn: bool = False
+    """True where a part of ``train`` or ``test``, drawn by key, stands for the whole."""
 
     @property
     def num_classes(self) -> int:
@@ -74,9 +76,11 @@ def labeled_data(
         raise UserError(f"{where} has too few images to hold some out: {len(train.index) + len(test.index)}")
     if not len(np.intersect1d(train.index.labels, test.index.labels)):  # type: ignore[arg-type]
         raise UserError(f"{where} has too few images per class to hold some out: give more, or a test split")
-    train = _at_most(train, largest_train, "bank")
-    test = _at_most(test, largest_test, "queries")
-    return LabeledData(train=train, test=test, test_images_are=test_images_are, split=split)
+    parts = _at_most(train, largest_train, "bank"), _at_most(test, largest_test, "queries")
+    drawn = parts != (train, test)
+    return LabeledData(
+        train=parts[0], test=parts[1], test_images_are=test_images_are, split=split, drawn=drawn
+    )
 
 
 def _open(where: str, split: Split) -> Source:

@@ -49,7 +49,7 @@ def open_monitor(where: str, config: FeatureConfig) -> tuple[KnnMonitor | None, 
     except UserError as error:
         return None, f"no kNN monitor: {error}"
     bank, queries = len(data.train.index), len(data.test.index)
-    drawn = ", drawn by key" if bank == LARGEST_BANK or queries == MOST_QUERIES else ""
+    drawn = ", drawn by key" if data.drawn else ""
     sizes = f"{bank} images as bank, {queries} queries{drawn}"
     line = f"kNN monitor: {sizes} ({data.test_images_are})"
     return KnnMonitor(Subject(encoder=Pixels(), data=data, feature_config=config, where=where)), line

@@ -167,7 +167,7 @@ def draw_keys(draw: tuple[int, ...], *, candidates: int, count: int, device: tor
 
 @njit(cache=True)
 def draw_subsets(draw: np.ndarray, rows: np.ndarray, candidates: int, size: int) -> np.ndarray:
-    """For each row ``size`` distinct numbers below ``candidates`` (Floyd's algorithm), int64 [R, size].
+    """Draw ``size`` distinct numbers below ``candidates`` per row (Floyd's algorithm), int64 [R, size].
 
     A row's numbers depend on ``draw`` and its own number in ``rows`` (int64 vectors), not on other rows.
     Every subset is equally likely; the order within it is not random.

@@ -146,7 +146,7 @@ class MultiTensorOptimizer(Optimizer):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Pairs:
-    """For each parameter the moving average that follows it, or None, and its index among the averages."""
+    """The moving average that follows each parameter, or None, and its index among the averages."""
 
     targets: list[Tensor | None]
     averages: list[int]
@@ -181,7 +181,7 @@ def _gradient(parameter: nn.Parameter) -> Tensor | None:
 
 
 def _lacking(parameters: list[nn.Parameter], *, on_cpu: bool) -> str | None:
-    """What the kernels need and do not find; None if they run (``on_cpu``: in Triton's interpreter too)."""
+    """The first thing that the kernels lack; None if they run (``on_cpu``: in Triton's interpreter too)."""
     devices = {parameter.device for parameter in parameters}
     interpreted = on_cpu and os.environ.get("TRITON_INTERPRET") == "1" and devices == {torch.device("cpu")}
     if not interpreted and (len(devices) != 1 or next(iter(devices)).type != "cuda"):

@@ -71,7 +71,7 @@ def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str
 
 
 def _misfit(folder: Path, config: Config, data: dict[str, Any]) -> str | None:
-    """Why a run folder is not the one of a config; None where it is."""
+    """Explain why a run folder is not the one of a config; None where it is."""
     path = folder / "config.json"
     old = read_config(path)
     if (own := config.user_file or old.user_file) and old.user_file != config.user_file:

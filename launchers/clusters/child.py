@@ -69,7 +69,7 @@ class Child:
             os.sched_setaffinity(self.pid, cores)
 
     def ended(self) -> bool:
-        """Whether it has ended. Safe in a signal handler: Popen's own methods hold a lock meanwhile."""
+        """True if it has ended. Safe in a signal handler: Popen's own methods hold a lock meanwhile."""
         if self._process.returncode is not None:
             return True
         try:

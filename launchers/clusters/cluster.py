@@ -53,9 +53,9 @@ class Cluster(ABC):
 
     kind: ClassVar[str]
     elsewhere: ClassVar[bool] = False
-    """Whether its nodes may see data that this machine does not."""
+    """True if its nodes may see data that this machine does not."""
     in_foreground: ClassVar[bool] = False
-    """Whether jobs end with the process that submits them, which holds the sweep folder's lock meanwhile."""
+    """True if jobs end with the process that submits them, which holds the sweep folder's lock meanwhile."""
 
     config: Config
 

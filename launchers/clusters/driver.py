@@ -116,7 +116,7 @@ class Driver:
                 self._start(job)
 
     def _is_under_way(self, run: str) -> bool:
-        """Whether a run is still to be trained, or just now."""
+        """True if a run is being trained, or still to be."""
         jobs = [*self.waiting, *(one.job for one in self.running.values())]
         return any(job.run == run and not job.evaluation for job in jobs)
 

@@ -97,7 +97,7 @@ class RunResult:
         return found
 
     def outdated(self, evaluation: Evaluation) -> bool:
-        """Whether a result that names no checkpoint is of weights that were not the last."""
+        """True if a result that names no checkpoint is of weights that were not the last."""
         known = evaluation.step is not None and self.steps is not None
         return known and not evaluation.name.checkpoint and evaluation.step != self.steps
 
@@ -143,12 +143,12 @@ class Sweep:
 
     @property
     def at_paper_scale(self) -> bool:
-        """Whether the paper's numbers are for runs of this size."""
+        """True if the paper's numbers are for runs of this size."""
         return self.about.get("scale") != "tiny"
 
     @property
     def on_other_data(self) -> bool:
-        """Whether a run lost its paper's numbers, as it trained on other data."""
+        """True if a run lost its paper's numbers, as it trained on other data."""
         return any(
             plan.get("paper") and not run.paper
             for plan, run in zip(self.about["runs"], self.runs, strict=True)

@@ -115,7 +115,7 @@ def named_value(run: RunResult, axis: str) -> str:
 
 
 def paper_metric_is(metric: str, result: str) -> bool:
-    """Whether a paper's metric ("linear top-1") is one of our results ("linear.top1").
+    """True if a paper's metric ("linear top-1") is one of our results ("linear.top1").
 
     "kNN top-1" is the one with 200 neighbours, as in the papers.
     """
@@ -236,7 +236,7 @@ def _finished(runs: Sequence[RunResult]) -> str:
 
 
 def _told_by_rows(sweep: Sweep, axis: str) -> bool:
-    """Whether every row's label says its value of the axis, if it has one."""
+    """True if every row's label says its value of the axis, if it has one."""
     values = [(run.row, run.values.get(axis)) for run in sweep.runs]
     return all(
         value in (None, "") or re.search(rf"(?<![\w.]){re.escape(text_of(value))}(?![\w.])", row)

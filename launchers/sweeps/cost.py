@@ -30,7 +30,7 @@ def images_of(config: Config) -> int | None:
 
 
 def is_data_of(run: Mapping[str, Any]) -> bool:
-    """Whether a run trained on the data that its recipe names, by the count of images; True if unknown.
+    """True if a run trained on the data that its recipe names, by the count of images, or if that is unknown.
 
     Args:
         run: config.json of a run folder.

@@ -84,7 +84,7 @@ class Job:
         return [sys.executable, "-m", module, *arguments]
 
     def is_done(self) -> bool:
-        """Whether its result is there."""
+        """True if its result is there."""
         if self.evaluation:
             return self.result() is not None
         return summary_if_whole(self.folder.run(self.run)).get("status") == "finished"

@@ -139,7 +139,7 @@ def _name_and_detail(
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process of this machine works in a folder (`fastssl.run.checkpoint.lock`).
+    """True if a process of this machine works in a folder (`fastssl.run.checkpoint.lock`).
 
     Asks the kernel's list of locks: trying the lock, however briefly, could turn away a run that starts.
     """

@@ -29,7 +29,7 @@ class DecodedSource:
     """A source whose images lie decoded in the host's memory (a ``Source``)."""
 
     source: Source
-    """Where they came from."""
+    """Source of the images."""
     pixels: np.ndarray
     """uint8 [total], one image after the other."""
     offsets: np.ndarray

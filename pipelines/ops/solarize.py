@@ -44,7 +44,7 @@ class Solarize(PointOp):
     p: float = 0.0
     """Probability."""
     threshold: float = 128 / 255
-    """In [0, 1]."""
+    """Least value that is inverted, in [0, 1]."""
 
     fields: ClassVar = (Field("solarize_threshold", "f4", NO_SOLARIZE),)
     streams: ClassVar = (_STREAM,)

@@ -26,7 +26,7 @@ class Plan:
     seed: int = 0
     """Random seed of the order and of the views."""
     shuffle: bool = True
-    """Whether the order is keyed; False: the order of the source (evaluation)."""
+    """True for a keyed order; False: the order of the source (evaluation)."""
     order: Order = "random"
     """Kind of keyed order. "random": every sample anywhere, for memory and solid-state disks. "blocks": read
     in large sequential pieces and shuffled within a window, for slow storage (``order.BlockOrder``)."""

@@ -1,4 +1,4 @@
-"""Some classes of a source with all their images. Its samples keep their ids, and so their views."""
+"""A source of some of another's classes with all their images. Samples keep their ids, and so their views."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ import tyro
 from benchmarks import gpu
 from benchmarks.gpu import STEPS, Step, main, take, visit
 from fastssl.command_line import parse
+from pipelines.command.errors import UserError
 from tests.helpers import ROOT
 
 GOOD = Step(letter="x", title="good", command=("json.tool", "IN", "JSON"), limit_s=30)
@@ -91,7 +92,7 @@ def test_the_steps_are_commands_and_fit_the_time(monkeypatch: pytest.MonkeyPatch
 
 def test_bad_options_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
-    with pytest.raises(Exception, match="no step q: --steps takes a,b,c,d,e,f"):
+    with pytest.raises(UserError, match="no step q: --steps takes a,b,c,d,e,f"):
         main(["--out", out, "--steps", "c,q"])
     assert main(["--out", out, "--long", "--data", str(tmp_path / "none.beton")]) == 0
     assert "skipped: no data at" in capsys.readouterr().out

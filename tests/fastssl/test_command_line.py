@@ -223,16 +223,26 @@ def test_an_end_of_several_names_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "views", "others"),
+    ("recipe", "views", "some", "not_these"),
     [
-        ("quickstart", "1", "supervised, msbreg"),
-        ("quickstart", "3", "msbreg"),
-        ("supervised-cifar10", "2", "moco, byol, simo, simclr, barlowtwins, msbreg"),
+        ("quickstart", 1, {"supervised"}, {"moco", "msbreg"}),  # MSBReg needs two at least
+        ("quickstart", 3, {"msbreg"}, {"moco", "supervised"}),
+        ("supervised-cifar10", 2, {"moco", "byol", "msbreg"}, {"supervised"}),
     ],
 )
-def test_a_wrong_number_of_views_names_the_methods_that_take_it(recipe: str, views: str, others: str) -> None:
-    with pytest.raises(UserError, match=f"or take --method {others}$"):
-        parse([recipe, "--num-views", views])
+def test_a_wrong_number_of_views_names_the_methods_that_take_it(
+    recipe: str, views: int, some: set[str], not_these: set[str]
+) -> None:
+    with pytest.raises(UserError, match=r", or take --method [\w, ]+$") as caught:
+        parse([recipe, "--num-views", f"{views}"])
+    named = set(str(caught.value).rpartition("--method ")[2].split(", "))
+    assert some <= named
+    assert not named & not_these
+
+
+def test_a_number_of_views_that_no_method_takes() -> None:
+    with pytest.raises(UserError, match=r"needs num_views 2 in all, not 0: change --views.0.num-views$"):
+        dataclasses.replace(RECIPES["quickstart"]().experiment, views=())
 
 
 @pytest.mark.parametrize(

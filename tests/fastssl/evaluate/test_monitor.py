@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from fastssl.evaluate.features import Pixels, calibrated, extract, pixel_config
@@ -35,3 +36,22 @@ def test_pixels_are_in_full_precision(run: Path, tmp_path: Path) -> None:
     )
     assert bank[0].dtype == torch.float32
     assert monitor.pixels() == knn_top1(*bank, *queries, 3, (200,))[200]
+
+
+@pytest.mark.parametrize(
+    ("most", "told"),
+    [
+        ((36, 18), "36 images as bank, 18 queries ("),  # as many as there are: none is left out
+        ((20, 18), "20 images as bank, 18 queries, drawn by key ("),
+        ((36, 5), "36 images as bank, 5 queries, drawn by key ("),
+    ],
+)
+def test_its_cost_is_bounded(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: tuple[int, int], told: str
+) -> None:
+    for name, count in zip(("LARGEST_BANK", "MOST_QUERIES"), most, strict=True):
+        monkeypatch.setattr(f"fastssl.evaluate.monitor.{name}", count)
+    monitor, line = open_monitor(str(tmp_path / "data"), open_subject(run).feature_config)
+    assert monitor is not None
+    assert told in line
+    assert monitor.queries == most[1]

@@ -101,7 +101,7 @@ def test_bf16_forward_gives_finite_float32_losses_and_gradients(case: Case) -> N
 
 @every_case
 def test_loss_under_autocast_is_computed_in_float32(case: Case) -> None:
-    """Only the networks' outputs may be rounded to bfloat16, whose rounding is 2**-8, not the loss."""
+    """Outputs of the networks' parts may be rounded to bfloat16 (to 2**-8), the loss may not."""
     method, reference = method_of(case), method_of(case)
     outputs: list[Tensor] = []
 
@@ -112,10 +112,9 @@ def test_loss_under_autocast_is_computed_in_float32(case: Case) -> None:
     def replay(_module: nn.Module, _inputs: object, _output: Tensor) -> Tensor:
         return outputs.pop(0)
 
-    for network in networks(method):
-        network.register_forward_hook(record)
-    for network in networks(reference):
-        network.register_forward_hook(replay)
+    for parts, hook in ((networks(method), record), (networks(reference), replay)):
+        for part in (part for network in parts for part in network.children()):  # encoder, projector, ...
+            part.register_forward_hook(hook)
     batch = batch_of(case, 0)
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = method(batch, 0)
