@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -253,10 +254,11 @@ def test_apex() -> None:
 
 def test_an_optimizer_of_a_user_has_one_implementation() -> None:
     class Plain(Optimizer, torch.optim.SGD):
-        pass
+        @dataclass(frozen=True, kw_only=True)
+        class Config(Optimizer.Config):
+            pass
 
     optimizer = Plain([nn.Parameter(torch.ones(1))], lr=0.0)
-    Plain.Config.component, Plain.Config.kind = Plain, "plain"
     optimizer.use("auto")
     assert not optimizer.take_averages([])
     optimizer.refresh()
