@@ -14,7 +14,7 @@ import pytest
 from fastssl.config import Experiment
 from fastssl.methods import BYOL, METHODS, Method, SimCLR
 from fastssl.recipes import quickstart
-from fastssl.recipes.derive import with_changes
+from fastssl.recipes.variant import with_changes
 from fastssl.train import train
 from tests.helpers.methods import experiment_with, narrow
 
