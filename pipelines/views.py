@@ -124,7 +124,7 @@ def draw(
 
 
 def _pack(spec: ViewSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Pack a spec for compiled code: each operation's kind (a place in KINDS), and its values in a row."""
+    """Pack a spec for compiled code: each operation's kind (an index in KINDS), and its values in a row."""
     ops = [getattr(spec, name) for name in KINDS]
     kinds = [choices.index(type(op)) for choices, op in zip(KINDS.values(), ops, strict=True)]
     values = np.zeros((len(ops), max(len(op.values()) for op in ops)))
@@ -136,11 +136,11 @@ def _pack(spec: ViewSpec) -> tuple[np.ndarray, np.ndarray]:
 def _draw_all() -> Callable[..., None]:
     """Compile a function that draws every operation, by its kind and values."""
     lines, draws = [], {}
-    for place, kinds in enumerate(KINDS.values()):
+    for index, kinds in enumerate(KINDS.values()):
         for kind, op in enumerate(kinds):
-            draws[f"draw_{place}_{kind}"] = op.draw
-            lines.append(f"if kinds[{place}] == {kind}:")
-            lines.append(f"    draw_{place}_{kind}(values[{place}], size, height, width, key, row)")
+            draws[f"draw_{index}_{kind}"] = op.draw
+            lines.append(f"if kinds[{index}] == {kind}:")
+            lines.append(f"    draw_{index}_{kind}(values[{index}], size, height, width, key, row)")
     function = unrolled("draw_row", "kinds, values, size, height, width, key, row", lines, draws)
     compiled: Callable[..., None] = njit(function)
     return compiled

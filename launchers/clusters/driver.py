@@ -49,18 +49,18 @@ def slots(max_parallel: int) -> list[Slot]:
     More shares than GPUs share these; cores are dealt out evenly.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = torch.cuda.device_count()
-    gpus = named.split(",")[:count] if named else [str(number) for number in range(count)]
-    number = max_parallel or len(gpus) or 1
+    visible = torch.cuda.device_count()
+    gpus = named.split(",")[:visible] if named else [str(index) for index in range(visible)]
+    count = max_parallel or len(gpus) or 1
     cores = sorted(os.sched_getaffinity(0))
-    share = max(1, len(cores) // number)
+    share = max(1, len(cores) // count)
     return [
         Slot(
-            place,
-            gpus[place % len(gpus)] if gpus else "",
-            frozenset(cores[(place * share + core) % len(cores)] for core in range(share)),
+            index,
+            gpus[index % len(gpus)] if gpus else "",
+            frozenset(cores[(index * share + core) % len(cores)] for core in range(share)),
         )
-        for place in range(number)
+        for index in range(count)
     ]
 
 

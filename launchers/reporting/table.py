@@ -86,15 +86,15 @@ def shown_results(sweep: Sweep) -> list[str]:
     if any(result.startswith("knn.") for result in found):
         found.discard("knn_top1")
     planned = list(dict.fromkeys(protocol for run in sweep.runs for protocol in run.planned))
-    order = {protocol: place for place, protocol in enumerate(planned)}
+    order = {protocol: index for index, protocol in enumerate(planned)}
     order |= dict.fromkeys(("knn_top1_pixels", "knn_top1_untrained"), order.get("knn", len(order)))
     published = _published_metrics(sweep)
 
-    def place(result: str) -> tuple[bool, int, list[tuple[int, int, str]]]:
+    def order_of(result: str) -> tuple[bool, int, list[tuple[int, int, str]]]:
         compared = any(paper_metric_is(metric, result) for metric in published)
         return not compared, order.get(result.partition(".")[0], len(order)), _natural(result)
 
-    return sorted(found, key=place)
+    return sorted(found, key=order_of)
 
 
 def result_title(result: str) -> str:
@@ -194,7 +194,7 @@ def papers(sweep: Sweep) -> list[str]:
 
 def markdown(table: Table) -> str:
     """The table in Markdown."""
-    rule = ["---:" if place in table.numbers else "---" for place in range(len(table.head))]
+    rule = ["---:" if index in table.numbers else "---" for index in range(len(table.head))]
     lines = [map(_cell, table.head), rule, *(map(_cell, line) for line in table.lines)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

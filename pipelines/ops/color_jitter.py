@@ -43,11 +43,11 @@ def _draw(values, size, height, width, key, row):
 
 @njit(cache=True)
 def contrast_place(order, contrast):
-    """The place of contrast in a row's order; NUM_PARTS where its factor changes nothing."""
+    """The position of contrast in a row's order; NUM_PARTS where its factor changes nothing."""
     split = NUM_PARTS
-    for place in range(NUM_PARTS):
-        if order[place] == CONTRAST_PART and contrast != 1:
-            split = place
+    for position in range(NUM_PARTS):
+        if order[position] == CONTRAST_PART and contrast != 1:
+            split = position
     return split
 
 
@@ -59,13 +59,13 @@ def _jitter(words, plane_words, begin, count, first, last, mean, row):
         words: uint16 vector; colors lie at color * plane_words + pixel.
         plane_words: from one plane to the next.
         begin, count: the piece's first pixel and number of pixels.
-        first, last: places in the order.
+        first, last: positions in the order.
         mean: the gray of the whole view before contrast, where that is among the parts.
         row: of VIEW_PARAMETERS.
     """
     red, green, blue = begin, begin + plane_words, begin + 2 * plane_words
-    for place in range(first, last):
-        _apply(row, row.order[place], words, red, green, blue, count, mean)
+    for position in range(first, last):
+        _apply(row, row.order[position], words, red, green, blue, count, mean)
 
 
 @njit(cache=True)
@@ -144,7 +144,7 @@ def _saturate(words, red, green, blue, count, factor):
 def _turn_hue(words, red, green, blue, count, hue):
     """HSV's hue turned by ``hue``, value and saturation kept.
 
-    Hue is a place on a ring of six sides, each as long as the chroma c = max - min: red's peak at 0,
+    Hue is a position on a ring of six sides, each as long as the chroma c = max - min: red's peak at 0,
     green's at 2 c, blue's at 4 c. Along the ring each channel is a ramp between min and max, so that
     turning needs additions and no division. In 1/32 of a level, so that 6 c fits into 16 bits.
     """
@@ -159,16 +159,16 @@ def _turn_hue(words, red, green, blue, count, hue):
         c2 = np.uint16(c + c)
         c4, c3 = np.uint16(c2 + c2), np.uint16(c2 + c)
         c6 = np.uint16(c3 + c3)
-        place = np.uint16(c4 + np.uint16(r - g))
-        place = np.uint16(c2 + np.uint16(b - r)) if g == high else place
+        position = np.uint16(c4 + np.uint16(r - g))
+        position = np.uint16(c2 + np.uint16(b - r)) if g == high else position
         from_red = np.uint16(g - b) if g >= b else np.uint16(c6 - np.uint16(b - g))
-        place = from_red if r == high else place
+        position = from_red if r == high else position
         shift = multiply_high(c6, turn)
         room = np.uint16(c6 - shift)
-        place = np.uint16(place - room) if place >= room else np.uint16(place + shift)
-        words[at(red + x)] = (low + min(_above(_distance(place, c3), c), c)) << two
-        words[at(green + x)] = (low + min(_above(c2, _distance(place, c2)), c)) << two
-        words[at(blue + x)] = (low + min(_above(c2, _distance(place, c4)), c)) << two
+        position = np.uint16(position - room) if position >= room else np.uint16(position + shift)
+        words[at(red + x)] = (low + min(_above(_distance(position, c3), c), c)) << two
+        words[at(green + x)] = (low + min(_above(c2, _distance(position, c2)), c)) << two
+        words[at(blue + x)] = (low + min(_above(c2, _distance(position, c4)), c)) << two
 
 
 @njit(cache=True, inline="always")

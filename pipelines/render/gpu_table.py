@@ -27,7 +27,7 @@ _LINE = 128  # bytes that memory is read in
 _FIELDS = np.dtype(
     [
         *((name, VIEW_PARAMETERS[name]) for name in VIEW_PARAMETERS.names or ()),
-        ("slot", "i4"),  # place among the staged views; NO_SLOT: finished in one pass
+        ("slot", "i4"),  # position among the staged views; NO_SLOT: finished in one pass
         ("split", "i4"),  # parts of the jitter before contrast; NUM_PARTS: there is no contrast
         ("radius", "i4"),  # taps on either side of the blur; 0: there is no blur
         ("decay", "f4"),  # the blur's weights are exp(decay * tap²), to be normalized
