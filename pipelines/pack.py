@@ -27,6 +27,7 @@ from tyro.conf import Positional, arg
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
 from pipelines.command.progress import show_progress, stream_in_threads
+from pipelines.command.ranges import Count, CountOrNone, CountOrZero, Percent, ZeroToOneOrNone, check_ranges
 from pipelines.decode.bad_images import default_limit
 from pipelines.decode.decode import UndecodableImageError, decode
 from pipelines.files.atomic import folder_aside
@@ -56,19 +57,22 @@ class Options:
     """Output: NAME.beton, or a folder."""
     format: Literal["shards", "beton"] | None = None
     """Container format. Left out: beton if DST ends so, otherwise shards. A folder may hold either."""
-    max_side: int | None = None
+    max_side: CountOrNone = None
     """Scale images with a longer side down to so many pixels, and write these as JPEG."""
-    quality: int = 90
-    """JPEG quality, 1 to 100, of images encoded here; those that need no change are copied byte for byte."""
-    raw_share: float | None = None
+    quality: Percent = 90
+    """JPEG quality of images encoded here; those that need no change are copied byte for byte."""
+    raw_share: ZeroToOneOrNone = None
     """Share of the images of a .beton stored as pixels; the others are stored as JPEG. Left out: JPEGs stay
     as they are, and images other than upright JPEGs are stored as pixels."""
-    shard_mb: int = 500
+    shard_mb: Count = 500
     """Size of a shard, MB: it is closed when it holds so much."""
     split: Literal["train", "test", "all"] = "all"
     """Split to pack; the test split is written as `val`."""
-    workers: Annotated[int, arg(metavar="THREADS")] = 0
+    workers: Annotated[CountOrZero, arg(metavar="THREADS")] = 0
     """Threads; 0 takes every core."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def main() -> int:
@@ -139,16 +143,6 @@ def _checked_form(options: Options) -> Form:
         raise UserError(f"{dst} ends in .beton, and --format shards makes a folder: choose another name")
     if container == "shards" and options.raw_share is not None:
         raise UserError("--raw-share is for .beton files: shards hold encoded images only")
-    if not 1 <= options.quality <= 100:
-        raise UserError(f"--quality {options.quality} is not between 1 and 100")
-    if options.raw_share is not None and not 0 <= options.raw_share <= 1:
-        raise UserError(f"--raw-share {options.raw_share} is not between 0 and 1")
-    for name in ("max_side", "shard_mb"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} {value} is not 1 or more")
-    if options.workers < 0:
-        raise UserError(f"--workers {options.workers} is negative; 0 takes every core")
     return Form(
         container=container,
         max_side=options.max_side,

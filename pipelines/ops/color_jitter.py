@@ -7,7 +7,6 @@ is torchvision's on float images, clamped to [0, 1] after each. All its numbers 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from numba import njit
 
+from pipelines.command.ranges import NotNegative, UpToHalf, ZeroToOne
 from pipelines.keys import absorb, to_integer, to_uniform
 from pipelines.ops.fixed_point import WHITE, at, multiply_high
 from pipelines.ops.grayscale import gray_word, luma
@@ -186,14 +186,14 @@ def _above(a, b):
 class ColorJitter(Op):
     """Jitter brightness, contrast, saturation and hue, in random order (torchvision's ``ColorJitter``)."""
 
-    p: float = 0.0
+    p: ZeroToOne = 0.0
     """Probability."""
-    brightness: float = 0.0
+    brightness: NotNegative = 0.0
     """A factor is drawn from [max(0, 1 - b), 1 + b]; contrast and saturation likewise."""
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    """A shift is drawn from [-h, h] turns; at most 0.5."""
+    contrast: NotNegative = 0.0
+    saturation: NotNegative = 0.0
+    hue: UpToHalf = 0.0
+    """A shift is drawn from [-h, h] turns."""
 
     fields: ClassVar = (
         Field("order", "i4", (0, 1, 2, 3)),  # permutation of 0 brightness, 1 contrast, 2 saturation, 3 hue
@@ -205,12 +205,6 @@ class ColorJitter(Op):
     streams: ClassVar = (_JITTER, _ORDER, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE)
     draw = staticmethod(_draw)
     numba = staticmethod(_jitter)
-
-    def __post_init__(self) -> None:
-        self._require_shares("p")
-        for name in ("brightness", "contrast", "saturation"):
-            self._require(0 <= getattr(self, name) < math.inf, name, "be finite and not negative")
-        self._require(0 <= self.hue <= 0.5, "hue", "lie in [0, 0.5] turns")
 
     @staticmethod
     def reference(view: torch.Tensor, row: np.void, size: int) -> torch.Tensor:

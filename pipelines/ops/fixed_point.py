@@ -35,7 +35,7 @@ def _widest_permutation() -> int:
 
 
 BLOCK = _widest_permutation()  # outputs of one ``blend_block``; 0: it cannot be used
-WINDOW = 2 * BLOCK  # neighbouring words that these can be made of
+WINDOW = 2 * BLOCK  # neighboring words that these can be made of
 
 
 @njit(cache=True, inline="always")
@@ -97,7 +97,7 @@ def bfloat_bits(typing_context: Any, value: Any) -> Any:
 
 @_operation
 def blend_block(typing_context, words, row, row_plane, base, first, weights, stride, taps, out, out_plane):
-    """Filter BLOCK neighbouring outputs in each of a row's three planes. Only where BLOCK > 0.
+    """Filter BLOCK neighboring outputs in each of a row's three planes. Only where BLOCK > 0.
 
     ``words[out + plane * out_plane + i] = sum over t < taps of
     words[row + plane * row_plane + words[first + i] + t] * words[weights + t * stride + i] >> 16`` for
