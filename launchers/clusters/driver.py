@@ -1,6 +1,6 @@
 """The driver: jobs on this machine, n at a time over its GPUs, or its cores; it stays in the foreground.
 
-Ctrl-C (or TERM) stops every run after a checkpoint; the same command goes on. A run that fails is tried again
+Ctrl-C (or TERM) stops every run after a checkpoint; the same command resumes. A run that fails is tried again
 and then left; the others do not notice.
 """
 
@@ -102,7 +102,7 @@ class Driver:
                 for one in self.running.values():
                     one.child.kill()
         if interrupt.signal:
-            _say(f"stopped with {len(self.waiting)} jobs to do; the same command goes on")
+            _say(f"stopped with {len(self.waiting)} jobs to do; the same command resumes")
             return interrupt.exit_status
         return 1 if self.failed else 0
 

@@ -15,7 +15,7 @@ from launchers.sweeps.study import text_of
 
 _ALWAYS = ("loss", "knn_top1")  # every sweep shows these over epochs
 _STEPS = ("epoch", "step")
-_MOST_POINTS = 150  # of longer curves, neighbouring points are averaged
+_MOST_POINTS = 150  # of longer curves, neighboring points are averaged
 
 
 def charts(sweep: Sweep) -> list[Chart]:
@@ -177,7 +177,7 @@ def _mean_curve(seeds: Sequence[Mapping[float, float]]) -> list[Point]:
 
 
 def _thinned(line: Sequence[Point]) -> list[Point]:
-    """At most ``_MOST_POINTS`` points, each the mean of as many neighbours."""
+    """At most ``_MOST_POINTS`` points, each the mean of as many neighbors."""
     size = -(-len(line) // _MOST_POINTS)
     thinned = []
     for start in range(0, len(line), size or 1):

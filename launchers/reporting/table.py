@@ -117,7 +117,7 @@ def named_value(run: RunResult, axis: str) -> str:
 def paper_metric_is(metric: str, result: str) -> bool:
     """True if a paper's metric ("linear top-1") is one of our results ("linear.top1").
 
-    "kNN top-1" is the one with 200 neighbours, as in the papers.
+    "kNN top-1" is the one with 200 neighbors, as in the papers.
     """
     words, ours = _words(metric), _words(result)
     return words == ours or (words == ["knn", "top1"] and ours == ["knn", "top1", "k200"])

@@ -5,7 +5,7 @@ network of twelve rounds over the smallest even number of bits that holds n, wal
 (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). O(1) memory for any n; resuming is one
 integer.
 
-Blocks, for slow storage: ``BlockOrder``. The samples are cut into blocks of neighbours, the blocks are
+Blocks, for slow storage: ``BlockOrder``. The samples are cut into blocks of neighbors, the blocks are
 permuted, a window of them at a time is read in whole runs, and within the window the samples are permuted
 (the idea of FFCV's quasi-random order; Leclerc et al., 2023). It is made of the same bijections.
 """

@@ -4,7 +4,7 @@ First pass, ``resample_views``: crop, resize, mirror, and the jitter up to contr
 for views whose contrast changes: the mean gray, which the first pass summed up tile by tile, is known.
 Third and fourth, ``blur_columns`` and ``blur_rows``, for blurred views: the third takes means of a staged
 view's rows, whatever channel a word is of, and leaves it transposed, so that the fourth can do the same: in
-either, a thread reads eight neighbouring words at a time, whatever the tap.
+either, a thread reads eight neighboring words at a time, whatever the tap.
 """
 
 from __future__ import annotations

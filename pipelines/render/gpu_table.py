@@ -100,7 +100,7 @@ def _derive(rows, size, scale, shift, adjusted, blurred):
         if row.blur_sigma > 0 and size > 1:
             reach = min(np.float64(4) * row.blur_sigma, np.float64(size))
             row.radius = min(max(1, math.ceil(reach)), size - 1)  # as gaussian_blur.blur_radius
-            row.decay = -0.5 / max(row.blur_sigma, 1e-3) ** 2  # below, neighbours have no weight at all
+            row.decay = -0.5 / max(row.blur_sigma, 1e-3) ** 2  # below, neighbors have no weight at all
             blurred[num_blurred] = view
             num_blurred += 1
         if row.contrast != 1 or row.radius > 0:
