@@ -1,7 +1,7 @@
 """Cost of rendering on the CPU: core-microseconds per view of every step, in one thread.
 
 A step costs what a view costs with it less what the same view costs without. All variants take turns in
-each of several rounds, and each figure is the median over the rounds.
+each of several rounds, and each result is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -141,8 +141,8 @@ def _prepare(spec: ViewSpec, dtype: ViewDtype, images: list[np.ndarray]) -> Call
     constants, workspace = render_constants(spec, dtype), Workspace()
 
     def run() -> None:
-        for sample, image in enumerate(images):
-            render_views(image, parameters, sample, constants, out, workspace)
+        for slot, image in enumerate(images):
+            render_views(image, parameters, slot, constants, out, workspace)
 
     run()
     return run

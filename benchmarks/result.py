@@ -31,7 +31,7 @@ class Result(TypedDict):
         versions: of Python and of the packages that are installed.
         commit: of this code, "-dirty" if it was changed; None outside git.
         command: as it was typed.
-        rows: figures; which, the benchmark's own file says.
+        rows: metrics; which, the benchmark's own file says.
     """
 
     machine: str

@@ -38,7 +38,8 @@ def _check_pipelines() -> None:
 _check_pipelines()
 
 # torch's CPU threads sleep while they wait for each other instead of spinning: the loader's threads need the
-# cores. It must be set before torch is imported; an own setting is left alone.
+# cores. It is set here and not by the commands' ``main``, since their modules import torch, which reads it as
+# it is loaded; an own setting is left alone.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Several processes: torch would warn that the search for unused parameters found none; see

@@ -80,14 +80,14 @@ def _taken_kinds(words: list[str]) -> dict[str, str]:
     kinds = {}
     for family, known in families().items():
         option = f"--{family}"
-        place = next((i for i, word in enumerate(words) if word.split("=")[0] == option), None)
-        if place is None:
+        index = next((i for i, word in enumerate(words) if word.split("=")[0] == option), None)
+        if index is None:
             continue
-        _, equals, kinds[family] = words.pop(place).partition("=")
+        _, equals, kinds[family] = words.pop(index).partition("=")
         if not equals:
-            if place == len(words):
+            if index == len(words):
                 raise UserError(f"{option} needs a kind: {', '.join(known)}")
-            kinds[family] = words.pop(place)
+            kinds[family] = words.pop(index)
     return kinds
 
 

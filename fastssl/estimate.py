@@ -116,13 +116,13 @@ def measure(
     taken: list[float] = []
     with open_loader(loading) as loader:
         batches = iter(loader)
-        for number in range(1 + _STEPS):
+        for index in range(1 + _STEPS):
             begin = time.perf_counter()
-            step(batches, number, 0.0)
+            step(batches, index, 0.0)
             if device.type == "cuda":
                 torch.cuda.synchronize()
             taken.append(time.perf_counter() - begin)
-            if number and sum(taken) > _ENOUGH_S:
+            if index and sum(taken) > _ENOUGH_S:
                 break
     counted = taken[1:]
     peak = (
@@ -151,15 +151,15 @@ def _standing(method: Method) -> str:
 
 def _take_number(words: list[str], option: str) -> int:
     """The number behind an option, which leaves ``words``; 0 without it."""
-    place = next((i for i, word in enumerate(words) if word.split("=")[0] == option), None)
-    if place is None:
+    index = next((i for i, word in enumerate(words) if word.split("=")[0] == option), None)
+    if index is None:
         return 0
-    _, equals, number = words.pop(place).partition("=")
-    if not equals and place < len(words):
-        number = words.pop(place)
-    if not number.isdecimal() or int(number) < 1:
-        raise UserError(f"{option} takes a number of at least 1, not {number or 'nothing'}")
-    return int(number)
+    _, equals, count = words.pop(index).partition("=")
+    if not equals and index < len(words):
+        count = words.pop(index)
+    if not count.isdecimal() or int(count) < 1:
+        raise UserError(f"{option} takes a number of at least 1, not {count or 'nothing'}")
+    return int(count)
 
 
 if __name__ == "__main__":

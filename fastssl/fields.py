@@ -27,10 +27,10 @@ def with_fields(config: Config, values: Mapping[str, Any], where: str) -> Config
     plain = to_dict(config)
     for path, value in values.items():
         *parents, last = path.split(".")
-        place = plain["experiment" if path.split(".")[0] in plain["experiment"] else "machine"]
+        container = plain["experiment" if path.split(".")[0] in plain["experiment"] else "machine"]
         for part in parents:
-            place = place[int(part)] if isinstance(place, list | tuple) else place[part]
-        place[last] = value
+            container = container[int(part)] if isinstance(container, list | tuple) else container[part]
+        container[last] = value
     return from_dict(plain, where)
 
 

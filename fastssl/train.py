@@ -187,7 +187,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
             else:
                 run.summarize("interrupted")
         if not run.is_done:
-            log.say(f"stopped at step {run.step} of {run.total_steps}; the same command goes on from there")
+            log.say(f"stopped at step {run.step} of {run.total_steps}; the same command resumes there")
             return interrupt.exit_status if interrupt.signal else 128 + signal.SIGTERM  # another one's signal
         if len(run.bad_images):
             log.say(f"warning: {len(run.bad_images)} images could not be decoded: {out / 'bad_images.txt'}")
@@ -202,7 +202,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
 def _opening_lines(run: RunState, index: Index, env: DistEnv, device: torch.device) -> Iterator[str]:
     experiment = run.config.experiment
     several = f" in {env.world_size} processes" if env.world_size > 1 else ""
-    resumed = f", going on at step {run.step}" if run.step else ""
+    resumed = f", resumed at step {run.step}" if run.step else ""
     yield (
         f"{run.config.recipe}: {run.total_steps} steps of {experiment.batch_size} images, "
         f"{len(index)} images, {device.type}{several}, run folder {run.config.out}{resumed}"

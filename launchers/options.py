@@ -156,7 +156,7 @@ def _description() -> str:
     clusters = [_about(cluster.kind, cluster.__doc__) for cluster in CLUSTERS]
     return "\n".join(
         [
-            "Run a study, or a grid over a recipe. The same command again goes on with what is missing.\n",
+            "Run a study, or a grid over a recipe. The same command again resumes with what is missing.\n",
             "Usage: python -m launchers.sweep STUDY [options]",
             "       python -m launchers.sweep --recipe RECIPE --grid FIELD=VALUE,VALUE ... [options]\n",
             *("Studies:", *studies, "", "Clusters (--cluster):", *clusters),

@@ -101,7 +101,7 @@ def _with_absolute_paths(config: Config) -> Config:
 
 
 def _absolute(data: str) -> str:
-    """A place of images as a job sees it; the built-in scenes are no place."""
+    """A location of images as a job sees it; the built-in scenes have none."""
     return data if data.partition(":")[0] == "scenes" else str(user_path(data).absolute())
 
 
@@ -156,11 +156,11 @@ def _show(
 
 def _check_data(runs: Sequence[PlannedRun], options: Options, cluster: Cluster) -> None:
     """Say at once that data is missing, where that can be known."""
-    places = dict.fromkeys((run.config.machine.data, "--data", options.data) for run in runs)
-    places |= dict.fromkeys(
+    locations = dict.fromkeys((run.config.machine.data, "--data", options.data) for run in runs)
+    locations |= dict.fromkeys(
         (run.eval_data, "--eval-data", options.eval_data) for run in runs if run.eval_data
     )
-    for data, option, typed in places:
+    for data, option, typed in locations:
         pattern = set(data) & set("*?{")
         given = typed and Path(typed).is_absolute()
         if data.partition(":")[0] == "scenes" or pattern or (cluster.elsewhere and given):

@@ -27,6 +27,7 @@ from tyro.conf import Positional, arg
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
 from pipelines.command.progress import show_progress, stream_in_threads
+from pipelines.command.ranges import Count, CountOrNone, CountOrZero, Percent, ZeroToOneOrNone, check_ranges
 from pipelines.decode.bad_images import default_limit
 from pipelines.decode.decode import UndecodableImageError, decode
 from pipelines.files.atomic import folder_aside
@@ -56,19 +57,22 @@ class Options:
     """Output: NAME.beton, or a folder."""
     format: Literal["shards", "beton"] | None = None
     """Container format. Left out: beton if DST ends so, otherwise shards. A folder may hold either."""
-    max_side: int | None = None
+    max_side: CountOrNone = None
     """Scale images with a longer side down to so many pixels, and write these as JPEG."""
-    quality: int = 90
-    """JPEG quality, 1 to 100, of images encoded here; those that need no change are copied byte for byte."""
-    raw_share: float | None = None
+    quality: Percent = 90
+    """JPEG quality of images encoded here; those that need no change are copied byte for byte."""
+    raw_share: ZeroToOneOrNone = None
     """Share of the images of a .beton stored as pixels; the others are stored as JPEG. Left out: JPEGs stay
     as they are, and images other than upright JPEGs are stored as pixels."""
-    shard_mb: int = 500
+    shard_mb: Count = 500
     """Size of a shard, MB: it is closed when it holds so much."""
     split: Literal["train", "test", "all"] = "all"
     """Split to pack; the test split is written as `val`."""
-    workers: Annotated[int, arg(metavar="THREADS")] = 0
+    workers: Annotated[CountOrZero, arg(metavar="THREADS")] = 0
     """Threads; 0 takes every core."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def main() -> int:
@@ -139,16 +143,6 @@ def _checked_form(options: Options) -> Form:
         raise UserError(f"{dst} ends in .beton, and --format shards makes a folder: choose another name")
     if container == "shards" and options.raw_share is not None:
         raise UserError("--raw-share is for .beton files: shards hold encoded images only")
-    if not 1 <= options.quality <= 100:
-        raise UserError(f"--quality {options.quality} is not between 1 and 100")
-    if options.raw_share is not None and not 0 <= options.raw_share <= 1:
-        raise UserError(f"--raw-share {options.raw_share} is not between 0 and 1")
-    for name in ("max_side", "shard_mb"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} {value} is not 1 or more")
-    if options.workers < 0:
-        raise UserError(f"--workers {options.workers} is negative; 0 takes every core")
     return Form(
         container=container,
         max_side=options.max_side,
@@ -181,24 +175,24 @@ def _open_splits(options: Options) -> dict[Split, KeyedSource]:
 
 def _check_source(source: KeyedSource, options: Options, form: Form) -> None:
     """Refuse what the container cannot hold."""
-    index = source.index
+    metadata = source.index
     if form.container == "beton":
-        sides = np.maximum(index.heights, index.widths)
+        sides = np.maximum(metadata.heights, metadata.widths)
         if form.max_side is None and sides.max() > _MOST_PIXELS_A_SIDE:
             raise UserError(
                 f"{source.describe(int(sides.argmax()))} has {sides.max()} pixels a side, and a .beton holds "
                 f"at most {_MOST_PIXELS_A_SIDE}: use --max-side"
             )
         return
-    for number, sample_id in enumerate(index.sample_ids.tolist()):
-        key = source.key(number)
+    for index, sample_id in enumerate(metadata.sample_ids.tolist()):
+        key = source.key(index)
         if key is None:
             raise UserError(
                 f"{options.src} holds sample ids but no names, which shards need: pack what it was made of"
             )
         if key_of(f"{key}.") != key or stable_id(printable(key)) != sample_id:
             raise UserError(
-                f"{source.describe(number)} cannot keep its sample id in shards, where names end at the "
+                f"{source.describe(index)} cannot keep its sample id in shards, where names end at the "
                 "first dot and are given once: rename it, or write a .beton"
             )
 
@@ -210,47 +204,47 @@ def _pack_all(
     source: KeyedSource, form: Form, ledger: Ledger, workers: int
 ) -> Iterator[tuple[int, PackedImage]]:
     """Yield index and packed image of each sample that can be decoded, in order."""
-    index = source.index
+    metadata = source.index
 
-    def pack_one(number: int) -> tuple[PackedImage, int] | Exception:
+    def pack_one(index: int) -> tuple[PackedImage, int] | Exception:
         try:
-            data = read_sample(source, number)
+            data = read_sample(source, index)
             pixels = decode(data)
-            size = index.heights[number], index.widths[number]
+            size = metadata.heights[index], metadata.widths[index]
             if pixels.shape[:2] != size:
                 raise UndecodableImageError(f"its size {pixels.shape[:2]} is not that of its header, {size}")
         except UndecodableImageError as error:
             return error
-        packed = pack_image(data, pixels, int(index.sample_ids[number]), form)
+        packed = pack_image(data, pixels, int(metadata.sample_ids[index]), form)
         return packed, digest(packed.data)
 
-    limit, left_out = default_limit(len(index)), 0
-    results = stream_in_threads(pack_one, range(len(index)), workers)
-    for number, result in enumerate(show_progress(results, len(index), "Packing")):
+    limit, left_out = default_limit(len(metadata)), 0
+    results = stream_in_threads(pack_one, range(len(metadata)), workers)
+    for index, result in enumerate(show_progress(results, len(metadata), "Packing")):
         if isinstance(result, Exception):
             left_out += 1
-            print(f"left out: {source.describe(number)}: {result}", file=sys.stderr)
+            print(f"left out: {source.describe(index)}: {result}", file=sys.stderr)
             if left_out > limit:
                 raise UserError(f"more than {limit} images cannot be decoded: mend or remove them")
             continue
-        ledger.enter(number, *result)
-        yield number, result[0]
-    if left_out == len(index):
+        ledger.enter(index, *result)
+        yield index, result[0]
+    if left_out == len(metadata):
         raise UserError("none of the images can be decoded")
 
 
 def _write_beton(source: KeyedSource, path: Path, form: Form, ledger: Ledger, workers: int) -> None:
-    index = source.index
+    metadata = source.index
     rows = (
         BetonRow(
             packed.data,
-            sample_id=int(index.sample_ids[number]),
-            label=-1 if index.labels is None else int(index.labels[number]),
+            sample_id=int(metadata.sample_ids[index]),
+            label=-1 if metadata.labels is None else int(metadata.labels[index]),
         )
-        for number, packed in _pack_all(source, form, ledger, workers)
+        for index, packed in _pack_all(source, form, ledger, workers)
     )
-    class_names = None if index.labels is None else index.class_names
-    write_beton(path, rows, capacity=len(index), class_names=class_names)
+    class_names = None if metadata.labels is None else metadata.class_names
+    write_beton(path, rows, capacity=len(metadata), class_names=class_names)
 
 
 def _write_shards(
@@ -268,18 +262,18 @@ def _members(
     source: KeyedSource, samples: Iterator[tuple[int, PackedImage]], limit: int
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Keys and members of samples, until they hold ``limit`` bytes."""
-    index, size = source.index, 0
-    named = index.class_names != tuple(map(str, range(len(index.class_names))))
+    metadata, size = source.index, 0
+    named = metadata.class_names != tuple(map(str, range(len(metadata.class_names))))
     while size < limit and (sample := next(samples, None)) is not None:
-        number, packed = sample
+        index, packed = sample
         members = {packed.extension: bytes(packed.data)}
-        if index.labels is not None:
-            label = int(index.labels[number])
+        if metadata.labels is not None:
+            label = int(metadata.labels[index])
             members["cls"] = str(label).encode()
             if named:
-                members["json"] = json.dumps({"class_name": index.class_names[label]}).encode()
+                members["json"] = json.dumps({"class_name": metadata.class_names[label]}).encode()
         size += sum(map(len, members.values()))
-        yield str(source.key(number)), members
+        yield str(source.key(index)), members
 
 
 def _reopen_shards(folder: Path, split: Split) -> ShardSource:

@@ -7,7 +7,6 @@ hash(seed, epoch, sample, view, stream), so that a new operation shifts no exist
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numba import njit
 
-from pipelines.command.errors import UserError
+from pipelines.command.ranges import Count, FiniteColor, PositiveColor, check_ranges
 from pipelines.keys import absorb
 from pipelines.ops import KINDS, NEUTRAL, VIEW_PARAMETERS, CenterCrop, Flip, Operations
 from pipelines.ops.unrolled import unrolled
@@ -32,7 +31,6 @@ __all__ = [
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_COLOR_SPACES = ("rgb", "lab")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,25 +40,17 @@ class ViewSpec(Operations):
     Semantics are those of torchvision's ``transforms.v2`` on float images.
     """
 
-    size: int = 224
+    size: Count = 224
     """Side of the finished view, pixels."""
     color_space: Literal["rgb", "lab"] = "rgb"
     """Color space of the finished view."""
-    mean: tuple[float, float, float] = IMAGENET_MEAN
+    mean: FiniteColor = IMAGENET_MEAN
     """Mean subtracted from each channel, in the color space."""
-    std: tuple[float, float, float] = IMAGENET_STD
+    std: PositiveColor = IMAGENET_STD
     """Standard deviation that each channel is divided by."""
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise UserError(f"view size must be at least 1 pixel, not {self.size}")
-        if self.color_space not in _COLOR_SPACES:
-            known = ", ".join(_COLOR_SPACES)
-            raise UserError(f"view color_space must be one of {known}, not {self.color_space!r}")
-        if not all(0 < number < math.inf for number in self.std):
-            raise UserError(f"view std must be positive and finite, not {self.std}")
-        if not all(map(math.isfinite, self.mean)):
-            raise UserError(f"view mean must be finite, not {self.mean}")
+        check_ranges(self, "view ")
         for name in KINDS:
             getattr(self, name).check(self.size)
 
@@ -70,11 +60,10 @@ class ViewGroup:
     """``num_views`` views of one spec. A run has a tuple of groups and numbers its views across them."""
 
     spec: ViewSpec
-    num_views: int = 1
+    num_views: Count = 1
 
     def __post_init__(self) -> None:
-        if self.num_views < 1:
-            raise UserError(f"num_views must be at least 1, not {self.num_views}")
+        check_ranges(self, "")
 
 
 def evaluation_spec(spec: ViewSpec, center_fraction: float) -> ViewSpec:
@@ -124,7 +113,7 @@ def draw(
 
 
 def _pack(spec: ViewSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Pack a spec for compiled code: each operation's kind (a place in KINDS), and its values in a row."""
+    """Pack a spec for compiled code: each operation's kind (an index in KINDS), and its values in a row."""
     ops = [getattr(spec, name) for name in KINDS]
     kinds = [choices.index(type(op)) for choices, op in zip(KINDS.values(), ops, strict=True)]
     values = np.zeros((len(ops), max(len(op.values()) for op in ops)))
@@ -136,11 +125,11 @@ def _pack(spec: ViewSpec) -> tuple[np.ndarray, np.ndarray]:
 def _draw_all() -> Callable[..., None]:
     """Compile a function that draws every operation, by its kind and values."""
     lines, draws = [], {}
-    for place, kinds in enumerate(KINDS.values()):
+    for index, kinds in enumerate(KINDS.values()):
         for kind, op in enumerate(kinds):
-            draws[f"draw_{place}_{kind}"] = op.draw
-            lines.append(f"if kinds[{place}] == {kind}:")
-            lines.append(f"    draw_{place}_{kind}(values[{place}], size, height, width, key, row)")
+            draws[f"draw_{index}_{kind}"] = op.draw
+            lines.append(f"if kinds[{index}] == {kind}:")
+            lines.append(f"    draw_{index}_{kind}(values[{index}], size, height, width, key, row)")
     function = unrolled("draw_row", "kinds, values, size, height, width, key, row", lines, draws)
     compiled: Callable[..., None] = njit(function)
     return compiled

@@ -41,8 +41,8 @@ class _Images:
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray]:
-        with Image.open(self._files[number]) as image:
+    def __getitem__(self, index: int) -> tuple[np.ndarray]:
+        with Image.open(self._files[index]) as image:
             return (np.asarray(image.convert("RGB")),)
 
 

@@ -35,10 +35,10 @@ def _views(work: Work) -> Pass:
     solarized = np.where(table >= round(255 * spec.solarize.threshold), 255 - table, table)
     pool = ThreadPoolExecutor(work.threads)
 
-    def fill(place: int, file: str) -> None:
+    def fill(slot: int, file: str) -> None:
         with open(file, "rb", buffering=0) as opened:
             image = simplejpeg.decode_jpeg(opened.read())
-        for view in batch[:, place]:
+        for view in batch[:, slot]:
             view[:] = _view(image, spec, solarized)
 
     def run() -> Iterator[Batch]:

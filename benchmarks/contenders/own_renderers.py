@@ -48,8 +48,8 @@ def _reference(decoded: Decoded) -> Render:
     def render(times: int) -> Sequence[torch.Tensor]:
         for table in tables(decoded, times):
             for view, rows in zip(out, table, strict=True):
-                for place, row, image in zip(view, rows, decoded.images, strict=True):
-                    place.copy_(reference.render(image, row, decoded.spec))
+                for slot, row, image in zip(view, rows, decoded.images, strict=True):
+                    slot.copy_(reference.render(image, row, decoded.spec))
         return list(out)
 
     return render
@@ -62,8 +62,8 @@ def _numba(decoded: Decoded) -> Render:
 
     def render(times: int) -> Sequence[torch.Tensor]:
         for table in tables(decoded, times):
-            for sample, image in enumerate(decoded.images):
-                cpu.render_views(image, table, sample, constants, out, workspace)
+            for slot, image in enumerate(decoded.images):
+                cpu.render_views(image, table, slot, constants, out, workspace)
         return list(torch.from_numpy(out).permute(0, 1, 4, 2, 3))
 
     return render

@@ -32,11 +32,11 @@ class _TinySource:
             fingerprint="one pixel each",
         )
 
-    def read(self, number: int) -> np.ndarray:
+    def read(self, index: int) -> np.ndarray:
         return self._pixels
 
-    def describe(self, number: int) -> str:
-        return f"pixel {number}"
+    def describe(self, index: int) -> str:
+        return f"pixel {index}"
 
 
 def _views(work: Work) -> Pass:

@@ -25,8 +25,8 @@ class _Views(Dataset[torch.Tensor]):
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, number: int) -> torch.Tensor:
-        image = self._load(self._files[number])
+    def __getitem__(self, index: int) -> torch.Tensor:
+        image = self._load(self._files[index])
         return torch.stack([self._transform(image) for _ in range(self._views)])
 
 

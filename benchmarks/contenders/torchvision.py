@@ -71,8 +71,8 @@ def _renderer(decoded: Decoded) -> Render:
     def render(times: int) -> Sequence[torch.Tensor]:
         for _ in range(times):
             for view in out:
-                for place, image in zip(view, images, strict=True):
-                    place.copy_(transform(image))
+                for slot, image in zip(view, images, strict=True):
+                    slot.copy_(transform(image))
         return list(out)
 
     return render

@@ -79,8 +79,8 @@ def group_classes(
     else:
         of_class = mapped_groups(_mapping_file(taxonomy), class_names)
     group_names = sorted(set(of_class))
-    numbers = {name: number for number, name in enumerate(group_names)}
-    return np.array([numbers[name] for name in of_class], np.int64), tuple(group_names)
+    positions = {name: position for position, name in enumerate(group_names)}
+    return np.array([positions[name] for name in of_class], np.int64), tuple(group_names)
 
 
 def rule(taxonomy: str) -> str:

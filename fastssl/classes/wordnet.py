@@ -1,6 +1,6 @@
 """WordNet's nouns, as far as ImageNet's class names need them: words and hypernyms.
 
-A wnid such as n01440764 is "n" and the place of a noun, in bytes, in WordNet 3.0's ``data.noun``, whose
+A wnid such as n01440764 is "n" and the offset of a noun, in bytes, in WordNet 3.0's ``data.noun``, whose
 format is in WordNet's manual page wndb(5WN). ImageNet-1k's nouns and all that lie above them are in a table
 of this package, which ``python -m fastssl.classes.wordnet [DIR]`` derives anew from ``data.noun``.
 """
@@ -119,25 +119,25 @@ def _license(file: BinaryIO, path: Path) -> str:
     text = "\n".join(lines)
     if "WordNet 3.0" not in text:
         raise UserError(
-            f"{path} is not WordNet 3.0's: wnids are places in that version, so give the folder of 3.0"
+            f"{path} is not WordNet 3.0's: wnids are offsets in that version, so give the folder of 3.0"
         )
     return text
 
 
 def _synset_at(file: BinaryIO, path: Path, wnid: str) -> Synset:
-    place = wnid[1:]
-    file.seek(max(int(place) - 1, 0))
+    offset = wnid[1:]
+    file.seek(max(int(offset) - 1, 0))
     end_of_last_line, line = file.read(1), file.readline().decode(errors="replace")
-    if end_of_last_line != b"\n" or not line.startswith(f"{place} "):
+    if end_of_last_line != b"\n" or not line.startswith(f"{offset} "):
         raise UserError(f"WordNet 3.0 has no noun {wnid} ({path}): check the class name")
     try:
-        # place, file number, "n", number of words, (word, number)*, number of pointers,
-        # (symbol, place, part of speech, which words)*, | gloss; the number of words is hexadecimal
+        # offset, file number, "n", number of words, (word, number)*, number of pointers,
+        # (symbol, offset, part of speech, which words)*, | gloss; the number of words is hexadecimal
         fields = line[: line.index(" | ")].split()
         after_words = 4 + 2 * int(fields[3], 16)
         end = after_words + 1 + 4 * int(fields[after_words])
-        symbols, places = fields[after_words + 1 : end : 4], fields[after_words + 2 : end : 4]
-        pointers = zip(symbols, places, strict=True)
+        symbols, offsets = fields[after_words + 1 : end : 4], fields[after_words + 2 : end : 4]
+        pointers = zip(symbols, offsets, strict=True)
         hypernyms = tuple(f"n{above}" for symbol, above in pointers if symbol in _HYPERNYMS)
         return Synset(fields[4].replace("_", " "), hypernyms)
     except (ValueError, IndexError):

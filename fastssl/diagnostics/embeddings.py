@@ -31,7 +31,7 @@ def embedding_diagnostics(
     with torch.autocast(first.device.type, enabled=False):
         pairs = all_gather(torch.stack([first, second], 1))
         one, other = pairs.to(torch.promote_types(pairs.dtype, torch.float32)).unbind(1)
-        figures = {
+        metrics = {
             "alignment": alignment(one, other),
             "uniformity": uniformity(one),
             "feature_std": feature_std(one),
@@ -39,6 +39,6 @@ def embedding_diagnostics(
         }
         if losses is not None and losses.requires_grad:
             norms = all_gather(query_gradient_norms(losses, queries))
-            figures["query_gradient_mean"] = norms.mean()
-            figures["query_gradient_variance"] = norms.var(correction=0)
-    return figures
+            metrics["query_gradient_mean"] = norms.mean()
+            metrics["query_gradient_variance"] = norms.var(correction=0)
+    return metrics

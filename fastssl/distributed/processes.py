@@ -135,7 +135,7 @@ def _leave(error: Exception, env: DistEnv, store: Any) -> NoReturn:
     if lost:
         words = (
             f"error: process {env.rank} of {env.world_size} lost another one, which ended or kept silent "
-            f"({_line(error)}): start the same command again, it goes on from the last checkpoint"
+            f"({_line(error)}): start the same command again, it resumes from the last checkpoint"
         )
     elif isinstance(error, UserError):
         words = f"error: {error}"

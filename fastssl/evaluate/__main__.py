@@ -16,6 +16,7 @@ from fastssl.evaluate.result import write_result
 from fastssl.evaluate.subject import open_subject
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
+from pipelines.command.ranges import CountOrZero, check_ranges
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,11 @@ class Options:
     """Labeled images; left out, those of the training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on; auto takes a GPU if there is one."""
-    workers: int = 0
+    workers: CountOrZero = 0
     """Loader threads; 0 takes every core."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def parse(argv: list[str]) -> tuple[Options, dict[str, Protocol]]:

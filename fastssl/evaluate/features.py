@@ -13,6 +13,7 @@ from pipelines.backends.backend import LoaderConfig
 from pipelines.backends.choose import open_loader
 from pipelines.backends.loader import Loader
 from pipelines.command.progress import show_progress
+from pipelines.command.ranges import Count, CountOrZero, check_ranges
 from pipelines.decode.bad_images import BadImages
 from pipelines.plan.plan import Plan, evaluation_plan
 from pipelines.sources import Source
@@ -33,10 +34,13 @@ class FeatureConfig:
     """Record of images that cannot be decoded."""
     precision: str = "fp32"
     """Precision of the encoder's autocast and of the views."""
-    batch_size: int = 500
+    batch_size: Count = 500
     """Images encoded at once."""
-    workers: int = 0
+    workers: CountOrZero = 0
     """Loader threads; 0 takes every core."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def open_views(source: Source, config: FeatureConfig, plan: Plan, steps: int) -> Loader:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
+from pipelines.command.ranges import Counts, Positive, check_ranges
 
 _LARGEST_BLOCK = 1 << 25  # similarities held at once: 128 MB
 
@@ -24,16 +25,15 @@ _LARGEST_BLOCK = 1 << 25  # similarities held at once: 128 MB
 class Knn(Protocol):
     """k nearest neighbors: cosine similarity, votes weighted by exp(similarity / temperature)."""
 
-    k: tuple[int, ...] = (20, 200)
+    k: Counts = (20, 200)
     """Numbers of neighbors."""
-    temperature: float = 0.07
+    temperature: Positive = 0.07
     """Temperature of the votes' weights."""
 
     def __post_init__(self) -> None:
-        if not self.k or min(self.k) < 1:
-            raise UserError(f"--k must be at least 1, not {' '.join(map(str, self.k))}")
-        if not self.temperature > 0:
-            raise UserError(f"--temperature must be positive, not {self.temperature}")
+        check_ranges(self)
+        if not self.k:
+            raise UserError("--k needs a number of neighbors or more")
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """Top-1 accuracy for each number of neighbors, ``top1_kK``."""

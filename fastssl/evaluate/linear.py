@@ -21,8 +21,8 @@ from fastssl.evaluate.linear_classifiers import LinearClassifiers
 from fastssl.evaluate.linear_setting import LARGE_SIDE, SETTINGS, LinearSetting, choose_setting
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Subject
-from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
+from pipelines.command.ranges import CountOrZero, check_ranges
 from pipelines.keys import stable_id
 from pipelines.ops import Flip, RandomResizedCrop
 from pipelines.plan.order import permute
@@ -41,14 +41,13 @@ class Linear(Protocol):
     scale, search elsewhere."""
     augmentation: Literal["auto", "flip", "crop"] = "auto"
     """crop, or cached features of the image and its mirror image (flip); auto: flip below 64 pixels."""
-    epochs: int = 0
+    epochs: CountOrZero = 0
     """0 keeps the setting's."""
     seed: int = 0
     """Random seed for initial weights, sample order, views and held-out images."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 0:
-            raise UserError(f"--epochs must not be negative, not {self.epochs}")
+        check_ranges(self)
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``top1`` of the test images, ``train_loss`` of the last epoch; see ``linear_top1``."""

@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
+from pipelines.command.ranges import Count, Positives, WithinOne, check_ranges
 from pipelines.keys import stable_id
 from pipelines.plan.order import permute
 
@@ -27,22 +28,19 @@ from pipelines.plan.order import permute
 class Logistic(Protocol):
     """Multinomial logistic regression (L-BFGS) on standardized features."""
 
-    c: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    c: Positives = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
     """Inverse strengths of the L2 penalty to choose from (scikit-learn's C)."""
-    held_out: float = 0.2
+    held_out: WithinOne = 0.2
     """Share of the training images that chooses among them."""
-    max_iterations: int = 1000
+    max_iterations: Count = 1000
     """Iteration limit of L-BFGS."""
     seed: int = 0
     """Random seed for the choice of held-out images."""
 
     def __post_init__(self) -> None:
-        if not self.c or min(self.c) <= 0:
-            raise UserError(f"--c must be positive, not {' '.join(map(str, self.c))}")
-        if not 0 < self.held_out < 1:
-            raise UserError(f"--held-out must lie between 0 and 1, not {self.held_out}")
-        if self.max_iterations < 1:
-            raise UserError(f"--max-iterations must be at least 1, not {self.max_iterations}")
+        check_ranges(self)
+        if not self.c:
+            raise UserError("--c needs an inverse strength or more")
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``top1`` of the test images; ``train_held_out_top1`` of each C; the C that was chosen."""

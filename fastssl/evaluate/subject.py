@@ -144,8 +144,6 @@ def open_subject(where: Path, data: str = "", device: str = "auto", workers: int
     Raises:
         UserError: there is no such run, or its images are unfit (``fastssl.evaluate.data``).
     """
-    if workers < 0:
-        raise UserError(f"--workers must not be negative, not {workers}")
     config, encoder, step = load_encoder(where)
     run, checkpoint = _run_and_checkpoint(where)
     labeled = labeled_data(data or config.machine.data)

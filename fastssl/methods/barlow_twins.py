@@ -5,7 +5,6 @@ Zbontar, Jing, Misra, LeCun, Deny, "Barlow Twins: self-supervised learning via r
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -20,7 +19,7 @@ from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views,
 from fastssl.models.backbone import Backbone
 from fastssl.models.heads import Head
 from pipelines.batch import Batch
-from pipelines.command.errors import UserError
+from pipelines.command.ranges import NotNegative
 
 
 class BarlowTwins(Method):
@@ -38,14 +37,8 @@ class BarlowTwins(Method):
 
         projector: Head.Config = Head.Config(layers=3, hidden_dim=8192, out_dim=8192, bias=False)
         """Head on the encoder."""
-        redundancy_weight: float = 0.0051
+        redundancy_weight: NotNegative = 0.0051
         """lambda, weight of the correlations between different dimensions."""
-
-        def __post_init__(self) -> None:
-            if not 0 <= self.redundancy_weight < math.inf:
-                raise UserError(
-                    f"redundancy_weight must be finite and not negative, not {self.redundancy_weight}"
-                )
 
         def small(self) -> Self:
             """The same at test size."""

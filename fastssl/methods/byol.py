@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -16,7 +15,7 @@ from fastssl.methods.method import autocast_off, expect_views
 from fastssl.methods.student_teacher import StudentTeacher
 from fastssl.models.heads import Head
 from pipelines.batch import Batch
-from pipelines.command.errors import UserError
+from pipelines.command.ranges import NotNegative
 
 
 class BYOL(StudentTeacher):
@@ -34,15 +33,9 @@ class BYOL(StudentTeacher):
 
         predictor: Head.Config = Head.Config()
         """The student's head behind its projector."""
-        uniformity_weight: float = 0.0
+        uniformity_weight: NotNegative = 0.0
         """Weight of L_uniform of either view's queries. 1 weighs it against the distances as Wang and Isola
         (2020) do."""
-
-        def __post_init__(self) -> None:
-            if not 0 <= self.uniformity_weight < math.inf:
-                raise UserError(
-                    f"uniformity_weight must be finite and not negative, not {self.uniformity_weight}"
-                )
 
         @property
         def heads(self) -> dict[str, Head.Config]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipelines.batch import to_device
-from pipelines.command.errors import UserError
+from pipelines.command.ranges import CountOrNone, Positive, PositiveOrNone, check_ranges
 from pipelines.keys import absorb, hash_keys, to_integer
 
 
@@ -26,20 +26,15 @@ class InfoNCE:
     class Config:
         """Contrastive loss with EqCo's margin."""
 
-        temperature: float = 0.1
+        temperature: Positive = 0.1
         """tau, by which similarities are divided."""
-        num_negatives: int | None = None
+        num_negatives: CountOrNone = None
         """K, for each query; None: all that the batch has."""
-        eqco_alpha: float | None = None
+        eqco_alpha: PositiveOrNone = None
         """Number of negatives that K stand for; None: K, the usual loss."""
 
         def __post_init__(self) -> None:
-            if not 0 < self.temperature < math.inf:
-                raise UserError(f"temperature must be positive, not {self.temperature}")
-            if self.num_negatives is not None and self.num_negatives < 1:
-                raise UserError(f"num_negatives must be at least 1, not {self.num_negatives}")
-            if self.eqco_alpha is not None and not 0 < self.eqco_alpha < math.inf:
-                raise UserError(f"eqco_alpha must be positive, not {self.eqco_alpha}")
+            check_ranges(self, "--method.loss.")
 
     def __init__(self, config: Config) -> None:
         self.config = config

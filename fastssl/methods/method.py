@@ -16,6 +16,7 @@ from fastssl.models.backbone import Backbone, build_backbone
 from fastssl.optim.optimizer import Groups, split_parameters
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
+from pipelines.command.ranges import check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,9 @@ class Method(Component, nn.Module, ABC):
     @dataclass(frozen=True, kw_only=True)
     class Config(ComponentConfig):
         """Fields and checks of every method."""
+
+        def __post_init__(self) -> None:
+            check_ranges(self, "--method.")
 
         @property
         def num_views(self) -> int:

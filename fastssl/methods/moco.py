@@ -58,10 +58,7 @@ class MoCo(StudentTeacher):
         text). Without a symmetric loss there is but one view's."""
 
         def __post_init__(self) -> None:
-            if self.predictor_on not in ("none", "student", "both"):
-                raise UserError(f"unknown predictor_on {self.predictor_on}: none, student or both")
-            if self.enqueue not in ("random_view", "all"):
-                raise UserError(f"unknown enqueue {self.enqueue}: random_view or all")
+            super().__post_init__()
             if self.loss.num_negatives is None:
                 raise UserError("moco's queue needs a size: give --method.loss.num-negatives")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from fastssl.methods.student_teacher import StudentTeacher
 from fastssl.models.backbone import Backbone
 from fastssl.models.heads import Head
 from pipelines.batch import Batch, to_device
-from pipelines.command.errors import UserError
+from pipelines.command.ranges import CountFromTwo, NotNegative
 from pipelines.keys import absorb, stable_id, to_uniform
 
 _DIRECTION = stable_id("msbreg/brownian-direction")
@@ -46,25 +46,16 @@ class MSBReg(StudentTeacher):
     class Config(StudentTeacher.Config):
         """MSBReg. The default weights are the best of table 5 at 4 and 8 views (ResNet-18, ImageNet-100)."""
 
-        num_views: int = 4
+        num_views: CountFromTwo = 4
         """K, of each image; the view groups must make as many."""
         predictor: Head.Config = Head.Config()
         """The student's head behind its projector."""
         centroid: CentroidForm = "leave_one_out"
         """Target of a student's view: see ``centroid_loss``."""
-        lambda_s: float = 0.004
+        lambda_s: NotNegative = 0.004
         """Weight of the singular value loss."""
-        lambda_b: float = 0.5
+        lambda_b: NotNegative = 0.5
         """Weight of the Brownian diffusive loss."""
-
-        def __post_init__(self) -> None:
-            if self.num_views < 2:
-                raise UserError(f"msbreg num_views must be at least 2, not {self.num_views}")
-            if self.centroid not in get_args(CentroidForm):
-                raise UserError(f"unknown centroid {self.centroid}: {', '.join(get_args(CentroidForm))}")
-            for name in ("lambda_s", "lambda_b"):
-                if not 0 <= getattr(self, name) < math.inf:
-                    raise UserError(f"{name} must be finite and not negative, not {getattr(self, name)}")
 
         @property
         def heads(self) -> dict[str, Head.Config]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from fastssl.component import Component, ComponentConfig
+from pipelines.command.ranges import check_ranges
 
 
 class Backbone(Component, nn.Module, ABC):
@@ -21,6 +22,9 @@ class Backbone(Component, nn.Module, ABC):
     @dataclass(frozen=True, kw_only=True)
     class Config(ComponentConfig):
         """Settings of an encoder."""
+
+        def __post_init__(self) -> None:
+            check_ranges(self, "--backbone.")
 
         @property
         def label(self) -> str:

@@ -2,7 +2,7 @@
 
 A group is a number of images in a row of the global batch. With all images in one group this is
 synchronized batch norm; with groups of 32 it is what a machine with 32 images per GPU does by itself, on any
-number of devices. Results depend on the groups alone, so that a run may go on with more or fewer processes.
+number of devices. Results depend on the groups alone, so that a run may resume with more or fewer processes.
 """
 
 from __future__ import annotations

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.command.errors import UserError
+from pipelines.command.ranges import Count, check_ranges
 
 Norm = Literal["batch", "layer", "none"]
 _NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
@@ -28,11 +28,11 @@ class Head(nn.Sequential):
     class Config:
         """Shape of a head. The defaults are those of Huang et al., 2022."""
 
-        layers: int = 2
+        layers: Count = 2
         """Linear layers."""
-        hidden_dim: int = 4096
+        hidden_dim: Count = 4096
         """Units of each hidden layer; unused in a head of one layer."""
-        out_dim: int = 256
+        out_dim: Count = 256
         """D, of the embeddings."""
         norm: Norm = "batch"
         """Normalization of the hidden layers."""
@@ -45,12 +45,7 @@ class Head(nn.Sequential):
         """Each unit's weights at mean 0 and variance 1 in every forward pass (Qiao et al., 2019)."""
 
         def __post_init__(self) -> None:
-            for name in ("layers", "hidden_dim", "out_dim"):
-                if getattr(self, name) < 1:
-                    raise UserError(f"a head's {name} must be positive, not {getattr(self, name)}")
-            for name in ("norm", "out_norm"):
-                if getattr(self, name) not in get_args(Norm):
-                    raise UserError(f"unknown {name} {getattr(self, name)} of a head: batch, layer or none")
+            check_ranges(self, "head ")
 
         def small(self) -> Self:
             """The same head at test size."""

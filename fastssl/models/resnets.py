@@ -6,22 +6,21 @@ torchvision is slow to import: configs, --list and mistakes need none of it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
+import tyro
 from torch import Tensor, nn
 
 from fastssl.models.backbone import Backbone
-from pipelines.command.errors import UserError
+from pipelines.command.ranges import Range
 
 _LARGE_FOR_CIFAR_STEM = 64  # pixels
 
 
-def _check_width(width: float) -> None:
-    if not 1 <= width * 64 < math.inf:
-        raise UserError(f"backbone width must leave a channel of 64, so at least 1/64, not {width}")
+_WIDTH = Range(at_least=1 / 64)  # leaves a channel of 64
+Width = Annotated[float, _WIDTH, tyro.conf.arg(help_behavior_hint=_WIDTH.shown)]
 
 
 def _label(name: str, width: float) -> str:
@@ -37,19 +36,12 @@ class ResNet(Backbone):
 
         depth: Literal[18, 50, 101] = 50
         """Layers."""
-        width: float = 1.0
+        width: Width = 1.0
         """Multiplies the channels of every layer, the stem's and the features' too."""
         stem: Literal["imagenet", "cifar"] = "imagenet"
         """imagenet: 7x7, stride 2, max-pooling; cifar: 3x3, stride 1, no pooling."""
         zero_init_residual: bool = False
         """Residual branches start at zero (Goyal et al., 2017)."""
-
-        def __post_init__(self) -> None:
-            if self.depth not in (18, 50, 101):
-                raise UserError(f"backbone depth must be 18, 50 or 101, not {self.depth}")
-            if self.stem not in ("imagenet", "cifar"):
-                raise UserError(f"unknown backbone stem {self.stem}: imagenet or cifar")
-            _check_width(self.width)
 
         @property
         def label(self) -> str:
@@ -120,13 +112,10 @@ class ResNet9(Backbone):
     class Config(Backbone.Config):
         """A ResNet-9."""
 
-        width: float = 1.0
+        width: Width = 1.0
         """Multiplies the channels of every layer, the features' too."""
         zero_init_residual: bool = False
         """Residual branches start at zero (Goyal et al., 2017)."""
-
-        def __post_init__(self) -> None:
-            _check_width(self.width)
 
         @property
         def label(self) -> str:

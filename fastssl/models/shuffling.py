@@ -32,5 +32,5 @@ def forward_shuffled(network: Callable[[Tensor], Tensor], view: Tensor, draw: tu
     count = len(view)
     order = permute(*draw, count * world_size(), np.arange(count * world_size()))
     own = slice(first_row(count), first_row(count) + count)
-    places = to_device(np.stack([order[own], np.argsort(order)[own]]), view.device)
-    return all_gather(network(all_gather(view)[places[0]]))[places[1]]
+    positions = to_device(np.stack([order[own], np.argsort(order)[own]]), view.device)
+    return all_gather(network(all_gather(view)[positions[0]]))[positions[1]]

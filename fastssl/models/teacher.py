@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import nn
 
-from pipelines.command.errors import UserError
+from pipelines.command.ranges import ZeroToOne, check_ranges
 
 
 class Teacher(nn.Sequential):
@@ -21,7 +21,7 @@ class Teacher(nn.Sequential):
     class Config:
         """Schedule of the moving average. The defaults are those of Huang et al., 2022."""
 
-        momentum: float = 0.99
+        momentum: ZeroToOne = 0.99
         """Weight of the old teacher in its update."""
         ascending: bool = True
         """The momentum rises to 1 at the end of the run, along half a cosine."""
@@ -29,8 +29,7 @@ class Teacher(nn.Sequential):
         """The teacher sees the images in another order, for batch norms in groups (MoCo v1 and v2)."""
 
         def __post_init__(self) -> None:
-            if not 0 <= self.momentum <= 1:
-                raise UserError(f"the teacher's momentum must lie in [0, 1], not {self.momentum}")
+            check_ranges(self, "--method.teacher.")
 
         def small(self) -> Self:
             """The same teacher for a short run, which it must follow quickly."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from fastssl.models.backbone import Backbone
 from pipelines.command.errors import UserError
+from pipelines.command.ranges import BelowOne, CountOrNone
 from pipelines.command.suggest import suggest
 
 
@@ -25,16 +25,10 @@ class Timm(Backbone):
 
         name: str = "vit_small_patch16_224"
         """Name in `timm.list_models()`."""
-        image_size: int | None = None
+        image_size: CountOrNone = None
         """Side of the views, for models that are made for one size (transformers); None: the model's own."""
-        drop_path: float = 0.0
+        drop_path: BelowOne = 0.0
         """Largest probability with which a residual branch is left out, sample by sample."""
-
-        def __post_init__(self) -> None:
-            if self.image_size is not None and self.image_size < 1:
-                raise UserError(f"backbone image_size must be positive, not {self.image_size}")
-            if not 0 <= self.drop_path < 1 or math.isnan(self.drop_path):
-                raise UserError(f"backbone drop_path must lie in [0, 1), not {self.drop_path}")
 
         @property
         def label(self) -> str:

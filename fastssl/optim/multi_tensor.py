@@ -158,17 +158,17 @@ def _no_pairs(count: int) -> _Pairs:
 
 def _pair(parameters: list[nn.Parameter], modules: list[tuple[nn.Module, nn.Module]]) -> _Pairs | None:
     """Pairs of each (target, source); None if a source is no parameter of these, or follows twice."""
-    places = {id(parameter): place for place, parameter in enumerate(parameters)}
+    positions = {id(parameter): position for position, parameter in enumerate(parameters)}
     pairs = _no_pairs(len(parameters))
     for index, (target, source) in enumerate(modules):
         for average, weight in paired_parameters(target, source):
-            place = places.get(id(weight))
+            position = positions.get(id(weight))
             alike = (average.dtype, average.device) == (weight.dtype, weight.device)
-            if place is None or pairs.targets[place] is not None or id(average) in places:
+            if position is None or pairs.targets[position] is not None or id(average) in positions:
                 return None
             if not alike or not same_layout(average, weight):
                 return None
-            pairs.targets[place], pairs.averages[place] = average, index
+            pairs.targets[position], pairs.averages[position] = average, index
     return pairs
 
 

@@ -15,8 +15,8 @@ import triton.language as tl
 
 COLUMNS = ("weight", "buffer", "target", "numel", "group", "average", "first", "vectors")
 """Columns of a tensor's row, int64: addresses of the weight, its momentum and its average (0: none);
-elements; places in ``scalars`` of its group's numbers and of its average's share; its first chunk among the
-partial sums (-1: its step is not adapted); 1 where four elements may be moved at once."""
+elements; positions in ``scalars`` of its group's numbers and of its average's share; its first chunk among
+the partial sums (-1: its step is not adapted); 1 where four elements may be moved at once."""
 
 _WIDTH = tl.constexpr(len(COLUMNS))
 _WEIGHT, _BUFFER, _TARGET, _NUMEL, _GROUP, _AVERAGE, _FIRST, _VECTORS = map(tl.constexpr, range(len(COLUMNS)))

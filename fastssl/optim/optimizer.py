@@ -11,7 +11,7 @@ from torch import nn
 
 from fastssl.component import Component, ComponentConfig
 from pipelines.command.errors import UserError
-from pipelines.command.ranges import NotNegative, Positive, check_ranges
+from pipelines.command.ranges import NotNegative, Positive, SharesWithinOne, check_ranges
 
 Groups = list[dict[str, Any]]
 Averages = Sequence[tuple[nn.Module, nn.Module, float]]
@@ -44,7 +44,7 @@ class Optimizer(Component, torch.optim.Optimizer):
         """Length of the linear warm-up from 0."""
         schedule: Literal["cosine", "steps"] = "cosine"
         """Decay after the warm-up. cosine: to 0 at the end of the run; steps: a tenth at each drop."""
-        drops: tuple[float, ...] = ()
+        drops: SharesWithinOne = ()
         """Drops of schedule steps, as shares of the run: 0.6 0.8 for epochs 120 and 160 of 200."""
         clip_grad_norm: NotNegative = 0.0
         """Largest norm of the whole gradient, which is scaled down to it; 0: as it is."""
@@ -55,10 +55,8 @@ class Optimizer(Component, torch.optim.Optimizer):
                 raise UserError(
                     f"optimizer drops belong to schedule steps, not to {self.schedule}: {self.drops}"
                 )
-            if not all(0 < drop < 1 for drop in self.drops) or list(self.drops) != sorted(set(self.drops)):
-                raise UserError(
-                    f"optimizer drops must rise between 0 and 1, shares of the run, not {self.drops}"
-                )
+            if list(self.drops) != sorted(set(self.drops)):
+                raise UserError(f"optimizer drops must rise, shares of the run, not {self.drops}")
 
     def use(self, implementation: Implementation) -> None:
         """Compute steps in another way from now on; results agree to the rounding of float32.

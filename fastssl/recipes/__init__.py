@@ -12,9 +12,9 @@ from pathlib import Path
 
 from fastssl.config import Config
 from fastssl.recipes import barlow_twins, byol, eqco, moco, msbreg, own_images, small_images, supervised
-from fastssl.recipes.derive import Recipe
 from fastssl.recipes.small_images import quickstart
 from fastssl.recipes.user_recipe import recipe_of_file
+from fastssl.recipes.variant import Recipe
 from pipelines.command.errors import UserError
 from pipelines.command.suggest import suggest
 

@@ -14,8 +14,8 @@ from fastssl.models import ResNet
 from fastssl.models.teacher import Teacher
 from fastssl.optim import LARS, SGD, Optimizer
 from fastssl.recipes import augmentations
-from fastssl.recipes.derive import row
 from fastssl.recipes.papers import REVISITED, linear_top1
+from fastssl.recipes.variant import variant_recipe
 from pipelines.views import ViewGroup
 
 
@@ -61,7 +61,7 @@ def byol_sgd_imagenet() -> Config:
 
 
 def _own(
-    variant: str,
+    suffix: str,
     epochs: int,
     base_lr: float,
     weight_decay: float,
@@ -74,7 +74,7 @@ def _own(
     Residual branches start at zero, as in its authors' code.
     """
     return Config(
-        recipe=f"byol-asymmetric{variant}-imagenet",
+        recipe=f"byol-asymmetric{suffix}-imagenet",
         paper=Paper(
             title="Bootstrap your own latent: a new approach to self-supervised learning (2020)",
             place=place,
@@ -106,9 +106,9 @@ RECIPES = (
     byol_imagenet,
     byol_sgd_imagenet,
     # tables 6 and 7 of the revisited benchmark
-    row(byol_sgd_imagenet, _SHORT, "table 6, BYOL", 0.694, {"epochs": 100}),
+    variant_recipe(byol_sgd_imagenet, _SHORT, "table 6, BYOL", 0.694, {"epochs": 100}),
     *(
-        row(
+        variant_recipe(
             byol_sgd_imagenet,
             f"r{depth}-{_SHORT}",
             f"table 7, ResNet-{depth}, BYOL-SGD",
@@ -117,7 +117,7 @@ RECIPES = (
         )
         for depth, number in ((18, 0.578), (101, 0.717))
     ),
-    # BYOL's own paper: variant, epochs, rate at 256, weight decay, teacher's first momentum, place, number
+    # BYOL's own paper: suffix, epochs, rate at 256, weight decay, teacher's first momentum, place, number
     partial(_own, "", 300, 0.3, 1e-6, 0.99, "section 5, 300 epochs", 0.725),
     partial(_own, "-1000ep", 1000, 0.2, 1.5e-6, 0.996, "table 1, 1000 epochs", 0.743),
 )

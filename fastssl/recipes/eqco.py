@@ -16,9 +16,9 @@ from fastssl.methods.info_nce import InfoNCE
 from fastssl.models import ResNet
 from fastssl.optim import LARS, SGD
 from fastssl.recipes import augmentations
-from fastssl.recipes.derive import Recipe, derived, row
 from fastssl.recipes.moco import moco_v1_imagenet, moco_v2_imagenet
 from fastssl.recipes.papers import EQCO, linear_top1
+from fastssl.recipes.variant import Recipe, variant, variant_recipe
 from pipelines.views import ViewGroup
 
 
@@ -31,9 +31,9 @@ def _moco(version: str, place: str, number: float, negatives: int) -> Config:
     """
     name, queue = f"moco-{version}-k{negatives}-imagenet", {"method.loss.num_negatives": negatives}
     if version == "v1":
-        return derived(moco_v1_imagenet, name, place, number, queue)
+        return variant(moco_v1_imagenet, name, place, number, queue)
     own = {"batch_size": 256, "optimizer.warmup_epochs": 0}
-    return derived(moco_v2_imagenet, name, place, number, own | queue, title=EQCO)
+    return variant(moco_v2_imagenet, name, place, number, own | queue, title=EQCO)
 
 
 MOCO = (
@@ -87,7 +87,7 @@ _SHUFFLING_BN = {"epochs": 100, "batch_norm_group": 32, "method.teacher.shufflin
 def _wider(base: Recipe, times: int, place: str, number: float) -> Recipe:
     """SiMo on a wider ResNet-50; its head is as wide as the features (the paper is silent)."""
     changes: dict[str, Any] = {"backbone.width": float(times), "method.projector.hidden_dim": 2048 * times}
-    return row(base, f"r50-{times}x", place, number, changes)
+    return variant_recipe(base, f"r50-{times}x", place, number, changes)
 
 
 SIMO = (
@@ -98,12 +98,12 @@ SIMO = (
     partial(_simo, 256, 16384, "table 5, alpha 16384", 0.684),
     _SIMO_65536,
     partial(_simo, 256, 262144, "table 5, alpha 262144", 0.683),
-    row(_SIMO_256, "800ep", "table 2, K 256, alpha 256, 800 epochs", 0.718, {"epochs": 800}),
-    row(_SIMO_65536, "800ep", "table 2, K 256, alpha 65536, 800 epochs", 0.721, {"epochs": 800}),
+    variant_recipe(_SIMO_256, "800ep", "table 2, K 256, alpha 256, 800 epochs", 0.718, {"epochs": 800}),
+    variant_recipe(_SIMO_65536, "800ep", "table 2, K 256, alpha 65536, 800 epochs", 0.721, {"epochs": 800}),
     # tables 3 and 4 name neither K nor alpha: those of the paper's baseline
-    row(_SIMO_256, "100ep", "tables 3 and 4, beta .999, Sync BN", 0.644, _SHORT),
-    row(_SIMO_256, "beta-0-100ep", "table 3, beta 0", 0.621, _BETA_0),
-    row(_SIMO_256, "shuffle-bn-100ep", "table 4, Shuffling BN", 0.588, _SHUFFLING_BN),
+    variant_recipe(_SIMO_256, "100ep", "tables 3 and 4, beta .999, Sync BN", 0.644, _SHORT),
+    variant_recipe(_SIMO_256, "beta-0-100ep", "table 3, beta 0", 0.621, _BETA_0),
+    variant_recipe(_SIMO_256, "shuffle-bn-100ep", "table 4, Shuffling BN", 0.588, _SHUFFLING_BN),
     _wider(_SIMO_256, 2, "table 7, 2x, alpha 256", 0.702),
     _wider(_SIMO_65536, 2, "table 7, 2x, alpha 65536", 0.705),
     _wider(_SIMO_256, 4, "table 7, 4x, alpha 256", 0.719),
@@ -167,8 +167,8 @@ def simclr_eqco_imagenet() -> Config:
 # quoted from Chen et al. 2020 in section 1 of the paper; of the larger batch it says "64+"
 SIMCLR = (
     simclr_imagenet,
-    row(simclr_imagenet, "100ep", "section 1, SimCLR, batch 8192, 100 epochs (64+)", 0.64, _SHORT),
-    row(
+    variant_recipe(simclr_imagenet, "100ep", "section 1, SimCLR, batch 8192, 100 epochs (64+)", 0.64, _SHORT),
+    variant_recipe(
         simclr_imagenet,
         "n256-100ep",
         "section 1, SimCLR, batch 256, 100 epochs",

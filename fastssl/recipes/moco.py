@@ -18,8 +18,8 @@ from fastssl.models.heads import Head
 from fastssl.models.teacher import Teacher
 from fastssl.optim import LARS, SGD
 from fastssl.recipes import augmentations
-from fastssl.recipes.derive import Recipe, derived, row
 from fastssl.recipes.papers import EQCO, REVISITED, linear_top1
+from fastssl.recipes.variant import Recipe, variant, variant_recipe
 from pipelines.views import ViewGroup
 
 # BYOL's own settings (Grill et al. 2020, appendix J), which section 3.2 copies for MoCo v2+ "when training
@@ -74,7 +74,7 @@ def moco_v2_imagenet() -> Config:
     not state how many images the batch norms of a GPU see: 32, as MoCo's do. Its number is that of the
     authors' repository; the paper plots it.
     """
-    return derived(
+    return variant(
         moco_v1_imagenet,
         "moco-v2-imagenet",
         "authors' repository (figure 2 plots it), MoCo v2",
@@ -95,7 +95,7 @@ def moco_v2_imagenet() -> Config:
 
 def moco_v2_sync_bn_imagenet() -> Config:
     """MoCo v2 + SyncBN: in place of shuffling BN, and with a batch norm in the projector's hidden layer."""
-    return derived(
+    return variant(
         moco_v2_imagenet,
         "moco-v2-sync-bn-imagenet",
         "figure 2, + SyncBN",
@@ -113,7 +113,7 @@ def moco_v2_sync_bn_alone_imagenet() -> Config:
 
     No step of the ladder: there the projector gains a batch norm too, as in the authors' code.
     """
-    return derived(
+    return variant(
         moco_v2_imagenet,
         "moco-v2-sync-bn-alone-imagenet",
         "section 4.1, SyncBN replaces shuffling BN",
@@ -127,7 +127,7 @@ def moco_v2_predictor_imagenet() -> Config:
 
     The widths of this step are those of the authors' code for MoCo v2+: the paper has "similar to projector".
     """
-    return derived(
+    return variant(
         moco_v2_sync_bn_imagenet,
         "moco-v2-predictor-imagenet",
         "figure 2, + Asymmetric Predictor",
@@ -145,7 +145,7 @@ def moco_v2_momentum_ascending_imagenet() -> Config:
 
     Its number: table 2's 72.0 % less the 2.0 that section 4.1 gives to the next step.
     """
-    return derived(
+    return variant(
         moco_v2_predictor_imagenet,
         "moco-v2-momentum-ascending-imagenet",
         "section 4.1, + Momentum Ascending",
@@ -156,7 +156,7 @@ def moco_v2_momentum_ascending_imagenet() -> Config:
 
 def moco_v2_plus_imagenet() -> Config:
     """MoCo v2+ on ImageNet: + symmetric loss."""
-    return derived(
+    return variant(
         moco_v2_momentum_ascending_imagenet,
         "moco-v2-plus-imagenet",
         "table 2, MoCo v2+, SGD",
@@ -167,7 +167,7 @@ def moco_v2_plus_imagenet() -> Config:
 
 def moco_v2_plus_complex_imagenet() -> Config:
     """MoCo v2+ with BYOL's augmentation, the same for both views (supplement, table 5)."""
-    return derived(
+    return variant(
         moco_v2_plus_imagenet,
         "moco-v2-plus-complex-imagenet",
         "table 4, MoCo v2+",
@@ -182,7 +182,7 @@ def s_moco_v2_plus_imagenet() -> Config:
     The authors' code also leaves the bias of the heads' last layers out; here it stays, so that this step of
     the ladder changes one thing.
     """
-    return derived(
+    return variant(
         moco_v2_plus_complex_imagenet,
         "s-moco-v2-plus-imagenet",
         "table 4, S-MoCo v2+",
@@ -204,16 +204,18 @@ LADDER: tuple[Recipe, ...] = (
 
 
 # The one step that table 2 has with LARS; the study moco-ladder-lars trains the others so.
-moco_v2_plus_lars_imagenet = row(moco_v2_plus_imagenet, "lars", "table 2, MoCo v2+, LARS", 0.725, BYOL_LARS)
+moco_v2_plus_lars_imagenet = variant_recipe(
+    moco_v2_plus_imagenet, "lars", "table 2, MoCo v2+, LARS", 0.725, BYOL_LARS
+)
 
 # Tables 6 and 7, 100 epochs. They do not say which MoCo v2+ they take: here table 4's, with BYOL's
 # augmentation, as they compare it with BYOL. The heads are as wide as a ResNet-50's.
 _PLUS, _SHORT = moco_v2_plus_complex_imagenet, "100ep"
 SHORT = (
-    row(_PLUS, _SHORT, "table 6, MoCo v2+ (table 4's)", 0.691, {"epochs": 100}),
-    row(s_moco_v2_plus_imagenet, _SHORT, "table 6, S-MoCo v2+", 0.693, {"epochs": 100}),
+    variant_recipe(_PLUS, _SHORT, "table 6, MoCo v2+ (table 4's)", 0.691, {"epochs": 100}),
+    variant_recipe(s_moco_v2_plus_imagenet, _SHORT, "table 6, S-MoCo v2+", 0.693, {"epochs": 100}),
     *(
-        row(base, f"r{depth}-{_SHORT}", place, number, {"epochs": 100, "backbone.depth": depth})
+        variant_recipe(base, f"r{depth}-{_SHORT}", place, number, {"epochs": 100, "backbone.depth": depth})
         for base, depth, place, number in (
             (moco_v2_imagenet, 18, "table 7, ResNet-18, MoCo v2", 0.519),
             (moco_v2_imagenet, 101, "table 7, ResNet-101, MoCo v2", 0.650),

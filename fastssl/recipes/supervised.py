@@ -12,8 +12,8 @@ from fastssl.methods import Supervised
 from fastssl.models import ResNet
 from fastssl.optim import SGD
 from fastssl.recipes import augmentations
-from fastssl.recipes.derive import row
 from fastssl.recipes.papers import REVISITED, linear_top1
+from fastssl.recipes.variant import variant_recipe
 from pipelines.views import ViewGroup
 
 
@@ -52,7 +52,7 @@ _TAXONOMIES = (
 RECIPES = (
     supervised_imagenet,
     *(
-        row(supervised_imagenet, taxonomy, place, number, {"taxonomy": taxonomy})
+        variant_recipe(supervised_imagenet, taxonomy, place, number, {"taxonomy": taxonomy})
         for taxonomy, place, number in _TAXONOMIES
     ),
 )

@@ -1,6 +1,6 @@
 """The driver: jobs on this machine, n at a time over its GPUs, or its cores; it stays in the foreground.
 
-Ctrl-C (or TERM) stops every run after a checkpoint; the same command goes on. A run that fails is tried again
+Ctrl-C (or TERM) stops every run after a checkpoint; the same command resumes. A run that fails is tried again
 and then left; the others do not notice.
 """
 
@@ -49,18 +49,18 @@ def slots(max_parallel: int) -> list[Slot]:
     More shares than GPUs share these; cores are dealt out evenly.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = torch.cuda.device_count()
-    gpus = named.split(",")[:count] if named else [str(number) for number in range(count)]
-    number = max_parallel or len(gpus) or 1
+    visible = torch.cuda.device_count()
+    gpus = named.split(",")[:visible] if named else [str(index) for index in range(visible)]
+    count = max_parallel or len(gpus) or 1
     cores = sorted(os.sched_getaffinity(0))
-    share = max(1, len(cores) // number)
+    share = max(1, len(cores) // count)
     return [
         Slot(
-            place,
-            gpus[place % len(gpus)] if gpus else "",
-            frozenset(cores[(place * share + core) % len(cores)] for core in range(share)),
+            index,
+            gpus[index % len(gpus)] if gpus else "",
+            frozenset(cores[(index * share + core) % len(cores)] for core in range(share)),
         )
-        for place in range(number)
+        for index in range(count)
     ]
 
 
@@ -102,7 +102,7 @@ class Driver:
                 for one in self.running.values():
                     one.child.kill()
         if interrupt.signal:
-            _say(f"stopped with {len(self.waiting)} jobs to do; the same command goes on")
+            _say(f"stopped with {len(self.waiting)} jobs to do; the same command resumes")
             return interrupt.exit_status
         return 1 if self.failed else 0
 

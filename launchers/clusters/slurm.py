@@ -27,6 +27,7 @@ from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.state import ACTIVE, Answer, JobState, Submission, write_submission
 from pipelines.command.errors import UserError
+from pipelines.command.ranges import Count, CountOrZero, check_ranges
 
 _EARLY = 60  # seconds by which SLURM may send its signal too early
 _START_UP = 30  # seconds that a job needs before it can take the signal
@@ -60,11 +61,11 @@ class Slurm(Cluster):
         exclude: str = ""
         """Nodes to leave out."""
         time: str = "24:00:00"
-        """Time limit: minutes, HH:MM:SS or D-HH:MM:SS. A run that needs longer is requeued and goes on."""
-        nodes: int = 1
-        gpus_per_node: int = 1
+        """Time limit: minutes, HH:MM:SS or D-HH:MM:SS. A run that needs longer is requeued and resumes."""
+        nodes: Count = 1
+        gpus_per_node: CountOrZero = 1
         """Processes per node, one per GPU; 0: one process per node, without GPU."""
-        cpus_per_gpu: int = 0
+        cpus_per_gpu: CountOrZero = 0
         """Cores of each process."""
         mem: str = ""
         """Memory of a node: 64G."""
@@ -80,6 +81,7 @@ class Slurm(Cluster):
         """Further options of sbatch without dashes: reservation=night exclusive."""
 
         def __post_init__(self) -> None:
+            check_ranges(self)
             minutes, grace = self.minutes, self.grace
             least = math.ceil((grace + _EARLY + _START_UP) / 60)
             if minutes < least:
@@ -88,10 +90,6 @@ class Slurm(Cluster):
                     f"SLURM warns {grace} s before its end and up to {_EARLY} s early; "
                     f"give {least} min or more, or a shorter --grace"
                 )
-            if self.nodes < 1:
-                raise UserError(f"--nodes must be at least 1, not {self.nodes}")
-            if self.gpus_per_node < 0:
-                raise UserError(f"--gpus-per-node must be at least 0, not {self.gpus_per_node}")
             if grace <= _LEFT:
                 raise UserError(f"--grace must be more than {_LEFT} s, not {grace}: requeueing takes time")
             if self.eval_gpus not in (0, 1):

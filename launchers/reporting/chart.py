@@ -26,7 +26,7 @@ _LONGEST = 18  # letters of a name under the axis
 _LINE_COLORS = ("#1f6fb4", "#c8560a", "#23843a", "#7d49c0", "#c22f56", "#0b8585", "#86581f", "#59636e")
 _INK, _GRID = "#59636d", "#d9dee3"
 _VARIABLES = {  # of the page's style, which has another set for dark screens
-    **{color: f"var(--c{place})" for place, color in enumerate(_LINE_COLORS)},
+    **{color: f"var(--c{index})" for index, color in enumerate(_LINE_COLORS)},
     _INK: "var(--soft)",
     _GRID: "var(--line)",
 }
@@ -106,8 +106,8 @@ def in_panels(chart: Chart) -> list[Chart]:
 def legend(chart: Chart) -> list[tuple[str, int, str]]:
     """Marker, color and text of each line with a label."""
     entries = []
-    for place, line in enumerate(chart.lines):
-        mark, color = place % len(MARKERS), place % len(_LINE_COLORS)
+    for index, line in enumerate(chart.lines):
+        mark, color = index % len(MARKERS), index % len(_LINE_COLORS)
         paper = f"{line.label}, paper" if line.label else "paper"
         entries += [(FULL[mark], color, line.label or "ours")] if line.label or line.paper else []
         entries += [(HOLLOW[mark], color, paper)] if line.paper else []
@@ -122,8 +122,8 @@ def as_svg(chart: Chart) -> str:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=_GRID)
         axes.set_axisbelow(True)
-        for place, line in enumerate(chart.lines):
-            _draw_line(figure, axes, chart, line, place)
+        for index, line in enumerate(chart.lines):
+            _draw_line(figure, axes, chart, line, index)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if chart.y_range:
             low, high = chart.y_range
@@ -138,14 +138,14 @@ def as_svg(chart: Chart) -> str:
     return re.sub("#[0-9a-f]{6}", lambda found: _VARIABLES.get(found[0], found[0]), svg)
 
 
-def _draw_line(figure: Figure, axes: Any, chart: Chart, line: Line, place: int) -> None:
-    color, marker = _LINE_COLORS[place % len(_LINE_COLORS)], MARKERS[place % len(MARKERS)]
+def _draw_line(figure: Figure, axes: Any, chart: Chart, line: Line, index: int) -> None:
+    color, marker = _LINE_COLORS[index % len(_LINE_COLORS)], MARKERS[index % len(MARKERS)]
     look: dict[str, Any] = {"color": color, "marker": marker, "markersize": 6}
     for seed in line.seeds:
         axes.plot([point.x for point in seed], [point.y for point in seed], color=color, lw=1, alpha=0.35)
     x, y = [point.x for point in line.points], [point.y for point in line.points]
     bars = [[point.y - point.low for point in line.points], [point.high - point.y for point in line.points]]
-    dashes = "-" if place < len(_LINE_COLORS) else (0, (7, 2))
+    dashes = "-" if index < len(_LINE_COLORS) else (0, (7, 2))
     if not chart.ticks:
         axes.plot(x, y, lw=1.8, ls=dashes, **(look if len(x) <= _FEW_POINTS else {"color": color}))
         return
@@ -153,7 +153,7 @@ def _draw_line(figure: Figure, axes: Any, chart: Chart, line: Line, place: int) 
     if line.paper:
         points = [point.x for point in line.paper], [point.y for point in line.paper]
         drawn += axes.plot(*points, lw=1.2, ls="--", markerfacecolor="none", **look)
-    shift = min(5.0, 16 / len(chart.lines)) * (place - (len(chart.lines) - 1) / 2)
+    shift = min(5.0, 16 / len(chart.lines)) * (index - (len(chart.lines) - 1) / 2)
     for artist in drawn:  # beside each other, so that bars do not cover each other
         artist.set_transform(offset_copy(axes.transData, fig=figure, x=shift, units="points"))
 
@@ -170,14 +170,14 @@ def _draw_x_axis(axes: Any, chart: Chart) -> None:
         axes.set_xlim(-0.5, len(labels) - 0.5)
     elif chart.ticks and (chart.log_x or len(chart.ticks) <= 6):
         scale = axes.transScale.transform
-        places = [scale((tick, 1))[0] for tick in chart.ticks]
-        unit = room / ((places[-1] - places[0]) or 1)
+        positions = [scale((tick, 1))[0] for tick in chart.ticks]
+        unit = room / ((positions[-1] - positions[0]) or 1)
         kept, end = [], float("-inf")
-        for tick, place in zip(chart.ticks, places, strict=True):
+        for tick, position in zip(chart.ticks, positions, strict=True):
             half = _LETTER * (len(_tick_label(tick)) + 1) / 2
-            if place * unit - half >= end:
+            if position * unit - half >= end:
                 kept.append(tick)
-                end = place * unit + half
+                end = position * unit + half
         axes.xaxis.set_major_locator(FixedLocator(kept))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(kept, [_tick_label(tick) for tick in kept])

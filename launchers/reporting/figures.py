@@ -15,7 +15,7 @@ from launchers.sweeps.study import text_of
 
 _ALWAYS = ("loss", "knn_top1")  # every sweep shows these over epochs
 _STEPS = ("epoch", "step")
-_MOST_POINTS = 150  # of longer curves, neighbouring points are averaged
+_MOST_POINTS = 150  # of longer curves, neighboring points are averaged
 
 
 def charts(sweep: Sweep) -> list[Chart]:
@@ -46,7 +46,7 @@ def over_axis(sweep: Sweep, figure: Mapping[str, Any]) -> Chart:
             label = (*(named_value(run, axis) for axis in axes), run.data)
             lines.setdefault(label, {}).setdefault(run.values[x_axis], []).append(run)
     shown = [run.values[x_axis] for run in sweep.runs if run.values.get(x_axis) in _keys(lines)]
-    place, names, log_x = _places(shown, bool(figure.get("log_x")))
+    position, names, log_x = _positions(shown, bool(figure.get("log_x")))
     return Chart(
         title=str(figure.get("title") or f"{result_title(metric)} over {x_axis}"),
         x_label=x_axis.replace("_", " "),
@@ -55,9 +55,9 @@ def over_axis(sweep: Sweep, figure: Mapping[str, Any]) -> Chart:
             Line(
                 label=", ".join(filter(None, label)),
                 panel=label[0] if panel_axis else "",
-                points=_in_order(_mean(place(x), metric, runs) for x, runs in of_x.items()),
+                points=_in_order(_mean(position(x), metric, runs) for x, runs in of_x.items()),
                 paper=_in_order(
-                    Point(x=place(x), y=y, low=y, high=y, count=0)
+                    Point(x=position(x), y=y, low=y, high=y, count=0)
                     for x, runs in of_x.items()
                     for name, y in runs[0].published.items()
                     if paper_metric_is(name, metric)
@@ -67,7 +67,7 @@ def over_axis(sweep: Sweep, figure: Mapping[str, Any]) -> Chart:
         ],
         log_x=log_x,
         names=names,
-        ticks=tuple(sorted({place(x) for x in shown})),
+        ticks=tuple(sorted({position(x) for x in shown})),
     )
 
 
@@ -87,7 +87,7 @@ def _last_value(run: RunResult, metric: str) -> float | None:
     return run.last_metrics.get(metric) if run.status == "finished" else None
 
 
-def _places(values: Sequence[Any], log_x: bool) -> tuple[Callable[[Any], float], tuple[str, ...], bool]:
+def _positions(values: Sequence[Any], log_x: bool) -> tuple[Callable[[Any], float], tuple[str, ...], bool]:
     """Position of each value on its axis; the labels if they stand side by side; whether x is logarithmic.
 
     Values that are not all numbers, or that have no logarithm where one is asked for, stand side by side.
@@ -177,7 +177,7 @@ def _mean_curve(seeds: Sequence[Mapping[float, float]]) -> list[Point]:
 
 
 def _thinned(line: Sequence[Point]) -> list[Point]:
-    """At most ``_MOST_POINTS`` points, each the mean of as many neighbours."""
+    """At most ``_MOST_POINTS`` points, each the mean of as many neighbors."""
     size = -(-len(line) // _MOST_POINTS)
     thinned = []
     for start in range(0, len(line), size or 1):

@@ -39,7 +39,7 @@ class Evaluation:
         name: of the file: protocol, options, checkpoint and data.
         step: of the weights that were measured; None where the file does not say.
         data: name of the images, as ``data_name`` has it; "" where the file does not say.
-        results: numbers by "PROTOCOL.KEY", as figures and tables name them. Options and data that are not
+        results: numbers by "PROTOCOL.KEY", as plots and tables name them. Options and data that are not
             the usual ones follow, "linear.top1@stl10-1a2b3c4d", so that they are columns of their own.
     """
 

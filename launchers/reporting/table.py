@@ -86,15 +86,15 @@ def shown_results(sweep: Sweep) -> list[str]:
     if any(result.startswith("knn.") for result in found):
         found.discard("knn_top1")
     planned = list(dict.fromkeys(protocol for run in sweep.runs for protocol in run.planned))
-    order = {protocol: place for place, protocol in enumerate(planned)}
+    order = {protocol: index for index, protocol in enumerate(planned)}
     order |= dict.fromkeys(("knn_top1_pixels", "knn_top1_untrained"), order.get("knn", len(order)))
     published = _published_metrics(sweep)
 
-    def place(result: str) -> tuple[bool, int, list[tuple[int, int, str]]]:
+    def order_of(result: str) -> tuple[bool, int, list[tuple[int, int, str]]]:
         compared = any(paper_metric_is(metric, result) for metric in published)
         return not compared, order.get(result.partition(".")[0], len(order)), _natural(result)
 
-    return sorted(found, key=place)
+    return sorted(found, key=order_of)
 
 
 def result_title(result: str) -> str:
@@ -117,7 +117,7 @@ def named_value(run: RunResult, axis: str) -> str:
 def paper_metric_is(metric: str, result: str) -> bool:
     """True if a paper's metric ("linear top-1") is one of our results ("linear.top1").
 
-    "kNN top-1" is the one with 200 neighbours, as in the papers.
+    "kNN top-1" is the one with 200 neighbors, as in the papers.
     """
     words, ours = _words(metric), _words(result)
     return words == ours or (words == ["knn", "top1"] and ours == ["knn", "top1", "k200"])
@@ -194,7 +194,7 @@ def papers(sweep: Sweep) -> list[str]:
 
 def markdown(table: Table) -> str:
     """The table in Markdown."""
-    rule = ["---:" if place in table.numbers else "---" for place in range(len(table.head))]
+    rule = ["---:" if index in table.numbers else "---" for index in range(len(table.head))]
     lines = [map(_cell, table.head), rule, *(map(_cell, line) for line in table.lines)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastssl.config import Config, Machine, Paper
 from fastssl.recipes import find_recipe
-from fastssl.recipes.derive import with_changes
+from fastssl.recipes.variant import with_changes
 from launchers.sweeps.study import PlannedRun, Scale, Value, text_of
 from pipelines.ops import RandomResizedCrop
 from pipelines.views import ViewGroup

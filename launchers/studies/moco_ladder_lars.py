@@ -12,8 +12,8 @@ from __future__ import annotations
 import dataclasses
 
 from fastssl.config import Config
-from fastssl.recipes.derive import Recipe, with_changes
 from fastssl.recipes.moco import BYOL_LARS, LADDER, moco_v2_plus_imagenet, moco_v2_plus_lars_imagenet
+from fastssl.recipes.variant import Recipe, with_changes
 from launchers.studies.build import recipe_run
 from launchers.sweeps.study import Figure, Scale, Study
 

@@ -19,7 +19,7 @@ from launchers.studies.build import recipe_run
 from launchers.sweeps.study import Figure, Scale, Study
 
 # name, method, norm, batch, lambda_b, recipe, changes, number
-_ROWS: tuple[tuple[str, str, str, int, float, str, dict[str, Any], float], ...] = (
+_VARIANTS: tuple[tuple[str, str, str, int, float, str, dict[str, Any], float], ...] = (
     ("byol-bn", "BYOL", "BN", 256, 0.0, "byol-stl10", {}, 0.895),
     ("msbreg-bn", "MSBReg", "BN", 256, 0.05, "msbreg-stl10", {}, 0.914),
     ("byol-ln", "BYOL", "LN", 256, 0.0, "byol-layer-norm-stl10", {}, 0.106),
@@ -52,7 +52,7 @@ _ROWS: tuple[tuple[str, str, str, int, float, str, dict[str, Any], float], ...] 
 def study(scale: Scale) -> Study:
     """The study at a scale; tiny: a batch of 1024 becomes 256, four times the others'."""
     runs = []
-    for name, method, norm, batch, lambda_b, recipe, changes, number in _ROWS:
+    for name, method, norm, batch, lambda_b, recipe, changes, number in _VARIANTS:
         place = f"table 4, {method}, {norm}, batch {batch}, lambda_b {lambda_b:g}"
         if scale == "tiny":
             batch //= 4

@@ -13,7 +13,7 @@ from __future__ import annotations
 from launchers.studies.build import recipe_run
 from launchers.sweeps.study import Figure, Scale, Study
 
-_ROWS = (
+_VARIANTS = (
     ("byol", "BYOL", "byol-imagenet100"),
     ("byol-uniformity", "BYOL + L_uniform", "byol-uniformity-imagenet100"),
     ("byol-lb-ls", "BYOL + L_b + L_s", "msbreg-2-views-imagenet100"),
@@ -24,7 +24,7 @@ _ROWS = (
 def study(scale: Scale) -> Study:
     """The study at a scale."""
     runs = tuple(
-        recipe_run(scale, name, recipe, {"method": method}, row=method) for name, method, recipe in _ROWS
+        recipe_run(scale, name, recipe, {"method": method}, row=method) for name, method, recipe in _VARIANTS
     )
     return Study(
         name="uniformity",

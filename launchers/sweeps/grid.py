@@ -39,10 +39,10 @@ def grid_study(recipe: str, base: Config, grid: Sequence[str], zipped: Sequence[
         told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise UserError(f"--zip takes as many values of each field: {told}")
     groups = [[axis] for axis in axes.values() if axis.option == "--grid"] + ([coupled] if coupled else [])
-    places = itertools.product(*(range(len(group[0].values)) for group in groups))
+    choices = itertools.product(*(range(len(group[0].values)) for group in groups))
     combinations = [
-        {axis: axis.values[place] for group, place in zip(groups, chosen, strict=True) for axis in group}
-        for chosen in places
+        {axis: axis.values[index] for group, index in zip(groups, chosen, strict=True) for axis in group}
+        for chosen in choices
     ]
     runs = [_run(base, values) for values in combinations]
     twice = next((run.name for run in runs if sum(run.name == other.name for other in runs) > 1), None)

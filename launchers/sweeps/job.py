@@ -1,7 +1,7 @@
 """A job, the same on every cluster: one command for one run, from the sweep's own code.
 
 A job trains a run, or measures a trained one. The command runs in the snapshot's folder, so that
-``import fastssl`` is what was submitted. It survives because training goes on where its run folder stands;
+``import fastssl`` is what was submitted. It survives because training resumes where its run folder stands;
 this file decides what becomes of a job whose process ended:
 
     exit 0                            finished

@@ -17,7 +17,7 @@ def outlook(
     """Lines of text.
 
     Args:
-        folder: the sweep's; runs of its neighbours tell the speed.
+        folder: the sweep's; runs of its neighbors tell the speed.
         study: the sweep's.
         runs: the chosen ones of the study.
         evaluations: count of their evaluations.

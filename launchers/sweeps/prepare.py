@@ -75,7 +75,7 @@ def write_plan(folder: SweepFolder, study: Study, cluster: str, command: Sequenc
         folder: the sweep's.
         study: all runs of it.
         cluster: kind of the cluster of this submission.
-        command: that makes the sweep go on, for all runs.
+        command: that resumes the sweep, for all runs.
     """
     folder.jobs.mkdir(exist_ok=True)
     for run in study.runs:

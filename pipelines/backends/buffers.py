@@ -38,7 +38,7 @@ class Buffer(ABC):
     def begin(self, heights: np.ndarray, widths: np.ndarray) -> None:
         """Make room for a batch of images of these sizes, as indexed, int32 [B]."""
 
-    def place(self, slot: int) -> np.ndarray | None:
+    def out(self, slot: int) -> np.ndarray | None:
         """Memory that a sample should be decoded to, uint8 [n]; None: anywhere."""
         return None
 
@@ -49,8 +49,8 @@ class Buffer(ABC):
         """Take a decoded image, uint8 [H, W, 3], as a sample of the batch.
 
         Args:
-            slot: its place in the batch.
-            image: may lie where ``place`` said, or in memory that is reused after this call.
+            slot: its position in the batch.
+            image: may lie where ``out`` said, or in memory that is reused after this call.
             parameters: for each view group VIEW_PARAMETERS [K_g, B].
             workspace: of the calling thread.
         """
@@ -163,7 +163,7 @@ class PixelBuffer(Buffer):
         self._array = self._pixels.numpy()
         self._misfits: dict[int, np.ndarray] = {}
 
-    def place(self, slot: int) -> np.ndarray:
+    def out(self, slot: int) -> np.ndarray:
         """The sample's own part of the buffer."""
         begin = int(self._offsets[slot])
         return self._array[begin : begin + 3 * int(self._heights[slot]) * int(self._widths[slot])]
@@ -172,11 +172,11 @@ class PixelBuffer(Buffer):
         self, slot: int, image: np.ndarray, parameters: tuple[np.ndarray, ...], workspace: Workspace
     ) -> None:
         """Keep the image, where it does not lie in the buffer yet."""
-        place = self.place(slot)
+        out = self.out(slot)
         if image.shape[:2] != (self._heights[slot], self._widths[slot]):
             self._misfits[slot] = image.copy()  # a substitute for an image that cannot be decoded
-        elif image.ctypes.data != place.ctypes.data:
-            place[:] = image.reshape(-1)
+        elif image.ctypes.data != out.ctypes.data:
+            out[:] = image.reshape(-1)
 
     def hand_over(self, device: torch.device) -> Images:
         """The images, on a device."""
@@ -194,7 +194,7 @@ class PixelBuffer(Buffer):
 
     def _rebuild(self) -> None:
         """Lay the images out anew, those of other sizes than indexed among them."""
-        images = [self._misfits.get(i, self.place(i)).reshape(-1) for i in range(len(self._offsets))]
+        images = [self._misfits.get(i, self.out(i)).reshape(-1) for i in range(len(self._offsets))]
         for slot, image in self._misfits.items():
             self._heights[slot], self._widths[slot] = image.shape[:2]
         self._offsets, total = _layout(self._heights, self._widths)

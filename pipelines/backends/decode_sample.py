@@ -11,7 +11,7 @@ from pipelines.sources.reading import read_sample
 
 
 def decode_sample(
-    source: Source, index: int, bad_images: BadImages, place: np.ndarray | None = None
+    source: Source, index: int, bad_images: BadImages, out: np.ndarray | None = None
 ) -> np.ndarray | None:
     """Decode a sample.
 
@@ -19,17 +19,17 @@ def decode_sample(
         source: called from many threads.
         index: of the sample in the source.
         bad_images: takes note of one that cannot be decoded, or is not of the size in the index.
-        place: where to decode to, if possible: uint8 [n]; one that is too small is left alone.
+        out: where to decode to, if possible: uint8 [n]; one that is too small is left alone.
 
     Returns:
-        uint8 [H, W, 3], a view of ``place`` or not; None where it cannot be decoded.
+        uint8 [H, W, 3], a view of ``out`` or not; None where it cannot be decoded.
 
     Raises:
         UserError: the sample cannot be read, which is no fault of the image.
     """
     height, width = int(source.index.heights[index]), int(source.index.widths[index])
     try:
-        image = decode(read_sample(source, index), place)
+        image = decode(read_sample(source, index), out)
         if image.shape[:2] != (height, width):
             raise UndecodableImageError(
                 f"size {image.shape[0]}x{image.shape[1]} is not the {height}x{width} of its header"

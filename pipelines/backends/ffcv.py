@@ -89,7 +89,7 @@ class FfcvBackend(Backend):
         if len(request.indices):
             if self._run is None:
                 rows = partial(_rows_of, self._requests, self._rows, torch.get_num_threads())
-                state = self._parameters, self._layout.places, self._layout.constants
+                state = self._parameters, self._layout.spans, self._layout.constants
                 self._run = _run_type()(self._loader, rows, state)
             self._under_way.append(request)
             self._requests.put(request)

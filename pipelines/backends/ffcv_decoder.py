@@ -38,7 +38,7 @@ class ViewLayout:
     """The views of a sample, numbered across the groups."""
     dtype: torch.dtype
     """Dtype of the views."""
-    places: np.ndarray
+    spans: np.ndarray
     """int64 [G, 4]; of each group its first view, K_g, and its begin and end in bytes per sample."""
     constants: np.ndarray
     """Constants of the last steps of each group, FINISH [G]."""
@@ -49,17 +49,17 @@ class ViewLayout:
         constants = np.concatenate([render_constants(group.spec, VIEW_DTYPES[dtype]) for group in groups])
         views = np.array([group.num_views for group in groups])
         sizes = 3 * views * constants["size"].astype(np.int64) ** 2 * NUMBER_BYTES[constants["format"][0]]
-        places = np.stack([np.cumsum(views) - views, views, np.cumsum(sizes) - sizes, np.cumsum(sizes)], 1)
-        return cls(groups, dtype, places, constants)
+        spans = np.stack([np.cumsum(views) - views, views, np.cumsum(sizes) - sizes, np.cumsum(sizes)], 1)
+        return cls(groups, dtype, spans, constants)
 
     @property
     def sample_bytes(self) -> int:
         """Bytes of all views of a sample."""
-        return int(self.places[-1, 3])
+        return int(self.spans[-1, 3])
 
     def table(self, samples: int) -> np.ndarray:
         """Memory for the parameters of all views of a batch, VIEW_PARAMETERS [V, samples]."""
-        return np.zeros((int(self.places[:, 1].sum()), samples), VIEW_PARAMETERS)
+        return np.zeros((int(self.spans[:, 1].sum()), samples), VIEW_PARAMETERS)
 
     def tensors(self, memory: np.ndarray) -> tuple[torch.Tensor, ...]:
         """The ``views`` of a ``Batch`` in its memory, uint8 [B, sample_bytes]."""
@@ -69,7 +69,7 @@ class ViewLayout:
             .view(self.dtype)
             .view(views * count, group.spec.size, group.spec.size, 3)
             .permute(0, 3, 1, 2)  # channels-last
-            for group, (_, views, begin, end) in zip(self.groups, self.places.tolist(), strict=True)
+            for group, (_, views, begin, end) in zip(self.groups, self.spans.tolist(), strict=True)
         )
 
 
@@ -81,7 +81,7 @@ class ViewDecoder:
     the file says, or the pixels are not there.
 
     The ``storage_state`` of a batch has to be FFCV's own for a mapped file (its bytes; the addresses of what
-    lies in it, in order; its sizes), and then the parameters, VIEW_PARAMETERS [V, B] or more, and ``places``
+    lies in it, in order; its sizes), and then the parameters, VIEW_PARAMETERS [V, B] or more, and ``spans``
     and ``constants`` of the layout.
 
     Args:
@@ -133,19 +133,19 @@ def _share_maker() -> Callable[..., None]:
 
     @njit(nogil=True)
     def make_share(worker, workers, rows, views, failed, metadata, storage_state):
-        file, addresses, lengths, parameters, places, constants = storage_state
+        file, addresses, lengths, parameters, spans, constants = storage_state
         pixels, words = np.empty(0, np.uint8), np.empty(0, np.uint16)
-        for b in range(worker, len(rows), workers):
-            image = metadata[rows[b]]
+        for slot in range(worker, len(rows), workers):
+            image = metadata[rows[slot]]
             begin = np.int64(image["data_ptr"])
             data = file[begin : begin + np.int64(lengths[np.searchsorted(addresses, image["data_ptr"])])]
             height, width = np.int64(image["height"]), np.int64(image["width"])
             size = 3 * height * width
-            failed[b, 0] = 1
+            failed[slot, 0] = 1
             if image["mode"] == _RAW:
                 if len(data) == size > 0:
                     stored = data.reshape(height, width, 3)
-                    words = render_all(stored, b, parameters, places, constants, views, failed, words)
+                    words = render_all(stored, slot, parameters, spans, constants, views, failed, words)
                 continue
             if not 0 < height * width <= MAX_PIXELS or jpeg_size(data) != (height, width):
                 continue
@@ -153,7 +153,7 @@ def _share_maker() -> Callable[..., None]:
                 pixels = np.empty(size, np.uint8)
             if decode_jpeg(data, pixels, height, width, height, width, 0, 0, 1, 1, False, False) == 0:
                 decoded = pixels[:size].reshape(height, width, 3)
-                words = render_all(decoded, b, parameters, places, constants, views, failed, words)
+                words = render_all(decoded, slot, parameters, spans, constants, views, failed, words)
 
     return make_share
 
@@ -165,20 +165,20 @@ def _renderer() -> Callable[..., np.ndarray]:
     render = types.CompileResultWAP(compiled)
 
     @njit(nogil=True)
-    def render_all(image, b, parameters, places, constants, views, failed, words):
+    def render_all(image, slot, parameters, spans, constants, views, failed, words):
         count, memory = len(views), views.reshape(-1)
-        for group in range(len(places)):
-            first, num_views, begin, end = places[group]
+        for group in range(len(spans)):
+            first, num_views, begin, end = spans[group]
             size, row_bytes = np.int64(constants[group].size), 3 * NUMBER_BYTES[constants[group].format]
             out = memory[begin * count : end * count].reshape(num_views, count, size, size, row_bytes)
             table, finish = parameters[first : first + num_views, :count], constants[group : group + 1]
-            needed = render(image, table, b, finish, out, words)
+            needed = render(image, table, slot, finish, out, words)
             if needed > 0:
                 words = np.empty(needed, np.uint16)
-                needed = render(image, table, b, finish, out, words)
+                needed = render(image, table, slot, finish, out, words)
             if needed != 0:
                 return words
-        failed[b, 0] = 0
+        failed[slot, 0] = 0
         return words
 
     return render_all
@@ -187,13 +187,13 @@ def _renderer() -> Callable[..., np.ndarray]:
 @njit(cache=True, nogil=True)
 def jpeg_size(data):
     """Height and width that the header of a JPEG names, uint8 [n]; (0, 0) where they are not to be found."""
-    place: Any = 2
-    while place + 9 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
+    position: Any = 2
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height = np.int64(data[place + 5]) << 8 | np.int64(data[place + 6])
-            return height, np.int64(data[place + 7]) << 8 | np.int64(data[place + 8])
-        place += 2 + (np.int64(data[place + 2]) << 8 | np.int64(data[place + 3]))
+            height = np.int64(data[position + 5]) << 8 | np.int64(data[position + 6])
+            return height, np.int64(data[position + 7]) << 8 | np.int64(data[position + 8])
+        position += 2 + (np.int64(data[position + 2]) << 8 | np.int64(data[position + 3]))
     return np.int64(0), np.int64(0)
 
 

@@ -73,7 +73,7 @@ class Loader:
         return {"step": self._next_step}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a state; what was prefetched is dropped."""
+        """Resume from a state; what was prefetched is dropped."""
         self._drop()
         self._next_step = state["step"]
 

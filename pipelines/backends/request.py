@@ -65,7 +65,7 @@ class Requests:
 
         Args:
             request: its parameters at ``slot`` are replaced.
-            slot: place in the batch.
+            slot: position in the batch.
             decode: from a sample's index to its pixels, uint8 [H, W, 3], or None.
 
         Returns:

@@ -42,17 +42,17 @@ class DecodedSource:
         """Same as ``source.index``."""
         return self.source.index
 
-    def read(self, number: int) -> bytes | memoryview | np.ndarray:
+    def read(self, index: int) -> bytes | memoryview | np.ndarray:
         """The pixels, uint8 [H, W, 3]; encoded bytes of an image that failed, to fail again."""
-        if not self.decoded[number]:
-            return self.source.read(number)
-        height, width = int(self.index.heights[number]), int(self.index.widths[number])
-        begin = int(self.offsets[number])
+        if not self.decoded[index]:
+            return self.source.read(index)
+        height, width = int(self.index.heights[index]), int(self.index.widths[index])
+        begin = int(self.offsets[index])
         return self.pixels[begin : begin + 3 * height * width].reshape(height, width, 3)
 
-    def describe(self, number: int) -> str:
+    def describe(self, index: int) -> str:
         """Same as ``source.describe``."""
-        return self.source.describe(number)
+        return self.source.describe(index)
 
 
 def decoded_bytes(index: Index) -> int:
@@ -75,27 +75,27 @@ def decode_all(source: Source, bad_images: BadImages, device: torch.device) -> D
     Raises:
         UserError: they would take more than 80 % of what is free on the device.
     """
-    index = source.index
-    needed, free = decoded_bytes(index), free_bytes(device)
+    metadata = source.index
+    needed, free = decoded_bytes(metadata), free_bytes(device)
     if needed > _MOST_OF_FREE_MEMORY * free:
         raise UserError(
-            f"{len(index)} decoded images take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on "
+            f"{len(metadata)} decoded images take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on "
             f"{device}: use --pipeline cpu, or make them smaller with python -m pipelines.pack --max-side"
         )
-    ends = np.cumsum(3 * index.heights.astype(np.int64) * index.widths)
+    ends = np.cumsum(3 * metadata.heights.astype(np.int64) * metadata.widths)
     offsets = np.concatenate([[0], ends[:-1]]).astype(np.int64)
     pixels = np.empty(needed, np.uint8)
 
-    def decode(number: int) -> bool:
-        place = pixels[offsets[number] : ends[number]]
-        image = decode_sample(source, number, bad_images, place)
+    def decode(index: int) -> bool:
+        out = pixels[offsets[index] : ends[index]]
+        image = decode_sample(source, index, bad_images, out)
         if image is None:
             return False
-        if image.ctypes.data != place.ctypes.data:
-            place[:] = image.reshape(-1)
+        if image.ctypes.data != out.ctypes.data:
+            out[:] = image.reshape(-1)
         return True
 
-    decoded = map_in_threads(decode, range(len(index)), "Decoding images", chunk=64)
+    decoded = map_in_threads(decode, range(len(metadata)), "Decoding images", chunk=64)
     return DecodedSource(source, pixels, offsets, np.array(decoded, bool))
 
 

@@ -137,17 +137,17 @@ class ThreadsBackend(Backend):
     def _fill(self, ticket: _Ticket, share: np.ndarray) -> None:
         request, buffer = ticket.request, ticket.buffer
         for slot in share.tolist():
-            image = self._decode(int(request.indices[slot]), buffer.place(slot))
+            image = self._decode(int(request.indices[slot]), buffer.out(slot))
             if image is None:
                 ticket.shown[slot], image = self._requests.substitute(request, slot, self._decode)
             buffer.fill(slot, image, request.parameters, self._worker.workspace)
 
-    def _decode(self, index: int, place: np.ndarray | None = None) -> np.ndarray | None:
-        """A sample's pixels, at ``place`` or in this thread's own memory; None where they are lost."""
-        if place is None:
+    def _decode(self, index: int, out: np.ndarray | None = None) -> np.ndarray | None:
+        """A sample's pixels, at ``out`` or in this thread's own memory; None where they are lost."""
+        if out is None:
             sizes = self._source.index
-            place = self._worker.buffer(3 * int(sizes.heights[index]) * int(sizes.widths[index]))
-        return decode_sample(self._source, index, self._config.bad_images, place)
+            out = self._worker.buffer(3 * int(sizes.heights[index]) * int(sizes.widths[index]))
+        return decode_sample(self._source, index, self._config.bad_images, out)
 
 
 def _output(config: LoaderConfig) -> Output:

@@ -42,26 +42,42 @@ class Range:
             "below": self.below,
             "at most": self.at_most,
         }
-        return " and ".join(f"{name} {bound:g}" for name, bound in bounds.items() if math.isfinite(bound))
+        words = [f"{name} {bound:g}" for name, bound in bounds.items() if math.isfinite(bound)]
+        return " and ".join(words or ["finite"])
 
     def shown(self, default: str) -> str:
         """The end of an option's help."""
         return f"({self}; default: {default})"
 
 
-_POSITIVE, _NOT_NEGATIVE, _FROM_ONE = Range(above=0), Range(at_least=0), Range(at_least=1)
-_SMALL = Range(at_least=0, at_most=1024)
+_FINITE, _POSITIVE, _NOT_NEGATIVE = Range(), Range(above=0), Range(at_least=0)
+_FROM_ONE, _FROM_TWO = Range(at_least=1), Range(at_least=2)
+_SMALL, _PERCENT = Range(at_least=0, at_most=1024), Range(at_least=1, at_most=100)
 _SHARE, _BELOW_ONE = Range(above=0, at_most=1), Range(at_least=0, below=1)
+_WITHIN_ONE, _ZERO_TO_ONE = Range(above=0, below=1), Range(at_least=0, at_most=1)
+_UP_TO_HALF = Range(at_least=0, at_most=0.5)
 
 Positive = Annotated[float, _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
+PositiveOrNone = Annotated[float | None, _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
+PositivePair = Annotated[tuple[float, float], _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
+Positives = Annotated[tuple[float, ...], _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
+PositiveColor = Annotated[tuple[float, float, float], _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
+FiniteColor = Annotated[tuple[float, float, float], _FINITE, arg(help_behavior_hint=_FINITE.shown)]
 NotNegative = Annotated[float, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
 Share = Annotated[float, _SHARE, arg(help_behavior_hint=_SHARE.shown)]
 BelowOne = Annotated[float, _BELOW_ONE, arg(help_behavior_hint=_BELOW_ONE.shown)]
+WithinOne = Annotated[float, _WITHIN_ONE, arg(help_behavior_hint=_WITHIN_ONE.shown)]
+SharesWithinOne = Annotated[tuple[float, ...], _WITHIN_ONE, arg(help_behavior_hint=_WITHIN_ONE.shown)]
+ZeroToOne = Annotated[float, _ZERO_TO_ONE, arg(help_behavior_hint=_ZERO_TO_ONE.shown)]
+ZeroToOneOrNone = Annotated[float | None, _ZERO_TO_ONE, arg(help_behavior_hint=_ZERO_TO_ONE.shown)]
+UpToHalf = Annotated[float, _UP_TO_HALF, arg(help_behavior_hint=_UP_TO_HALF.shown)]
 Count = Annotated[int, _FROM_ONE, arg(help_behavior_hint=_FROM_ONE.shown)]
 CountOrZero = Annotated[int, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
 CountOrNone = Annotated[int | None, _FROM_ONE, arg(help_behavior_hint=_FROM_ONE.shown)]
 CountOrZeroOrNone = Annotated[int | None, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
+CountFromTwo = Annotated[int, _FROM_TWO, arg(help_behavior_hint=_FROM_TWO.shown)]
 SmallCount = Annotated[int, _SMALL, arg(help_behavior_hint=_SMALL.shown)]
+Percent = Annotated[int, _PERCENT, arg(help_behavior_hint=_PERCENT.shown)]
 Counts = Annotated[tuple[int, ...], _FROM_ONE, arg(help_behavior_hint=_FROM_ONE.shown)]
 
 
@@ -70,10 +86,10 @@ def check_ranges(config: Any, prefix: str = "--") -> None:
 
     Args:
         config: instance of a dataclass.
-        prefix: begin of its options' names, such as ``--optimizer.``.
+        prefix: begin of its options' names, such as ``--optimizer.``; without dashes, of its fields' names.
 
     Raises:
-        UserError: a value lies outside; the message names its option.
+        UserError: a value lies outside; the message names its option or field.
     """
     for name, rule in _rules(config.__class__).items():
         value = getattr(config, name)
@@ -81,10 +97,11 @@ def check_ranges(config: Any, prefix: str = "--") -> None:
         if all(each is None or each in rule for each in values):
             continue
         words = f"one of {', '.join(map(str, rule))}" if isinstance(rule, tuple) else f"{rule}"
-        if any(isinstance(each, float) and not math.isfinite(each) for each in values):
+        if words != "finite" and any(isinstance(each, float) and not math.isfinite(each) for each in values):
             words = f"finite and {words}"
         given = " ".join(map(str, values))
-        raise UserError(f"{prefix}{name.replace('_', '-')} must be {words}, not {given}")
+        name = name.replace("_", "-") if prefix.startswith("-") else name
+        raise UserError(f"{prefix}{name} must be {words}, not {given}")
 
 
 @cache

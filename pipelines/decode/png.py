@@ -73,7 +73,7 @@ def picture_only(data: bytes | memoryview) -> bytes:
     """A PNG with its header, palette, transparency and pixels alone; where it is cut, this is too."""
     view = memoryview(data)
     parts: list[bytes | memoryview] = [SIGNATURE]
-    for number, chunk in enumerate(chunks(lambda at, count: bytes(view[at : at + count]), len(view))):
-        if number == 0 or chunk.kind in _PICTURE:
+    for index, chunk in enumerate(chunks(lambda at, count: bytes(view[at : at + count]), len(view))):
+        if index == 0 or chunk.kind in _PICTURE:
             parts.append(view[chunk.start - 8 : chunk.start + chunk.length + 4])
     return b"".join(parts)

@@ -53,11 +53,11 @@ def is_private(folder: Path) -> bool:
     """True if nobody but the user (and root) can change a folder or put another one in its place."""
     folder = folder.resolve()
     own = folder.stat().st_uid == os.geteuid()
-    return own and all(_is_safe(place, place == folder) for place in (folder, *folder.parents))
+    return own and all(_is_safe(path, path == folder) for path in (folder, *folder.parents))
 
 
-def _is_safe(place: Path, is_last: bool) -> bool:
-    about = place.stat()
+def _is_safe(path: Path, is_last: bool) -> bool:
+    about = path.stat()
     if about.st_uid not in (0, os.geteuid()):
         return False
     writable = about.st_mode & (stat.S_IWOTH if _is_own_group(about.st_gid) else stat.S_IWOTH | stat.S_IWGRP)

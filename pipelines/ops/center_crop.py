@@ -7,6 +7,7 @@ from typing import Literal
 
 from numba import njit
 
+from pipelines.command.ranges import Share
 from pipelines.ops.crop import Crop
 
 
@@ -22,10 +23,7 @@ class CenterCrop(Crop):
 
     kind: Literal["center"] = "center"
     """Kind of the crop."""
-    fraction: float = 0.875
+    fraction: Share = 0.875
     """Side of the square / short side of the image; 224 / 256 by default."""
 
     draw = staticmethod(_draw)
-
-    def __post_init__(self) -> None:
-        self._require(0 < self.fraction <= 1, "fraction", "lie in (0, 1]")

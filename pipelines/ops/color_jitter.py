@@ -7,7 +7,6 @@ is torchvision's on float images, clamped to [0, 1] after each. All its numbers 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from numba import njit
 
+from pipelines.command.ranges import NotNegative, UpToHalf, ZeroToOne
 from pipelines.keys import absorb, to_integer, to_uniform
 from pipelines.ops.fixed_point import WHITE, at, multiply_high
 from pipelines.ops.grayscale import gray_word, luma
@@ -43,11 +43,11 @@ def _draw(values, size, height, width, key, row):
 
 @njit(cache=True)
 def contrast_place(order, contrast):
-    """The place of contrast in a row's order; NUM_PARTS where its factor changes nothing."""
+    """The position of contrast in a row's order; NUM_PARTS where its factor changes nothing."""
     split = NUM_PARTS
-    for place in range(NUM_PARTS):
-        if order[place] == CONTRAST_PART and contrast != 1:
-            split = place
+    for position in range(NUM_PARTS):
+        if order[position] == CONTRAST_PART and contrast != 1:
+            split = position
     return split
 
 
@@ -59,13 +59,13 @@ def _jitter(words, plane_words, begin, count, first, last, mean, row):
         words: uint16 vector; colors lie at color * plane_words + pixel.
         plane_words: from one plane to the next.
         begin, count: the piece's first pixel and number of pixels.
-        first, last: places in the order.
+        first, last: positions in the order.
         mean: the gray of the whole view before contrast, where that is among the parts.
         row: of VIEW_PARAMETERS.
     """
     red, green, blue = begin, begin + plane_words, begin + 2 * plane_words
-    for place in range(first, last):
-        _apply(row, row.order[place], words, red, green, blue, count, mean)
+    for position in range(first, last):
+        _apply(row, row.order[position], words, red, green, blue, count, mean)
 
 
 @njit(cache=True)
@@ -144,7 +144,7 @@ def _saturate(words, red, green, blue, count, factor):
 def _turn_hue(words, red, green, blue, count, hue):
     """HSV's hue turned by ``hue``, value and saturation kept.
 
-    Hue is a place on a ring of six sides, each as long as the chroma c = max - min: red's peak at 0,
+    Hue is a position on a ring of six sides, each as long as the chroma c = max - min: red's peak at 0,
     green's at 2 c, blue's at 4 c. Along the ring each channel is a ramp between min and max, so that
     turning needs additions and no division. In 1/32 of a level, so that 6 c fits into 16 bits.
     """
@@ -159,16 +159,16 @@ def _turn_hue(words, red, green, blue, count, hue):
         c2 = np.uint16(c + c)
         c4, c3 = np.uint16(c2 + c2), np.uint16(c2 + c)
         c6 = np.uint16(c3 + c3)
-        place = np.uint16(c4 + np.uint16(r - g))
-        place = np.uint16(c2 + np.uint16(b - r)) if g == high else place
+        position = np.uint16(c4 + np.uint16(r - g))
+        position = np.uint16(c2 + np.uint16(b - r)) if g == high else position
         from_red = np.uint16(g - b) if g >= b else np.uint16(c6 - np.uint16(b - g))
-        place = from_red if r == high else place
+        position = from_red if r == high else position
         shift = multiply_high(c6, turn)
         room = np.uint16(c6 - shift)
-        place = np.uint16(place - room) if place >= room else np.uint16(place + shift)
-        words[at(red + x)] = (low + min(_above(_distance(place, c3), c), c)) << two
-        words[at(green + x)] = (low + min(_above(c2, _distance(place, c2)), c)) << two
-        words[at(blue + x)] = (low + min(_above(c2, _distance(place, c4)), c)) << two
+        position = np.uint16(position - room) if position >= room else np.uint16(position + shift)
+        words[at(red + x)] = (low + min(_above(_distance(position, c3), c), c)) << two
+        words[at(green + x)] = (low + min(_above(c2, _distance(position, c2)), c)) << two
+        words[at(blue + x)] = (low + min(_above(c2, _distance(position, c4)), c)) << two
 
 
 @njit(cache=True, inline="always")
@@ -186,14 +186,14 @@ def _above(a, b):
 class ColorJitter(Op):
     """Jitter brightness, contrast, saturation and hue, in random order (torchvision's ``ColorJitter``)."""
 
-    p: float = 0.0
+    p: ZeroToOne = 0.0
     """Probability."""
-    brightness: float = 0.0
+    brightness: NotNegative = 0.0
     """A factor is drawn from [max(0, 1 - b), 1 + b]; contrast and saturation likewise."""
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    """A shift is drawn from [-h, h] turns; at most 0.5."""
+    contrast: NotNegative = 0.0
+    saturation: NotNegative = 0.0
+    hue: UpToHalf = 0.0
+    """A shift is drawn from [-h, h] turns."""
 
     fields: ClassVar = (
         Field("order", "i4", (0, 1, 2, 3)),  # permutation of 0 brightness, 1 contrast, 2 saturation, 3 hue
@@ -205,12 +205,6 @@ class ColorJitter(Op):
     streams: ClassVar = (_JITTER, _ORDER, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE)
     draw = staticmethod(_draw)
     numba = staticmethod(_jitter)
-
-    def __post_init__(self) -> None:
-        self._require_shares("p")
-        for name in ("brightness", "contrast", "saturation"):
-            self._require(0 <= getattr(self, name) < math.inf, name, "be finite and not negative")
-        self._require(0 <= self.hue <= 0.5, "hue", "lie in [0, 0.5] turns")
 
     @staticmethod
     def reference(view: torch.Tensor, row: np.void, size: int) -> torch.Tensor:

@@ -16,8 +16,8 @@ _CONTRAST, _SATURATION, _HUE = tl.constexpr(CONTRAST_PART), tl.constexpr(2), tl.
 @triton.jit
 def jitter(red, green, blue, row, begin, end, mean):
     """Parts ``begin`` to ``end`` of a row's color jitter; ``mean`` is the gray that contrast needs."""
-    for place in range(begin, end):
-        part = tl.load(row + _ORDER + place)
+    for position in range(begin, end):
+        part = tl.load(row + _ORDER + position)
         amount = number(row + part, _AMOUNT)
         if part == _HUE:
             if amount != 0:
@@ -35,7 +35,7 @@ def jitter(red, green, blue, row, begin, end, mean):
 def _turn_hue(red, green, blue, shift):
     """HSV's hue turned by ``shift`` in [-0.5, 0.5] turns, value and saturation kept.
 
-    Hue is a place on a ring of six sides, each as long as the chroma c = max - min: red's peak at 0,
+    Hue is a position on a ring of six sides, each as long as the chroma c = max - min: red's peak at 0,
     green's at 2 c, blue's at 4 c. Along the ring each channel is a ramp between min and max, so that
     turning needs no division.
     """
@@ -43,11 +43,11 @@ def _turn_hue(red, green, blue, shift):
     low = tl.minimum(tl.minimum(red, green), blue)
     chroma = high - low
     from_blue, from_green = 4 * chroma + red - green, 2 * chroma + blue - red
-    place = tl.where(high == red, green - blue, tl.where(high == green, from_green, from_blue))
-    place += 6 * shift * chroma
-    place = tl.where(place < 0, place + 6 * chroma, place)
-    place = tl.where(place >= 6 * chroma, place - 6 * chroma, place)
-    red = low + clamp(tl.abs(place - 3 * chroma) - chroma, chroma)
-    green = low + clamp(2 * chroma - tl.abs(place - 2 * chroma), chroma)
-    blue = low + clamp(2 * chroma - tl.abs(place - 4 * chroma), chroma)
+    position = tl.where(high == red, green - blue, tl.where(high == green, from_green, from_blue))
+    position += 6 * shift * chroma
+    position = tl.where(position < 0, position + 6 * chroma, position)
+    position = tl.where(position >= 6 * chroma, position - 6 * chroma, position)
+    red = low + clamp(tl.abs(position - 3 * chroma) - chroma, chroma)
+    green = low + clamp(2 * chroma - tl.abs(position - 2 * chroma), chroma)
+    blue = low + clamp(2 * chroma - tl.abs(position - 4 * chroma), chroma)
     return red, green, blue

@@ -67,9 +67,9 @@ def _tap_count(box, SIZE: tl.constexpr):
 
 
 @triton.jit
-def _first_tap(place, begin, box, SIZE: tl.constexpr):
+def _first_tap(position, begin, box, SIZE: tl.constexpr):
     """The image's first pixel under a triangle, and what ``_weight`` needs to know of its center."""
-    center = (2 * place + 1) * box
+    center = (2 * position + 1) * box
     first = begin + tl.maximum(center - 2 * tl.maximum(box, SIZE) + SIZE, 0) // (2 * SIZE)
     return first, SIZE - center - begin * (2 * SIZE)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numba import njit
 
+from pipelines.command.ranges import ZeroToOne
 from pipelines.keys import absorb, to_integer
 from pipelines.ops.fixed_point import at
 from pipelines.ops.op import Field, Op
@@ -39,7 +40,7 @@ def _cut(numbers, size, fill, row):
 class Cutout(Op):
     """Set a square hole at a random place to the mean (Cutout; DeVries and Taylor, 2017)."""
 
-    size: float = 0.0
+    size: ZeroToOne = 0.0
     """Side of the hole / side of the view; 0 cuts none."""
 
     # A square in pixels of the view, which may reach over its border.
@@ -52,9 +53,6 @@ class Cutout(Op):
     draw = staticmethod(_draw)
     numba = staticmethod(_cut)
     finished: ClassVar = True
-
-    def __post_init__(self) -> None:
-        self._require_shares("size")
 
     @staticmethod
     def reference(view: torch.Tensor, row: np.void, size: int) -> torch.Tensor:

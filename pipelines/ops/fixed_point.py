@@ -35,7 +35,7 @@ def _widest_permutation() -> int:
 
 
 BLOCK = _widest_permutation()  # outputs of one ``blend_block``; 0: it cannot be used
-WINDOW = 2 * BLOCK  # neighbouring words that these can be made of
+WINDOW = 2 * BLOCK  # neighboring words that these can be made of
 
 
 @njit(cache=True, inline="always")
@@ -45,9 +45,9 @@ def padded(count: int) -> int:
 
 
 @njit(cache=True, inline="always")
-def at(place: Any) -> Any:
-    """A place that is known not to be negative, as an index: unsigned, so that numba tests no sign."""
-    return np.uintp(place)
+def at(position: Any) -> Any:
+    """A position that is known not to be negative, as an index: unsigned, so that numba tests no sign."""
+    return np.uintp(position)
 
 
 def _operation(generator: Callable[..., Any]) -> Any:
@@ -97,7 +97,7 @@ def bfloat_bits(typing_context: Any, value: Any) -> Any:
 
 @_operation
 def blend_block(typing_context, words, row, row_plane, base, first, weights, stride, taps, out, out_plane):
-    """Filter BLOCK neighbouring outputs in each of a row's three planes. Only where BLOCK > 0.
+    """Filter BLOCK neighboring outputs in each of a row's three planes. Only where BLOCK > 0.
 
     ``words[out + plane * out_plane + i] = sum over t < taps of
     words[row + plane * row_plane + words[first + i] + t] * words[weights + t * stride + i] >> 16`` for
@@ -116,49 +116,49 @@ def blend_block(typing_context, words, row, row_plane, base, first, weights, str
         _, row, row_plane, base, first, weights, stride, taps, out, out_plane = args
         planes = [ir.Constant(_INDEX, plane) for plane in range(3)]
 
-        def pointer(place: Any) -> Any:
-            return builder.bitcast(builder.gep(data, [place]), vector.as_pointer())
+        def pointer(position: Any) -> Any:
+            return builder.bitcast(builder.gep(data, [position]), vector.as_pointer())
 
-        def load(place: Any) -> Any:
-            return builder.load(pointer(place), align=2)
+        def load(position: Any) -> Any:
+            return builder.load(pointer(position), align=2)
 
         kind = ir.FunctionType(vector, [vector, vector, ir.IntType(32)])
         multiply = builder.module.declare_intrinsic(f"llvm.umul.fix.v{BLOCK}i16", [], kind)
         start = builder.add(row, base)
         starts = [builder.add(start, builder.mul(plane, row_plane)) for plane in planes]
-        low = [load(place) for place in starts]
-        high = [load(builder.add(place, ir.Constant(_INDEX, BLOCK))) for place in starts]
-        place = builder.sub(load(first), _splat(builder, builder.trunc(base, _WORD), vector))
+        low = [load(position) for position in starts]
+        high = [load(builder.add(position, ir.Constant(_INDEX, BLOCK))) for position in starts]
+        position = builder.sub(load(first), _splat(builder, builder.trunc(base, _WORD), vector))
         zeros = ir.Constant(vector, None)
         sums = [cgutils.alloca_once_value(builder, zeros) for _ in planes]
         with cgutils.for_range(builder, taps) as loop:
             tap = _splat(builder, builder.trunc(loop.index, _WORD), vector)
-            choose = _chooser(builder, builder.add(place, tap))
+            choose = _chooser(builder, builder.add(position, tap))
             weight = load(builder.add(builder.mul(loop.index, stride), weights))
             for i in range(3):
                 product = builder.call(multiply, [choose(low[i], high[i]), weight, _SCALE])
                 builder.store(builder.add(builder.load(sums[i]), product), sums[i])
         for plane, total in zip(planes, sums, strict=True):
-            place = builder.add(out, builder.mul(plane, out_plane))
-            builder.store(builder.load(total), pointer(place), align=2)
+            position = builder.add(out, builder.mul(plane, out_plane))
+            builder.store(builder.load(total), pointer(position), align=2)
 
     return signature, generate
 
 
-def _chooser(builder: Any, places: Any) -> Callable[[Any, Any], Any]:
-    """A function of two vectors: the word at each of ``places``, counted through the first and the second."""
-    vector = places.type
+def _chooser(builder: Any, positions: Any) -> Callable[[Any, Any], Any]:
+    """A function of two vectors: the word at each of ``positions``, counted through both."""
+    vector = positions.type
     if BLOCK == 32:
         kind = ir.FunctionType(vector, [vector] * 3)
         permute = builder.module.declare_intrinsic("llvm.x86.avx512.vpermi2var.hi.512", [], kind)
-        return lambda low, high: builder.call(permute, [low, places, high])
+        return lambda low, high: builder.call(permute, [low, positions, high])
     # Bytes 2 w and 2 w + 1 for word w. An index whose top bit is set chooses 0: in the lower vector those
     # from 16 on, in the upper one those below 16.
     octets = ir.VectorType(_BYTE, 16)
     shuffle = builder.module.declare_intrinsic(
         "llvm.x86.ssse3.pshuf.b.128", [], ir.FunctionType(octets, [octets, octets])
     )
-    pairs = builder.mul(places, ir.Constant(vector, [0x0202] * BLOCK))
+    pairs = builder.mul(positions, ir.Constant(vector, [0x0202] * BLOCK))
     pairs = builder.bitcast(builder.add(pairs, ir.Constant(vector, [0x0100] * BLOCK)), octets)
     below = builder.add(pairs, ir.Constant(octets, [0x70] * 16))
     above = builder.sub(pairs, ir.Constant(octets, [0x10] * 16))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numba import njit
 
+from pipelines.command.ranges import ZeroToOne
 from pipelines.keys import absorb, to_uniform
 from pipelines.ops.op import Field, Op
 from pipelines.ops.resample import mirrored
@@ -25,16 +26,13 @@ def _draw(values, size, height, width, key, row):
 class Flip(Op):
     """Mirror left to right (torchvision's ``RandomHorizontalFlip``)."""
 
-    p: float = 0.0
+    p: ZeroToOne = 0.0
     """Probability."""
 
     fields: ClassVar = (Field("flip", "i4", 0),)
     streams: ClassVar = (_STREAM,)
     draw = staticmethod(_draw)
     numba = staticmethod(mirrored)
-
-    def __post_init__(self) -> None:
-        self._require_shares("p")
 
     @staticmethod
     def reference(view: torch.Tensor, row: np.void, size: int) -> torch.Tensor:

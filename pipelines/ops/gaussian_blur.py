@@ -16,6 +16,7 @@ import torch
 from numba import njit
 from torch.nn import functional as F
 
+from pipelines.command.ranges import PositivePair, ZeroToOne
 from pipelines.keys import absorb, to_uniform
 from pipelines.ops.fixed_point import at, multiply_high, padded
 from pipelines.ops.op import Field, Op, between
@@ -200,9 +201,9 @@ def _add_pairs(words, out, count, center, a, b, c, d, e, f, g, h, kernel, i, rea
 class GaussianBlur(Op):
     """Blur with a Gaussian of random width (torchvision's ``GaussianBlur``)."""
 
-    p: float = 0.0
+    p: ZeroToOne = 0.0
     """Probability."""
-    sigma: tuple[float, float] = (0.1, 2.0)
+    sigma: PositivePair = (0.1, 2.0)
     """Standard deviation in pixels of the view, drawn uniformly."""
 
     fields: ClassVar = (Field("blur_sigma", "f4", 0),)  # pixels of the view
@@ -211,8 +212,8 @@ class GaussianBlur(Op):
     numba = staticmethod(blur)
 
     def __post_init__(self) -> None:
-        self._require_shares("p")
-        self._require_ranges("sigma")
+        super().__post_init__()
+        self._require_rising("sigma")
 
     @staticmethod
     def reference(view: torch.Tensor, row: np.void, size: int) -> torch.Tensor:

@@ -17,7 +17,7 @@ def blur(words, entry, radius, decay, down, across, inside, SIZE: tl.constexpr):
         down, across: the second and the last index, [TILE, 1] and [1, TILE].
         inside: which of them exist, [TILE, TILE].
     """
-    place = words + entry.to(tl.int64) * (3 * SIZE * SIZE) + across
+    address = words + entry.to(tl.int64) * (3 * SIZE * SIZE) + across
     first = tl.zeros([down.shape[0], across.shape[1]], tl.float32)
     second, third = first, first
     total = 0.0
@@ -26,7 +26,7 @@ def blur(words, entry, radius, decay, down, across, inside, SIZE: tl.constexpr):
         total += weight
         source = tl.abs(down + tap)
         source = tl.minimum(source, 2 * (SIZE - 1) - source)
-        line = place + source * (3 * SIZE)
+        line = address + source * (3 * SIZE)
         first += weight * tl.load(line, mask=inside, other=0).to(tl.float32)
         second += weight * tl.load(line + SIZE, mask=inside, other=0).to(tl.float32)
         third += weight * tl.load(line + 2 * SIZE, mask=inside, other=0).to(tl.float32)

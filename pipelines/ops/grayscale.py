@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numba import njit
 
+from pipelines.command.ranges import ZeroToOne
 from pipelines.keys import absorb, to_uniform
 from pipelines.ops.fixed_point import at, multiply_high
 from pipelines.ops.op import Field, PointOp
@@ -45,16 +46,13 @@ def _gray(words, plane_words, begin, count, colors, row):
 class Grayscale(PointOp):
     """Turn gray, in all three channels (torchvision's ``RandomGrayscale``)."""
 
-    p: float = 0.0
+    p: ZeroToOne = 0.0
     """Probability."""
 
     fields: ClassVar = (Field("grayscale", "i4", 0),)
     streams: ClassVar = (_STREAM,)
     draw = staticmethod(_draw)
     numba = staticmethod(_gray)
-
-    def __post_init__(self) -> None:
-        self._require_shares("p")
 
     @staticmethod
     def reference(view: torch.Tensor, row: np.void, size: int) -> torch.Tensor:

@@ -62,10 +62,10 @@ def lab_words(words, plane_words, pixels, colors):
 def _look_up(table, argument):
     """A table's function of an argument that is clamped to [0, 1]."""
     clamped: Any = min(max(argument, np.float32(0)), np.float32(1))
-    place = clamped * np.float32(_KNOTS)
-    knot = min(np.int32(place), np.int32(_KNOTS - 1))
+    position = clamped * np.float32(_KNOTS)
+    knot = min(np.int32(position), np.int32(_KNOTS - 1))
     below = table[at(knot)]
-    return below + (place - np.float32(knot)) * (table[at(knot + 1)] - below)
+    return below + (position - np.float32(knot)) * (table[at(knot + 1)] - below)
 
 
 def to_lab(image: torch.Tensor) -> torch.Tensor:

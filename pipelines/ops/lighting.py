@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numba import njit
 
+from pipelines.command.ranges import NotNegative, ZeroToOne
 from pipelines.keys import absorb, to_uniform
 from pipelines.ops.fixed_point import WHITE, at
 from pipelines.ops.op import Field, PointOp
@@ -61,19 +62,15 @@ class Lighting(PointOp):
     section 4.1: every pixel of a view is shifted by the same amount, normal along each component.
     """
 
-    p: float = 0.0
+    p: ZeroToOne = 0.0
     """Probability; AlexNet's is 1."""
-    std: float = 0.1
+    std: NotNegative = 0.1
     """Standard deviation of the amount along each component, in units of its eigenvalue."""
 
     fields: ClassVar = (Field("lighting", "f4", (0, 0, 0)),)  # what is added to red, green and blue in [0, 1]
     streams: ClassVar = (_LIGHTING, _ALPHA)
     draw = staticmethod(_draw)
     numba = staticmethod(_add)
-
-    def __post_init__(self) -> None:
-        self._require_shares("p")
-        self._require(0 <= self.std < math.inf, "std", "be finite and not negative")
 
     @staticmethod
     def reference(view: torch.Tensor, row: np.void, size: int) -> torch.Tensor:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -17,6 +16,7 @@ import torch
 from numba import njit
 
 from pipelines.command.errors import UserError
+from pipelines.command.ranges import check_ranges
 from pipelines.keys import to_uniform
 
 
@@ -51,6 +51,9 @@ class Op:
     finished: ClassVar[bool] = False
     """True if it works on the normalized view; all others come before color space and normalization."""
 
+    def __post_init__(self) -> None:
+        check_ranges(self, f"view {type(self).__name__} ")
+
     def values(self) -> tuple[float, ...]:
         """The spec as numbers for ``draw``: its options in order, pairs one after the other."""
         options = (getattr(self, field.name) for field in dataclasses.fields(self))  # type: ignore[arg-type]
@@ -77,14 +80,10 @@ class Op:
             option = f"{type(self).__name__} {name}"
             raise UserError(f"view {option} must {rule}, not {getattr(self, name)}")
 
-    def _require_shares(self, *names: str) -> None:
-        for name in names:
-            self._require(0 <= getattr(self, name) <= 1, name, "lie in [0, 1]")
-
-    def _require_ranges(self, *names: str) -> None:
+    def _require_rising(self, *names: str) -> None:
         for name in names:
             low, high = getattr(self, name)
-            self._require(0 < low <= high < math.inf, name, "be two numbers with 0 < first <= second")
+            self._require(low <= high, name, "be two numbers with first <= second")
 
 
 class PointOp(Op):

@@ -7,6 +7,7 @@ from typing import Literal
 
 from numba import njit
 
+from pipelines.command.ranges import CountOrZero
 from pipelines.keys import absorb, to_integer
 from pipelines.ops.crop import CROP_STREAM, Crop
 
@@ -26,11 +27,11 @@ class PaddedCrop(Crop):
 
     kind: Literal["padded"] = "padded"
     """Kind of the crop."""
-    padding: int = 0
+    padding: CountOrZero = 0
     """Width of the border, pixels; less than the view's side, so that some of the image always shows."""
 
     draw = staticmethod(_draw)
 
     def check(self, size: int) -> None:
         """See ``Op.check``."""
-        self._require(0 <= self.padding < size, "padding", f"lie in [0, size), here [0, {size})")
+        self._require(self.padding < size, "padding", f"be below the view's side, here {size}")

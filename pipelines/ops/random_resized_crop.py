@@ -8,6 +8,7 @@ from typing import Literal
 
 from numba import njit
 
+from pipelines.command.ranges import PositivePair
 from pipelines.keys import absorb, to_integer
 from pipelines.ops.crop import CROP_STREAM, Crop
 from pipelines.ops.op import between
@@ -45,15 +46,16 @@ class RandomResizedCrop(Crop):
 
     kind: Literal["random_resized"] = "random_resized"
     """Kind of the crop."""
-    scale: tuple[float, float] = (0.08, 1.0)
+    scale: PositivePair = (0.08, 1.0)
     """Share of the image's area, drawn uniformly."""
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    ratio: PositivePair = (3 / 4, 4 / 3)
     """Width / height, drawn log-uniformly."""
 
     draw = staticmethod(_draw)
 
     def __post_init__(self) -> None:
-        self._require_ranges("scale", "ratio")
+        super().__post_init__()
+        self._require_rising("scale", "ratio")
 
     def values(self) -> tuple[float, ...]:
         """Scale, and the logarithms of ratio."""

@@ -130,9 +130,9 @@ def resample(image, row, plan, words, plane_words):
 
 
 @njit(cache=True, inline="always")
-def mirrored(place, size, flip):
-    """A place in a line of ``size``, counted from the far end if ``flip``."""
-    return size - 1 - place if flip else place
+def mirrored(position, size, flip):
+    """A position in a line of ``size``, counted from the far end if ``flip``."""
+    return size - 1 - position if flip else position
 
 
 @njit(cache=True)
@@ -151,16 +151,16 @@ def _block_step(scale: float, taps: int) -> int:
 
 @njit(cache=True)
 def _fill_taps(source, size, mirror, taps, first, weights, count, words, scratch):
-    """Per output place, its first source pixel and the weights of this and the following ones.
+    """Per output position, its first source pixel and the weights of this and the following ones.
 
     Args:
         source, size: pixels before and after.
-        mirror: places are counted from the far end.
+        mirror: positions are counted from the far end.
         taps: of ``_tap_count``.
-        first: word where the first pixels are written, [count]; places beyond ``size`` repeat the last.
-        weights: word where the weights are written, [taps, count]. Each place's add up to 65536, but a
+        first: word where the first pixels are written, [count]; positions beyond ``size`` repeat the last.
+        weights: word where the weights are written, [taps, count]. Each position's add up to 65536, but a
             single weight of 65536 is 65535.
-        count: places, at least ``size``.
+        count: positions, at least ``size``.
         words: uint16 vector.
         scratch: float32, at least [3 * count].
     """
@@ -169,8 +169,8 @@ def _fill_taps(source, size, mirror, taps, first, weights, count, words, scratch
     slope = np.float32(1 / support)
     offset, total, running = scratch[:count], scratch[count : 2 * count], scratch[2 * count : 3 * count]
     for x in range(count):
-        place = min(x, size - 1)
-        center = (mirrored(place, size, mirror) + 0.5) * scale
+        position = min(x, size - 1)
+        center = (mirrored(position, size, mirror) + 0.5) * scale
         pixel = min(max(math.floor(center - support + 0.5), 0), source - taps)
         words[at(first + x)] = pixel
         offset[x] = pixel + 0.5 - center

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numba import njit
 
+from pipelines.command.ranges import ZeroToOne
 from pipelines.keys import absorb, to_uniform
 from pipelines.ops.fixed_point import WHITE, at
 from pipelines.ops.op import Field, PointOp
@@ -41,18 +42,15 @@ def _invert(words, plane_words, begin, count, colors, row):
 class Solarize(PointOp):
     """Invert the values of at least a threshold (torchvision's ``RandomSolarize``)."""
 
-    p: float = 0.0
+    p: ZeroToOne = 0.0
     """Probability."""
-    threshold: float = 128 / 255
-    """Least value that is inverted, in [0, 1]."""
+    threshold: ZeroToOne = 128 / 255
+    """Least value that is inverted."""
 
     fields: ClassVar = (Field("solarize_threshold", "f4", NO_SOLARIZE),)
     streams: ClassVar = (_STREAM,)
     draw = staticmethod(_draw)
     numba = staticmethod(_invert)
-
-    def __post_init__(self) -> None:
-        self._require_shares("p", "threshold")
 
     @staticmethod
     def reference(view: torch.Tensor, row: np.void, size: int) -> torch.Tensor:

@@ -25,11 +25,11 @@ class Ledger:
         self._heights, self._widths = np.zeros(count, np.int32), np.zeros(count, np.int32)
         self._changes: Counter[str] = Counter()
 
-    def enter(self, number: int, packed: PackedImage, digest: int) -> None:
+    def enter(self, index: int, packed: PackedImage, digest: int) -> None:
         """Note that a sample is about to be written, and the digest of its data."""
-        self._stored[number] = True
-        self._digests[number] = digest
-        self._heights[number], self._widths[number] = packed.height, packed.width
+        self._stored[index] = True
+        self._digests[index] = digest
+        self._heights[index], self._widths[index] = packed.height, packed.width
         self._changes[packed.change] += 1
 
     def summary(self) -> str:
@@ -46,32 +46,32 @@ class Ledger:
             UserError: something differs.
             OSError: something cannot be read.
         """
-        numbers = np.flatnonzero(self._stored)
-        self._verify_index(written, numbers)
+        indices = np.flatnonzero(self._stored)
+        self._verify_index(written, indices)
 
-        def verify_image(place: int) -> None:
-            number, data = int(numbers[place]), written.read(place)
-            size = (self._heights[number], self._widths[number])
-            if digest(data) != self._digests[number] or decode(data).shape[:2] != size:
+        def verify_image(position: int) -> None:
+            index, data = int(indices[position]), written.read(position)
+            size = (self._heights[index], self._widths[index])
+            if digest(data) != self._digests[index] or decode(data).shape[:2] != size:
                 raise UserError(
-                    f"{self._source.describe(number)} reads differently from what was written: check the "
+                    f"{self._source.describe(index)} reads differently from what was written: check the "
                     "disk; nothing was kept"
                 )
 
-        places = range(len(numbers))
-        for _ in show_progress(stream_in_threads(verify_image, places, workers), len(places), "Verifying"):
+        results = stream_in_threads(verify_image, range(len(indices)), workers)
+        for _ in show_progress(results, len(indices), "Verifying"):
             pass
 
-    def _verify_index(self, written: Source, numbers: np.ndarray) -> None:
+    def _verify_index(self, written: Source, indices: np.ndarray) -> None:
         before, after = self._source.index, written.index
         same = (
-            np.array_equal(after.sample_ids, before.sample_ids[numbers])
-            and np.array_equal(after.heights, self._heights[numbers])
-            and np.array_equal(after.widths, self._widths[numbers])
+            np.array_equal(after.sample_ids, before.sample_ids[indices])
+            and np.array_equal(after.heights, self._heights[indices])
+            and np.array_equal(after.widths, self._widths[indices])
             and (before.labels is None) == (after.labels is None)
         )
         if same and before.labels is not None and after.labels is not None:
-            same = np.array_equal(after.labels, before.labels[numbers]) and all(
+            same = np.array_equal(after.labels, before.labels[indices]) and all(
                 after.class_names[label] == before.class_names[label] for label in np.unique(after.labels)
             )
         if not same:

@@ -5,7 +5,7 @@ network of twelve rounds over the smallest even number of bits that holds n, wal
 (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). O(1) memory for any n; resuming is one
 integer.
 
-Blocks, for slow storage: ``BlockOrder``. The samples are cut into blocks of neighbours, the blocks are
+Blocks, for slow storage: ``BlockOrder``. The samples are cut into blocks of neighbors, the blocks are
 permuted, a window of them at a time is read in whole runs, and within the window the samples are permuted
 (the idea of FFCV's quasi-random order; Leclerc et al., 2023). It is made of the same bijections.
 """
@@ -20,16 +20,16 @@ from numba import njit
 
 from pipelines.keys import absorb
 
-_ROUNDS = 12  # eight leave the places of tiny sets uneven by about 1 %: test_order.py
-_OF_BLOCKS, _IN_WINDOW = -1, -2  # keys: no number of a round, so that no order repeats a part of another
+_ROUNDS = 12  # eight leave the positions of tiny sets uneven by about 1 %: test_order.py
+_OF_BLOCKS, _IN_WINDOW = -1, -2  # keys: no index of a round, so that no order repeats a part of another
 
 
 @njit(cache=True)
 def _encrypt(state: np.uint64, value: int, half_bits: int) -> int:
     mask = (1 << half_bits) - 1
     left, right = value >> half_bits, value & mask
-    for round_number in range(_ROUNDS):
-        mixed = absorb(absorb(state, round_number), right)
+    for round_index in range(_ROUNDS):
+        mixed = absorb(absorb(state, round_index), right)
         left, right = right, left ^ (int(mixed >> np.uint64(32)) & mask)
     return (left << half_bits) | right
 
@@ -38,8 +38,8 @@ def _encrypt(state: np.uint64, value: int, half_bits: int) -> int:
 def _decrypt(state: np.uint64, value: int, half_bits: int) -> int:
     mask = (1 << half_bits) - 1
     left, right = value >> half_bits, value & mask
-    for round_number in range(_ROUNDS - 1, -1, -1):
-        mixed = absorb(absorb(state, round_number), left)
+    for round_index in range(_ROUNDS - 1, -1, -1):
+        mixed = absorb(absorb(state, round_index), left)
         left, right = right ^ (int(mixed >> np.uint64(32)) & mask), left
     return (left << half_bits) | right
 
@@ -53,10 +53,10 @@ def _half_bits(count: int) -> int:
 
 
 @njit(cache=True)
-def _forward(state: np.uint64, count: int, place: int) -> int:
-    """Value of the bijection of [0, count) keyed by ``state`` at a place."""
+def _forward(state: np.uint64, count: int, position: int) -> int:
+    """Value of the bijection of [0, count) keyed by ``state`` at a position."""
     half_bits = _half_bits(count)
-    value = _encrypt(state, place, half_bits)
+    value = _encrypt(state, position, half_bits)
     while value >= count:  # at most four walks on average: the domain is at most 4 * count
         value = _encrypt(state, value, half_bits)
     return value
@@ -64,12 +64,12 @@ def _forward(state: np.uint64, count: int, place: int) -> int:
 
 @njit(cache=True)
 def _backward(state: np.uint64, count: int, value: int) -> int:
-    """Inverse of ``_forward``: the place of a value."""
+    """Inverse of ``_forward``: the position of a value."""
     half_bits = _half_bits(count)
-    place = _decrypt(state, value, half_bits)
-    while place >= count:
-        place = _decrypt(state, place, half_bits)
-    return place
+    position = _decrypt(state, value, half_bits)
+    while position >= count:
+        position = _decrypt(state, position, half_bits)
+    return position
 
 
 @njit(cache=True, nogil=True)
@@ -127,9 +127,9 @@ class BlockOrder:
         blocks = -(-self.count // self.block_size)
         first = window * self.blocks_per_window
         slots = np.arange(first, min(first + self.blocks_per_window, blocks))
-        numbers = np.empty(len(slots), np.int64)
-        _permute_slots(*self._keys(), slots, numbers)
-        begins = np.sort(numbers) * self.block_size
+        indices = np.empty(len(slots), np.int64)
+        _permute_slots(*self._keys(), slots, indices)
+        begins = np.sort(indices) * self.block_size
         return np.stack([begins, np.minimum(begins + self.block_size, self.count)], axis=1)
 
     def _keys(self) -> tuple[int, int, int, int]:
@@ -159,16 +159,16 @@ def _layout(seed: int, epoch: int, count: int, block_size: int) -> _Layout:
 
 @njit(cache=True)
 def _begin_of(layout: _Layout, slot: int) -> int:
-    """The first place of a slot."""
+    """The first position of a slot."""
     return slot * layout.block_size - (layout.missing if slot > layout.short_slot else 0)
 
 
 @njit(cache=True)
-def _slot_of(layout: _Layout, place: int) -> int:
-    """The slot that a place lies in."""
-    if place >= _begin_of(layout, layout.short_slot + 1):
-        place += layout.missing
-    return place // layout.block_size
+def _slot_of(layout: _Layout, position: int) -> int:
+    """The slot that a position lies in."""
+    if position >= _begin_of(layout, layout.short_slot + 1):
+        position += layout.missing
+    return position // layout.block_size
 
 
 @njit(cache=True, nogil=True)
@@ -187,10 +187,10 @@ def _permute_in_windows(
         window = _slot_of(layout, positions[i]) // blocks_per_window
         begin = _begin_of(layout, window * blocks_per_window)
         end = _begin_of(layout, min((window + 1) * blocks_per_window, layout.blocks))
-        place = begin + _forward(absorb(windows_state, window), end - begin, positions[i] - begin)
-        slot = _slot_of(layout, place)
+        position = begin + _forward(absorb(windows_state, window), end - begin, positions[i] - begin)
+        slot = _slot_of(layout, position)
         block = _forward(layout.block_state, layout.blocks, slot)
-        out[i] = block * block_size + place - _begin_of(layout, slot)
+        out[i] = block * block_size + position - _begin_of(layout, slot)
 
 
 @njit(cache=True)

@@ -69,7 +69,7 @@ def _compile() -> None:
 def render_views(
     image: np.ndarray,
     parameters: np.ndarray,
-    sample: int,
+    slot: int,
     constants: np.ndarray,
     out: np.ndarray,
     workspace: Workspace,
@@ -79,7 +79,7 @@ def render_views(
     Args:
         image: uint8 [H, W, 3], RGB, upright, C-contiguous; may be read-only.
         parameters: VIEW_PARAMETERS [K, B].
-        sample: b, the image's place in the batch.
+        slot: b, the position of the image in the batch.
         constants: of ``render_constants``, or of ``crop_constants``.
         out: [K, B, S, S, 3], C-contiguous, of uint8, float32 or float16, or uint16 for the bits of
             bfloat16. ``out[:, b]`` is written.
@@ -90,20 +90,20 @@ def render_views(
             of a crop box is not in 1 to 65535.
     """
     numbers = out.view(np.uint8)
-    needed = _render(image, parameters, sample, constants, numbers, workspace.words)
+    needed = _render(image, parameters, slot, constants, numbers, workspace.words)
     if needed > 0:
         workspace.grow(needed)
-        needed = _render(image, parameters, sample, constants, numbers, workspace.words)
+        needed = _render(image, parameters, slot, constants, numbers, workspace.words)
     if needed == _MISMATCH:
         raise ValueError(
-            f"out {out.dtype} {out.shape} and image {image.shape} do not fit sample {sample} of "
+            f"out {out.dtype} {out.shape} and image {image.shape} do not fit slot {slot} of "
             f"{parameters} with constants {constants}"
         )
 
 
 def _chained(name: str, ops: Sequence[type[PointOp]]) -> Callable[..., int]:
     """Compiled: operations on pixels, one after the other, as ``PointOp.numba``."""
-    names = {f"op_{place}": op.numba for place, op in enumerate(ops)}
+    names = {f"op_{index}": op.numba for index, op in enumerate(ops)}
     parameters = "words, plane_words, begin, count, colors, row"
     lines = [f"colors = {op}({parameters})" for op in names]
     function: Callable[..., int] = njit(unrolled(name, parameters, [*lines, "return colors"], names))
@@ -116,9 +116,9 @@ _after_blur = _chained("after_blur", AFTER_BLUR)
 
 
 @njit(cache=True, nogil=True)
-def _render(image, parameters, sample, constants, out, words):
+def _render(image, parameters, slot, constants, out, words):
     """Render; return 0, or, with nothing done, the words needed where there are fewer, or _MISMATCH."""
-    needed = _words_needed(image, parameters, sample, constants[0], out)
+    needed = _words_needed(image, parameters, slot, constants[0], out)
     if needed == _MISMATCH or needed > len(words):
         return needed
     finish = constants[0]
@@ -126,11 +126,11 @@ def _render(image, parameters, sample, constants, out, words):
     pixels, plane_words = size * size, _plane_words(size)
     scratch = 3 * plane_words
     for view in range(len(parameters)):
-        row = parameters[view, sample]
+        row = parameters[view, slot]
         layout = plan(np.int64(row.height), np.int64(row.width), size, scratch)
         resample(image, row, layout, words, plane_words)
         if finish.crop_only:
-            write(words, (0, plane_words, 2 * plane_words), finish, row, out[view, sample].reshape(-1))
+            write(words, (0, plane_words, 2 * plane_words), finish, row, out[view, slot].reshape(-1))
             continue
         colors = _adjust(words, plane_words, pixels, row)
         if row.blur_sigma > 0:
@@ -140,7 +140,7 @@ def _render(image, parameters, sample, constants, out, words):
             lab_words(words, plane_words, pixels, colors)
             colors = 3
         planes = (0, 0, 0) if colors == 1 else (0, plane_words, 2 * plane_words)
-        write(words, planes, finish, row, out[view, sample].reshape(-1))
+        write(words, planes, finish, row, out[view, slot].reshape(-1))
     return 0
 
 
@@ -166,10 +166,10 @@ def _adjust(words, plane_words, pixels, row):
 
 
 @njit(cache=True)
-def _words_needed(image, parameters, sample, finish, out):
-    """The words of planes and scratch for all views of a sample, or _MISMATCH."""
+def _words_needed(image, parameters, slot, finish, out):
+    """The words of planes and scratch for all views of an image, or _MISMATCH."""
     views, samples, rows, columns, row_bytes = out.shape
-    if (views, samples) != parameters.shape or not 0 <= sample < samples or image.shape[2] != 3:
+    if (views, samples) != parameters.shape or not 0 <= slot < samples or image.shape[2] != 3:
         return _MISMATCH
     if not rows == columns == finish.size or row_bytes != 3 * NUMBER_BYTES[finish.format]:
         return _MISMATCH
@@ -177,7 +177,7 @@ def _words_needed(image, parameters, sample, finish, out):
     scratch = 3 * _plane_words(size)
     needed = 0
     for view in range(views):
-        row = parameters[view, sample]
+        row = parameters[view, slot]
         if not (1 <= row.height <= _LONGEST_SIDE and 1 <= row.width <= _LONGEST_SIDE):
             return _MISMATCH
         needed = max(needed, plan(np.int64(row.height), np.int64(row.width), size, scratch).end)

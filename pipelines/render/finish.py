@@ -21,7 +21,7 @@ _UINT8, _FLOAT32, _FLOAT16, _BFLOAT16 = range(4)
 FINISH = np.dtype(
     [
         ("size", "i4"),  # side of the view, pixels
-        ("format", "i4"),  # place in ViewDtype
+        ("format", "i4"),  # index in ViewDtype
         ("lab", "i4"),  # 1: CIE L*a*b*
         ("scale", "f4", (3,)),  # of each channel: normalized = value * scale + shift, value in [0, WHITE]
         ("shift", "f4", (3,)),

@@ -4,7 +4,7 @@ First pass, ``resample_views``: crop, resize, mirror, and the jitter up to contr
 for views whose contrast changes: the mean gray, which the first pass summed up tile by tile, is known.
 Third and fourth, ``blur_columns`` and ``blur_rows``, for blurred views: the third takes means of a staged
 view's rows, whatever channel a word is of, and leaves it transposed, so that the fourth can do the same: in
-either, a thread reads eight neighbouring words at a time, whatever the tap.
+either, a thread reads eight neighboring words at a time, whatever the tap.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipelines.render.gpu_table import DECAY, RADIUS, ROW_WORDS, SCALE, SHIFT, S
 
 def _chained(name: str, ops: Sequence[type[PointOp]]) -> Any:
     """Compiled: operations on pixels, one after the other, as ``apply`` of their Triton files."""
-    names = {f"op_{place}": import_module(f"{op.__module__}_gpu").apply for place, op in enumerate(ops)}
+    names = {f"op_{index}": import_module(f"{op.__module__}_gpu").apply for index, op in enumerate(ops)}
     lines = [f"red, green, blue = {op}(red, green, blue, row)" for op in names]
     parameters = "red, green, blue, row"
     lines.append("return red, green, blue")
@@ -128,10 +128,10 @@ def adjust_views(
     tile = tl.arange(0, TILES_POWER)
     sums = tl.load(partial_sums + slot * TILES + tile, mask=tile < TILES, other=0.0)
     mean = tl.sum(sums) / (SIZE * SIZE)  # in one order, whatever ran first: repeatable to the bit
-    place = staged + slot.to(tl.int64) * (3 * SIZE * SIZE) + 3 * pixel
-    red = tl.load(place, mask=inside, other=0).to(tl.float32)
-    green = tl.load(place + 1, mask=inside, other=0).to(tl.float32)
-    blue = tl.load(place + 2, mask=inside, other=0).to(tl.float32)
+    address = staged + slot.to(tl.int64) * (3 * SIZE * SIZE) + 3 * pixel
+    red = tl.load(address, mask=inside, other=0).to(tl.float32)
+    green = tl.load(address + 1, mask=inside, other=0).to(tl.float32)
+    blue = tl.load(address + 2, mask=inside, other=0).to(tl.float32)
     red, green, blue = jitter(red, green, blue, row, tl.load(row + SPLIT), 4, mean)
     red, green, blue = _before_blur(red, green, blue, row)
     if tl.load(row + RADIUS) > 0:
@@ -157,10 +157,10 @@ def blur_columns(views, rows, staged, turned, SIZE: tl.constexpr, TILE: tl.const
     inside = (y < SIZE) & (word < SIZE)
     slot, radius, decay = tl.load(row + SLOT), tl.load(row + RADIUS), number(row, DECAY)
     first, second, third = blur(staged, slot, radius, decay, y, word, inside, SIZE)
-    place = turned + entry.to(tl.int64) * (3 * SIZE * SIZE) + word * SIZE + y
-    tl.store(place, _to_word(first), mask=inside)
-    tl.store(place + SIZE * SIZE, _to_word(second), mask=inside)
-    tl.store(place + 2 * SIZE * SIZE, _to_word(third), mask=inside)
+    address = turned + entry.to(tl.int64) * (3 * SIZE * SIZE) + word * SIZE + y
+    tl.store(address, _to_word(first), mask=inside)
+    tl.store(address + SIZE * SIZE, _to_word(second), mask=inside)
+    tl.store(address + 2 * SIZE * SIZE, _to_word(third), mask=inside)
 
 
 @triton.jit
@@ -195,10 +195,10 @@ def _tile(program, SIZE: tl.constexpr, TILE: tl.constexpr):
 @triton.jit
 def _stage(red, green, blue, staged, slot, pixel, inside, SIZE: tl.constexpr):
     """Keep pixels for a later pass, rounded to uint16."""
-    place = staged + slot.to(tl.int64) * (3 * SIZE * SIZE) + 3 * pixel
-    tl.store(place, _to_word(red), mask=inside)
-    tl.store(place + 1, _to_word(green), mask=inside)
-    tl.store(place + 2, _to_word(blue), mask=inside)
+    address = staged + slot.to(tl.int64) * (3 * SIZE * SIZE) + 3 * pixel
+    tl.store(address, _to_word(red), mask=inside)
+    tl.store(address + 1, _to_word(green), mask=inside)
+    tl.store(address + 2, _to_word(blue), mask=inside)
 
 
 @triton.jit
@@ -214,10 +214,10 @@ def _finish(red, green, blue, row, out, view, y, x, inside, SIZE: tl.constexpr, 
     if LAB:
         red, green, blue = to_lab(red, green, blue)
     shown = kept(y, x, row)
-    place = out + view.to(tl.int64) * (3 * SIZE * SIZE) + (y * SIZE + x) * 3
-    tl.store(place, tl.where(shown, _normalize(red, row, 0), 0.0), mask=inside)
-    tl.store(place + 1, tl.where(shown, _normalize(green, row, 1), 0.0), mask=inside)
-    tl.store(place + 2, tl.where(shown, _normalize(blue, row, 2), 0.0), mask=inside)
+    address = out + view.to(tl.int64) * (3 * SIZE * SIZE) + (y * SIZE + x) * 3
+    tl.store(address, tl.where(shown, _normalize(red, row, 0), 0.0), mask=inside)
+    tl.store(address + 1, tl.where(shown, _normalize(green, row, 1), 0.0), mask=inside)
+    tl.store(address + 2, tl.where(shown, _normalize(blue, row, 2), 0.0), mask=inside)
 
 
 @triton.jit

@@ -27,7 +27,7 @@ _LINE = 128  # bytes that memory is read in
 _FIELDS = np.dtype(
     [
         *((name, VIEW_PARAMETERS[name]) for name in VIEW_PARAMETERS.names or ()),
-        ("slot", "i4"),  # place among the staged views; NO_SLOT: finished in one pass
+        ("slot", "i4"),  # position among the staged views; NO_SLOT: finished in one pass
         ("split", "i4"),  # parts of the jitter before contrast; NUM_PARTS: there is no contrast
         ("radius", "i4"),  # taps on either side of the blur; 0: there is no blur
         ("decay", "f4"),  # the blur's weights are exp(decay * tap²), to be normalized
@@ -100,7 +100,7 @@ def _derive(rows, size, scale, shift, adjusted, blurred):
         if row.blur_sigma > 0 and size > 1:
             reach = min(np.float64(4) * row.blur_sigma, np.float64(size))
             row.radius = min(max(1, math.ceil(reach)), size - 1)  # as gaussian_blur.blur_radius
-            row.decay = -0.5 / max(row.blur_sigma, 1e-3) ** 2  # below, neighbours have no weight at all
+            row.decay = -0.5 / max(row.blur_sigma, 1e-3) ** 2  # below, neighbors have no weight at all
             blurred[num_blurred] = view
             num_blurred += 1
         if row.contrast != 1 or row.radius > 0:

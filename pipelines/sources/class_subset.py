@@ -52,6 +52,6 @@ def class_subset(source: Source, classes: np.ndarray) -> Relabeled:
     if index.labels is None:
         raise UserError("the data has no classes to choose from: put its images into one folder per class")
     subset = Subset(source, np.flatnonzero(np.isin(index.labels, classes)))
-    numbers = np.zeros(len(index.class_names), np.int64)  # of the other classes no sample is left
-    numbers[classes] = np.arange(len(classes))
-    return Relabeled(subset, numbers, tuple(index.class_names[number] for number in classes.tolist()))
+    new_labels = np.zeros(len(index.class_names), np.int64)  # of the other classes no sample is left
+    new_labels[classes] = np.arange(len(classes))
+    return Relabeled(subset, new_labels, tuple(index.class_names[label] for label in classes.tolist()))

@@ -59,21 +59,21 @@ class FolderSource:
         self._root = root
         self._paths = paths
 
-    def read(self, number: int) -> bytes:
+    def read(self, index: int) -> bytes:
         """The encoded bytes of a sample."""
-        descriptor = open_regular(os.path.join(self._root, self._paths[number]))
+        descriptor = open_regular(os.path.join(self._root, self._paths[index]))
         try:
             return read_at(descriptor, 0, os.fstat(descriptor).st_size)
         finally:
             os.close(descriptor)
 
-    def key(self, number: int) -> str:
+    def key(self, index: int) -> str:
         """The key of a sample, which its id is made of: its path below the split without the extension."""
-        return os.path.splitext(self._paths[number])[0]
+        return os.path.splitext(self._paths[index])[0]
 
-    def describe(self, number: int) -> str:
+    def describe(self, index: int) -> str:
         """The sample's path."""
-        return visible(printable(os.path.join(self._root, self._paths[number])))
+        return visible(printable(os.path.join(self._root, self._paths[index])))
 
 
 def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
@@ -193,8 +193,8 @@ def _class_folders(path: Path) -> set[str]:
 
 
 def _labels(paths: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    numbers = {name: number for number, name in enumerate(names)}
-    return np.array([numbers[path.partition("/")[0]] for path in paths], np.int64)
+    labels = {name: label for label, name in enumerate(names)}
+    return np.array([labels[path.partition("/")[0]] for path in paths], np.int64)
 
 
 def _all_images(root: Path, left_out: LeftOut) -> list[ImageFile]:
@@ -282,7 +282,7 @@ def image_sizes(root: Path, files: Sequence[ImageFile], kept: Path) -> tuple[np.
         sizes[known] = stored["sizes"][found[known]]
     unknown = np.flatnonzero(sizes[:, 0] == 0)
     if len(unknown):
-        paths = [os.path.join(root, files[number].path) for number in unknown.tolist()]
+        paths = [os.path.join(root, files[index].path) for index in unknown.tolist()]
         sizes[unknown] = map_in_threads(_size_or_zero, paths, "Reading headers", chunk=_HEADERS_AT_A_TIME)
         good = sizes[:, 0] > 0  # an unreadable one is looked at again next time
         save_arrays(kept, {"marks": marks[good], "sizes": sizes[good]})

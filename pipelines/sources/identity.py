@@ -25,8 +25,8 @@ def sample_ids(keys: Sequence[str], full_names: Sequence[str]) -> np.ndarray:
     _, first = np.unique(ids, return_index=True)
     repeated = np.ones(len(ids), bool)
     repeated[first] = False
-    for number in np.flatnonzero(repeated).tolist():
-        ids[number] = stable_id(printable(full_names[number]))
+    for index in np.flatnonzero(repeated).tolist():
+        ids[index] = stable_id(printable(full_names[index]))
     return ids
 
 

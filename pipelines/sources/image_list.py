@@ -56,7 +56,7 @@ def open_split(where: str, split: Split, cache: Path) -> FolderSource:
         both = " and ".join(map(str, lists.values()))
         raise UserError(f"{both}: one has labels, and the other none: give both, or take them from both")
     names = _sorted_names({label for table in tables.values() for label in table.labels or ()})
-    number = {name: i for i, name in enumerate(names)}
+    label_of = {name: label for label, name in enumerate(names)}
     root = lists[split].parent
     files = _files(root, tables[split], lists[split])
     heights, widths = image_sizes(root, files, cache_file(cache, "list", lists[split]))
@@ -65,7 +65,7 @@ def open_split(where: str, split: Split, cache: Path) -> FolderSource:
         sample_ids=sample_ids(keys, _distinct(paths)),
         heights=heights,
         widths=widths,
-        labels=None if labels is None else np.array([number[label] for label in labels], np.int64),
+        labels=None if labels is None else np.array([label_of[label] for label in labels], np.int64),
         class_names=tuple(map(printable, names)),
         fingerprint=fingerprint(
             [f"{path}\t{label}" for path, label in zip(paths, labels or [""] * len(paths), strict=True)],
@@ -135,13 +135,13 @@ def _files(root: Path, table: _Table, where: Path) -> list[ImageFile]:
     found = map_in_threads(
         look, table.paths, f"Looking for the images of {where.name}", chunk=_FILES_AT_A_TIME
     )
-    lost = [(n, reason) for n, reason in enumerate(found) if isinstance(reason, str)]
+    lost = [(index, reason) for index, reason in enumerate(found) if isinstance(reason, str)]
     if lost:
-        number, reason = lost[0]
+        index, reason = lost[0]
         others = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
-        path = printable(os.path.join(root, table.paths[number]))
+        path = printable(os.path.join(root, table.paths[index]))
         raise UserError(
-            f"{where}, line {table.lines[number]}: {reason}: {path}{others} (a list has no header line)"
+            f"{where}, line {table.lines[index]}: {reason}: {path}{others} (a list has no header line)"
         )
     return [file for file in found if isinstance(file, ImageFile)]
 

@@ -31,8 +31,8 @@ class Relabeled:
             raise UserError("the data has no classes to group: put its images into one folder per class")
         if groups.shape != (len(index.class_names),):
             raise ValueError(f"{len(index.class_names)} classes need a group each, not {groups.shape}")
-        used, numbers = np.unique(groups, return_inverse=True)
-        labels = numbers.astype(np.int64)[index.labels]
+        used, positions = np.unique(groups, return_inverse=True)
+        labels = positions.astype(np.int64)[index.labels]
         names = tuple(group_names[group] for group in used.tolist())
         which = "\0".join([index.fingerprint, *names]).encode() + labels.astype("<i8").tobytes()
         self.index = replace(
@@ -42,15 +42,15 @@ class Relabeled:
             fingerprint=hashlib.blake2b(which, digest_size=16).hexdigest(),
         )
 
-    def read(self, number: int) -> bytes | memoryview | np.ndarray:
+    def read(self, index: int) -> bytes | memoryview | np.ndarray:
         """See ``Source.read``."""
-        return self._source.read(number)
+        return self._source.read(index)
 
     def read_ahead(self, first: int, end: int) -> None:
         """See ``ReadsAhead``; nothing where the source does not read ahead."""
         if isinstance(self._source, ReadsAhead):
             self._source.read_ahead(first, end)
 
-    def describe(self, number: int) -> str:
+    def describe(self, index: int) -> str:
         """See ``Source.describe``."""
-        return self._source.describe(number)
+        return self._source.describe(index)

@@ -110,7 +110,7 @@ class _Sample:
     """Members of a sample seen so far."""
 
     images: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
-    """By extension: name and place."""
+    """By extension: name and position."""
     label: int = NO_LABEL
     class_name: str = ""
 
@@ -138,8 +138,8 @@ def _read_shard(path: Path, descriptor: int) -> dict[str, np.ndarray]:
             ranked = sorted(sample.images, key=IMAGE_EXTENSIONS.index)  # a .png beside a .jpg is its mask
             for extension in ranked[1:]:
                 left_out.add("further images of a sample", _shown(path, sample.images[extension][0]))
-            name, place = sample.images[ranked[0]]
-            rows.append((*place, sample.label))
+            name, position = sample.images[ranked[0]]
+            rows.append((*position, sample.label))
             names.append(name)
             class_names.append(sample.class_name)
     return {

@@ -53,32 +53,32 @@ class ShardSource:
         table = np.concatenate([shard.table for shard in shards])
         self._samples = FileSlices(paths, list(map(len, self._members)), table[:, 0], table[:, 1])
 
-    def read(self, number: int) -> bytes:
+    def read(self, index: int) -> bytes:
         """The encoded bytes of a sample."""
-        return self._samples.read(number)
+        return self._samples.read(index)
 
     def read_ahead(self, first: int, end: int) -> None:
         """Bring the samples from ``first`` to before ``end`` into memory in one sweep."""
         self._samples.read_ahead(first, end)
 
-    def key(self, number: int) -> str:
+    def key(self, index: int) -> str:
         """The key of a sample, which its id is made of."""
-        return key_of(self._member(number)[1])
+        return key_of(self._member(index)[1])
 
-    def describe(self, number: int) -> str:
+    def describe(self, index: int) -> str:
         """``path/of/shard.tar:member``."""
-        path, member = self._member(number)
+        path, member = self._member(index)
         return f"{path}:{visible(printable(member))}"
 
-    def _member(self, number: int) -> tuple[Path, str]:
-        shard, place = self._samples.find(number)
-        return self._paths[shard], self._members[shard][place]
+    def _member(self, index: int) -> tuple[Path, str]:
+        shard, position = self._samples.find(index)
+        return self._paths[shard], self._members[shard][position]
 
 
 def open_shards(pattern: str, split: Split, cache: Path) -> ShardSource:
     """Open one split of a set of tar shards.
 
-    Each shard is read through once, for the place, size and label of its samples; these are kept in
+    Each shard is read through once, for the position, size and label of its samples; these are kept in
     ``cache`` by path, file size and times of change. Labels are those of ``.cls`` or the integers of
     ``.json``; where there are names only, they count through the sorted names. Where some samples lack a
     label, none is used, and a note of the index says so.

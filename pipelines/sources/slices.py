@@ -41,19 +41,19 @@ class FileSlices:
         most = _MOST_OPEN if descriptors < 0 else max(1, min(_MOST_OPEN, descriptors // 4))
         self._opened = lru_cache(most)(lambda file: _OpenFile(paths[file]))
 
-    def find(self, number: int) -> tuple[int, int]:
-        """The file that a sample lies in, and its number in that file."""
-        file = int(np.searchsorted(self._firsts, number, side="right")) - 1
-        return file, number - int(self._firsts[file])
+    def find(self, index: int) -> tuple[int, int]:
+        """The file that a sample lies in, and its index in that file."""
+        file = int(np.searchsorted(self._firsts, index, side="right")) - 1
+        return file, index - int(self._firsts[file])
 
-    def read(self, number: int) -> bytes:
+    def read(self, index: int) -> bytes:
         """The bytes of a sample.
 
         Raises:
             OSError: the file cannot be read, or is shorter than it was.
         """
-        file, _ = self.find(number)
-        return self._read(file, int(self._offsets[number]), int(self._lengths[number]))
+        file, _ = self.find(index)
+        return self._read(file, int(self._offsets[index]), int(self._lengths[index]))
 
     def read_ahead(self, first: int, end: int) -> None:
         """Bring the samples from ``first`` to before ``end`` into the page cache, each file in one sweep.

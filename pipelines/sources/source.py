@@ -48,14 +48,14 @@ class Index:
 
 
 class Source(Protocol):
-    """Encoded images by number. ``read`` is called from many threads at once."""
+    """Encoded images by index. ``read`` is called from many threads at once."""
 
     @property
     def index(self) -> Index:
         """Metadata of all samples."""
         ...
 
-    def read(self, number: int) -> bytes | memoryview | np.ndarray:
+    def read(self, index: int) -> bytes | memoryview | np.ndarray:
         """The encoded bytes of a sample, or its pixels, uint8 [H, W, 3], where they are stored raw.
 
         Raises:
@@ -63,7 +63,7 @@ class Source(Protocol):
         """
         ...
 
-    def describe(self, number: int) -> str:
+    def describe(self, index: int) -> str:
         """Location of the sample, for messages: a path, or ``shard.tar:member``."""
         ...
 
@@ -72,7 +72,7 @@ class Source(Protocol):
 class KeyedSource(Source, Protocol):
     """A source whose samples have keys, so that their ids can be made anew when they are packed."""
 
-    def key(self, number: int) -> str | None:
+    def key(self, index: int) -> str | None:
         """The key of a sample, which its id is made of; None where it is not known."""
         ...
 

@@ -12,28 +12,28 @@ from pipelines.sources.source import Source
 
 
 class Subset:
-    """The samples of ``source`` at ``numbers`` (int64 [M]), in that order."""
+    """The samples of ``source`` at ``indices`` (int64 [M]), in that order."""
 
-    def __init__(self, source: Source, numbers: np.ndarray) -> None:
-        self._source, self._numbers = source, numbers
-        index = source.index
-        which = index.fingerprint.encode() + numbers.astype("<i8").tobytes()
+    def __init__(self, source: Source, indices: np.ndarray) -> None:
+        self._source, self._indices = source, indices
+        metadata = source.index
+        which = metadata.fingerprint.encode() + indices.astype("<i8").tobytes()
         self.index = replace(
-            index,
-            sample_ids=index.sample_ids[numbers],
-            heights=index.heights[numbers],
-            widths=index.widths[numbers],
-            labels=None if index.labels is None else index.labels[numbers],
+            metadata,
+            sample_ids=metadata.sample_ids[indices],
+            heights=metadata.heights[indices],
+            widths=metadata.widths[indices],
+            labels=None if metadata.labels is None else metadata.labels[indices],
             fingerprint=hashlib.blake2b(which, digest_size=16).hexdigest(),
         )
 
-    def read(self, number: int) -> bytes | memoryview | np.ndarray:
+    def read(self, index: int) -> bytes | memoryview | np.ndarray:
         """See ``Source.read``."""
-        return self._source.read(int(self._numbers[number]))
+        return self._source.read(int(self._indices[index]))
 
-    def describe(self, number: int) -> str:
+    def describe(self, index: int) -> str:
         """See ``Source.describe``."""
-        return self._source.describe(int(self._numbers[number]))
+        return self._source.describe(int(self._indices[index]))
 
 
 def hold_out(source: Source, share: float) -> tuple[Subset, Subset]:

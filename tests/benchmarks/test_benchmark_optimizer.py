@@ -1,4 +1,4 @@
-"""benchmarks.optimizer: its contenders do the same work, and its figures are what was measured."""
+"""benchmarks.optimizer: its contenders do the same work, and its results are what was measured."""
 
 import copy
 import json

@@ -14,9 +14,15 @@ from pipelines.command.errors import UserError
 
 def row(contender: str, output: str, views: int, cost: float, **more: Any) -> dict[str, Any]:
     return {
-        **{"contender": contender, "output": output, "views": views, "threads": 1},
-        **{"core_us_per_image": cost, "core_us_quartiles": [cost, cost], "images_per_s": 1e6 / cost},
-        **{"views_per_s": views * 1e6 / cost, "peak_mb": 512.4},
+        "contender": contender,
+        "output": output,
+        "views": views,
+        "threads": 1,
+        "core_us_per_image": cost,
+        "core_us_quartiles": [cost, cost],
+        "images_per_s": 1e6 / cost,
+        "views_per_s": views * 1e6 / cost,
+        "peak_mb": 512.4,
         **more,
     }
 

@@ -1,4 +1,4 @@
-"""benchmarks.views: its renderers do the same work, and its figures are what was measured."""
+"""benchmarks.views: its renderers do the same work, and its results are what was measured."""
 
 import json
 import os

@@ -86,7 +86,7 @@ def test_sigkill_at_random_moments_changes_nothing(
         assert process.returncode == -signal.SIGKILL, "the run ended before it was killed: make it longer"
     done = run(*SMALL, "--data", data, "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "going on at step" in done.stderr
+    assert "resumed at step" in done.stderr
     assert_same_run(out, whole)
 
 

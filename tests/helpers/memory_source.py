@@ -33,7 +33,7 @@ class MemorySource:
 
     Attributes:
         files: the encoded bytes, to be spoilt by tests.
-        reads: the numbers that were read, in order.
+        reads: the indices that were read, in order.
         wait: cleared, it holds up every read.
     """
 
@@ -57,10 +57,10 @@ class MemorySource:
         self.wait = threading.Event()
         self.wait.set()
 
-    def read(self, number: int) -> bytes:
-        self.reads.append(number)
+    def read(self, index: int) -> bytes:
+        self.reads.append(index)
         assert self.wait.wait(60)
-        return self.files[number]
+        return self.files[index]
 
-    def describe(self, number: int) -> str:
-        return f"memory/{number}.jpg"
+    def describe(self, index: int) -> str:
+        return f"memory/{index}.jpg"

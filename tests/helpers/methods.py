@@ -13,7 +13,7 @@ from fastssl.config import Experiment
 from fastssl.methods import BYOL, METHODS, Method, MoCo, MSBReg, SimCLR, SiMo
 from fastssl.models.teacher import update_averages
 from fastssl.recipes import quickstart
-from fastssl.recipes.derive import with_changes
+from fastssl.recipes.variant import with_changes
 from pipelines.command.errors import UserError
 
 

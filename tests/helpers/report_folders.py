@@ -64,18 +64,18 @@ def write_sweep(folder: Path, runs: list[dict[str, Any]], **more: Any) -> Path:
         },
     ]
     about = {
-        **{"version": VERSION, "study": "eqco-negatives", "scale": "paper", "about": ABOUT},
-        **{"title": "EqCo: accuracy over the number of negatives K", "created": "2026-11-20T16:00:00+00:00"},
-        **{
-            "git_commit": "0123456789abcdef",
-            "command": ["python", "-m", "launchers.sweep", "eqco-negatives"],
-        },
-        **{
-            "cluster": "local",
-            "axes": ["num_negatives", "eqco_alpha", "seed"],
-            "figures": figures,
-            "runs": runs,
-        },
+        "version": VERSION,
+        "study": "eqco-negatives",
+        "scale": "paper",
+        "about": ABOUT,
+        "title": "EqCo: accuracy over the number of negatives K",
+        "created": "2026-11-20T16:00:00+00:00",
+        "git_commit": "0123456789abcdef",
+        "command": ["python", "-m", "launchers.sweep", "eqco-negatives"],
+        "cluster": "local",
+        "axes": ["num_negatives", "eqco_alpha", "seed"],
+        "figures": figures,
+        "runs": runs,
     }
     write(folder / "sweep.json", about | more)
     return folder
@@ -108,9 +108,14 @@ def write_run(
     """A run folder of 100 steps, 20 epochs."""
     write_metrics(run, 100, done, 20, mi_bound, seed)
     summary = {
-        **{"status": status, "epochs_done": done / 5, "steps_done": done, "total_steps": 100},
-        **{"images_per_s": 1200.0 + 10 * seed, "data_wait": 0.031, "train_seconds": 3600.0},
-        **{"knn_top1": 0.6 if status == "finished" else None},
+        "status": status,
+        "epochs_done": done / 5,
+        "steps_done": done,
+        "total_steps": 100,
+        "images_per_s": 1200.0 + 10 * seed,
+        "data_wait": 0.031,
+        "train_seconds": 3600.0,
+        "knn_top1": 0.6 if status == "finished" else None,
     }
     write(run / "summary.json", summary | ({"error": error} if error else {}))
     if knn is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-LICENCE = """\
+LICENSE = """\
   1 This database is being provided to you, the LICENSEE.  
   2   
   3 WordNet 3.0 Copyright 2006 by Princeton University.  All rights reserved.  
@@ -25,7 +25,7 @@ class Noun(NamedTuple):
     place: int | None = None
 
 
-def write_nouns(folder: Path, nouns: list[Noun], license: str = LICENCE) -> dict[str, str]:
+def write_nouns(folder: Path, nouns: list[Noun], license: str = LICENSE) -> dict[str, str]:
     """Write data.noun, in order; a gloss is stretched where the next noun must stand at a place.
 
     Returns:

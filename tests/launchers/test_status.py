@@ -187,8 +187,14 @@ def test_a_cluster_that_does_not_answer(
     text = capsys.readouterr().out
     lines = {line.split()[0]: line.split() for line in text.splitlines()}
     assert {name: lines[name][1] for name in RUNS} == {
-        **{"done": "finished", "going": "running", "broken": "failed", "waiting": "queued"},
-        **{"absent": "new", "stopped": "interrupted", "lost": "running", "dropped": "queued"},
+        "done": "finished",
+        "going": "running",
+        "broken": "failed",
+        "waiting": "queued",
+        "absent": "new",
+        "stopped": "interrupted",
+        "lost": "running",
+        "dropped": "queued",
     }
     assert "squeue: squeue: error: connection refused" in text
 

@@ -413,7 +413,7 @@ SHRUNK = [
 ]
 
 
-def test_a_real_run_is_stopped_and_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_real_run_is_stopped_and_resumes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The whole path: snapshot, training of real images, Ctrl-C, the same command again, evaluations."""
     for split, count in (("train", 4), ("test", 2)):
         for color in range(3):
@@ -424,14 +424,14 @@ def test_a_real_run_is_stopped_and_goes_on(tmp_path: Path, capfd: pytest.Capture
     thread = interrupt_when(folder / "metrics.jsonl")
     assert sweep.main(command) == 130
     thread.join()
-    assert "the same command goes on" in capfd.readouterr().err
+    assert "the same command resumes" in capfd.readouterr().err
     stopped_at = read_summary(folder)["steps_done"]
     assert 0 < stopped_at < 40
     assert sweep.main(command) == 0
     summary = read_summary(folder)
     assert (summary["status"], summary["steps_done"]) == ("finished", 40)
     log = SweepFolder(tmp_path / "sweep").log("temperature-0.2-s0").read_text()
-    assert f"going on at step {stopped_at}" in log
+    assert f"resumed at step {stopped_at}" in log
     assert json.loads((folder / "eval" / "knn.json").read_text())["step"] == 40
     assert (folder / "eval" / "linear.json").exists()
     assert "temperature-0.2-s0 finished: kNN top-1" in capfd.readouterr().err

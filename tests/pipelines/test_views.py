@@ -231,7 +231,7 @@ def test_seeds_epochs_and_views_are_independent(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("distance", [1, 2, 256])
-def test_neighbouring_samples_are_independent(distance: int) -> None:
+def test_neighboring_samples_are_independent(distance: int) -> None:
     for name, values in numbers(draw_many(ALWAYS)).items():
         assert_uncorrelated(values[:-distance], values[distance:], name)
 

@@ -150,7 +150,7 @@ def disturbed(undisturbed: Sweep) -> Sweep:
 
 
 @pytest.mark.parametrize("run", [USER_SIGNAL, TERMINATED], ids=["USR2", "TERM"])
-def test_a_signal_requeues_and_the_run_goes_on(disturbed: Sweep, run: str) -> None:
+def test_a_signal_requeues_and_the_run_resumes(disturbed: Sweep, run: str) -> None:
     assert_stopped_in_mid_epoch(disturbed, run, "interrupted")
     assert_same_run(disturbed, run)
 
@@ -212,7 +212,7 @@ def test_a_run_that_always_crashes_is_left_and_the_others_are_not(undisturbed: S
     assert_same_run(sweep, UNHARMED)
 
 
-def test_a_cancelled_sweep_goes_on(undisturbed: Sweep) -> None:
+def test_a_cancelled_sweep_resumes(undisturbed: Sweep) -> None:
     sweep = undisturbed
     sweep.train(only=[CANCELLED])
     sweep.wait_for_step(CANCELLED, ENOUGH)

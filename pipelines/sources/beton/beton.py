@@ -62,25 +62,25 @@ class BetonSource:
         )
         self._has_keys = not _hold_ids(tables)
 
-    def read(self, number: int) -> bytes | np.ndarray:
+    def read(self, index: int) -> bytes | np.ndarray:
         """The bytes of a JPEG, or the pixels, uint8 [H, W, 3], read-only."""
-        data = self._samples.read(number)
-        if not self.raw[number]:
+        data = self._samples.read(index)
+        if not self.raw[index]:
             return data
-        height, width = int(self.index.heights[number]), int(self.index.widths[number])
+        height, width = int(self.index.heights[index]), int(self.index.widths[index])
         return np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
     def read_ahead(self, first: int, end: int) -> None:
         """Bring the samples from ``first`` to before ``end`` into memory in one sweep."""
         self._samples.read_ahead(first, end)
 
-    def key(self, number: int) -> str | None:
+    def key(self, index: int) -> str | None:
         """The key that a sample's id is made of; None where the files hold the ids themselves."""
-        return _key(self._samples.find(number)[1]) if self._has_keys else None
+        return _key(self._samples.find(index)[1]) if self._has_keys else None
 
-    def describe(self, number: int) -> str:
+    def describe(self, index: int) -> str:
         """``path/of/file.beton:row-00000017``."""
-        file, row = self._samples.find(number)
+        file, row = self._samples.find(index)
         return f"{printable(str(self.paths[file]))}:{_key(row)}"
 
 

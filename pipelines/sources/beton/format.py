@@ -234,29 +234,29 @@ def write_beton(
     fields["name"], fields["type"] = names, [_IMAGE_TYPE] + [_INT_TYPE] * (len(names) - 1)
     metadata = np.zeros(capacity, np.dtype([("", _IN_A_ROW[kind]) for kind in fields["type"]], align=True))
     allocations = np.zeros(capacity, _ALLOCATION)
-    place, page_size, count = _HEADER.itemsize + fields.nbytes + metadata.nbytes, _PAGE_SIZE, 0
+    address, page_size, count = _HEADER.itemsize + fields.nbytes + metadata.nbytes, _PAGE_SIZE, 0
     with atomic_file(path) as file:
-        file.seek(place)
+        file.seek(address)
         for row in rows:
             image, data = _encode_row(row)
             while len(data) > page_size:
                 page_size *= 2  # the ends of larger pages are ends of smaller ones: what is written holds
-            if -place % page_size < len(data):
-                place = file.seek(place + -place % page_size)
-            image["address"] = place
+            if -address % page_size < len(data):
+                address = file.seek(address + -address % page_size)
+            image["address"] = address
             file.write(data)
             numbers = (row.sample_id,) if class_names is None else (row.label, row.sample_id)
             metadata[count] = (image, *numbers)
-            allocations[count] = (count, place, len(data))
-            place, count = place + len(data), count + 1
+            allocations[count] = (count, address, len(data))
+            address, count = address + len(data), count + 1
         if class_names is not None:
             listed = json.dumps(class_names).encode()
-            mark = _CLASS_NAMES.pack(_MARK, place, len(listed))
+            mark = _CLASS_NAMES.pack(_MARK, address, len(listed))
             fields[names.index(LABEL)]["arguments"][: len(mark)] = np.frombuffer(mark, np.uint8)
-            place += file.write(listed)
+            address += file.write(listed)
         file.write(allocations[:count].tobytes())
         file.seek(0)
-        header = np.array((_VERSION, len(fields), page_size, count, place), _HEADER)
+        header = np.array((_VERSION, len(fields), page_size, count, address), _HEADER)
         file.write(header.tobytes() + fields.tobytes() + metadata.tobytes())
 
 

@@ -98,10 +98,10 @@ def _samples(
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Keys and members of the scenes of a split, rendered in threads, in order."""
     scenes = draw_scenes(_STREAMS[split], np.arange(count), fixed)
-    for number, jpeg in enumerate(_render_all(scenes, side)):
-        solid = int(scenes["solid"][number])
+    for index, jpeg in enumerate(_render_all(scenes, side)):
+        solid = int(scenes["solid"][index])
         label = json.dumps({"label": solid, "class_name": SOLIDS[solid]})
-        yield f"{split}-{number:06d}", {"jpg": jpeg, "json": label.encode()}
+        yield f"{split}-{index:06d}", {"jpg": jpeg, "json": label.encode()}
 
 
 def _render_all(scenes: np.ndarray, side: int) -> Iterator[bytes]:

@@ -134,7 +134,7 @@ def test_a_misspelt_taxonomy_is_guessed() -> None:
         group_classes(["n01440764"], "artefact")
 
 
-# --- ImageNet-1k: the paper's figures -----------------------------------------------------------------------
+# --- ImageNet-1k: the paper's numbers -----------------------------------------------------------------------
 
 
 def sizes(name: str) -> list[int]:

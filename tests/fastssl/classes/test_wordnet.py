@@ -19,7 +19,7 @@ from fastssl.classes.wordnet import (
     table_text,
 )
 from pipelines.command.errors import UserError
-from tests.helpers.wordnet_files import LICENCE, Noun, write_nouns
+from tests.helpers.wordnet_files import LICENSE, Noun, write_nouns
 
 NOUNS = [
     Noun(("entity",)),
@@ -71,7 +71,7 @@ def test_a_folder_without_wordnet(tmp_path: Path) -> None:
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:
-    wnids = write_nouns(tmp_path, NOUNS, LICENCE.replace("WordNet 3.0", "WordNet 3.1"))
+    wnids = write_nouns(tmp_path, NOUNS, LICENSE.replace("WordNet 3.0", "WordNet 3.1"))
     with pytest.raises(UserError, match=r"not WordNet 3\.0's"):
         read_synsets(tmp_path, [wnids["tool"]])
 

@@ -133,10 +133,10 @@ def test_a_node_of_its_own_sets_a_query_apart_from_the_key_that_it_is_too() -> N
 def test_figures_of_two_views_are_those_of_the_formulas(dtype: torch.dtype) -> None:
     first, second = (torch.from_numpy(unit_vectors(9, 5, seed, 0.7)).to(dtype) for seed in (0, 1))
     with torch.autocast("cpu", torch.bfloat16):
-        figures = embedding_diagnostics(first, second)
+        metrics = embedding_diagnostics(first, second)
     expected = embedding_figures_by_hand(array(first), array(second))
-    assert figures.keys() == expected.keys()
-    for name, value in figures.items():
+    assert metrics.keys() == expected.keys()
+    for name, value in metrics.items():
         assert value.dtype == torch.float32
         assert value.shape == ()
         # rounded to bfloat16 a vector's length is 1 within 2**-9, but uniformity takes it for 1
@@ -149,14 +149,14 @@ def test_figures_of_the_gradient_are_left_out_where_there_is_no_graph() -> None:
     first, second = (torch.from_numpy(unit_vectors(8, 5, seed)).float() for seed in (0, 1))
     first.requires_grad_()
 
-    def figures() -> dict[str, Tensor]:
+    def metrics() -> dict[str, Tensor]:
         queries = first * 1.0
         losses = info_nce((queries * second).sum(1) / 0.2, queries @ second.T / 0.2, 16.0)
         return embedding_diagnostics(queries, second, losses, [queries])
 
-    with_graph = figures()
+    with_graph = metrics()
     with torch.no_grad():
-        without = figures()
+        without = metrics()
     gradient = {"query_gradient_mean", "query_gradient_variance"}
     assert with_graph.keys() == without.keys() | gradient
     assert not gradient & without.keys()

@@ -62,7 +62,7 @@ def two_views(step: int) -> Batch:
 
 
 def train(method: Method, steps: int) -> dict[str, float]:
-    """The figures of the last step."""
+    """The metrics of the last step."""
     optimizer = torch.optim.SGD(method.student.parameters(), lr=0.03, momentum=0.9)
     for step in range(steps):
         loss, metrics = method(two_views(step), step)

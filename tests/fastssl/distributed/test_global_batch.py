@@ -55,13 +55,13 @@ def train(case: Case) -> Records:
     optimizer = torch.optim.SGD(method.student.parameters(), lr=0.02, momentum=0.9)
     records = []
     for step in range(STEPS):
-        figures: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}
         for loader_step in range(PARTS * step, PARTS * (step + 1)):
             batch = own_share(make_batch(loader_step, size=case.images, views=case.config.num_views))
             loss, metrics = method(batch, step)
             (loss / PARTS).backward()
             for name, value in metrics.items():
-                figures[name] = figures.get(name, torch.zeros(())) + value
+                sums[name] = sums.get(name, torch.zeros(())) + value
         weights = dict(method.student.named_parameters())
         gradients = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
         assert gradients.keys() == weights.keys()
@@ -71,7 +71,7 @@ def train(case: Case) -> Records:
         finish_step(method, step)
         average_statistics(method)
         state = {name: value.clone() for name, value in method.state_dict().items()}
-        records.append({"metrics": mean_over_processes(figures), "gradients": gradients, "state": state})
+        records.append({"metrics": mean_over_processes(sums), "gradients": gradients, "state": state})
     return records
 
 

@@ -121,11 +121,11 @@ def test_killed_and_gone_on_is_the_same_to_the_bit(
     group.end()
     statuses, errors = Group(2, *OPTIONS, "--data", data, "--out", out).end()
     assert statuses == [0, 0], errors
-    assert "going on at step" in errors
+    assert "resumed at step" in errors
     assert_same_run(out, whole)
 
 
-def test_a_signal_to_one_stops_all_and_other_numbers_go_on(
+def test_a_signal_to_one_stops_all_and_other_numbers_resume(
     data: Path, tmp_path: Path, groups: list[Group]
 ) -> None:
     """With weights that nearly stand still, so that losses tell batches, views and queue, not rounding."""

@@ -60,7 +60,7 @@ def test_other_data_may_be_given(run: Path, tmp_path: Path, capsys: pytest.Captu
     assert found["data_name"] == other.stem.removeprefix("knn@")
     assert found["train_images"] + found["test_images"] == 40
     assert found["test_images_are"].startswith("held-out 20%")
-    assert "untrained" not in capsys.readouterr().out  # those figures are of the training's data
+    assert "untrained" not in capsys.readouterr().out  # those metrics are of the training's data
 
 
 def test_linear_searches_a_rate_where_no_paper_states_one(
@@ -128,7 +128,7 @@ def test_images_that_were_added_since_are_other_data(run: Path, tmp_path: Path) 
     ("words", "reason"),
     [
         (lambda run: ["linear", str(run), "--epochs", "-1"], "--epochs"),
-        (lambda run: ["knn", str(run), "--workers", "-1"], "--workers must not be negative, not -1"),
+        (lambda run: ["knn", str(run), "--workers", "-1"], "--workers must be at least 0, not -1"),
         (lambda run: ["knn", str(run), "--data", str(run / "absent")], "no such folder"),
         (lambda run: ["knn", str(run.parent / "data" / "train" / "red")], "train the run first"),
         (lambda run: ["knn", str(run), "--dtaa", "x"], "--data"),

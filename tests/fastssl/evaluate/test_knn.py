@@ -36,14 +36,14 @@ def votes_in_float64(k: int) -> np.ndarray:
     return votes
 
 
-def top1(neighbours: tuple[int, ...], dtype: torch.dtype = torch.float32) -> dict[int, float]:
+def top1(neighbors: tuple[int, ...], dtype: torch.dtype = torch.float32) -> dict[int, float]:
     return knn_top1(
         torch.from_numpy(BANK).to(dtype),
         torch.from_numpy(BANK_LABELS),
         torch.from_numpy(QUERIES).to(dtype),
         torch.from_numpy(QUERY_LABELS),
         CLASSES,
-        neighbours,
+        neighbors,
     )
 
 
@@ -100,7 +100,7 @@ def test_weights_matter_and_lengths_do_not() -> None:
     labels = torch.tensor([0, 1, 1])
     for length in (1.0, 1e-3, 1e3):
         query = torch.tensor([[length, 0.0]])
-        # one neighbour at similarity 1 outweighs two at 0.8: e^(1/.07) > 2 e^(.8/.07)
+        # one neighbor at similarity 1 outweighs two at 0.8: e^(1/.07) > 2 e^(.8/.07)
         assert knn_top1(bank * length, labels, query, torch.tensor([0]), 2, (1, 3)) == {1: 1.0, 3: 1.0}
     # at 0.96 the two outweigh the one: 2 e^(.96/.07) > e^(1/.07)
     bank = torch.tensor([[1.0, 0.0], [0.96, 0.28], [0.96, -0.28]])

@@ -101,5 +101,5 @@ def test_recipe_has_the_published_settings() -> None:
 def test_bad_batches_and_values_are_refused() -> None:
     with pytest.raises(UserError, match="barlowtwins needs num_views 2, not 3"):
         tiny_method(CONFIG)(make_batch(0, views=3), 0)
-    with pytest.raises(UserError, match="redundancy_weight"):
+    with pytest.raises(UserError, match=r"--method\.redundancy-weight"):
         narrow(BarlowTwins, {"redundancy_weight": -0.1})

@@ -116,9 +116,9 @@ def test_bad_batches_and_values_are_refused() -> None:
             byol()(make_batch(0, views=views), 0)
     with pytest.raises(UserError, match="momentum"):
         narrow(BYOL, {"teacher.momentum": -0.1})
-    with pytest.raises(UserError, match="uniformity_weight"):
+    with pytest.raises(UserError, match=r"--method\.uniformity-weight"):
         narrow(BYOL, {"uniformity_weight": -1})
-    with pytest.raises(UserError, match="batch, layer or none"):
+    with pytest.raises(UserError, match="head norm must be one of batch, layer, none, not group"):
         narrow(BYOL, {"projector.norm": "group", "predictor.norm": "group"})
     with pytest.raises(UserError, match="hidden_dim"):
         narrow(BYOL, hidden_dim=0)

@@ -207,14 +207,14 @@ def test_drawn_keys_are_distinct_and_change_with_the_step() -> None:
     [
         (0.0, 4, None, "temperature"),
         (math.nan, 4, None, "temperature"),
-        (0.2, 0, None, "num_negatives"),
-        (0.2, None, 0.0, "eqco_alpha"),
-        (0.2, None, math.inf, "eqco_alpha"),
+        (0.2, 0, None, "num-negatives"),
+        (0.2, None, 0.0, "eqco-alpha"),
+        (0.2, None, math.inf, "eqco-alpha"),
     ],
 )
 def test_values_that_leave_no_loss_are_refused(
     temperature: float, num_negatives: int | None, alpha: float | None, name: str
 ) -> None:
     InfoNCE.Config(temperature=0.2, num_negatives=4, eqco_alpha=256.0)
-    with pytest.raises(UserError, match=rf"^{name} [^\n]+$"):
+    with pytest.raises(UserError, match=rf"^--method\.loss\.{name} must [^\n]+$"):
         InfoNCE.Config(temperature=temperature, num_negatives=num_negatives, eqco_alpha=alpha)

@@ -15,7 +15,7 @@ from fastssl.config import Experiment
 from fastssl.methods import BYOL, METHODS, Method, SimCLR
 from fastssl.models import ResNet9
 from fastssl.recipes import quickstart
-from fastssl.recipes.derive import with_changes
+from fastssl.recipes.variant import with_changes
 from fastssl.train import train
 from tests.helpers.methods import experiment_with, narrow
 from tests.helpers.textures import write_textures

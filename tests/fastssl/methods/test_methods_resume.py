@@ -1,4 +1,4 @@
-"""Every method: a run that was killed and goes on ends with the weights of one that nothing interrupted."""
+"""Every method: a run that was killed and resumed ends with the weights of one that nothing interrupted."""
 
 import json
 import signal

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fastssl.methods import MoCo
 from fastssl.models.batch_norm import group_batch_norms
-from fastssl.recipes.derive import with_changes
+from fastssl.recipes.variant import with_changes
 from tests.helpers.batches import make_batch
 from tests.helpers.methods import finish_step, narrow
 from tests.helpers.moco_by_hand import CONFIG, equation_1, moco, outputs, ring, run_and_watch_the_queue

@@ -301,10 +301,10 @@ def test_bad_batches_and_values_are_refused() -> None:
     with pytest.raises(UserError, match="msbreg needs num_views 4, not 2"):
         msbreg()(make_batch(0, views=2), 0)
     for bad, message in (
-        ({"num_views": 1}, "num_views must be at least 2"),
+        ({"num_views": 1}, "--method.num-views must be at least 2"),
         ({"centroid": "median"}, "leave_one_out, leave_one_out_normalized, centroids"),
-        ({"lambda_s": -1.0}, "lambda_s must be finite"),
-        ({"lambda_b": math.nan}, "lambda_b must be finite"),
+        ({"lambda_s": -1.0}, "--method.lambda-s must be at least 0"),
+        ({"lambda_b": math.nan}, "--method.lambda-b must be finite"),
         ({"teacher.momentum": 2.0}, "momentum"),
     ):
         with pytest.raises(UserError, match=message):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fastssl.methods.info_nce import draw_keys, negative_columns
 from fastssl.methods.method import RunFacts
 from fastssl.methods.simo import SiMo
-from fastssl.recipes.derive import with_changes
+from fastssl.recipes.variant import with_changes
 from pipelines.command.errors import UserError
 from pipelines.keys import stable_id
 from tests.helpers.batches import TINY, make_batch

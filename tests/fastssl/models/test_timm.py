@@ -82,7 +82,7 @@ def test_what_timm_has_not_is_one_line(config: Timm.Config, words: str) -> None:
 
 @pytest.mark.parametrize("field", [{"image_size": 0}, {"drop_path": 1.0}, {"drop_path": float("nan")}])
 def test_bad_values_are_refused(field: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=r"^backbone (image_size|drop_path) must [^\n]+$"):
+    with pytest.raises(UserError, match=r"^--backbone\.(image-size|drop-path) must [^\n]+$"):
         Timm.Config(**field)  # type: ignore[arg-type]
 
 

@@ -66,7 +66,7 @@ def test_a_step_is_gradient_descent_on_the_mean_of_its_micro_batches(accumulatio
     assert model.linear.weight.grad is None
 
 
-def test_its_state_goes_on(tmp_path: Any) -> None:
+def test_its_state_resumes(tmp_path: Any) -> None:
     """Momentum is part of the state: three steps are three steps, interrupted or not."""
     whole, part = Squares(), Squares()
     data = batches(3)

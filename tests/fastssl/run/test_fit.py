@@ -10,7 +10,7 @@ from fastssl.config import Experiment, Machine, read_config
 from fastssl.methods import BYOL, METHODS, Method, SimCLR, SiMo
 from fastssl.models import ResNet, ResNet9
 from fastssl.recipes import find_recipe
-from fastssl.recipes.derive import with_changes
+from fastssl.recipes.variant import with_changes
 from fastssl.run.fit import fit_line, fitted, size_warnings
 from fastssl.train import main
 from tests.helpers.image_folder import write_colors

@@ -85,7 +85,7 @@ def when_it_runs(folder: SweepFolder, run: str, numbers: list[int]) -> threading
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_sweep_goes_on_where_it_was(folder: SweepFolder, number: int) -> None:
+def test_a_stopped_sweep_resumes_where_it_was(folder: SweepFolder, number: int) -> None:
     jobs = [stub_job(folder, "good-150"), stub_job(folder, "good-2")]
     thread = when_it_runs(folder, "good-150", [number])
     assert run_local(folder, jobs, max_parallel=1) == 128 + number

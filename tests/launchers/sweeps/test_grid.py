@@ -5,7 +5,7 @@ import pytest
 from fastssl.methods import BYOL, MSBReg, SiMo
 from fastssl.optim import LARS
 from fastssl.recipes import find_recipe
-from fastssl.recipes.derive import with_changes
+from fastssl.recipes.variant import with_changes
 from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_values
 from launchers.sweeps.grid import applied, grid_study
 from launchers.sweeps.study import Study, to_plan, with_seeds

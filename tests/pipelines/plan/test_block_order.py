@@ -107,8 +107,8 @@ def test_a_window_mixes_its_blocks() -> None:
     order = block_order(100_000, 100, 50)
     samples = whole(order)[:5000]
     blocks = samples // 100
-    neighbours = (blocks[:-1] == blocks[1:]).mean()
-    assert abs(neighbours - 99 / 4999) < 4 * np.sqrt(0.02 * 0.98 / 4999)
+    neighbors = (blocks[:-1] == blocks[1:]).mean()
+    assert abs(neighbors - 99 / 4999) < 4 * np.sqrt(0.02 * 0.98 / 4999)
     assert abs(np.corrcoef(samples[:-1], samples[1:])[0, 1]) < 4 / np.sqrt(5000)
     # The next window is shuffled in another way, not by the same permutation again.
     ranks = [np.argsort(np.argsort(part)) for part in (samples, whole(order)[5000:10_000])]

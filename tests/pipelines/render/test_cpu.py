@@ -319,10 +319,14 @@ def test_other_processors(photographs: list[np.ndarray], workspace: Workspace, t
     }
     processes = {}
     for block, names in features.items():
-        numba = {"CPU_NAME": "x86-64", "CPU_FEATURES": names, "CACHE_DIR": str(tmp_path / f"cache-{block}")}
+        numba = {
+            "NUMBA_CPU_NAME": "x86-64",
+            "NUMBA_CPU_FEATURES": names,
+            "NUMBA_CACHE_DIR": str(tmp_path / f"cache-{block}"),
+        }
         processes[block] = subprocess.Popen(
             [sys.executable, "-c", _ELSEWHERE, tmp_path / "in.npz", tmp_path / f"{block}.npz"],
-            env={**os.environ, **{f"NUMBA_{name}": value for name, value in numba.items()}},
+            env=os.environ | numba,
             cwd=ROOT,
         )
     for block, process in processes.items():

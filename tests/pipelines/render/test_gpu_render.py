@@ -145,7 +145,10 @@ def test_orders_of_the_jitter_before_all_that_follows(photographs: list[np.ndarr
         {
             **box(40, 60, 30 + i, 50 - i),
             **dict(zip((*FACTORS, "hue"), next(amounts), strict=True)),
-            **{"order": order, "flip": i % 2, "grayscale": i % 5 == 0, "blur_sigma": 0.3 + i % 3},
+            "order": order,
+            "flip": i % 2,
+            "grayscale": i % 5 == 0,
+            "blur_sigma": 0.3 + i % 3,
             **({"solarize_threshold": 128 / 255} if i % 2 else {}),
         }
         for i, order in enumerate(itertools.permutations(range(4)))

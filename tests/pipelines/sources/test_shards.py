@@ -127,7 +127,7 @@ def test_the_key_ends_at_the_first_dot_of_the_name(tmp_path: Path, cache: Path) 
     assert source.index.labels.tolist() == [1, 0]
 
 
-def test_members_of_a_sample_need_not_be_neighbours(tmp_path: Path, cache: Path) -> None:
+def test_members_of_a_sample_need_not_be_neighbors(tmp_path: Path, cache: Path) -> None:
     members = [("b.jpg", jpeg(11)), ("a.jpg", jpeg(12)), ("a.cls", b"3"), ("b.cls", b"2")]
     index = open_shards(str(tar(tmp_path / "a.tar", members)), "train", cache).index
     assert index.labels is not None

@@ -74,7 +74,7 @@ def test_a_held_out_part_is_disjoint_and_of_about_the_share() -> None:
         assert abs(len(held_out.index) / 10_000 - share) < 4 * deviation
 
 
-def test_neighbouring_ids_are_held_out_independently() -> None:
+def test_neighboring_ids_are_held_out_independently() -> None:
     _, held_out = hold_out(ManySamples(np.arange(10_000)), 0.2)
     assert abs(len(held_out.index) / 10_000 - 0.2) < 0.016
     gaps = np.diff(held_out.index.sample_ids)

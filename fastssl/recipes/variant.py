@@ -1,4 +1,4 @@
-"""Recipes made from recipes: a row of a table differs from another in a few fields."""
+"""Variants of recipes: the same but for a few fields, as the rows of a paper's table are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Recipe = Callable[[], Config]
 _Fields = TypeVar("_Fields")
 
 
-def derived(
+def variant(
     base: Recipe,
     recipe: str,
     place: str,
@@ -22,7 +22,7 @@ def derived(
     changes: Mapping[str, Any],
     title: str | None = None,
 ) -> Config:
-    """Another row of a paper's table: a recipe with changes.
+    """Config of a recipe with changes.
 
     Args:
         base: the recipe that it starts from.
@@ -43,10 +43,12 @@ def derived(
     )
 
 
-def row(base: Recipe, variant: str, place: str, number: float | None, changes: Mapping[str, Any]) -> Recipe:
-    """``derived``, with a name that says the variant: ``byol-imagenet`` to ``byol-VARIANT-imagenet``."""
+def variant_recipe(
+    base: Recipe, suffix: str, place: str, number: float | None, changes: Mapping[str, Any]
+) -> Recipe:
+    """Recipe of a ``variant``, named after its base: ``byol-SUFFIX-imagenet`` of ``byol-imagenet``."""
     method, _, data = base().recipe.rpartition("-")
-    return partial(derived, base, f"{method}-{variant}-{data}", place, number, changes)
+    return partial(variant, base, f"{method}-{suffix}-{data}", place, number, changes)
 
 
 def with_changes(value: _Fields, changes: Mapping[str, Any]) -> _Fields:

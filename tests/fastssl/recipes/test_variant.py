@@ -1,4 +1,4 @@
-"""Rows of the papers' tables: what each changes of another."""
+"""Variants of recipes: what each changes of its base."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import pytest
 
 from fastssl.config import differing_fields
 from fastssl.recipes import RECIPES
-from fastssl.recipes.derive import with_changes
+from fastssl.recipes.variant import with_changes
 from pipelines.command.errors import UserError
 
 # Each step of the ladder and what it changes: Huang et al. 2022, section 4.1 and A.1, and for the first He et
@@ -58,8 +58,8 @@ LARS = {
     "optimizer.weight_decay (0.0001 became 1e-06)",
     "optimizer.exclude_norm_and_bias (False became True)",
 }
-# Other rows: the recipe that one is compared with, itself, and all that changes.
-ROWS: list[tuple[str, str, set[str]]] = [
+# Other variants: the base, the variant, and all that changes.
+VARIANTS: list[tuple[str, str, set[str]]] = [
     ("moco-v1", "moco-v1-k256", {"method.loss.num_negatives (65536 became 256)"}),
     (
         "moco-v2",
@@ -112,8 +112,8 @@ def test_a_step_of_the_ladder_changes_what_the_paper_says(old: str, new: str) ->
     assert changes(old, new) == LADDER[new]
 
 
-@pytest.mark.parametrize(("old", "new", "expected"), ROWS)
-def test_a_row_changes_what_its_table_says(old: str, new: str, expected: set[str]) -> None:
+@pytest.mark.parametrize(("old", "new", "expected"), VARIANTS)
+def test_a_variant_changes_what_its_table_says(old: str, new: str, expected: set[str]) -> None:
     assert changes(old, new) == expected
 
 

@@ -1,0 +1,174 @@
+"""Every number of every config: its range, typed anew, and what is refused just outside of it."""
+
+import dataclasses
+import math
+import re
+from functools import partial
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+
+from fastssl.config import FAMILIES, Machine
+from fastssl.evaluate import PROTOCOLS
+from fastssl.evaluate.knn import Knn
+from fastssl.evaluate.linear import Linear
+from fastssl.evaluate.logistic import Logistic
+from fastssl.evaluate.protocol import find_protocol
+from fastssl.evaluate.spread import Spread
+from fastssl.methods import BYOL, BarlowTwins, MSBReg
+from fastssl.methods.info_nce import InfoNCE
+from fastssl.models import ResNet, ResNet9, Timm
+from fastssl.models.heads import Head
+from fastssl.models.teacher import Teacher
+from fastssl.optim import LARS, SGD
+from pipelines.command.errors import UserError
+from pipelines.command.ranges import Range
+from pipelines.ops import (
+    KINDS,
+    CenterCrop,
+    ColorJitter,
+    Cutout,
+    Flip,
+    GaussianBlur,
+    Grayscale,
+    Lighting,
+    PaddedCrop,
+    RandomResizedCrop,
+    Solarize,
+)
+from pipelines.pack import Options as PackOptions
+from pipelines.views import ViewGroup, ViewSpec
+
+HUGE, TINY = 1e30, 1e-30
+POSITIVE, NOT_NEGATIVE = ([TINY, HUGE], [0.0, -1.0]), ([0.0, HUGE], [-TINY])
+ZERO_TO_ONE, COUNT, COUNT_OR_ZERO = ([0.0, 1.0], [-TINY, 1.001]), ([1, 10**9], [0, -1]), ([0, 10**9], [-1])
+BELOW_ONE, SMALL = ([0.0, 0.999], [-TINY, 1.0]), ([0, 1024], [-1, 1025])
+OPTIMIZER = {
+    "base_lr": POSITIVE,
+    "norm_and_bias_lr_scale": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "warmup_epochs": NOT_NEGATIVE,
+    "clip_grad_norm": NOT_NEGATIVE,
+    "momentum": BELOW_ONE,
+}
+COLOR = ([(0.1, TINY, HUGE)], [(0.1, 0.0, 0.1)])
+DROPS = ([(TINY, 0.999)], [(0.0,), (1.0,), (0.5, 0.5)])
+PAIR = ([(TINY, TINY), (0.5, HUGE)], [(0.0, 1.0), (0.5, 0.4)])
+EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
+    Machine: {
+        "workers": SMALL,
+        "prefetch": SMALL,
+        "threads": SMALL,
+        "log_every": COUNT,
+        "monitor_every": NOT_NEGATIVE,
+        "checkpoint_minutes": NOT_NEGATIVE,
+        "keep_every": COUNT_OR_ZERO,
+        "max_bad_images": COUNT_OR_ZERO,
+        "wait_minutes": POSITIVE,
+    },
+    Head.Config: {"layers": COUNT, "hidden_dim": COUNT, "out_dim": COUNT},
+    Teacher.Config: {"momentum": ZERO_TO_ONE},
+    InfoNCE.Config: {"temperature": POSITIVE, "num_negatives": COUNT, "eqco_alpha": POSITIVE},
+    BarlowTwins.Config: {"redundancy_weight": NOT_NEGATIVE},
+    BYOL.Config: {"uniformity_weight": NOT_NEGATIVE},
+    MSBReg.Config: {"num_views": ([2, 99], [1, 0]), "lambda_s": NOT_NEGATIVE, "lambda_b": NOT_NEGATIVE},
+    ResNet.Config: {"width": ([1 / 64, 9.0], [0.0156, -1.0])},
+    ResNet9.Config: {"width": ([1 / 64, 9.0], [0.0156, -1.0])},
+    Timm.Config: {"image_size": COUNT, "drop_path": BELOW_ONE},
+    SGD.Config: OPTIMIZER,
+    LARS.Config: OPTIMIZER | {"trust_coefficient": POSITIVE},
+    partial(SGD.Config, schedule="steps"): {"drops": DROPS},
+    partial(LARS.Config, schedule="steps"): {"drops": DROPS},
+    Knn: {"k": ([(1, 7)], [(), (5, 0)]), "temperature": POSITIVE},
+    Linear: {"epochs": COUNT_OR_ZERO},
+    Logistic: {
+        "c": ([(TINY,)], [(), (1.0, 0.0)]),
+        "held_out": ([TINY, 0.999], [0.0, 1.0]),
+        "max_iterations": COUNT,
+    },
+    Spread: {"images": COUNT},
+    ViewGroup: {"num_views": COUNT},
+    ViewSpec: {"size": COUNT, "std": COLOR, "mean": ([(0.0, -HUGE, HUGE)], [(0.0, math.nan, 0.0)])},
+    RandomResizedCrop: {"scale": PAIR, "ratio": PAIR},
+    PaddedCrop: {"padding": COUNT_OR_ZERO},
+    CenterCrop: {"fraction": ([TINY, 1.0], [0.0, 1.001])},
+    Flip: {"p": ZERO_TO_ONE},
+    ColorJitter: {
+        "p": ZERO_TO_ONE,
+        "brightness": NOT_NEGATIVE,
+        "contrast": NOT_NEGATIVE,
+        "saturation": NOT_NEGATIVE,
+        "hue": ([0.0, 0.5], [-TINY, 0.501]),
+    },
+    Grayscale: {"p": ZERO_TO_ONE},
+    GaussianBlur: {"p": ZERO_TO_ONE, "sigma": PAIR},
+    Solarize: {"p": ZERO_TO_ONE, "threshold": ZERO_TO_ONE},
+    Lighting: {"p": ZERO_TO_ONE, "std": NOT_NEGATIVE},
+    Cutout: {"size": ZERO_TO_ONE},
+    PackOptions: {
+        "max_side": COUNT,
+        "quality": ([1, 100], [0, 101]),
+        "raw_share": ZERO_TO_ONE,
+        "shard_mb": COUNT,
+        "workers": COUNT_OR_ZERO,
+    },
+}
+REQUIRED: dict[Any, dict[str, Any]] = {
+    ViewGroup: {"spec": ViewSpec()},
+    PackOptions: {"src": "scenes", "dst": "out"},
+}
+ANY_NUMBER = {"seed"}  # numbers without a range
+
+
+def _kind(make: Any) -> Any:
+    return make.func if isinstance(make, partial) else make
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(make, name) for make, fields in EDGES.items() for name in fields],
+    ids=lambda value: (
+        value if isinstance(value, str) else f"{_kind(value).__module__}.{_kind(value).__name__}"
+    ),
+)
+def test_a_range_ends_at_its_edge(make: Any, name: str) -> None:
+    inside, outside = EDGES[make][name]
+    required = REQUIRED.get(make, {})
+    for value in inside:
+        assert getattr(make(**required, **{name: value}), name) == value
+    if any(isinstance(value, float) for value in inside):
+        outside = [*outside, math.nan, math.inf]
+    option = name.replace("_", "[-_]")
+    for value in outside:
+        with pytest.raises(UserError, match=rf"^[^\n]*\b{option} (must|needs) [^\n]+$") as refusal:
+            make(**required, **{name: value})
+        number = value[-1] if isinstance(value, tuple) and value else None
+        assert number is None or re.search(rf"\b{re.escape(f'{number}')}\b", str(refusal.value))
+
+
+def test_every_number_of_every_config_is_in_the_table() -> None:
+    components = [member.Config for members in FAMILIES.values() for member in members]
+    kinds = [op for choices in KINDS.values() for op in choices]
+    parts = [Machine, Head.Config, Teacher.Config, InfoNCE.Config, ViewGroup, ViewSpec, PackOptions]
+    protocols = [find_protocol(name) for name in PROTOCOLS]
+    listed = {(_kind(make), name) for make, fields in EDGES.items() for name in fields}
+    numbers = {
+        (config, field.name)
+        for config in (*components, *kinds, *parts, *protocols)
+        for field in dataclasses.fields(config)
+        if _is_number(get_type_hints(config)[field.name]) and field.name not in ANY_NUMBER
+    }
+    assert numbers == listed
+    ranged = {
+        (config, name)
+        for config, name in numbers
+        for extra in getattr(get_type_hints(config, include_extras=True)[name], "__metadata__", ())
+        if isinstance(extra, Range)
+    }
+    assert ranged == numbers
+
+
+def _is_number(hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return False
+    return hint in (int, float) or any(_is_number(part) for part in get_args(hint))
