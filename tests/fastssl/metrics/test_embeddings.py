@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastssl.diagnostics.embeddings import embedding_diagnostics
-from fastssl.diagnostics.query_gradients import query_gradient_norms
-from fastssl.diagnostics.spread import effective_rank, feature_std, rank_me
 from fastssl.methods.info_nce import info_nce
+from fastssl.metrics.embeddings import embedding_diagnostics
+from fastssl.metrics.query_gradients import query_gradient_norms
+from fastssl.metrics.spread import effective_rank, feature_std, rank_me
 from tests.helpers.figures_by_hand import (
     effective_rank_by_hand,
     embedding_figures_by_hand,

@@ -1,1 +1,0 @@
-"""Metrics of a batch's embeddings while training."""
