@@ -17,6 +17,7 @@ from pipelines.command.suggest import suggest
 COMMANDS = {  # name: module, description
     "train": ("fastssl.train", "pre-train an encoder, or resume a run"),
     "evaluate": ("fastssl.evaluate.__main__", "measure encoders"),
+    "diagnostics": ("fastssl.diagnostics.__main__", "draw what encoders are like"),
     "estimate": ("fastssl.estimate", "say what a run will take"),
     "pack": ("pipelines.pack", "write a data set as tar shards or as a .beton"),
     "sweep": ("launchers.sweep", "run a study or a grid, here or on SLURM"),
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 def _usage() -> str:
     lines = ["Pre-train image encoders and measure them. Usage: fastssl COMMAND [options]", ""]
     for name, (_, about) in COMMANDS.items():
-        lines.append(f"  {name:<10} {about.format(benchmarks=', '.join(BENCHMARKS))}")
+        lines.append(f"  {name:<11} {about.format(benchmarks=', '.join(BENCHMARKS))}")
     return "\n".join([*lines, "", "fastssl COMMAND --help tells more."])
 
 

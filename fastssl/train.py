@@ -23,7 +23,6 @@ import torch
 
 from fastssl.command_line import parse
 from fastssl.config import Config
-from fastssl.diagnostics.collapse import collapse_warning
 from fastssl.distributed.collectives import all_gather_objects, any_rank
 from fastssl.distributed.device import choose_device
 from fastssl.distributed.processes import DistEnv, dist_env, own_cores, process_group
@@ -31,6 +30,7 @@ from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.monitor import KnnMonitor, open_monitor
 from fastssl.export.encoder_file import save_encoder
 from fastssl.methods import build_encoder
+from fastssl.metrics.collapse import collapse_warning
 from fastssl.optim.optimizer import learning_rates
 from fastssl.optim.schedules import learning_rate
 from fastssl.run.build import build_on_device, training_batches

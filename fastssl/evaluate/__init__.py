@@ -10,4 +10,8 @@ PROTOCOLS = {  # name: class
     "logistic": "Logistic",
     "classifier": "Classifier",
     "spread": "Spread",
+    "alignment": "Alignment",
+    "svm": "Svm",
+    "semisup": "Semisup",
+    "longtail": "Longtail",
 }

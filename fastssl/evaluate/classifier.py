@@ -10,11 +10,10 @@ import torch
 from torch.nn import functional
 
 from fastssl.classes.training_classes import class_numbers
-from fastssl.config import from_dict
 from fastssl.evaluate.protocol import Protocol
+from fastssl.evaluate.saved_run import saved_run
 from fastssl.evaluate.subject import Subject
 from fastssl.methods import Supervised
-from fastssl.run import checkpoint
 from pipelines.command.errors import UserError
 
 
@@ -28,16 +27,13 @@ class Classifier(Protocol):
         Raises:
             UserError: the run has no classifier, or one of another number of classes.
         """
-        if subject.run is None:
-            raise UserError("classifier: this encoder has no run folder, whose classifier it would be")
-        path = subject.run / "checkpoints" / f"{subject.checkpoint or 'last'}.pt"
-        state = checkpoint.load(path)
-        experiment = from_dict(state["config"], str(path), subject.run.absolute()).experiment
+        run = saved_run(subject, "classifier", "classifier")
+        path, experiment = run.path, run.experiment
         if not issubclass(experiment.method.component, Supervised):
             raise UserError(
                 f"{path} was trained by {experiment.method.kind} and has no classifier: measure it by linear"
             )
-        weight, bias = Supervised.classifier(state["method"])
+        weight, bias = Supervised.classifier(run.method)
         names = subject.data.train.index.class_names
         numbers = class_numbers(names, experiment.class_share, experiment.taxonomy, experiment.seed)
         count = int(numbers.max()) + 1

@@ -12,6 +12,7 @@ from fastssl.distributed.precision import AUTOCAST
 from pipelines.backends.backend import LoaderConfig
 from pipelines.backends.choose import open_loader
 from pipelines.backends.loader import Loader
+from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
 from pipelines.command.ranges import Count, CountOrZero, check_ranges
 from pipelines.decode.bad_images import BadImages
@@ -43,14 +44,16 @@ class FeatureConfig:
         check_ranges(self)
 
 
-def open_views(source: Source, config: FeatureConfig, plan: Plan, steps: int) -> Loader:
+def open_views(
+    source: Source, config: FeatureConfig, plan: Plan, steps: int, groups: tuple[ViewGroup, ...] = ()
+) -> Loader:
     """Open a loader of the first ``steps`` batches of a plan, by the backend that suits source and device.
 
-    Views have the dtype of the encoder's autocast.
+    Views have the dtype of the encoder's autocast; they are the config's, or those of ``groups``.
     """
     loading = LoaderConfig(
         source=source,
-        groups=(ViewGroup(spec=config.spec),),
+        groups=groups or (ViewGroup(spec=config.spec),),
         plan=plan,
         start_step=0,
         stop_step=steps,
@@ -96,6 +99,20 @@ def extract(encoder: nn.Module, source: Source, config: FeatureConfig, doing: st
     finally:
         encoder.train(was_training)
     return torch.cat(features), torch.cat(labels)
+
+
+def require_finite(values: torch.Tensor, what: str) -> None:
+    """Refuse NaN and infinity.
+
+    Args:
+        values: features, embeddings or weights.
+        what: they are, for the message: "features of runs/a".
+
+    Raises:
+        UserError: a value is not finite.
+    """
+    if not values.isfinite().all():
+        raise UserError(f"{what} are not finite: the training has diverged; measure an earlier checkpoint")
 
 
 class Pixels(nn.Module):

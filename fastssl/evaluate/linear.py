@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastssl.evaluate.features import require_finite
 from fastssl.evaluate.linear_classifiers import LinearClassifiers
 from fastssl.evaluate.linear_setting import LARGE_SIDE, SETTINGS, LinearSetting, choose_setting
 from fastssl.evaluate.protocol import Protocol
@@ -51,12 +52,16 @@ class Linear(Protocol):
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``top1`` of the test images, ``train_loss`` of the last epoch; see ``linear_top1``."""
+        return self._train(subject)[1]
+
+    def _train(self, subject: Subject) -> tuple[Tensor, dict[str, Any]]:
+        """Predicted classes of the test images, and the result of ``measure``."""
         name = choose_setting(subject) if self.setting == "auto" else self.setting
         setting = SETTINGS[name].lasting(self.epochs) if self.epochs else SETTINGS[name]
-        result = linear_top1(subject, setting, self.augmentation, self.seed)
+        predicted, result = linear_predictions(subject, setting, self.augmentation, self.seed)
         chosen = result.pop("learning_rate")
         settings = {"setting": name, "augmentation": result["augmentation"], **asdict(setting)}
-        return result | {"settings": settings | {"learning_rate": chosen}}
+        return predicted, result | {"settings": settings | {"learning_rate": chosen}}
 
     def report(self, subject: Subject, result: Mapping[str, Any]) -> str:
         """One line, and a warning where the classifier ended worse than ignorance."""
@@ -130,6 +135,13 @@ def linear_top1(
         ``top1`` of the test images, ``train_loss`` of the last epoch, ``learning_rate`` at the setting's
         batch, ``train_held_out_top1`` of each candidate (``lr 0.1``), and the settings used.
     """
+    return linear_predictions(subject, setting, augmentation, seed)[1]
+
+
+def linear_predictions(
+    subject: Subject, setting: LinearSetting, augmentation: Literal["auto", "flip", "crop"], seed: int
+) -> tuple[Tensor, dict[str, Any]]:
+    """Classes that ``linear_top1``'s classifier gives the test images, int64 [M], and its result."""
     config, data = subject.feature_config, subject.data
     if augmentation == "auto":
         augmentation = "flip" if config.spec.size < LARGE_SIDE else "crop"
@@ -138,6 +150,7 @@ def linear_top1(
     steps_per_epoch = count // batch_size
     scale = _scale(subject.features("train")[0]) if setting.standardized else lambda features: features
     test = subject.features("test")
+    require_finite(test[0], "features of the test images")
     candidates = setting.candidates or (setting.learning_rate,)
     searches = len(candidates) > 1
     held_out = _held_out(count, seed) if searches else np.zeros(count, bool)
@@ -167,8 +180,9 @@ def linear_top1(
         )
         best = max(range(len(candidates)), key=lambda i: (accuracies[i], -losses_held[i]))
         scores = {f"lr {rate:g}": score for rate, score in zip(candidates, accuracies, strict=True)}
-    return {
-        "top1": classifiers.scores(scale(test[0]), test[1])[0][best],
+    predicted = classifiers.predictions(scale(test[0]), best)
+    return predicted, {
+        "top1": int((predicted == test[1]).sum()) / len(predicted),
         "train_loss": float(torch.stack(last_losses).mean(0)[best]),
         "train_held_out_top1": scores,
         "learning_rate": candidates[best],

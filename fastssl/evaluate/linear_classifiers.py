@@ -72,6 +72,13 @@ class LinearClassifiers:
         return means.detach()
 
     @torch.no_grad()
+    def predictions(self, features: Tensor, index: int, block: int = 8192) -> Tensor:
+        """Classes that one classifier gives features [N, D], int64 [N], on the CPU."""
+        device = self.weights.device
+        parts = [self.logits(part.to(device))[index].argmax(1).cpu() for part in features.split(block)]
+        return torch.cat(parts)
+
+    @torch.no_grad()
     def scores(self, features: Tensor, labels: Tensor, block: int = 8192) -> tuple[list[float], list[float]]:
         """Share of right answers and mean cross entropy of each classifier, from features [N, D]."""
         device = self.weights.device

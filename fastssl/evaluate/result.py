@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastssl.evaluate.protocol import Protocol
-from fastssl.evaluate.result_name import ResultName, data_name, file_part
+from fastssl.evaluate.result_name import ResultName, changed_options, data_name, file_part
 from fastssl.evaluate.subject import Subject
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError
@@ -19,14 +19,9 @@ _PACKAGES = ("torch", "numpy", "scikit-learn")
 
 def result_name(protocol: str, options: Protocol, subject: Subject) -> ResultName:
     """The name of the result of a measurement."""
-    changed = {
-        field.name: getattr(options, field.name)
-        for field in dataclasses.fields(options)
-        if getattr(options, field.name) != field.default
-    }
     return ResultName(
         protocol=protocol,
-        options="+".join(f"{name}={_text(value)}" for name, value in changed.items()),
+        options=changed_options(options),
         checkpoint=file_part(subject.checkpoint),
         data="" if subject.own_data else data_name(subject.where, subject.data.fingerprints),
     )
@@ -74,8 +69,3 @@ def write_result(
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}): free some space, or mend it") from None
     return path
-
-
-def _text(value: Any) -> str:
-    text = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-    return file_part(text, "_")

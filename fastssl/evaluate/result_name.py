@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,17 @@ class ResultName:
         head, _, checkpoint = head.partition("-")
         protocol, _, options = head.partition("+")
         return cls(protocol=protocol, options=options, checkpoint=checkpoint, data=data)
+
+
+def changed_options(options: DataclassInstance) -> str:
+    """Options that differ from their defaults, ``epochs=10+seed=1``."""
+    pairs = ((field, getattr(options, field.name)) for field in dataclasses.fields(options))
+    return "+".join(f"{field.name}={_text(value)}" for field, value in pairs if value != field.default)
+
+
+def _text(value: Any) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+    return file_part(text, "_")
 
 
 def data_name(where: str, fingerprints: list[str]) -> str:

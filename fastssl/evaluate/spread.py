@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from fastssl.diagnostics.spread import effective_rank, feature_std, rank_me
-from fastssl.diagnostics.uniformity import uniformity
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Subject
+from fastssl.metrics.spread import effective_rank, feature_std, rank_me
+from fastssl.metrics.uniformity import uniformity
 from pipelines.command.ranges import Count, check_ranges
 from pipelines.keys import stable_id
 from pipelines.plan.order import permute

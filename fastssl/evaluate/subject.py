@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -27,6 +28,8 @@ from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
 from pipelines.ops import Flip
 from pipelines.plan.plan import Plan
+from pipelines.sources import Source
+from pipelines.sources.subset import Subset
 from pipelines.views import ViewSpec, evaluation_spec
 
 Split = Literal["train", "test"]
@@ -60,6 +63,8 @@ class Subject:
     """True if these are the images of the run's training, or their test split."""
     cache: FeatureCache | None = None
     """Keeps features for the next protocol and command; None: they are computed when asked for."""
+    part_of: tuple[Subject, np.ndarray] | None = None
+    """The subject of all training images, and the numbers of those that this one has; see ``on_part``."""
     _held: dict[str, Features] = field(default_factory=dict, init=False, repr=False)
 
     def features(self, split: Split, *, mirrored: bool = False) -> Features:
@@ -69,28 +74,53 @@ class Subject:
             split: training or test images.
             mirrored: flip every image left to right.
         """
-        source = self.data.train if split == "train" else self.data.test
+        found = self._kept(split, mirrored)
+        if found is None and split == "train" and self.part_of is not None:
+            whole, numbers = self.part_of
+            if (kept := whole._kept(split, mirrored)) is not None:
+                return kept[0][numbers], kept[1][numbers]
+        if found is None:
+            source, config = self._what(split, mirrored)
+            doing = f"features: {split} images{', mirrored' * mirrored}"
+            found = extract(self.encoder, source, config, doing)
+            name, key = self._entry(split, mirrored)
+            if self.cache is not None and not self.cache.write(name, key, found):
+                self._held[name] = found  # for this command's other protocols
+        return found
+
+    def on_part(self, numbers: np.ndarray) -> Subject:
+        """The same with fewer training images, those at ``numbers``, int64 [M].
+
+        Features that are kept of all of them serve the part; else those of the part alone are computed.
+        """
+        part = Subset(self.data.train, numbers)
+        return dataclasses.replace(
+            self, data=dataclasses.replace(self.data, train=part), part_of=(self, numbers)
+        )
+
+    def _what(self, split: Split, mirrored: bool) -> tuple[Source, FeatureConfig]:
+        """The images that are encoded, and how."""
         config = self.feature_config
         if mirrored:
             config = dataclasses.replace(config, spec=dataclasses.replace(config.spec, flip=Flip(p=1.0)))
-        name = f"step-{self.step}-{split}{'-mirrored' * mirrored}"
-        doing = f"features: {split} images{', mirrored' * mirrored}"
-        if self.cache is None:
-            return extract(self.encoder, source, config, doing)
-        if name in self._held:
-            return self._held[name]
-        key = {
-            "weights": self._weights,
+        return self.data.train if split == "train" else self.data.test, config
+
+    def _entry(self, split: Split, mirrored: bool) -> tuple[str, dict[str, Any]]:
+        """Name and key of features in the cache."""
+        source, config = self._what(split, mirrored)
+        return f"step-{self.step}-{split}{'-mirrored' * mirrored}", {
+            "weights": self.digest,
             "images": source.index.fingerprint,
             "view": dataclasses.asdict(config.spec),
             "precision": config.precision,
         }
-        found = self.cache.read(name, key)
-        if found is None:
-            found = extract(self.encoder, source, config, doing)
-            if not self.cache.write(name, key, found):
-                self._held[name] = found  # for this command's other protocols
-        return found
+
+    def _kept(self, split: Split, mirrored: bool) -> Features | None:
+        """Features that were computed before; None where there are none."""
+        if self.cache is None:
+            return None
+        name, key = self._entry(split, mirrored)
+        return self._held[name] if name in self._held else self.cache.read(name, key)
 
     def batches(
         self, spec: ViewSpec, *, batch_size: int, epochs: int, seed: int
@@ -123,13 +153,18 @@ class Subject:
         return read_summary(self.run) if there and self.run is not None else {}
 
     @cached_property
-    def _weights(self) -> str:
-        """Hex digest of the encoder's weights and statistics."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name, value in self.encoder.state_dict().items():
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-            digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+    def digest(self) -> str:
+        """``weights_digest`` of the encoder."""
+        return weights_digest(self.encoder)
+
+
+def weights_digest(encoder: nn.Module) -> str:
+    """Hex digest of an encoder's weights and statistics."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in encoder.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def open_subject(where: Path, data: str = "", device: str = "auto", workers: int = 0) -> Subject:
@@ -145,7 +180,7 @@ def open_subject(where: Path, data: str = "", device: str = "auto", workers: int
         UserError: there is no such run, or its images are unfit (``fastssl.evaluate.data``).
     """
     config, encoder, step = load_encoder(where)
-    run, checkpoint = _run_and_checkpoint(where)
+    run, checkpoint = run_and_checkpoint(where)
     labeled = labeled_data(data or config.machine.data)
     chosen, experiment = choose_device(device), config.experiment
     limit = config.machine.max_bad_images
@@ -173,7 +208,7 @@ def open_subject(where: Path, data: str = "", device: str = "auto", workers: int
     )
 
 
-def _run_and_checkpoint(where: Path) -> tuple[Path, str]:
+def run_and_checkpoint(where: Path) -> tuple[Path, str]:
     """The folder that takes results, and the checkpoint's name, "" for the last."""
     if where.is_dir():
         return where, ""

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import all_gather_with_gradient
 from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views, l2_normalize
+from fastssl.metrics.embeddings import embedding_diagnostics
 from fastssl.models.backbone import Backbone
 from fastssl.models.heads import Head
 from pipelines.batch import Batch

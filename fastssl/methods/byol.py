@@ -8,11 +8,11 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from fastssl.diagnostics.embeddings import embedding_diagnostics
-from fastssl.diagnostics.uniformity import uniformity
 from fastssl.distributed.collectives import all_gather_with_gradient
 from fastssl.methods.method import autocast_off, expect_views
 from fastssl.methods.student_teacher import StudentTeacher
+from fastssl.metrics.embeddings import embedding_diagnostics
+from fastssl.metrics.uniformity import uniformity
 from fastssl.models.heads import Head
 from pipelines.batch import Batch
 from pipelines.command.ranges import NotNegative

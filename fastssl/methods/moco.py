@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import all_gather
 from fastssl.methods.info_nce import InfoNCE, draw_keys
 from fastssl.methods.method import RunFacts, autocast_off, expect_views, power_of_two_up_to
 from fastssl.methods.student_teacher import StudentTeacher
+from fastssl.metrics.embeddings import embedding_diagnostics
 from fastssl.models.backbone import Backbone
 from fastssl.models.heads import Head
 from fastssl.models.key_queue import KeyQueue

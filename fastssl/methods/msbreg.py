@@ -20,10 +20,10 @@ from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
-from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import all_gather_with_gradient, first_row, world_size
 from fastssl.methods.method import RunFacts, autocast_off, expect_views
 from fastssl.methods.student_teacher import StudentTeacher
+from fastssl.metrics.embeddings import embedding_diagnostics
 from fastssl.models.backbone import Backbone
 from fastssl.models.heads import Head
 from pipelines.batch import Batch, to_device

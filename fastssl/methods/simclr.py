@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from fastssl.component import ExperimentFields
-from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import all_gather_with_gradient, first_row, world_size
 from fastssl.methods.info_nce import InfoNCE, negative_columns
 from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views, l2_normalize
+from fastssl.metrics.embeddings import embedding_diagnostics
 from fastssl.models.backbone import Backbone
 from fastssl.models.heads import Head
 from pipelines.batch import Batch

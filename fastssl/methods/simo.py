@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from fastssl.component import ExperimentFields
-from fastssl.diagnostics.embeddings import embedding_diagnostics
 from fastssl.distributed.collectives import all_gather, first_row, world_size
 from fastssl.methods.info_nce import InfoNCE, negative_columns, shared_negative_columns
 from fastssl.methods.method import RunFacts, autocast_off, expect_views
 from fastssl.methods.student_teacher import StudentTeacher
+from fastssl.metrics.embeddings import embedding_diagnostics
 from fastssl.models.backbone import Backbone
 from fastssl.models.heads import Head
 from fastssl.models.teacher import Teacher

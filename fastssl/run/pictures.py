@@ -19,7 +19,7 @@ _ROWS = 8
 _SMALLEST_TILE = 64  # smaller views are enlarged by a whole factor, so that a person can see them
 
 
-def _to_tiles(views: torch.Tensor, group: ViewGroup) -> np.ndarray:
+def to_tiles(views: torch.Tensor, group: ViewGroup) -> np.ndarray:
     """Views [N, 3, S, S] back to uint8 [N, S', S', 3]."""
     spec = group.spec
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
@@ -35,7 +35,7 @@ def save_views(path: Path, batch: Batch, groups: tuple[ViewGroup, ...]) -> None:
     columns: list[np.ndarray] = []
     for views, group in zip(batch.views, groups, strict=True):
         for view in views.split(len(batch)):
-            columns.append(_to_tiles(view[:rows], group))
+            columns.append(to_tiles(view[:rows], group))
     width = sum(column.shape[2] + _GAP for column in columns) + _GAP
     height = max(column.shape[1] for column in columns) + _GAP
     sheet = np.full((rows * height + _GAP, width, 3), 255, np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from fastssl.diagnostics.collapse import LEAST_RANK
+from fastssl.metrics.collapse import LEAST_RANK
 
 
 def verdict(

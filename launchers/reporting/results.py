@@ -24,7 +24,7 @@ from pipelines.command.errors import UserError
 _COUNTS = frozenset(
     {"step", "train_images", "test_images", "seed", "version", "batch_size", "epochs"}
 )  # of an evaluation, no results
-_NO_RESULTS = frozenset({"settings", "cost", "versions"})  # objects of an evaluation
+_NO_RESULTS = frozenset({"settings", "cost", "versions", "per_class"})  # objects of an evaluation
 
 _KNN = ("knn_top1", "knn_top1_pixels", "knn_top1_untrained")  # of a run's summary
 

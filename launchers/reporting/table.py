@@ -14,7 +14,7 @@ from launchers.reporting.results import FAILED, RunResult, Sweep
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.study import text_of
 
-_NAMES = {"knn": "kNN", "top1": "top-1", "top5": "top-5", "mi": "MI"}
+_NAMES = {"knn": "kNN", "svm": "SVM", "map": "mAP", "top1": "top-1", "top5": "top-5", "mi": "MI"}
 
 
 class Link(NamedTuple):

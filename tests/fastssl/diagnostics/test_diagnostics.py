@@ -1,167 +1,115 @@
-import math
+"""What is asked of every diagnostic."""
 
-import numpy as np
+import dataclasses
+import functools
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
 import pytest
-import torch
-from torch import Tensor
+from PIL import Image
 
-from fastssl.diagnostics.embeddings import embedding_diagnostics
-from fastssl.diagnostics.query_gradients import query_gradient_norms
-from fastssl.diagnostics.spread import effective_rank, feature_std, rank_me
-from fastssl.methods.info_nce import info_nce
-from tests.helpers.figures_by_hand import (
-    effective_rank_by_hand,
-    embedding_figures_by_hand,
-    query_gradient_norm,
-)
-
-HALVES = [torch.float16, torch.bfloat16]
+from fastssl.diagnostics import DIAGNOSTICS
+from fastssl.diagnostics.__main__ import main
+from fastssl.diagnostics.diagnostic import find_diagnostic
+from fastssl.methods import MoCo
+from pipelines.command.errors import UserError, run_command
+from tests.fastssl.evaluate.conftest import write_run
+from tests.helpers.image_folder import write_colors
+from tests.helpers.methods import narrow
 
 
-def unit_vectors(count: int, dim: int, seed: int = 0, offset: float = 0.0) -> np.ndarray:
-    """Random directions, about a common one where ``offset`` is large."""
-    rows = np.random.default_rng(seed).normal(size=(count, dim)) + offset
-    return np.asarray(rows / np.sqrt((rows**2).sum(1, keepdims=True)))
+@pytest.fixture(params=DIAGNOSTICS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-def array(tensor: Tensor) -> np.ndarray:
-    """Of any number format, as float64."""
-    return tensor.detach().double().numpy()
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+    return write_run(tmp_path, narrow(MoCo, {"loss.num_negatives": 16}, hidden_dim=8, out_dim=4))
 
 
-@pytest.mark.parametrize(("count", "dim"), [(40, 7), (7, 40), (16, 16)])
-@pytest.mark.parametrize("offset", [0.0, 1.0, 30.0])
-def test_effective_rank_is_the_participation_ratio_of_the_squared_singular_values(
-    count: int, dim: int, offset: float
+def runs_for(name: str, run: Path) -> list[str]:
+    """As few as it takes."""
+    return [str(run), str(run / "checkpoints" / "epoch-0001.pt")][: find_diagnostic(name).fewest_runs]
+
+
+def results(run: Path) -> dict[str, dict[str, Any]]:
+    return {path.stem: json.loads(path.read_text()) for path in (run / "diagnostics").glob("*.json")}
+
+
+def test_options_are_documented_and_a_result_has_all_that_decided_it(
+    name: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = unit_vectors(count, dim, offset=offset)
-    expected = effective_rank_by_hand(rows)
-    assert 1 <= expected <= min(count, dim)
-    assert (expected < 1.01) == (offset > 2)
-    value = effective_rank(torch.from_numpy(rows).float())
-    assert value.shape == ()
-    assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(expected, rel=1e-5)
-    unit = torch.from_numpy(rows)
-    second_moment = array(unit.T @ unit / count)
-    assert 1 / (second_moment**2).sum() == pytest.approx(expected, rel=1e-9)  # for unit vectors
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for field in dataclasses.fields(find_diagnostic(name)):
+        assert f"--{field.name.replace('_', '-')}" in said
+    assert main([name, *runs_for(name, run)]) == 0
+    ((file, found),) = results(run).items()
+    assert file.startswith(name)
+    assert found["diagnostic"] == name
+    assert [each["checkpoint"] for each in found["runs"]] == ["last", "epoch-0001"][: len(found["runs"])]
+    assert ("fingerprints" in found) == find_diagnostic(name).reads_images
+    assert "torch" in found["versions"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [str(run / "diagnostics" / f"{file}.{kind}") for kind in ("json", "png")]
+    with Image.open(io.BytesIO((run / "diagnostics" / f"{file}.png").read_bytes())) as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 100
+    # on other images and of another checkpoint: files of their own
+    write_colors(tmp_path / "stl", 15, seed=7)
+    _, *rest = runs_for(name, run)
+    assert (
+        main([name, str(run / "checkpoints" / "epoch-0001.pt"), *rest, "--data", str(tmp_path / "stl")]) == 0
+    )
+    (other,) = results(run).keys() - {file}
+    assert f"{name}" in other
+    assert "-epoch-0001" in other
+    assert ("@stl-" in other) == find_diagnostic(name).reads_images
 
 
-@pytest.mark.parametrize(("count", "dim"), [(40, 7), (7, 40)])
-def test_rank_me_is_the_exponential_of_the_singular_values_entropy(count: int, dim: int) -> None:
-    rows = unit_vectors(count, dim, offset=1.0)
-    values = np.linalg.svd(rows, compute_uv=False)
-    shares = values / values.sum()
-    expected = np.exp(-(shares * np.log(shares)).sum())
-    assert rank_me(torch.from_numpy(rows)).item() == pytest.approx(expected, rel=1e-5)
-    assert rank_me(torch.eye(5)).item() == pytest.approx(5, rel=1e-5)
-    assert rank_me(torch.ones(6, 3)).item() == pytest.approx(1, abs=1e-4)
+def test_mistakes_are_one_line(name: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mistakes = [["--no-such-option", "1"], ["third", "fourth"]]
+    if find_diagnostic(name).reads_images:
+        mistakes.append(["--data", "absent"])
+    for words in mistakes:
+        with pytest.raises(SystemExit) as ended:
+            run_command(functools.partial(main, [name, *runs_for(name, run), *words]))
+        assert ended.value.code == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+        assert not (run / "diagnostics").exists()
 
 
-@pytest.mark.parametrize(("count", "dim"), [(12, 4), (4, 12)])
-def test_effective_rank_of_known_arrangements(count: int, dim: int) -> None:
-    axes = torch.eye(dim)[torch.arange(count) % dim]
-    assert effective_rank(axes).item() == pytest.approx(min(count, dim))
-    assert effective_rank(axes * 1e-3).item() == pytest.approx(min(count, dim), rel=1e-5)  # at any scale
-    one = torch.from_numpy(unit_vectors(1, dim)).float()
-    assert effective_rank(one.expand(count, dim)).item() == pytest.approx(1)
-    signs = torch.tensor([1.0, -1.0]).repeat(count // 2)[:, None]
-    assert effective_rank(one * signs).item() == pytest.approx(1)
-    halves = torch.cat([axes[:1].expand(count // 2, dim), axes[1:2].expand(count // 2, dim)])
-    assert effective_rank(halves).item() == pytest.approx(2)
+def test_wrong_names_and_counts_are_one_line(run: Path) -> None:
+    with pytest.raises(UserError, match=r"no diagnostic 'spectre': choose among .*; did you mean spectrum"):
+        main(["spectre", str(run)])
+    with pytest.raises(UserError, match="give a diagnostic first"):
+        main([])
+    with pytest.raises(UserError, match="cka takes 2 runs, not 1"):
+        main(["cka", str(run)])
+    with pytest.raises(UserError, match="norms takes 1 or 2 runs, not 3"):
+        main(["norms", *[str(run)] * 3])
+    with pytest.raises(UserError, match="does not exist"):
+        main(["norms", str(run / "absent")])
 
 
-@pytest.mark.parametrize("dtype", HALVES)
-def test_effective_rank_of_half_precision_is_that_of_the_rounded_values(dtype: torch.dtype) -> None:
-    for offset in (0.0, 3.0):
-        rows = torch.from_numpy(unit_vectors(300, 20, offset=offset)).to(dtype)
-        assert effective_rank(rows).item() == pytest.approx(effective_rank_by_hand(array(rows)), rel=1e-5)
-
-
-def test_feature_std_tells_collapse_from_spread() -> None:
-    rows = unit_vectors(50, 8, offset=0.5)
-    expected = float(np.mean(np.std(rows, axis=0)) * math.sqrt(8))
-    assert feature_std(torch.from_numpy(rows).float()).item() == pytest.approx(expected, rel=1e-5)
-    assert feature_std(torch.from_numpy(rows[:1]).float().expand(50, 8)).item() == pytest.approx(0, abs=1e-6)
-    uniform = torch.from_numpy(unit_vectors(20_000, 16))
-    assert feature_std(uniform).item() == pytest.approx(1, abs=0.01)
-
-
-@pytest.mark.parametrize("alpha", [None, 0.5, 256.0, 65536.0])
-@pytest.mark.parametrize("tau", [0.07, 0.2])
-def test_query_gradients_are_those_of_equation_10(alpha: float | None, tau: float) -> None:
-    """Of two directions of queries against one pool of keys, as a symmetric loss has them."""
-    pool = unit_vectors(12, 5, seed=9)
-    arrays = [(unit_vectors(6, 5, seed), unit_vectors(6, 5, seed + 1)) for seed in (0, 4)]
-    leaves, queries, losses = [], [], []
-    for q, own in arrays:
-        leaf = torch.from_numpy(q).requires_grad_()
-        query = leaf * 1.0
-        positive = (query * torch.from_numpy(own)).sum(1) / tau
-        losses.append(info_nce(positive, query @ torch.from_numpy(pool).T / tau, alpha))
-        leaves.append(leaf)
-        queries.append(query)
-    norms = query_gradient_norms(torch.stack(losses), queries)
-    expected = [
-        query_gradient_norm(query, key, pool, tau, alpha or len(pool))
-        for q, own in arrays
-        for query, key in zip(q, own, strict=True)
-    ]
-    np.testing.assert_allclose(array(norms), expected, rtol=1e-7)
-    assert not norms.requires_grad
-    assert all(leaf.grad is None for leaf in leaves)
-    torch.stack(losses).mean().backward()  # the graph is there still
-    assert all(leaf.grad is not None for leaf in leaves)
-    assert array(norms).max() <= 2 / tau  # by inequality 12
-
-
-def test_a_node_of_its_own_sets_a_query_apart_from_the_key_that_it_is_too() -> None:
-    vectors = torch.from_numpy(unit_vectors(6, 5)).requires_grad_()
-    queries = vectors.view_as(vectors)
-    others = queries @ vectors.T / 0.2
-    others = others[~torch.eye(6, dtype=torch.bool)].view(6, 5)
-    losses = info_nce((queries * vectors.roll(3, 0)).sum(1) / 0.2, others)
-    rows = array(vectors)
-    expected = [
-        query_gradient_norm(rows[i], rows[(i + 3) % 6], np.delete(rows, i, 0), 0.2, 5) for i in range(6)
-    ]
-    np.testing.assert_allclose(array(query_gradient_norms(losses, [queries])), expected, rtol=1e-7)
-    assert np.abs(array(query_gradient_norms(losses, [vectors])) - expected).max() > 0.1
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
-def test_figures_of_two_views_are_those_of_the_formulas(dtype: torch.dtype) -> None:
-    first, second = (torch.from_numpy(unit_vectors(9, 5, seed, 0.7)).to(dtype) for seed in (0, 1))
-    with torch.autocast("cpu", torch.bfloat16):
-        metrics = embedding_diagnostics(first, second)
-    expected = embedding_figures_by_hand(array(first), array(second))
-    assert metrics.keys() == expected.keys()
-    for name, value in metrics.items():
-        assert value.dtype == torch.float32
-        assert value.shape == ()
-        # rounded to bfloat16 a vector's length is 1 within 2**-9, but uniformity takes it for 1
-        assert value.item() == pytest.approx(expected[name], rel=1e-5 if dtype == torch.float32 else 1e-2), (
-            name
-        )
-
-
-def test_figures_of_the_gradient_are_left_out_where_there_is_no_graph() -> None:
-    first, second = (torch.from_numpy(unit_vectors(8, 5, seed)).float() for seed in (0, 1))
-    first.requires_grad_()
-
-    def metrics() -> dict[str, Tensor]:
-        queries = first * 1.0
-        losses = info_nce((queries * second).sum(1) / 0.2, queries @ second.T / 0.2, 16.0)
-        return embedding_diagnostics(queries, second, losses, [queries])
-
-    with_graph = metrics()
-    with torch.no_grad():
-        without = metrics()
-    gradient = {"query_gradient_mean", "query_gradient_variance"}
-    assert with_graph.keys() == without.keys() | gradient
-    assert not gradient & without.keys()
-    assert not any(value.requires_grad for value in with_graph.values())
-    keys = array(second)
-    norms = [query_gradient_norm(q, keys[i], keys, 0.2, 16.0) for i, q in enumerate(array(first))]
-    assert with_graph["query_gradient_mean"].item() == pytest.approx(np.mean(norms), rel=1e-5)
-    assert with_graph["query_gradient_variance"].item() == pytest.approx(np.var(norms), rel=1e-4)
+def test_a_copy_of_a_run_is_the_same_encoder(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    assert (
+        main(["cka", str(run), str(copy), "--layers", "blocks", "--images", "16", "--batch-size", "8"]) == 0
+    )
+    ((file, found),) = results(run).items()
+    assert "layers=blocks" in file
+    assert "with=copy_" in file
+    names = ["stem", "layer1.0", "layer1.1", "layer2", "layer3.0", "layer3.1", "linear", "pooled"]
+    assert found["layers"] == [names, names]
+    assert list(found["curve"]) == names
+    assert list(found["curve"].values()) == pytest.approx([1] * 8, abs=1e-6)
+    assert found["pooled_cka"] == pytest.approx(1, abs=1e-9)
+    assert found["settings"]["images"] == 16

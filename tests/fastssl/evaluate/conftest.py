@@ -17,6 +17,8 @@ from pipelines.views import ViewGroup, ViewSpec
 from tests.helpers.image_folder import write_colors
 from tests.helpers.methods import narrow
 
+VIEW = ViewSpec(size=16)
+
 
 def save_checkpoint(run: Path, config: Config, name: str, step: int) -> None:
     method = build_method(
@@ -38,7 +40,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_run(tmp_path, narrow(MoCo, {"loss.num_negatives": 16}, hidden_dim=8, out_dim=4))
 
 
-def write_run(tmp_path: Path, method: Method.Config, **changes: Any) -> Path:
+def write_run(tmp_path: Path, method: Method.Config, spec: ViewSpec = VIEW, **changes: Any) -> Path:
     """The run folder ``tmp_path / "run"`` of an untrained method, on images in ``tmp_path / "data"``."""
     for seed, split in enumerate(("train", "test")):
         write_colors(tmp_path / "data" / split, 12 - 6 * seed, seed=seed)
@@ -47,7 +49,7 @@ def write_run(tmp_path: Path, method: Method.Config, **changes: Any) -> Path:
         precision="fp32",
         backbone=ResNet9.Config(width=0.125),
         method=method,
-        views=(ViewGroup(spec=ViewSpec(size=16), num_views=method.num_views),),
+        views=(ViewGroup(spec=spec, num_views=method.num_views),),
         batch_size=4,
         **changes,
     )

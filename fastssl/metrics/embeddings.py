@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastssl.diagnostics.query_gradients import query_gradient_norms
-from fastssl.diagnostics.spread import effective_rank, feature_std
-from fastssl.diagnostics.uniformity import alignment, uniformity
 from fastssl.distributed.collectives import all_gather
+from fastssl.metrics.query_gradients import query_gradient_norms
+from fastssl.metrics.spread import effective_rank, feature_std
+from fastssl.metrics.uniformity import alignment, uniformity
 
 
 def embedding_diagnostics(

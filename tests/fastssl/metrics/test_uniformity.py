@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastssl.diagnostics.uniformity import alignment, uniformity
+from fastssl.metrics.uniformity import alignment, uniformity
 from tests.helpers.figures_by_hand import alignment_by_hand, uniformity_by_hand
 
 

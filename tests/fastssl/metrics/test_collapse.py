@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from fastssl.diagnostics.collapse import collapse_warning
-from fastssl.diagnostics.spread import effective_rank, feature_std
 from fastssl.methods import BYOL, Method
+from fastssl.metrics.collapse import collapse_warning
+from fastssl.metrics.spread import effective_rank, feature_std
 from pipelines.batch import Batch
 from tests.helpers.batches import make_batch, tiny_method
 from tests.helpers.methods import finish_step, narrow

@@ -1,0 +1,142 @@
+"""Draw what encoders are like: python -m fastssl.diagnostics NAME RUN_OR_CHECKPOINT [RUN_OR_CHECKPOINT]"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from fastssl.diagnostics import DIAGNOSTICS
+from fastssl.diagnostics.diagnostic import Diagnostic, find_diagnostic
+from fastssl.diagnostics.opened_run import OpenedRun
+from fastssl.evaluate.result_name import ResultName, changed_options, data_name, file_part
+from fastssl.run.versions import git_commit, versions
+from pipelines.command.errors import UserError, run_command
+from pipelines.command.options import one_line_complaints
+from pipelines.files.atomic import write_atomically, write_json
+
+_PROG = "python -m fastssl.diagnostics"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Draw what encoders are like; picture and numbers go to diagnostics/ of the first run's folder."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run folders, or checkpoints of them."""
+    data: str = ""
+    """Labeled images; left out, those of the first run's training."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to compute on; auto takes a GPU if there is one."""
+    workers: int = 0
+    """Loader threads; 0 takes every core."""
+
+
+def parse(argv: list[str]) -> tuple[str, Options, Diagnostic]:
+    """The diagnostic of a command line, its runs and its options.
+
+    Raises:
+        UserError: no such diagnostic or option, or a wrong number of runs.
+    """
+    words = list(argv)
+    known = f"Diagnostics: {', '.join(DIAGNOSTICS)}; with one of them, --help shows its options."
+    if not words or words[0].startswith("-"):
+        if not {"--help", "-h"} & set(words):
+            raise UserError(
+                f"give a diagnostic first, of {', '.join(DIAGNOSTICS)}: {_PROG} --help tells more"
+            )
+        tyro.cli(Options, prog=f"{_PROG} NAME", description=f"{Options.__doc__}\n\n{known}", args=["--help"])
+    name = words.pop(0)
+    kind = find_diagnostic(name)
+    field = ("diagnostic", kind, dataclasses.field(default=kind()))
+    options = dataclasses.make_dataclass("Options", [field], bases=(Options,), frozen=True, kw_only=True)
+    prog = f"{_PROG} {name}"
+    with one_line_complaints(prog):
+        description = f"{kind.__doc__}\n\n{known}"
+        flat = (tyro.conf.OmitArgPrefixes,)  # --images, not --diagnostic.images
+        found: Any = tyro.cli(options, prog=prog, description=description, args=words, config=flat)
+    if not kind.fewest_runs <= len(found.runs) <= kind.most_runs:
+        counts = sorted({kind.fewest_runs, kind.most_runs})
+        wanted = " or ".join(map(str, counts))
+        raise UserError(
+            f"{name} takes {wanted} run{'s' * (counts != [1])}, not {len(found.runs)}: {prog} RUN ..."
+        )
+    for run in found.runs:
+        if not run.exists():
+            raise UserError(f"{run} does not exist: give a run folder or one of its checkpoints")
+    return name, found, found.diagnostic
+
+
+def result_name(name: str, diagnostic: Diagnostic, runs: Sequence[OpenedRun]) -> ResultName:
+    """The name of a result, which tells options, second run, checkpoint and data."""
+    changed = [changed_options(diagnostic)] if changed_options(diagnostic) else []
+    for other in runs[1:]:
+        digest = hashlib.blake2b(str(other.folder.resolve()).encode(), digest_size=4).hexdigest()
+        parts = [file_part(part, "_") for part in (other.folder.resolve().name, other.checkpoint) if part]
+        changed.append(f"with={'_'.join(parts)}_{digest}")
+    first, data = runs[0], ""
+    if diagnostic.reads_images and not first.subject.own_data:
+        data = data_name(first.subject.where, first.subject.data.fingerprints)
+    return ResultName(
+        protocol=name, options="+".join(changed), checkpoint=file_part(first.checkpoint), data=data
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command."""
+    name, options, diagnostic = parse(sys.argv[1:] if argv is None else argv)
+    runs: list[OpenedRun] = []
+    for where in options.runs:
+        beside = runs[0] if runs else None
+        run = OpenedRun(
+            where=where, data=options.data, device=options.device, workers=options.workers, beside=beside
+        )
+        runs.append(run)
+    start = time.monotonic()
+    result, picture = diagnostic.measure(runs)
+    settings = dataclasses.asdict(diagnostic) | result.get("settings", {})
+    values = {
+        "diagnostic": name,
+        "runs": [{"run": str(run.folder), "checkpoint": run.checkpoint or "last"} for run in runs],
+        **(_about_images(runs[0]) if diagnostic.reads_images else {}),
+        **result,
+        "settings": settings,
+        "cost": {"seconds": round(time.monotonic() - start, 2)},
+        "versions": versions(("torch", "numpy")),
+        "git_commit": git_commit(),
+    }
+    path = runs[0].folder / "diagnostics" / f"{result_name(name, diagnostic, runs)}.json"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, values)
+        write_atomically(path.with_name(f"{path.stem}.png"), picture)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}): free some space, or mend it") from None
+    print(diagnostic.report(result))
+    print(path)
+    print(path.with_name(f"{path.stem}.png"))
+    return 0
+
+
+def _about_images(run: OpenedRun) -> dict[str, Any]:
+    """Images and views that a result is of."""
+    subject = run.subject
+    return {
+        "data": subject.where,
+        "train_images": len(subject.data.train.index),
+        "test_images": len(subject.data.test.index),
+        "test_images_are": subject.data.test_images_are,
+        "fingerprints": subject.data.fingerprints,
+        "precision": subject.feature_config.precision,
+        "view": dataclasses.asdict(subject.feature_config.spec),
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)

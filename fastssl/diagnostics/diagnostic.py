@@ -1,0 +1,59 @@
+"""A diagnostic: what is drawn of one encoder or of two."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from fastssl.diagnostics import DIAGNOSTICS
+from fastssl.diagnostics.opened_run import OpenedRun
+from pipelines.command.errors import UserError
+from pipelines.command.suggest import suggest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnostic(ABC):
+    """Base of the diagnostics. The fields of a diagnostic are its options, each with a default."""
+
+    fewest_runs: ClassVar[int] = 1
+    """Runs that it needs."""
+    most_runs: ClassVar[int] = 1
+    """Runs that it takes."""
+    reads_images: ClassVar[bool] = True
+    """False for one of the weights alone."""
+
+    @abstractmethod
+    def measure(self, runs: Sequence[OpenedRun]) -> tuple[dict[str, Any], bytes]:
+        """Measure and draw.
+
+        Args:
+            runs: as many as the class says.
+
+        Returns:
+            results by name, ready for JSON, and the picture, a PNG.
+
+        Raises:
+            UserError: an encoder or its images are unfit.
+        """
+
+    def report(self, result: Mapping[str, Any]) -> str:
+        """A result of ``measure`` for the terminal."""
+        numbers = (f"{name} {value:.4g}" for name, value in result.items() if isinstance(value, float))
+        return f"{type(self).__name__.lower()}: {', '.join(numbers)}"
+
+
+def find_diagnostic(name: str) -> type[Diagnostic]:
+    """The class of a diagnostic, imported now.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in DIAGNOSTICS:
+        hint = suggest(name, DIAGNOSTICS, otherwise="python -m fastssl.diagnostics --help tells more")
+        raise UserError(f"no diagnostic {name!r}: choose among {', '.join(DIAGNOSTICS)}; {hint}")
+    module = importlib.import_module(f"fastssl.diagnostics.{name}")
+    diagnostic: type[Diagnostic] = getattr(module, DIAGNOSTICS[name])
+    return diagnostic

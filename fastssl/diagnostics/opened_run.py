@@ -1,0 +1,70 @@
+"""A run as diagnostics see it: its encoder, and its images where they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fastssl.evaluate.features import require_finite
+from fastssl.evaluate.subject import Split, Subject, open_subject, run_and_checkpoint
+from fastssl.run.folder import load_encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedRun:
+    """A run folder or one of its checkpoints, opened as far as it is used."""
+
+    where: Path
+    """As the user named it."""
+    data: str = ""
+    """Labeled images; "": those of the training, or of ``beside``'s."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    workers: int = 0
+    """Loader threads; 0 takes every core."""
+    beside: OpenedRun | None = None
+    """The run that it is compared to, whose images it sees."""
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return run_and_checkpoint(self.where)[0]
+
+    @property
+    def checkpoint(self) -> str:
+        """Name of a kept checkpoint; "" is the last."""
+        return run_and_checkpoint(self.where)[1]
+
+    @property
+    def label(self) -> str:
+        """Name for pictures: the folder's and the checkpoint's."""
+        return " ".join(filter(None, (self.folder.resolve().name, self.checkpoint)))
+
+    @cached_property
+    def encoder(self) -> nn.Module:
+        """The encoder in evaluation mode, on the CPU; its images are not opened."""
+        return load_encoder(self.where)[1]
+
+    @cached_property
+    def subject(self) -> Subject:
+        """Encoder and labeled images.
+
+        Raises:
+            UserError: the images are unfit.
+        """
+        where = self.data or (self.beside.subject.where if self.beside else "")
+        return open_subject(self.where, where, self.device, self.workers)
+
+    def features(self, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features float32 [N, D] and labels int64 [N] of a split, on the CPU.
+
+        Raises:
+            UserError: a feature is not finite.
+        """
+        features, labels = self.subject.features(split)
+        require_finite(features, f"features of {self.where}")
+        return features, labels

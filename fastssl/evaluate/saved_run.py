@@ -1,0 +1,45 @@
+"""The whole of a run's checkpoint, for protocols that measure more of it than its encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastssl.config import Experiment, from_dict
+from fastssl.evaluate.subject import Subject
+from fastssl.run import checkpoint
+from pipelines.command.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SavedRun:
+    """A checkpoint of a run."""
+
+    path: Path
+    """File of the checkpoint."""
+    experiment: Experiment
+    """Config of the run."""
+    method: dict[str, Any]
+    """State of the whole method: heads, teacher, queue."""
+
+
+def saved_run(subject: Subject, protocol: str, part: str) -> SavedRun:
+    """The checkpoint that a subject's encoder is of.
+
+    Args:
+        subject: the measured encoder.
+        protocol: that needs it, for messages.
+        part: of the run that it needs.
+
+    Raises:
+        UserError: the encoder is of no run, or its checkpoint holds nothing but an encoder.
+    """
+    if subject.run is None or not subject.method:
+        raise UserError(f"{protocol}: this encoder is of no run, whose {part} is needed")
+    path = subject.run / "checkpoints" / f"{subject.checkpoint or 'last'}.pt"
+    state = checkpoint.load(path)
+    if not isinstance(state.get("method"), dict) or "config" not in state:
+        raise UserError(f"{protocol}: {path} holds no {part}: give a checkpoint of fastssl.train")
+    config = from_dict(state["config"], str(path), subject.run.absolute())
+    return SavedRun(path=path, experiment=config.experiment, method=state["method"])

@@ -1,0 +1,123 @@
+"""Linear support vector machines on frozen features, one per class, as on PASCAL VOC2007.
+
+Goyal, Mahajan, Gupta, Misra, "Scaling and benchmarking self-supervised visual representation learning"
+(2019), with the values of its public code (VISSL): features at unit length, LIBLINEAR's squared hinge
+loss with the L2 penalty in the dual, positives at twice the weight of negatives, 2000 iterations; each
+class's cost is the one of 11 with the best average precision over 3 folds of the training images.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import StratifiedKFold
+from sklearn.svm import LinearSVC
+from torch.nn import functional
+
+from fastssl.evaluate.features import require_finite
+from fastssl.evaluate.protocol import Protocol
+from fastssl.evaluate.subject import Split, Subject
+from fastssl.metrics.average_precision import average_precision, average_precision_11_points
+from pipelines.command.errors import UserError
+from pipelines.command.progress import show_progress
+from pipelines.command.ranges import Count, Positives, check_ranges
+
+_FOLDS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Svm(Protocol):
+    """One linear SVM per class against the rest (squared hinge loss); mean average precision."""
+
+    costs: Positives = (0.01, 0.1, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 50.0, 100.0, 1000.0)
+    """Costs (LIBLINEAR's C) to choose from for each class, by average precision over 3 folds."""
+    max_iterations: Count = 2000
+    """Iteration limit of LIBLINEAR."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if not self.costs:
+            raise UserError("--costs must have one value or several")
+
+    def measure(self, subject: Subject) -> dict[str, Any]:
+        """``map`` and ``map_11_points`` over the classes, in [0, 1]; of each class the same and its cost.
+
+        Raises:
+            UserError: features are not finite, or a class has too few training images for the folds.
+        """
+        train, train_labels = _unit_features(subject, "train")
+        test, test_labels = _unit_features(subject, "test")
+        names = subject.data.train.index.class_names
+        classes = np.intersect1d(train_labels, test_labels).tolist()
+        found: dict[str, dict[str, float]] = {}
+        converged = True
+        for label in show_progress(classes, len(classes), "svm: classes"):
+            positive = train_labels == label
+            least = min(np.count_nonzero(positive), np.count_nonzero(~positive))
+            if len(self.costs) > 1 and least < _FOLDS:
+                raise UserError(
+                    f"svm: class {names[label]} or the rest has {least} training images, too few for "
+                    f"{_FOLDS} folds: give more, or --costs one value"
+                )
+            cost = self._choose_cost(train, positive)
+            model = self._fit(cost, train, positive)
+            converged &= model.n_iter_ < self.max_iterations
+            scores, answers = model.decision_function(test), test_labels == label
+            found[names[label]] = {
+                "average_precision": average_precision(answers, scores),
+                "average_precision_11_points": average_precision_11_points(answers, scores),
+                "cost": cost,
+            }
+        return {
+            "map": _mean(found, "average_precision"),
+            "map_11_points": _mean(found, "average_precision_11_points"),
+            "per_class": found,
+            "settings": {"classes": len(found), "converged": bool(converged)},
+        }
+
+    def _choose_cost(self, features: np.ndarray, positive: np.ndarray) -> float:
+        """The cost of the best mean average precision over the folds; of equals the smallest."""
+        if len(self.costs) == 1:
+            return self.costs[0]
+        folds = list(StratifiedKFold(_FOLDS).split(features, positive))
+        scores = {}
+        for cost in self.costs:
+            models = [self._fit(cost, features[rest], positive[rest]) for rest, _ in folds]
+            scores[cost] = np.mean(
+                [
+                    average_precision(positive[held], model.decision_function(features[held]))
+                    for model, (_, held) in zip(models, folds, strict=True)
+                ]
+            )
+        return max(self.costs, key=lambda cost: (scores[cost], -cost))
+
+    def _fit(self, cost: float, features: np.ndarray, positive: np.ndarray) -> LinearSVC:
+        model = LinearSVC(
+            C=cost,
+            penalty="l2",
+            loss="squared_hinge",
+            dual=True,
+            tol=1e-4,
+            class_weight={True: 2.0, False: 1.0},
+            max_iter=self.max_iterations,
+            random_state=0,  # of LIBLINEAR's order of coordinates
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the result says whether it converged
+            return model.fit(features, positive)
+
+
+def _unit_features(subject: Subject, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Features at unit length, float32 [N, D], and labels int64 [N]."""
+    features, labels = subject.features(split)
+    require_finite(features, f"svm: features of the {split} images")
+    return functional.normalize(features, dim=1).numpy(), labels.numpy()
+
+
+def _mean(found: Mapping[str, Mapping[str, float]], name: str) -> float:
+    return float(np.mean([values[name] for values in found.values()]))

@@ -1,0 +1,1 @@
+"""Metrics of embeddings: logged while training, and measured by protocols and diagnostics."""

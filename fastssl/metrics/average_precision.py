@@ -1,0 +1,32 @@
+"""Average precision of a ranking: the area below the curve, and PASCAL VOC's mean over 11 points."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import average_precision_score, precision_recall_curve
+
+
+def average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
+    """Area below the precision-recall curve, in [0, 1]: sum_n (R_n - R_{n-1}) P_n, not interpolated.
+
+    Args:
+        positive: bool [N], at least one of them True.
+        scores: float [N]; equal scores are taken together.
+    """
+    return float(average_precision_score(positive, scores))
+
+
+def average_precision_11_points(positive: np.ndarray, scores: np.ndarray) -> float:
+    """Mean over the recalls 0, 0.1 ... 1 of the best precision at that recall or a higher one.
+
+    Everingham, Van Gool, Williams, Winn, Zisserman, "The PASCAL visual object classes (VOC) challenge"
+    (2010), section 4.2; VOC2007's measure.
+
+    Args:
+        positive: bool [N], at least one of them True.
+        scores: float [N]; equal scores are taken together.
+    """
+    precision, recall, _ = precision_recall_curve(positive, scores)
+    precision, recall = precision[:-1], recall[:-1]  # the last is no threshold's
+    points = np.arange(11) / 10 - 1e-9  # a recall of 3/10 is one of 0.3
+    return float(np.mean([precision[recall >= point].max() for point in points]))
