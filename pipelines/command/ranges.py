@@ -71,7 +71,6 @@ SharesWithinOne = Annotated[tuple[float, ...], _WITHIN_ONE, arg(help_behavior_hi
 ZeroToOne = Annotated[float, _ZERO_TO_ONE, arg(help_behavior_hint=_ZERO_TO_ONE.shown)]
 ZeroToOneOrNone = Annotated[float | None, _ZERO_TO_ONE, arg(help_behavior_hint=_ZERO_TO_ONE.shown)]
 UpToHalf = Annotated[float, _UP_TO_HALF, arg(help_behavior_hint=_UP_TO_HALF.shown)]
-Positives = Annotated[tuple[float, ...], _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
 Count = Annotated[int, _FROM_ONE, arg(help_behavior_hint=_FROM_ONE.shown)]
 CountOrZero = Annotated[int, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
 CountOrNone = Annotated[int | None, _FROM_ONE, arg(help_behavior_hint=_FROM_ONE.shown)]
