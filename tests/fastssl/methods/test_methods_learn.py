@@ -15,7 +15,6 @@ from fastssl.config import Experiment
 from fastssl.methods import BYOL, METHODS, Method, SimCLR
 from fastssl.models import ResNet9
 from fastssl.recipes import quickstart
-from fastssl.recipes.variant import with_changes
 from fastssl.train import train
 from tests.helpers.methods import experiment_with, narrow
 from tests.helpers.textures import write_textures
@@ -33,11 +32,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def with_method(method: Method.Config, epochs: float, base_lr: float) -> Experiment:
+def with_method(method: Method.Config, epochs: float, base_lr: float, batch_size: int = 64) -> Experiment:
     """Losses differ in scale by a hundred: gradients are clipped, so that one rate serves all."""
     optimizer = replace(quickstart().experiment.optimizer, base_lr=base_lr, clip_grad_norm=1.0)
-    backbone = ResNet9.Config(width=0.125)
-    experiment = experiment_with(method, epochs=epochs, optimizer=optimizer, backbone=backbone)
+    experiment = experiment_with(
+        method,
+        epochs=epochs,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        backbone=ResNet9.Config(width=0.125),
+    )
     (group,) = experiment.views
     return replace(experiment, views=(replace(group, spec=replace(group.spec, size=24)),))
 
@@ -68,8 +72,7 @@ def test_eqco_makes_few_negatives_bound_as_many_do(data: Path, tmp_path: Path) -
             hidden_dim=512,
             out_dim=128,
         )
-        experiment = with_changes(with_method(method, 30, 0.24), {"batch_size": 129})
-        _, rows = run(experiment, data, tmp_path / f"{count}-{alpha}")
+        _, rows = run(with_method(method, 30, 0.24, 129), data, tmp_path / f"{count}-{alpha}")
         bounds[count, alpha] = np.mean([row["mi_bound"] for row in rows[-5:-1]])
     many, few, plain = bounds.values()
     assert abs(few / many - 1) < 0.15
