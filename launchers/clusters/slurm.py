@@ -20,6 +20,7 @@ import submitit
 from submitit.core.utils import FailedJobError
 
 from launchers.clusters.cluster import Cluster, Resources
+from launchers.clusters.slurm_job import LOST_NODE
 from launchers.clusters.slurm_queue import ask, ended, queued
 from launchers.clusters.slurm_task import SlurmTask
 from launchers.clusters.time_limit import parse_minutes
@@ -34,12 +35,19 @@ _START_UP = 30  # seconds that a job needs before it can take the signal
 _LEFT = 30  # seconds of the grace time that are kept for requeueing
 _REQUEUES = 10_000  # submitit would give up after so many time-outs
 
-# Lines of the batch script after srun. If the whole step was killed (out of memory, a signal), nobody was
-# left to requeue it; the next attempt counts it as lost. A job that SLURM itself ended is not RUNNING then.
+# Lines of the batch script after srun. If the whole step was killed (out of memory, a signal), or if SLURM
+# lost a node (srun then fails with any status), nobody was left to requeue it; the next attempt counts it as
+# lost. A job that SLURM itself ended is not RUNNING then.
 _AFTER = (
     "status=$?",
-    'if [ "$status" -gt 128 ] && [ "$status" -ne 255 ] \\',
-    '    && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then',
+    "unset ${!SQUEUE_@} ${!SINFO_@}",
+    "again=",
+    'if [ "$status" -ne 0 ] && [ "$status" -ne 255 ]; then',
+    '    [ "$status" -gt 128 ] && again=yes',
+    '    sinfo --noheader --Node --nodes="$SLURM_JOB_NODELIST" --format=%T \\',
+    f"        | grep --extended-regexp --quiet '{LOST_NODE}' && again=yes",
+    "fi",
+    'if [ "$again" ] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then',
     '    scontrol requeue "$SLURM_JOB_ID" && sleep 60',
     "fi",
     'exit "$status"',

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,36 @@ def test_evaluations_wait_for_their_run_and_go_with_it() -> None:
     lines = sbatch_lines(Slurm(), after="12_3")
     assert "#SBATCH --dependency=afterok:12_3" in lines
     assert "#SBATCH --kill-on-invalid-dep=yes" in lines
+
+
+@pytest.mark.parametrize(
+    ("status", "nodes", "state", "requeued"),
+    [
+        (0, "down*", "RUNNING", False),
+        (1, "mixed", "RUNNING", False),  # the first task has decided
+        (1, "down*", "RUNNING", True),  # srun: Unable to create step: Invalid generic resource
+        (1, "allocated*", "RUNNING", True),
+        (1, "down", "CANCELLED", False),
+        (137, "idle", "RUNNING", True),
+        (255, "down*", "RUNNING", False),  # requeued already
+    ],
+)
+def test_what_the_batch_script_makes_of_the_end_of_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, nodes: str, state: str, requeued: bool
+) -> None:
+    """A lost node is told from a crash by what SLURM says."""
+    monkeypatch.setenv("SQUEUE_STATES", "PD")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
+    stand_in(tmp_path / "bin", "squeue", f'[ "$SQUEUE_STATES" ] || echo {state}', monkeypatch)
+    stand_in(tmp_path / "bin", "sinfo", f"printf 'mixed\n{nodes}\n'", monkeypatch)
+    stand_in(tmp_path / "bin", "scontrol", f"echo $@ > {tmp_path}/calls", monkeypatch)
+    stand_in(tmp_path / "bin", "sleep", "true", monkeypatch)
+    lines = sbatch_lines(Slurm())
+    script = "\n".join([f"(exit {status})", *lines[lines.index("status=$?") :]])
+    done = subprocess.run(["bash", "-c", script], env=os.environ | {"SLURM_JOB_ID": "7"}, check=False)
+    assert done.returncode == status
+    called = (tmp_path / "calls").read_text() if (tmp_path / "calls").exists() else ""
+    assert called == ("requeue 7\n" if requeued else "")
 
 
 # --- with stand-ins for its commands ------------------------------------------------------------------------

@@ -35,19 +35,29 @@ def folder(tmp_path: Path) -> SweepFolder:
 
 
 def start(
-    folder: SweepFolder, run: str, state: str = "RUNNING", rank: int = 0, tasks: int = 1, restarts: int = 0
+    folder: SweepFolder,
+    run: str,
+    state: str = "RUNNING",
+    rank: int = 0,
+    tasks: int = 1,
+    restarts: int = 0,
+    nodes: str = "",
 ) -> subprocess.Popen[str]:
     """The task of job 7, as srun starts it; SLURM calls the job by ``state``."""
     tools = folder.path / "bin"
     tools.mkdir(exist_ok=True)
     (tools / "scontrol").write_text(SCONTROL.format(calls=folder.path / "calls", state=state))
     (tools / "scontrol").chmod(0o755)
+    (tools / "sinfo").write_text(f"#!/bin/sh\nprintf '{nodes}'\n")
+    (tools / "sinfo").chmod(0o755)
     variables = {
         "PATH": f"{tools}:{os.environ['PATH']}",
         "SLURM_JOB_ID": "7",
         "SLURM_PROCID": str(rank),
         "SLURM_STEP_NUM_TASKS": str(tasks),
         "SLURM_RESTART_COUNT": str(restarts),
+        "SLURM_JOB_NUM_NODES": str(tasks if nodes else 1),
+        "SLURM_JOB_NODELIST": "n[1-2]",
     }
     command = [sys.executable, "-c", RUN, str(folder.path), run]
     environment = {**os.environ, **variables}
@@ -115,6 +125,16 @@ def test_a_lost_node_is_noticed_by_the_next_attempt(folder: SweepFolder) -> None
 def children(pid: int) -> list[int]:
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(word) for word in text.split()]
+
+
+def test_a_lost_node_of_several_is_no_crash(folder: SweepFolder) -> None:
+    """The process of the first node crashes as it loses the other, whose task never reports."""
+    path = folder.attempts("crash")
+    attempts.end(path, attempts.begin(path, "7", 0), "crashed", 1, "boom")  # a second one would be the last
+    assert finish(start(folder, "crash", tasks=2, nodes="n1 mixed\\nn2 down*\\n"))[0] == 255
+    assert requeued(folder) == 1
+    last = read_attempts(path)[-1]
+    assert (last.outcome, last.error) == ("lost", "SLURM lost a node: n2 down*")
 
 
 @pytest.mark.parametrize(("state", "status", "times"), [("RUNNING", 255, 1), ("CANCELLED", 143, 0)])
