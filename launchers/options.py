@@ -65,7 +65,10 @@ class Options:
     retries: CountOrZero = 2
     """Restarts of a run that crashed or was lost."""
     max_parallel: CountOrZero = 0
-    """Runs at a time; 0: as many as the cluster has room for, on this machine one per GPU."""
+    """Jobs of the sweep at a time, evaluations and retries included; 0: as many as the cluster has room for,
+    on this machine one per GPU."""
+    watch: bool = False
+    """Stay, and submit the rest as soon as the cluster takes it, where it does not take all at once."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

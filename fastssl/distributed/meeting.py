@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 
-import torch.distributed as dist
+from torch._C._distributed_c10d import Store, TCPStore
 
 from fastssl.distributed.dist_env import DistEnv
 from pipelines.command.errors import UserError
@@ -23,7 +23,7 @@ _ALL_HERE = "fastssl/all-here"
 _NAMED = 4  # ranks in a message
 
 
-def meet(env: DistEnv, *, minutes: float) -> dist.Store:
+def meet(env: DistEnv, *, minutes: float) -> Store:
     """The store at ``MASTER_ADDR:MASTER_PORT``, once every process has reached it. Obeys Ctrl-C meanwhile.
 
     A wait that lasts is told in one line. Rank 0 serves the store, or torchrun's agent does.
@@ -41,7 +41,7 @@ def meet(env: DistEnv, *, minutes: float) -> dist.Store:
     serves = env.is_main and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     while not serves and not _is_served(address, port):
         wait.go_on([0])
-    store = dist.TCPStore(
+    store = TCPStore(
         address,
         port,
         env.world_size,

@@ -1,5 +1,8 @@
 """A job on SLURM: runs on the nodes, forwards signals, and puts itself back into the queue.
 
+It does a bundle of jobs, one after the other: the training of a run, then its evaluations. After a requeue
+it goes on with the first that has no result.
+
 One task per GPU; each starts its own process of the training, and these find each other. The first task alone
 keeps the record and decides. Another one whose process fails leaves a report for it, and returns.
 
@@ -23,7 +26,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -57,44 +60,66 @@ class SlurmTask:
     """Callable that submitit runs in each task, and requeues.
 
     Args:
-        job: what to run.
+        jobs: what to run, in order.
         grace: seconds that a stopped process is given to write its checkpoint.
     """
 
-    def __init__(self, job: Job, grace: float) -> None:
-        self.job = job
+    def __init__(self, jobs: Sequence[Job], grace: float) -> None:
+        self.jobs = tuple(jobs)
+        self.job = self.jobs[0]
         self.grace = grace
         self._child: Child | None = None
         self._attempt = 0
         self._stopping = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"job": self.job, "grace": self.grace}
+        return {"jobs": self.jobs, "grace": self.grace}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["job"], state["grace"])  # type: ignore[misc]
+        self.__init__(state["jobs"], state["grace"])  # type: ignore[misc]
 
     # ---- in the job ---------------------------------------------------------------------------------------
 
     def __call__(self) -> str:
-        """Run the job. Returns how this task ended.
+        """Run the jobs. Returns how this task ended.
 
         Raises:
-            JobFailedError: it failed, and shall not be tried again.
+            JobFailedError: one failed, and shall not be tried again.
             SystemExit: it was interrupted or requeued.
         """
         self._forward_signals()
         if rank():
             return self._follow()
+        errors = []
+        for job in self.jobs:
+            self.job = job
+            if not job.is_done() or len(self.jobs) == 1:
+                error = self._run()
+                errors += [error] if error else []
+            if not job.evaluation and errors:
+                break  # there is nothing to measure
+        if errors:
+            raise JobFailedError(errors[0])
+        return "finished"
+
+    def _run(self) -> str:
+        """Run the present job. Returns why it failed for good, or "".
+
+        Raises:
+            SystemExit: it was interrupted or requeued.
+        """
+        self._child = None
+        if self.job.evaluation and not self.job.training().is_done():
+            return self._give_up("its run is not trained: give the sweep's command again")
         reason = self.job.why_not_again(job_id())
         if reason:
-            self._give_up(reason)
+            return self._give_up(reason)
         self._attempt = attempts.begin(self._record, job_id(), self.job.steps_done())
         try:
             self._start()
         except UserError as wrong:
             attempts.end(self._record, self._attempt, "mistake", None, str(wrong))
-            raise JobFailedError(str(wrong)) from None
+            return str(wrong)
         outcome, status, error = self._watch()
         self._write_end(outcome, status, error)
         if outcome == "interrupted":
@@ -103,9 +128,7 @@ class SlurmTask:
             reason = self.job.why_not_again(job_id())
             if reason is None:
                 requeue(f"{outcome}: {error}")
-        if outcome != "finished":
-            raise JobFailedError(error)
-        return outcome
+        return "" if outcome == "finished" else error
 
     def checkpoint(self) -> DelayedSubmission:
         """Called by submitit at USR2, in the first task: stop the process; submitit requeues the job then."""
@@ -116,15 +139,15 @@ class SlurmTask:
             self._child.stop()
             if self._child.wait(self.grace):
                 self._write_end(self._child.outcome(), self._child.status(), "")
-        return DelayedSubmission(SlurmTask(self.job, self.grace))
+        return DelayedSubmission(SlurmTask(self.jobs, self.grace))
 
-    def _give_up(self, reason: str) -> NoReturn:
-        """End for good; the record says so where it does not yet."""
-        found = read_attempts(self._record)
-        if found[-1].outcome not in ("mistake", "crashed"):
+    def _give_up(self, reason: str) -> str:
+        """Leave the present job for good; its record says so where it does not yet. Returns the reason."""
+        mine = [attempt for attempt in read_attempts(self._record) if attempt.job_id == job_id()]
+        if not mine or mine[-1].outcome not in ("mistake", "crashed"):
             number = attempts.begin(self._record, job_id(), self.job.steps_done())
             attempts.end(self._record, number, "mistake", None, reason)
-        raise JobFailedError(reason)
+        return reason
 
     @property
     def _record(self) -> Any:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import glob
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastssl.evaluate.result_name import ResultName, data_name
@@ -61,6 +61,10 @@ class Job:
     def folder(self) -> SweepFolder:
         """Folder of its sweep."""
         return SweepFolder(self.sweep)
+
+    def training(self) -> Job:
+        """The job that trains its run."""
+        return replace(self, evaluation="")
 
     def arguments(self) -> tuple[str, list[str]]:
         """The module to run, and its arguments. Copies the data to the node first, where that is asked for.
