@@ -16,17 +16,23 @@ from submitit.core.utils import DelayedSubmission, JobPaths
 from launchers.clusters.slurm_job import LOST_NODE
 from pipelines.command.errors import UserError
 
+_STEPLESS = "srun: error: Unable to create step"
+_STEPLESS_STARTS = 5  # of one job that are tried again
+
 # Lines of the batch script after srun. If the whole step was killed (out of memory, a signal), or if SLURM
 # lost a node (srun then fails with any status), nobody was left to requeue it; the next attempt counts it as
-# lost. A job that SLURM itself ended is not RUNNING then.
+# lost. The start after a lost node may fail, too: SLURM allocates nodes without their GPUs, and srun finds an
+# "Invalid generic resource". A job that SLURM itself ended is not RUNNING then.
 AFTER = (
     "status=$?",
     "unset ${!SQUEUE_@} ${!SINFO_@}",
-    "again=",
+    "again= log=$(readlink /proc/$$/fd/2)",
     'if [ "$status" -ne 0 ] && [ "$status" -ne 255 ]; then',
     '    [ "$status" -gt 128 ] && again=yes',
     '    sinfo --noheader --Node --nodes="$SLURM_JOB_NODELIST" --format=%T \\',
     f"        | grep --extended-regexp --quiet '{LOST_NODE}' && again=yes",
+    f'    [ "${{SLURM_RESTART_COUNT:-0}}" -gt 0 ] && tail -n 5 "$log" | grep --quiet \'{_STEPLESS}\' \\',
+    f'        && [ "$(grep --count \'{_STEPLESS}\' "$log")" -le {_STEPLESS_STARTS} ] && again=yes',
     "fi",
     'if [ "$again" ] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then',
     '    scontrol requeue "$SLURM_JOB_ID" && sleep 60',

@@ -91,19 +91,28 @@ def test_evaluations_wait_for_their_run_and_go_with_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "nodes", "state", "requeued"),
+    ("status", "nodes", "state", "errors", "requeued"),
     [
-        (0, "down*", "RUNNING", False),
-        (1, "mixed", "RUNNING", False),  # the first task has decided
-        (1, "down*", "RUNNING", True),  # srun: Unable to create step: Invalid generic resource
-        (1, "allocated*", "RUNNING", True),
-        (1, "down", "CANCELLED", False),
-        (137, "idle", "RUNNING", True),
-        (255, "down*", "RUNNING", False),  # requeued already
+        (0, "down*", "RUNNING", 0, False),
+        (1, "mixed", "RUNNING", 0, False),  # the first task has decided
+        (1, "down*", "RUNNING", 0, True),
+        (1, "allocated*", "RUNNING", 0, True),
+        (1, "down", "CANCELLED", 0, False),
+        (137, "idle", "RUNNING", 0, True),
+        (255, "down*", "RUNNING", 0, False),  # requeued already
+        (1, "mixed", "RUNNING", 1, True),
+        (1, "mixed", "RUNNING", 6, False),
+        (1, "mixed", "RUNNING", -1, False),  # at the first start: nothing was lost
     ],
 )
 def test_what_the_batch_script_makes_of_the_end_of_its_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, nodes: str, state: str, requeued: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    nodes: str,
+    state: str,
+    errors: int,
+    requeued: bool,
 ) -> None:
     """A lost node is told from a crash by what SLURM says."""
     monkeypatch.setenv("SQUEUE_STATES", "PD")
@@ -114,7 +123,11 @@ def test_what_the_batch_script_makes_of_the_end_of_its_step(
     stand_in(tmp_path / "bin", "sleep", "true", monkeypatch)
     lines = sbatch_lines(Slurm())
     script = "\n".join([f"(exit {status})", *lines[lines.index("status=$?") :]])
-    done = subprocess.run(["bash", "-c", script], env=os.environ | {"SLURM_JOB_ID": "7"}, check=False)
+    environment = os.environ | {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "0" if errors < 0 else "1"}
+    log = tmp_path / "log"
+    log.write_text("srun: error: Unable to create step for job 7: Invalid generic resource\n" * abs(errors))
+    with log.open("a") as file:
+        done = subprocess.run(["bash", "-c", script], env=environment, stderr=file, check=False)
     assert done.returncode == status
     called = (tmp_path / "calls").read_text() if (tmp_path / "calls").exists() else ""
     assert called == ("requeue 7\n" if requeued else "")
