@@ -21,6 +21,7 @@ from launchers.clusters.cluster import Cluster
 from launchers.options import Options, parse
 from launchers.studies import STUDIES
 from launchers.studies.build import shrunk
+from launchers.sweeps.events import forget_end
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.grid import applied, grid_study
 from launchers.sweeps.job import Job
@@ -78,6 +79,8 @@ def _submit(
 ) -> tuple[int, list[Job]]:
     """Submit the jobs that are missing. Returns the exit status, and those that the cluster did not take."""
     missing = [job for job in jobs if states[job.name].name not in {*ACTIVE, "finished"}]
+    if missing:
+        forget_end(folder)
     before = [read_submission(folder, job) for job in missing]
     status = cluster.submit(folder, study.name, missing, states)
     pairs = zip(missing, before, strict=True)
@@ -157,6 +160,7 @@ def _jobs(folder: SweepFolder, run: PlannedRun, options: Options, cluster: Clust
             evaluation=result,
             stage=options.stage,
             retries=options.retries,
+            on_event=options.on_event,
         )
 
 

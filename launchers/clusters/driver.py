@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +19,16 @@ from launchers.clusters.child import Child
 from launchers.clusters.foreground import finished_words
 from launchers.sweeps import attempts
 from launchers.sweeps.attempts import Outcome
+from launchers.sweeps.events import job_ended
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
+from launchers.sweeps.progress import progress
 from pipelines.command.errors import UserError
+from pipelines.command.progress import duration
 from pipelines.command.text import visible
 
 _POLL = 0.1  # seconds
+_TOLD_EVERY = 30.0  # seconds between two lines of progress
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,13 @@ class Driver:
         """Run the jobs. Returns the exit status: 0, 1 if one failed, or 128 + the signal that stopped it."""
         with Interrupt() as interrupt:
             try:
+                told = time.monotonic()
                 while (self.waiting or self.running) and not interrupt.signal:
                     self._start_what_can()
                     self._gather()
+                    if time.monotonic() - told > _TOLD_EVERY and self.running:
+                        told = time.monotonic()
+                        _say(f"[{self.ended}/{self.total}] {', '.join(self._progress())}")
                     time.sleep(_POLL)
                 if interrupt.signal and self.running:
                     _say("stopping: each run writes its checkpoint; a second Ctrl-C kills them")
@@ -151,11 +159,25 @@ class Driver:
         elif outcome in ("mistake", "crashed"):
             self.failed.add(job.name)
             self._count(job, f"failed: {error}  (log: {self.folder.log(job.name)})")
+            job_ended(job, error)
         elif outcome == "finished":
             self._count(job, finished_words(job))
+            job_ended(job)
         else:
             self.failed.add(job.name)  # stopped from elsewhere, or with all the others
             self._count(job, "stopped")
+
+    def _progress(self) -> Iterator[str]:
+        """Each job that runs; of a training its share, speed and time left."""
+        for one in self.running.values():
+            if one.job.evaluation:
+                yield one.job.name
+                continue
+            found = progress(self.folder, one.job.run)
+            words = [f"{found.share:.0%}"] if found.share is not None else ["starts"]
+            words += [f"{found.images_per_s:.0f} images/s"] if found.images_per_s else []
+            words += [f"ETA {duration(found.seconds_left)}"] if found.seconds_left is not None else []
+            yield f"{one.job.name} {' '.join(words)}"
 
     def _count(self, job: Job, what: str) -> None:
         self.ended += 1

@@ -46,6 +46,7 @@ from launchers.clusters.slurm_job import (
 )
 from launchers.sweeps import attempts
 from launchers.sweeps.attempts import Outcome, read_attempts
+from launchers.sweeps.events import job_ended
 from launchers.sweeps.job import Job
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import atomic_file
@@ -96,6 +97,7 @@ class SlurmTask:
             if not job.is_done() or len(self.jobs) == 1:
                 error = self._run()
                 errors += [error] if error else []
+                job_ended(job, error)
             if not job.evaluation and errors:
                 break  # there is nothing to measure
         if errors:

@@ -41,6 +41,7 @@ class Job:
         stage: folder on the node to which the data is copied first; "" leaves it where it is.
         retries: restarts of a job that crashed or was lost.
         device: as --device of the training and the evaluation; "": the config's choice.
+        on_event: command of the shell that events are told to (``launchers.sweeps.events``); "": none.
     """
 
     sweep: Path
@@ -51,6 +52,7 @@ class Job:
     retries: int = 2
     eval_data: str = ""
     device: str = ""
+    on_event: str = ""
 
     @property
     def name(self) -> str:

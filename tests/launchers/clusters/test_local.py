@@ -1,19 +1,22 @@
+import json
 import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fastssl.run.summary import read_summary
-from launchers.clusters import job_states
+from launchers.clusters import driver, job_states
 from launchers.clusters.debug import Debug
 from launchers.clusters.driver import slots
 from launchers.clusters.local import Local
 from launchers.sweeps.attempts import Attempt, read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
+from launchers.sweeps.plan import VERSION
 from pipelines.command.errors import UserError
 from tests.helpers.stub_runs import stub_job, stub_sweep
 
@@ -65,6 +68,17 @@ def test_failures_do_not_stop_the_others(folder: SweepFolder, capfd: pytest.Capt
         "killed": "failed",
     }
     assert states["mistake"].detail == "error: no such folder"
+
+
+def test_progress_is_told_while_runs_go(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(driver, "_TOLD_EVERY", 0.2)
+    job = replace(stub_job(folder, "good-40"), on_event=f"cat >> {folder.path}/told")
+    folder.plan.write_text(json.dumps({"version": VERSION, "study": "s", "runs": [{"name": "good-40"}]}))
+    assert run_local(folder, [job], max_parallel=1) == 0
+    assert "[0/1] good-40 0% 50 images/s\n" in capfd.readouterr().err
+    assert json.loads((folder.path / "told").read_text())["event"] == "sweep finished"
 
 
 def when_it_runs(folder: SweepFolder, run: str, numbers: list[int]) -> threading.Thread:
