@@ -264,8 +264,9 @@ def test_two_nodes_train_one_run_and_one_of_them_is_lost(cluster: Path, undistur
     (other,) = {*nodes} - {attempt.host}
     lose(cluster, other)
     sweep.wait_for(TWO_NODES, "finished")
-    assert [each.outcome for each in sweep.attempts(TWO_NODES)] == ["lost", "finished"]
-    assert sweep.attempts(TWO_NODES)[1].steps > 0
+    *before, last = sweep.attempts(TWO_NODES)
+    assert {each.outcome for each in before} == {"lost"}  # it may start on the lost node once more
+    assert (last.outcome, last.steps > 0) == ("finished", True)
     assert "in 2 processes" in sweep.folder.log(TWO_NODES).read_text().splitlines()[0]
     hosts = run_command(
         "sacct", "-n", "-X", "-P", "-o", "NNodes", "-j", sweep.job_id(TWO_NODES)
