@@ -111,7 +111,10 @@ class RunResult:
     @cached_property
     def last_metrics(self) -> dict[str, float]:
         """The last value of each metric while training."""
-        return {name: value for row in self.metrics for name, value in row.items() if is_number(value)}
+        found: dict[str, float] = {}
+        for row in reversed(self.metrics):
+            found |= {name: row[name] for name in row.keys() - found.keys() if is_number(row[name])}
+        return found
 
     @property
     def published(self) -> dict[str, float]:
