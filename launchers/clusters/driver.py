@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import torch
 
 from fastssl.run.interrupt import Interrupt
-from launchers.clusters.chain import chain_command, is_known_to
 from launchers.clusters.child import Child
 from launchers.clusters.foreground import finished_words
 from launchers.sweeps import attempts
 from launchers.sweeps.attempts import Attempt, Outcome, read_attempts
+from launchers.sweeps.chain import chain_command, is_known_to
 from launchers.sweeps.events import job_ended
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job

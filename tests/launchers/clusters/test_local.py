@@ -101,7 +101,7 @@ def test_a_failed_evaluation_stops_no_other(folder: SweepFolder) -> None:
 
 
 def test_the_code_of_an_older_sweep_does_one_job_per_process(folder: SweepFolder) -> None:
-    (folder.code / "launchers/clusters/chain.py").unlink()
+    (folder.code / "launchers/sweeps/chain.py").unlink()
     jobs = [stub_job(folder, "good", result) for result in ("", "knn")]
     assert run_local(folder, jobs, max_parallel=1) == 0
     assert [outcomes(folder, job.name) for job in jobs] == [["finished"], ["finished"]]

@@ -1,6 +1,6 @@
 """Jobs of one run in one process, one after the other: the costly imports are made once.
 
-``python -m launchers.clusters.chain JSON``, from the code snapshot. Whoever starts it has begun the attempt
+``python -m launchers.sweeps.chain JSON``, from the code snapshot. Whoever starts it has begun the attempt
 of the first job; the end of each that finishes, and the begin of the next, are written down here. It leaves
 with the exit status of the job that did not finish, whose attempt is left open for whoever started it.
 """
@@ -20,7 +20,7 @@ from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.job import Job
 from pipelines.command.errors import run_command
 
-_MODULE = "launchers.clusters.chain"
+_MODULE = "launchers.sweeps.chain"
 
 
 def chain_command(jobs: Sequence[Job], job_id: str) -> list[str]:
