@@ -30,8 +30,8 @@ from benchmarks.result import result_of
 from benchmarks.turns import Run, Taken, Turn, quartiles, take_turns, warm_turn
 from fastssl.config import Config, Machine
 from fastssl.distributed.device import choose_device
+from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.precision import AUTOCAST, Precision, resolve_precision
-from fastssl.distributed.processes import DistEnv
 from fastssl.methods import BYOL, Method, MoCo
 from fastssl.optim import SGD
 from fastssl.recipes import find_recipe

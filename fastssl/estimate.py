@@ -21,8 +21,8 @@ import torch
 from fastssl.command_line import parse
 from fastssl.config import Config
 from fastssl.distributed.device import choose_device
+from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.precision import resolve_precision
-from fastssl.distributed.processes import DistEnv
 from fastssl.methods import Method
 from fastssl.run.build import build_on_device, build_train_step, training_batches
 from fastssl.run.data import TrainingData, open_training_data

@@ -25,7 +25,8 @@ from fastssl.command_line import parse
 from fastssl.config import Config
 from fastssl.distributed.collectives import all_gather_objects, any_rank
 from fastssl.distributed.device import choose_device
-from fastssl.distributed.processes import DistEnv, dist_env, own_cores, process_group
+from fastssl.distributed.dist_env import DistEnv, dist_env
+from fastssl.distributed.processes import own_cores, process_group
 from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.monitor import KnnMonitor, open_monitor
 from fastssl.export.encoder_file import save_encoder

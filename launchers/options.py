@@ -12,6 +12,7 @@ import tyro
 
 from launchers.clusters import CLUSTERS, find_cluster
 from launchers.clusters.cluster import Cluster
+from launchers.site import site_words
 from launchers.studies import STUDIES
 from launchers.sweeps.study import Scale
 from pipelines.command.errors import UserError
@@ -65,7 +66,15 @@ class Options:
     retries: CountOrZero = 2
     """Restarts of a run that crashed or was lost."""
     max_parallel: CountOrZero = 0
-    """Runs at a time; 0: as many as the cluster has room for, on this machine one per GPU."""
+    """Jobs of the sweep at a time, evaluations and retries included; 0: as many as the cluster has room for,
+    on this machine one per GPU."""
+    on_event: str = ""
+    """Command of the shell that is told of each failed job and of the sweep's end, as JSON on its standard
+    input, where that happens: 'mail -s sweep me@lab.edu'."""
+    site: str = ""
+    """This site's defaults, OPTION = VALUE in TOML; empty: ~/.config/fastssl/site.toml, if it is there."""
+    watch: bool = False
+    """Stay, and submit the rest as soon as the cluster takes it, where it does not take all at once."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -178,7 +187,7 @@ def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
             _Command,
             prog=prog,
             description=_description(),
-            args=_together(argv),
+            args=_together([*site_words(argv, Options, CLUSTERS), *argv]),
             return_unknown_args=True,
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,15 +21,19 @@ from launchers.clusters.cluster import Cluster
 from launchers.options import Options, parse
 from launchers.studies import STUDIES
 from launchers.studies.build import shrunk
+from launchers.sweeps.events import forget_end
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.grid import applied, grid_study
 from launchers.sweeps.job import Job
 from launchers.sweeps.outlook import outlook
+from launchers.sweeps.plan import planned_jobs
 from launchers.sweeps.prepare import check_folder, make_folder, write_plan
-from launchers.sweeps.state import ACTIVE, JobState
-from launchers.sweeps.study import PlannedRun, Study, with_seeds
+from launchers.sweeps.state import ACTIVE, JobState, read_submission
+from launchers.sweeps.study import PlannedRun, Study, to_plan, with_seeds
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
+
+_WATCH = 60.0  # seconds between two submissions of --watch
 
 
 def sweep(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
@@ -47,10 +52,11 @@ def sweep(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
         return 0
     _check_data(runs, options, cluster)
     _check_taxonomies(runs)
-    cluster.check(folder, study.name, len(runs))
+    cluster.check(folder, study.name)
     make_folder(folder)
+    everything = planned_jobs(folder, to_plan(study))
     with checkpoint.lock(folder.path):
-        states = job_states(folder, jobs, holding_lock=True)
+        states = job_states(folder, everything, holding_lock=True)
         try:
             write_plan(folder, study, cluster.kind, command)
             _take_code(folder, states, options)
@@ -58,8 +64,27 @@ def sweep(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
             where = error.filename or folder.path
             raise UserError(f"cannot write {where} ({error.strerror}): make room, or put it back") from None
         print(_tally(folder, jobs, states), file=sys.stderr)
-        missing = [job for job in jobs if states[job.name].name not in {*ACTIVE, "finished"}]
-        return cluster.submit(folder, study.name, missing, states)
+        status, left = _submit(folder, study, cluster, jobs, states)
+    while left and options.watch:
+        print(f"{len(left)} trainings and evaluations are left", file=sys.stderr)
+        time.sleep(_WATCH)
+        with checkpoint.lock(folder.path):
+            states = job_states(folder, everything, holding_lock=True)
+            status, left = _submit(folder, study, cluster, left, states)
+    return status
+
+
+def _submit(
+    folder: SweepFolder, study: Study, cluster: Cluster, jobs: Sequence[Job], states: Mapping[str, JobState]
+) -> tuple[int, list[Job]]:
+    """Submit the jobs that are missing. Returns the exit status, and those that the cluster did not take."""
+    missing = [job for job in jobs if states[job.name].name not in {*ACTIVE, "finished"}]
+    if missing:
+        forget_end(folder)
+    before = [read_submission(folder, job) for job in missing]
+    status = cluster.submit(folder, study.name, missing, states)
+    pairs = zip(missing, before, strict=True)
+    return status, [job for job, submission in pairs if read_submission(folder, job) == submission]
 
 
 # --- the study ----------------------------------------------------------------------------------------------
@@ -135,6 +160,7 @@ def _jobs(folder: SweepFolder, run: PlannedRun, options: Options, cluster: Clust
             evaluation=result,
             stage=options.stage,
             retries=options.retries,
+            on_event=options.on_event,
         )
 
 

@@ -1,4 +1,4 @@
-"""A process's place among those that train together: from the environment to a process group.
+"""Several processes that train together: from their meeting to their end.
 
 ``torchrun --nproc-per-node N -m fastssl.train ...`` on one machine, ``srun python -m fastssl.train ...`` with
 one task per GPU on a cluster. Whatever goes wrong in one process ends them all, with one message.
@@ -15,74 +15,23 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
 from typing import Any, NoReturn
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from fastssl.distributed.collectives import all_gather_objects, any_rank
+from fastssl.distributed.dist_env import DistEnv
+from fastssl.distributed.meeting import meet
 from pipelines.command.errors import UserError
 
 _FAILURES = "fastssl/failures"  # counts the processes that failed
 _WATCH_SECONDS = 0.5
 _LOST = 1  # exit status of a process that another one left alone
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistEnv:
-    """Rank of a process; ``local``: among the processes on its machine."""
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    local_world_size: int = 1
-
-    @property
-    def is_main(self) -> bool:
-        """True for the process that writes the run folder and prints: rank 0."""
-        return self.rank == 0
-
-
-def dist_env(environment: Mapping[str, str]) -> tuple[DistEnv, dict[str, str]]:
-    """Read ranks from the environment, and the variables that torch's rendezvous needs in addition.
-
-    torchrun's variables come first. SLURM's count inside a step of several tasks only: a batch script and an
-    interactive shell have some of them too, and are one process.
-    """
-    if "TORCHELASTIC_RUN_ID" in environment or {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= environment.keys():
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        rank, size, local_rank, local_size = (int(environment.get(name, 0)) for name in names)
-        env = DistEnv(rank=rank, world_size=size, local_rank=local_rank, local_world_size=max(1, local_size))
-        return env, {}
-    size = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
-    if size == 1:
-        return DistEnv(), {}
-    tasks_a_node = int(re.match(r"\d+", environment["SLURM_STEP_TASKS_PER_NODE"])[0])  # type: ignore[index]
-    env = DistEnv(
-        rank=int(environment["SLURM_PROCID"]),
-        world_size=size,
-        local_rank=int(environment["SLURM_LOCALID"]),
-        local_world_size=tasks_a_node,
-    )
-    step = int(environment["SLURM_JOB_ID"]) * 16 + int(environment["SLURM_STEP_ID"])
-    return env, {
-        "RANK": str(env.rank),
-        "WORLD_SIZE": str(size),
-        "MASTER_ADDR": environment.get("MASTER_ADDR") or first_host(environment["SLURM_STEP_NODELIST"]),
-        "MASTER_PORT": environment.get("MASTER_PORT") or str(20000 + step % 20000),
-    }
-
-
-def first_host(nodes: str) -> str:
-    """The first of SLURM's compact list: ``gpu[03-05,9],login1`` starts with gpu03."""
-    first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes)
-    return re.sub(r"\[([^\],-]*)[^\]]*\]", r"\1", first[0] if first else nodes)
 
 
 @contextmanager
@@ -104,7 +53,7 @@ def process_group(env: DistEnv, more: dict[str, str], *, minutes: float, device:
         return
     os.environ.update(more)
     try:
-        store, _, _ = next(rendezvous("env://", timeout=timedelta(minutes=minutes)))
+        store = meet(env, minutes=minutes)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo",
             store=PrefixStore("fastssl", store),

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from fastssl.classes.training_classes import with_classes
 from fastssl.config import Config
 from fastssl.distributed.collectives import broadcast_object
-from fastssl.distributed.processes import DistEnv, one_after_the_other
+from fastssl.distributed.dist_env import DistEnv
+from fastssl.distributed.processes import one_after_the_other
 from fastssl.run.fit import fitted
 from pipelines.command.errors import UserError
 from pipelines.plan.plan import Plan

@@ -12,8 +12,8 @@ import torch
 
 from fastssl.config import Config, differing_fields, from_dict
 from fastssl.distributed.collectives import broadcast_object
+from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.precision import AUTOCAST, resolve_precision
-from fastssl.distributed.processes import DistEnv
 from fastssl.methods import Method
 from fastssl.run import checkpoint
 from fastssl.run.build import build_train_step

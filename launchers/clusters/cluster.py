@@ -44,7 +44,7 @@ class Cluster(ABC):
 
     Args:
         config: its own options; None: their defaults, enough to ask for states and to cancel.
-        max_parallel: runs at a time; 0: as many as it has room for.
+        max_parallel: jobs of a sweep at a time; 0: as many as it has room for.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,8 @@ class Cluster(ABC):
         """Resources of a training job."""
         return Resources()
 
-    def check(self, folder: SweepFolder, study: str, jobs: int) -> None:  # noqa: B027
-        """Ask whether the cluster would take so many trainings; submits and writes nothing.
+    def check(self, folder: SweepFolder, study: str) -> None:  # noqa: B027
+        """Ask whether the cluster would take a training; submits and writes nothing.
 
         Raises:
             UserError: it would not.
@@ -89,13 +89,13 @@ class Cluster(ABC):
         """Submit jobs, and write down each one (``write_submission``).
 
         An evaluation starts after its run's training has ended well. One whose training is under way on
-        another cluster is left out: the same command takes it up later.
+        another cluster, or what the cluster does not take now, is left out: the same command takes it up.
 
         Args:
             folder: the sweep's; its snapshot of the code is there.
             study: name of the study, for people.
             jobs: to be submitted; none is queued or running.
-            states: of all jobs of the runs that the command names.
+            states: of all jobs of the sweep.
 
         Returns:
             exit status of the command: where jobs run in the foreground, 1 if one failed.

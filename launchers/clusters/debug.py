@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from launchers.clusters.child import outcome_of
 from launchers.clusters.foreground import Foreground, finished_words
 from launchers.sweeps import attempts
+from launchers.sweeps.events import job_ended
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from pipelines.command.errors import UserError
@@ -36,6 +37,7 @@ class Debug(Foreground):
                 failed.add(job.name)
             words = f"failed: {error}" if status else finished_words(job)
             print(visible(f"{job.name} {words}"), file=sys.stderr, flush=True)
+            job_ended(job, error)
         return 1 if failed else 0
 
 

@@ -1,9 +1,10 @@
-"""SLURM: runs as an array, their evaluations as arrays that wait for them; the sbatch text by submitit."""
+"""SLURM: arrays of jobs, each of which trains a run and measures it; the sbatch text by submitit."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import math
 import os
 import re
@@ -11,18 +12,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import submitit
 from submitit.core.utils import FailedJobError
 
 from launchers.clusters.cluster import Cluster, Resources
+from launchers.clusters.slurm_bundles import Bundle, Lanes, answer_for, bundled, max_array_size
 from launchers.clusters.slurm_queue import ask, ended, queued
+from launchers.clusters.slurm_sbatch import AFTER, Executor, outside_of_any_job, reason_of, sbatch_option
 from launchers.clusters.slurm_task import SlurmTask
 from launchers.clusters.time_limit import parse_minutes
+from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.state import ACTIVE, Answer, JobState, Submission, write_submission
@@ -34,16 +37,9 @@ _START_UP = 30  # seconds that a job needs before it can take the signal
 _LEFT = 30  # seconds of the grace time that are kept for requeueing
 _REQUEUES = 10_000  # submitit would give up after so many time-outs
 
-# Lines of the batch script after srun. If the whole step was killed (out of memory, a signal), nobody was
-# left to requeue it; the next attempt counts it as lost. A job that SLURM itself ended is not RUNNING then.
-_AFTER = (
-    "status=$?",
-    'if [ "$status" -gt 128 ] && [ "$status" -ne 255 ] \\',
-    '    && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then',
-    '    scontrol requeue "$SLURM_JOB_ID" && sleep 60',
-    "fi",
-    'exit "$status"',
-)
+
+class _TooManyError(UserError):
+    """SLURM takes no more jobs of this user or account now."""
 
 
 class Slurm(Cluster):
@@ -70,9 +66,10 @@ class Slurm(Cluster):
         mem: str = ""
         """Memory of a node: 64G."""
         eval_time: str = ""
-        """Time limit of an evaluation, which starts anew after it; empty: as --time."""
-        eval_gpus: int = 1
-        """GPUs of an evaluation, which is one process; 0: none. Never more than a training has."""
+        """Time limit of the evaluations of a run, in a job of their own; empty: as --time."""
+        eval_gpus: int | None = None
+        """GPUs of the evaluations of a run, in a job of their own: 0 or 1. Without it and --eval-time, one
+        job trains and measures a run of one process."""
         setup: tuple[str, ...] = ()
         """Shell lines before the job: 'module load cuda'."""
         grace: int = 120
@@ -92,7 +89,7 @@ class Slurm(Cluster):
                 )
             if grace <= _LEFT:
                 raise UserError(f"--grace must be more than {_LEFT} s, not {grace}: requeueing takes time")
-            if self.eval_gpus not in (0, 1):
+            if self.eval_gpus not in (None, 0, 1):
                 raise UserError(f"--eval-gpus must be 0 or 1, not {self.eval_gpus}")
             if self.eval_time and parse_minutes(self.eval_time, "--eval-time") < least:
                 raise UserError(f"--eval-time {self.eval_time}: give {least} min or more, as for --time")
@@ -106,7 +103,7 @@ class Slurm(Cluster):
         @property
         def further(self) -> dict[str, str | bool]:
             """The further options of sbatch; a value of True stands for none."""
-            return dict(_sbatch_option(text) for text in self.sbatch)
+            return dict(sbatch_option(text) for text in self.sbatch)
 
     config: Config
     elsewhere = True
@@ -115,16 +112,23 @@ class Slurm(Cluster):
         """Whole nodes, or some of their GPUs."""
         return Resources(nodes=self.config.nodes, gpus_per_node=self.config.gpus_per_node)
 
+    @property
+    def measures_inside(self) -> bool:
+        """True if a run is measured in the job that trains it: more GPUs would stand idle meanwhile."""
+        asked = self.config.eval_time or self.config.eval_gpus is not None
+        return self.resources().processes == 1 and not asked
+
     def for_evaluation(self) -> Slurm:
-        """The same for an evaluation, which is one process on one GPU."""
-        gpus = min(self.config.eval_gpus, self.config.gpus_per_node)
+        """The same for the evaluations of a run, which are one process on one GPU."""
+        asked = self.config.eval_gpus
+        gpus = min(1 if asked is None else asked, self.config.gpus_per_node)
         time = self.config.eval_time or self.config.time
         config = dataclasses.replace(self.config, nodes=1, gpus_per_node=gpus, time=time)
         return Slurm(config, max_parallel=self.max_parallel)
 
     def sbatch_text(self, folder: SweepFolder, name: str, jobs: int, after: str = "") -> str:
-        """The script that is handed to sbatch for so many jobs."""
-        executor = self._executor(folder, name, after)
+        """The script that is handed to sbatch for so many jobs; ``after`` is their dependency."""
+        executor = self._executor(folder, name, after, self.max_parallel)
         if jobs > 1:
             executor.parameters["map_count"] = jobs
         return executor._make_submission_file_text(executor._submitit_command_str, "")
@@ -133,19 +137,22 @@ class Slurm(Cluster):
         """The sbatch text, and what in it is seldom meant."""
         runs = [job for job in jobs if not job.evaluation]
         each = [job for job in jobs if job.evaluation and job.run == jobs[0].run]
-        text = f"--- sbatch: {len(runs)} runs " + "-" * 40 + "\n" + self.sbatch_text(folder, study, len(runs))
+        what = "runs, each measured in its job" if each and self.measures_inside else "runs"
+        text = (
+            f"--- sbatch: {len(runs)} {what} " + "-" * 40 + "\n" + self.sbatch_text(folder, study, len(runs))
+        )
         if self.config.gpus_per_node and not self.config.cpus_per_gpu:
             warning = "warning: without --cpus-per-gpu SLURM gives each process one core"
             text = f"{warning}\n\n{text}"
-        if not each:
+        if not each or self.measures_inside:
             return text
-        after = self.for_evaluation().sbatch_text(folder, f"{study}-evaluate", len(each), "JOB_OF_THE_RUN")
+        after = self.for_evaluation().sbatch_text(folder, f"{study}-evaluate", 1, "afterok:JOB_OF_THE_RUN")
         evaluations = len(jobs) - len(runs)
-        head = f"--- sbatch: the evaluations of each run ({evaluations} in all) " + "-" * 20
+        head = f"--- sbatch: a job for the evaluations of each run ({evaluations} in all) " + "-" * 20
         return f"{text}\n\n{head}\n{after}"
 
-    def check(self, folder: SweepFolder, study: str, jobs: int) -> None:
-        """Ask sbatch whether it would take so many trainings."""
+    def check(self, folder: SweepFolder, study: str) -> None:
+        """Ask sbatch whether it would take a training; of many it may take a part at a time."""
         if shutil.which("sbatch") is None:
             raise UserError(
                 "there is no SLURM here (no sbatch): take --cluster local, or log in to the cluster"
@@ -155,32 +162,43 @@ class Slurm(Cluster):
         ignored = [name for name in os.environ if name.startswith("SBATCH_")]
         if ignored:
             print(f"not used: {', '.join(ignored)}; give --sbatch NAME=VALUE", file=sys.stderr)
-        with _outside_of_any_job(), tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
-            file.write(self.sbatch_text(folder, study, jobs))
+        with outside_of_any_job(), tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+            file.write(self.sbatch_text(folder, study, 1))
             file.flush()
             command = ["sbatch", "--test-only", "--chdir=/", file.name]  # the snapshot is not made yet
             answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode:
-            raise UserError(f"SLURM refuses: {_reason(answer.stderr)}")
+            raise UserError(f"SLURM refuses: {reason_of(answer.stderr)}")
 
     def submit(
         self, folder: SweepFolder, study: str, jobs: Sequence[Job], states: Mapping[str, JobState]
     ) -> int:
-        """The trainings as one array, the evaluations of each run as one that waits for it."""
-        trainings = [job for job in jobs if not job.evaluation]
-        under_way = {name: state for name, state in states.items() if state.name in ACTIVE}
-        ids = {name: state.job_id for name, state in under_way.items() if state.cluster == self.kind}
-        ids |= self._submit_array(folder, study, trainings)
-        by_run: dict[str, list[Job]] = {}
-        for job in jobs:
-            if job.evaluation and (job.run in ids or job.run not in under_way):
-                # those whose run is finished need not wait, and form one array
-                by_run.setdefault(job.run if job.run in ids else "", []).append(job)
-        for run, evaluations in by_run.items():
-            self.for_evaluation()._submit_array(folder, f"{study}-evaluate", evaluations, ids.get(run, ""))
-        count = sum(map(len, by_run.values()))
+        """Arrays of bundles, as many as SLURM takes now."""
+        active = {name: state for name, state in states.items() if state.name in ACTIVE}
+        ours = {name: state.job_id for name, state in active.items() if state.cluster == self.kind}
+        bundles = bundled(
+            jobs, inside=self.measures_inside, in_training=ours.keys(), elsewhere=active.keys() - ours.keys()
+        )
+        evaluating, lanes = self.for_evaluation(), Lanes(self.max_parallel, ours.values())
+        size = max_array_size() if len(jobs) > 1 else 1
+        given: dict[str, str] = {}
+        try:
+            self._submit_arrays(folder, study, bundles.trainings, lanes, given, size)
+            name = f"{study}-evaluate"
+            evaluating._submit_arrays(folder, name, bundles.evaluations, lanes, given, size)
+            if self.max_parallel:
+                lanes.wait()
+                evaluating._submit_arrays(folder, name, [*bundles.waiting.values()], lanes, given, size)
+            else:
+                for run, bundle in bundles.waiting.items():
+                    after = f"afterok:{(ours | given)[run]}"
+                    given |= evaluating._submit_array(folder, name, [bundle], after)
+        except _TooManyError as error:
+            print(f"{error}: the same command again, or with --watch, goes on with the rest", file=sys.stderr)
+        runs = sum(not job.evaluation for job in jobs if job.name in given)
+        under_way = len({*ours.values(), *given.values()})
         print(
-            f"submitted {len(trainings)} runs and {count} evaluations; "
+            f"submitted {runs} runs and {len(given) - runs} evaluations; jobs under way: {under_way}; "
             f"python -m launchers.status {folder.path}"
         )
         return 0
@@ -201,7 +219,10 @@ class Slurm(Cluster):
                 ending = gone.get(submission.job_id, "")
                 log = self.job_log(folder, submission)
                 answer = Answer("cancelled" if ending == "CANCELLED" else "gone", ending, log)
-            answers[submission.job.name] = answer
+            job = submission.job
+            attempts = read_attempts(folder.attempts(job.name))
+            mine = [attempt for attempt in attempts if attempt.job_id == submission.job_id]
+            answers[job.name] = answer_for(job, answer, mine)
         return answers
 
     def job_log(self, folder: SweepFolder, submission: Submission) -> Path:
@@ -212,42 +233,81 @@ class Slurm(Cluster):
         """By scancel: SLURM signals the jobs, which write their checkpoint."""
         ask("scancel", *sorted(submission.job_id for submission in submissions))
 
-    def _submit_array(
-        self, folder: SweepFolder, name: str, jobs: Sequence[Job], after: str = ""
-    ) -> dict[str, str]:
-        """Submit jobs as one array.
+    def _submit_arrays(
+        self,
+        folder: SweepFolder,
+        name: str,
+        bundles: Sequence[Bundle],
+        lanes: Lanes,
+        given: dict[str, str],
+        size: int,
+    ) -> None:
+        """Submit bundles in arrays of at most ``size``, smaller where SLURM takes no more jobs.
 
         Args:
             folder: the sweep's.
             name: that SLURM shows.
-            jobs: of it.
-            after: id of a job that must end well before; where it does not, SLURM drops these. "": none.
+            bundles: of them.
+            lanes: limit to the jobs at a time.
+            given: takes SLURM's id of each job, by its name.
+            size: bundles per array.
+
+        Raises:
+            _TooManyError: SLURM takes no more jobs now.
+            UserError: SLURM refuses them.
+        """
+        rest = list(bundles)
+        while rest:
+            piece = rest[:size]
+            parallel, after = lanes.terms()
+            try:
+                ids = self._submit_array(folder, name, piece, after, parallel)
+            except _TooManyError:
+                if len(piece) == 1:
+                    raise
+                size = len(piece) // 2
+                continue
+            lanes.take(ids.values())
+            given |= ids
+            rest = rest[len(piece) :]
+
+    def _submit_array(
+        self, folder: SweepFolder, name: str, bundles: Sequence[Bundle], after: str = "", parallel: int = 0
+    ) -> dict[str, str]:
+        """Submit bundles as one array, of which ``parallel`` run at a time (0: no limit).
 
         Returns:
             SLURM's id of each job, by its name.
 
         Raises:
+            _TooManyError: SLURM takes no more jobs now.
             UserError: SLURM refuses them.
         """
-        if not jobs:
-            return {}
-        tasks = [SlurmTask(job, self.config.grace - _LEFT) for job in jobs]
+        tasks = [SlurmTask(bundle, self.config.grace - _LEFT) for bundle in bundles]
+        said = io.StringIO()  # by sbatch; a refusal is told once
         try:
-            with _outside_of_any_job():
-                submitted = self._executor(folder, name, after).submit_array(tasks)
+            with outside_of_any_job(), contextlib.redirect_stderr(said):
+                submitted = self._executor(folder, name, after, parallel).submit_array(tasks)
         except FailedJobError as error:
-            raise UserError(f"SLURM refuses: {_reason(str(error))}") from None
-        ids = {job.name: str(given.job_id) for job, given in zip(jobs, submitted, strict=True)}
-        for job in jobs:
+            reason = reason_of(str(error))
+            too_many = re.search(r"submit.?(job.?)?limit", reason, re.I)
+            raise (_TooManyError if too_many else UserError)(f"SLURM refuses: {reason}") from None
+        print(said.getvalue(), end="", file=sys.stderr)
+        ids = {
+            job.name: str(job_of_slurm.job_id)
+            for bundle, job_of_slurm in zip(bundles, submitted, strict=True)
+            for job in bundle
+        }
+        for job in (job for bundle in bundles for job in bundle):
             write_submission(folder, Submission(job, self.kind, ids[job.name]))
         return ids
 
-    def _executor(self, folder: SweepFolder, name: str, after: str) -> _Executor:
+    def _executor(self, folder: SweepFolder, name: str, after: str, parallel: int) -> Executor:
         config = self.config
-        executor = _Executor(folder.jobs, max_num_timeout=_REQUEUES)
+        executor = Executor(folder.jobs, max_num_timeout=_REQUEUES)
         extra: dict[str, str | bool] = {"chdir": str(folder.code), "requeue": True}
         if after:
-            extra |= {"dependency": f"afterok:{after}", "kill-on-invalid-dep": "yes"}
+            extra |= {"dependency": after, "kill-on-invalid-dep": "yes"}
         parameters: dict[str, Any] = {
             "job_name": name,
             "time": config.minutes,
@@ -257,8 +317,8 @@ class Slurm(Cluster):
             "srun_args": ["--kill-on-bad-exit=1"],
             # with it, `python -m` would not find the snapshot in its working folder
             "setup": ["unset PYTHONSAFEPATH", *config.setup],
-            "teardown": list(_AFTER),
-            "array_parallelism": self.max_parallel or 10_000,
+            "teardown": list(AFTER),
+            "array_parallelism": parallel or 10_000,
             "additional_parameters": {**extra, **config.further},
             "wckey": None,  # submitit's own would be charged to
         }
@@ -274,52 +334,3 @@ class Slurm(Cluster):
         }
         executor.update_parameters(**parameters, **{key: value for key, value in named.items() if value})
         return executor
-
-
-class _Executor(submitit.SlurmExecutor):
-    """submitit's, that can also be made where there is no SLURM, to show what it would submit."""
-
-    @classmethod
-    def affinity(cls) -> int:
-        return 2
-
-    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-        return ["sbatch", "--parsable", str(submission_file_path)]
-
-    @staticmethod
-    def _get_job_id_from_submission_command(string: bytes | str) -> str:
-        """The id in the last line that is one (``12`` or ``12;cluster``): a site may print a banner."""
-        text = string if isinstance(string, str) else string.decode(errors="replace")
-        found = re.findall(r"^(\d+)(?:;\S*)?\s*$", text, re.M)
-        if not found:
-            raise UserError(f"sbatch named no job; it said: {' '.join(text.split())[:200]}")
-        return str(found[-1])
-
-
-@contextlib.contextmanager
-def _outside_of_any_job() -> Iterator[None]:
-    """Without the variables of a job that this process may run in: sbatch would take them for options.
-
-    Nor those of the user's that would win over the options of the script, ``SBATCH_PARTITION`` and the like.
-    """
-    cluster = os.environ.get("SLURM_CONF")
-    with submitit.helpers.clean_env([name for name in os.environ if name.startswith("SBATCH_")]):
-        if cluster is not None:
-            os.environ["SLURM_CONF"] = cluster  # names the cluster, not the job
-        yield
-
-
-def _reason(text: str) -> str:
-    """Complaint of sbatch, in one line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    named = [re.sub(r"^.*?sbatch: (error: )?", "", line) for line in lines if "sbatch: " in line]
-    return "; ".join(dict.fromkeys(named)) or " ".join(lines[-1:]) or "sbatch gave no reason"
-
-
-def _sbatch_option(text: str) -> tuple[str, str | bool]:
-    name, equals, value = text.lstrip("-").partition("=")
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or (equals and not value):
-        raise UserError(
-            f"--sbatch {text}: give sbatch's options as NAME=VALUE or NAME, such as reservation=night"
-        )
-    return name, value if equals else True

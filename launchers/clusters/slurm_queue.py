@@ -41,7 +41,7 @@ def ended(job_ids: Collection[str]) -> dict[str, str]:
     """Final states of jobs no longer queued (CANCELLED, TIMEOUT, OUT_OF_MEMORY, ...); {} without sacct."""
     if not job_ids or shutil.which("sacct") is None:
         return {}
-    ids = ",".join(sorted(job_ids))
+    ids = ",".join(sorted({job_id.partition("_")[0] for job_id in job_ids}))  # whole arrays: a short line
     command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={ids}", "--format=JobID,State"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
     pairs = [line.split("|", 1) for line in answer.stdout.splitlines() if "|" in line]

@@ -1,5 +1,8 @@
 """A job on SLURM: runs on the nodes, forwards signals, and puts itself back into the queue.
 
+It does a bundle of jobs, one after the other: the training of a run, then its evaluations. After a requeue
+it goes on with the first that has no result.
+
 One task per GPU; each starts its own process of the training, and these find each other. The first task alone
 keeps the record and decides. Another one whose process fails leaves a report for it, and returns.
 
@@ -11,92 +14,123 @@ SLURM's ways, and what is done about them:
     USR2 for every process of the job               training would die of it: it is blocked there (`Child`)
     requeueing kills its own `scontrol`             TERM is ignored from then on, and so by its children
     a process that crashes                          the job is requeued, a bounded number of times
-    node lost, job killed                           SLURM requeues, or the batch script does (`slurm`); the
+    a node of several is lost                       those of the others crash: SLURM tells of the node;
+                                                    the job is requeued as long as it gets further
+    the only node lost, job killed                  SLURM requeues, or the batch script does (`slurm`); the
                                                     next attempt sees that the last one has no end, and counts
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
 from submitit.core.utils import DelayedSubmission
 
 from launchers.clusters.child import Child
+from launchers.clusters.slurm_job import (
+    JobFailedError,
+    attempt_id,
+    job_id,
+    lost_node,
+    node_count,
+    rank,
+    requeue,
+    slurm_state,
+    task_count,
+)
 from launchers.sweeps import attempts
 from launchers.sweeps.attempts import Outcome, read_attempts
+from launchers.sweeps.events import job_ended
 from launchers.sweeps.job import Job
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import atomic_file
 
 _REPORTS = 5.0  # seconds between two looks for reports of the other tasks
 _OTHERS = 15.0  # seconds that the first task waits for the others' reports, when its own process failed
-
-
-class JobFailedError(Exception):
-    """The job failed for good. The message is the last line of the process."""
+_NODES = 150.0  # the same where they may be on a lost node, of which SLURM learns late
+_LOOKS = 5.0  # seconds between two questions for lost nodes
 
 
 class SlurmTask:
     """Callable that submitit runs in each task, and requeues.
 
     Args:
-        job: what to run.
+        jobs: what to run, in order.
         grace: seconds that a stopped process is given to write its checkpoint.
     """
 
-    def __init__(self, job: Job, grace: float) -> None:
-        self.job = job
+    def __init__(self, jobs: Sequence[Job], grace: float) -> None:
+        self.jobs = tuple(jobs)
+        self.job = self.jobs[0]
         self.grace = grace
         self._child: Child | None = None
         self._attempt = 0
         self._stopping = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"job": self.job, "grace": self.grace}
+        return {"jobs": self.jobs, "grace": self.grace}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["job"], state["grace"])  # type: ignore[misc]
+        self.__init__(state["jobs"], state["grace"])  # type: ignore[misc]
 
     # ---- in the job ---------------------------------------------------------------------------------------
 
     def __call__(self) -> str:
-        """Run the job. Returns how this task ended.
+        """Run the jobs. Returns how this task ended.
 
         Raises:
-            JobFailedError: it failed, and shall not be tried again.
+            JobFailedError: one failed, and shall not be tried again.
             SystemExit: it was interrupted or requeued.
         """
         self._forward_signals()
-        if _rank():
+        if rank():
             return self._follow()
+        errors = []
+        for job in self.jobs:
+            self.job = job
+            if not job.is_done() or len(self.jobs) == 1:
+                error = self._run()
+                errors += [error] if error else []
+                job_ended(job, error)
+            if not job.evaluation and errors:
+                break  # there is nothing to measure
+        if errors:
+            raise JobFailedError(errors[0])
+        return "finished"
+
+    def _run(self) -> str:
+        """Run the present job. Returns why it failed for good, or "".
+
+        Raises:
+            SystemExit: it was interrupted or requeued.
+        """
+        self._child = None
+        if self.job.evaluation and not self.job.training().is_done():
+            return self._give_up("its run is not trained: give the sweep's command again")
         reason = self.job.why_not_again(job_id())
         if reason:
-            self._give_up(reason)
+            return self._give_up(reason)
         self._attempt = attempts.begin(self._record, job_id(), self.job.steps_done())
         try:
             self._start()
         except UserError as wrong:
             attempts.end(self._record, self._attempt, "mistake", None, str(wrong))
-            raise JobFailedError(str(wrong)) from None
+            return str(wrong)
         outcome, status, error = self._watch()
         self._write_end(outcome, status, error)
         if outcome == "interrupted":
             self._leave_or_requeue()
-        if outcome == "crashed":
+        if outcome in ("crashed", "lost"):
             reason = self.job.why_not_again(job_id())
             if reason is None:
-                requeue(f"crashed: {error}")
-        if outcome != "finished":
-            raise JobFailedError(error)
-        return outcome
+                requeue(f"{outcome}: {error}")
+        return "" if outcome == "finished" else error
 
     def checkpoint(self) -> DelayedSubmission:
         """Called by submitit at USR2, in the first task: stop the process; submitit requeues the job then."""
@@ -107,15 +141,15 @@ class SlurmTask:
             self._child.stop()
             if self._child.wait(self.grace):
                 self._write_end(self._child.outcome(), self._child.status(), "")
-        return DelayedSubmission(SlurmTask(self.job, self.grace))
+        return DelayedSubmission(SlurmTask(self.jobs, self.grace))
 
-    def _give_up(self, reason: str) -> NoReturn:
-        """End for good; the record says so where it does not yet."""
-        found = read_attempts(self._record)
-        if found[-1].outcome not in ("mistake", "crashed"):
+    def _give_up(self, reason: str) -> str:
+        """Leave the present job for good; its record says so where it does not yet. Returns the reason."""
+        mine = [attempt for attempt in read_attempts(self._record) if attempt.job_id == job_id()]
+        if not mine or mine[-1].outcome not in ("mistake", "crashed"):
             number = attempts.begin(self._record, job_id(), self.job.steps_done())
             attempts.end(self._record, number, "mistake", None, reason)
-        raise JobFailedError(reason)
+        return reason
 
     @property
     def _record(self) -> Any:
@@ -124,7 +158,7 @@ class SlurmTask:
     def _start(self) -> None:
         folder = self.job.folder
         command = self.job.command()
-        log = folder.log(self.job.name, _rank())
+        log = folder.log(self.job.name, rank())
         self._child = Child(command, folder.code, log, own_session=False)
         if self._stopping:  # the signal came while the data was copied
             self._child.stop()
@@ -150,30 +184,45 @@ class SlurmTask:
 
     def _worst(self, outcome: Outcome, status: int, error: str) -> tuple[Outcome, int, str]:
         """The end that counts, of all tasks: a user's mistake is told by one process, the others lose it."""
-        until = time.monotonic() + (_OTHERS if outcome == "crashed" else 0)
-        while len(self._reports()) < _tasks() - 1 and time.monotonic() < until:
-            time.sleep(0.2)
+        node = self._wait_for_reports() if outcome == "crashed" else ""
+        if node:
+            return "lost", status, f"SLURM lost a node: {node}"
         ends: list[tuple[Outcome, int, str]] = [(outcome, status, error)]
         for report in self._reports():
             told = f"process {report['rank']}: {report['error']}"
             ends.append((report["outcome"], int(report["status"]), told))
         order = ("mistake", "crashed")
 
-        def rank(end: tuple[Outcome, int, str]) -> tuple[int, bool]:
+        def badness(end: tuple[Outcome, int, str]) -> tuple[int, bool]:
             killed = end[1] < 0  # the others crash as they lose it
             return order.index(end[0]) if end[0] in order else len(order), not killed
 
-        return min(ends, key=rank)
+        return min(ends, key=badness)
+
+    def _wait_for_reports(self) -> str:
+        """Wait for the reports of all tasks. Returns the lost node on which one is silent, or ""."""
+        several = node_count() > 1
+        begun = looked = time.monotonic()
+        while len(self._reports()) < task_count() - 1:
+            now = time.monotonic()
+            if now - begun > (_NODES if several else _OTHERS):
+                break
+            if several and now - looked > _LOOKS:
+                looked = now
+                if node := lost_node():
+                    return node
+            time.sleep(0.2)
+        return ""
 
     def _reports(self) -> list[dict[str, Any]]:
         """Reports that the other tasks of this attempt left."""
         found = []
-        for rank in range(1, _tasks()):
+        for other in range(1, task_count()):
             try:
-                report = json.loads(self.job.folder.rank_report(self.job.name, rank).read_text())
+                report = json.loads(self.job.folder.rank_report(self.job.name, other).read_text())
             except (OSError, ValueError, RecursionError):
                 continue
-            if isinstance(report, dict) and report.get("attempt") == _attempt_id():
+            if isinstance(report, dict) and report.get("attempt") == attempt_id():
                 found.append(report)
         return found
 
@@ -192,8 +241,8 @@ class SlurmTask:
         return outcome
 
     def _report(self, outcome: Outcome, status: int, error: str) -> None:
-        values = {"attempt": _attempt_id(), "rank": _rank(), "outcome": outcome, "status": status}
-        with atomic_file(self.job.folder.rank_report(self.job.name, _rank())) as file:
+        values = {"attempt": attempt_id(), "rank": rank(), "outcome": outcome, "status": status}
+        with atomic_file(self.job.folder.rank_report(self.job.name, rank())) as file:
             file.write(json.dumps({**values, "error": error}).encode())
 
     # ---- signals ------------------------------------------------------------------------------------------
@@ -218,45 +267,3 @@ class SlurmTask:
         if slurm_state() == "RUNNING":
             requeue("interrupted")
         sys.exit(128 + signal.SIGTERM)
-
-
-def job_id() -> str:
-    """SLURM's id of the job that this process runs in: 12, or 12_3 of an array."""
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
-
-
-def slurm_state() -> str:
-    """SLURM's present state of this job: RUNNING, CANCELLED, TIMEOUT, ...; "" if it does not answer."""
-    command = ["scontrol", "--oneliner", "show", "job", job_id()]
-    for _ in range(5):  # a busy controller
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        fields = dict(field.split("=", 1) for field in answer.stdout.split() if "=" in field)
-        if "JobState" in fields:
-            return fields["JobState"]
-        time.sleep(2)
-    return ""
-
-
-def requeue(why: str) -> NoReturn:
-    """Put this job back into the queue, and end."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # SLURM ends the job's processes, `scontrol` among them
-    print(f"requeueing {job_id()}: {why}", file=sys.stderr, flush=True)
-    command = ["scontrol", "requeue", job_id()]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    if answer.returncode:
-        raise JobFailedError(f"{why}; it could not be requeued: {answer.stderr.strip()}")
-    sys.exit(255)
-
-
-def _rank() -> int:
-    return int(os.environ.get("SLURM_PROCID", 0))
-
-
-def _tasks() -> int:
-    return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
-
-
-def _attempt_id() -> list[str]:
-    """Id of this start of the job: the same in all tasks, another one after a requeue."""
-    return [job_id(), os.environ.get("SLURM_RESTART_COUNT", "0")]

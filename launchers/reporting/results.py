@@ -67,6 +67,7 @@ class RunResult:
         attempts: of its training, over all submissions.
         config: values of all fields by their paths, ``experiment.epochs``; {} where the file is damaged.
         data: name of the images it was measured on, where the sweep's runs were measured on several; else "".
+        folder: run folder.
     """
 
     name: str
@@ -83,7 +84,13 @@ class RunResult:
     evaluations: tuple[Evaluation, ...] = field(repr=False)
     attempts: tuple[Attempt, ...] = field(repr=False)
     config: Mapping[str, Any] = field(repr=False)
+    folder: Path
     data: str = ""
+
+    @property
+    def sweep(self) -> SweepFolder:
+        """The sweep folder that it lies in."""
+        return SweepFolder(self.folder.parent.parent)
 
     @property
     def results(self) -> dict[str, float]:
@@ -104,7 +111,10 @@ class RunResult:
     @cached_property
     def last_metrics(self) -> dict[str, float]:
         """The last value of each metric while training."""
-        return {name: value for row in self.metrics for name, value in row.items() if is_number(value)}
+        found: dict[str, float] = {}
+        for row in reversed(self.metrics):
+            found |= {name: row[name] for name in row.keys() - found.keys() if is_number(row[name])}
+        return found
 
     @property
     def published(self) -> dict[str, float]:
@@ -125,9 +135,10 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep folder: sweep.json and its runs.
+    """A sweep folder, or several: sweep.json and its runs.
 
     Attributes:
+        folder: the sweep's; of several, the folder that the report is written to.
         damaged: a line per file that could not be read.
     """
 
@@ -135,6 +146,7 @@ class Sweep:
     about: Mapping[str, Any]
     runs: tuple[RunResult, ...]
     damaged: Sequence[str] = ()
+    folders: tuple[Path, ...] = ()
 
     @property
     def axes(self) -> list[str]:
@@ -161,6 +173,16 @@ def read_sweep(folder: Path) -> Sweep:
     Raises:
         UserError: it is none, or its sweep.json is damaged.
     """
+    sweep = read_as_planned(folder)
+    return replace(sweep, runs=apart_by_data(sweep.runs))
+
+
+def read_as_planned(folder: Path) -> Sweep:
+    """A sweep folder, its rows as they were planned.
+
+    Raises:
+        UserError: it is none, or its sweep.json is damaged.
+    """
     paths = SweepFolder(folder)
     about = read_plan(paths)
     damaged = damaged_files(paths, about)
@@ -170,10 +192,10 @@ def read_sweep(folder: Path) -> Sweep:
         states = {}  # a copy far from its cluster: run folders tell enough
     tiny = about.get("scale") == "tiny"
     runs = [_read_run(paths, run, states, tiny, damaged) for run in about["runs"]]
-    return Sweep(folder, about, _apart_by_data(runs), damaged)
+    return Sweep(folder, about, tuple(runs), damaged, (folder,))
 
 
-def _apart_by_data(runs: Sequence[RunResult]) -> tuple[RunResult, ...]:
+def apart_by_data(runs: Sequence[RunResult]) -> tuple[RunResult, ...]:
     """Runs whose rows name the data, where a protocol measured them on several: they are never averaged.
 
     A run that was not measured yet stays with the first of its row that was.
@@ -247,6 +269,7 @@ def _read_run(
         evaluations=tuple(filter(None, evaluations)),
         attempts=tuple(read_attempts(sweep.attempts(name))),
         config=_flat(config.get("config")),
+        folder=folder,
     )
 
 

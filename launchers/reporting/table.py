@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +12,13 @@ from urllib.parse import quote
 
 from launchers.reporting.estimate import estimate, number
 from launchers.reporting.results import FAILED, RunResult, Sweep
-from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.study import text_of
 
 _NAMES = {"knn": "kNN", "svm": "SVM", "map": "mAP", "top1": "top-1", "top5": "top-5", "mi": "MI"}
 
 
 class Link(NamedTuple):
-    """A file of the sweep folder, by its path from there."""
+    """A file of a run, by its path from the report."""
 
     text: str
     path: str
@@ -125,18 +125,18 @@ def paper_metric_is(metric: str, result: str) -> bool:
 
 def all_runs(sweep: Sweep) -> Table:
     """A line per run: how far it came, where it ran, and its files."""
-    folder = SweepFolder(sweep.folder)
     lines: list[list[Cell]] = []
     for run in sweep.runs:
+        name = run.folder.name
         named = {
-            "folder": folder.run(run.name),
-            "log": folder.log(run.name),
-            "config": folder.config(run.name),
-            "curves": folder.run(run.name) / "curves.png",
-            "views": folder.run(run.name) / "views.png",
+            "folder": run.folder,
+            "log": run.sweep.log(name),
+            "config": run.sweep.config(name),
+            "curves": run.folder / "curves.png",
+            "views": run.folder / "views.png",
         }
         links = tuple(
-            Link(text, str(path.relative_to(sweep.folder))) for text, path in named.items() if path.exists()
+            Link(text, os.path.relpath(path, sweep.folder)) for text, path in named.items() if path.exists()
         )
         tried = str(len(run.attempts) or "")
         hosts = ", ".join(dict.fromkeys(attempt.host for attempt in run.attempts))

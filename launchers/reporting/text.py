@@ -56,7 +56,7 @@ def tell(sweep: Sweep) -> Story:
     """The report of a sweep."""
     about = sweep.about
     study = str(about.get("study", sweep.folder.name))
-    commit = str(about.get("git_commit") or "unknown")[:10]
+    commit = str(about.get("git_commit") or "unknown")[:10] if len(sweep.folders) < 2 else about["git_commit"]
     facts = [
         f"study {study}" + ("" if sweep.at_paper_scale else ", tiny scale"),
         *([f"submitted {str(about['created'])[:16].replace('T', ' ')}"] if about.get("created") else []),
@@ -112,10 +112,14 @@ def _how_to_read(sweep: Sweep) -> list[str]:
 
 
 def _command(sweep: Sweep) -> list[str]:
-    command = sweep.about.get("command")
-    shown = shlex.join(map(str, command)) if isinstance(command, list) else str(command or "")
-    lines = [f"    {shown}"] if shown else []
-    return [*lines, f"The complete config of every run lies in configs/ of {sweep.folder.resolve().name}."]
+    commands = sweep.about.get("commands") or [sweep.about.get("command")]
+    shown = [
+        shlex.join(map(str, command)) if isinstance(command, list) else str(command or "")
+        for command in commands
+    ]
+    lines = [f"    {command}" for command in shown if command]
+    names = " and ".join(folder.resolve().name for folder in sweep.folders or (sweep.folder,))
+    return [*lines, f"The complete config of every run lies in configs/ of {names}."]
 
 
 def _state_order(state: str) -> int:

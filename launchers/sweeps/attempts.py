@@ -133,6 +133,7 @@ def _append(path: Path, values: dict[str, Any]) -> None:
 
 
 IDLE_INTERRUPTIONS = 10  # of a training in a row, each before its next step
+IDLE_LOSSES = 10  # the same of nodes, by the cluster's word: it may start a job on the lost node again
 
 
 def why_not_again(
@@ -160,13 +161,14 @@ def why_not_again(
     crashes = [attempt for attempt in mine if attempt.outcome == "crashed"]
     if len(crashes) > retries:
         return f"crashed {len(crashes)} times: {crashes[-1].error}"
-    idle: list[str] = []
+    idle: list[Attempt] = []
     for attempt in reversed(mine):
         if attempt.outcome not in ("lost", "running", "interrupted") or attempt.steps != steps:
             break
-        idle.append(attempt.outcome)
-    interrupted = idle.count("interrupted")
-    if len(idle) - interrupted > retries:
+        idle.append(attempt)
+    interrupted = sum(attempt.outcome == "interrupted" for attempt in idle)
+    nodes = sum(attempt.outcome == "lost" and bool(attempt.ended) for attempt in idle)
+    if len(idle) - interrupted - nodes > retries or nodes > IDLE_LOSSES:
         return f"lost {len(idle)} times without getting further (the node failed, or ran out of memory)"
     if interrupted > interruptions:
         return (

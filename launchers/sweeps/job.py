@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import glob
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastssl.evaluate.result_name import ResultName, data_name
@@ -41,6 +41,7 @@ class Job:
         stage: folder on the node to which the data is copied first; "" leaves it where it is.
         retries: restarts of a job that crashed or was lost.
         device: as --device of the training and the evaluation; "": the config's choice.
+        on_event: command of the shell that events are told to (``launchers.sweeps.events``); "": none.
     """
 
     sweep: Path
@@ -51,6 +52,7 @@ class Job:
     retries: int = 2
     eval_data: str = ""
     device: str = ""
+    on_event: str = ""
 
     @property
     def name(self) -> str:
@@ -61,6 +63,10 @@ class Job:
     def folder(self) -> SweepFolder:
         """Folder of its sweep."""
         return SweepFolder(self.sweep)
+
+    def training(self) -> Job:
+        """The job that trains its run."""
+        return replace(self, evaluation="")
 
     def arguments(self) -> tuple[str, list[str]]:
         """The module to run, and its arguments. Copies the data to the node first, where that is asked for.

@@ -135,7 +135,7 @@ def _name_and_detail(
         return "interrupted", answer.detail
     if last.outcome == "finished":  # and yet without a result
         return "failed", "its result is missing"
-    return "lost", f"on {last.host}: {answer.detail or 'killed, or the machine went down'}"
+    return "lost", last.error or f"on {last.host}: {answer.detail or 'killed, or the machine went down'}"
 
 
 def is_locked(folder: Path) -> bool:

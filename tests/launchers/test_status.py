@@ -199,6 +199,17 @@ def test_a_cluster_that_does_not_answer(
     assert "squeue: squeue: error: connection refused" in text
 
 
+def test_a_look_asks_slurm_once_for_all_jobs(folder: SweepFolder, tmp_path: Path) -> None:
+    """Of an array of thousands sacct is told the array: a command line is not that long."""
+    for name in ("squeue", "sacct"):
+        path = tmp_path / "bin" / name
+        path.write_text(path.read_text().replace("\n", f'\necho {name} "$@" >> {tmp_path}/asked\n', 1))
+    look(folder)
+    squeue, sacct = (tmp_path / "asked").read_text().splitlines()
+    assert squeue.startswith("squeue --noheader --array")
+    assert "--jobs=8,9 " in sacct
+
+
 def test_a_failure_before_python_starts(folder: SweepFolder) -> None:
     """No attempt was recorded: the batch script's own log tells why."""
     log = folder.jobs / "8_7_0_log.err"

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,13 @@ from fastssl.run import checkpoint
 from fastssl.run.summary import read_summary
 from launchers import status, sweep
 from launchers.clusters import job_states, snapshot
+from launchers.clusters.local import Local
 from launchers.options import parse
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import Job
 from launchers.sweeps.plan import VERSION, planned_jobs, read_plan
+from launchers.sweeps.state import JobState
 from pipelines.command.errors import UserError
 from tests.helpers.stub_runs import write_stub
 
@@ -109,6 +113,29 @@ def test_evaluations_come_later_and_on_other_images(tmp_path: Path) -> None:
     (folder.run(name) / "eval/linear@stl-1a2b3c4d.json").write_text("{}")
     states = job_states(folder, planned_jobs(folder, read_plan(folder)))
     assert {states[f"{name}.{each}"].name for each in ("knn", "linear")} == {"finished"}
+
+
+@pytest.mark.usefixtures("stubbed")
+def test_watch_submits_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a cluster that takes one job at a time."""
+    taken: list[list[str]] = []
+
+    class Narrow(Local):
+        def submit(
+            self, folder: SweepFolder, study: str, jobs: Sequence[Job], states: Mapping[str, JobState]
+        ) -> int:
+            taken.append([job.name for job in jobs])
+            return super().submit(folder, study, jobs[:1], states)
+
+    monkeypatch.setattr(sweep, "_WATCH", 0.0)
+    only = ("--only", "temperature-0.2-s0")
+    options, _ = parse([*GRID, "--out", str(tmp_path / "sweep"), "--data", "good", *only, "--watch"])
+    assert sweep.sweep(options, Narrow(), []) == 0
+    names = ["temperature-0.2-s0", "temperature-0.2-s0.knn", "temperature-0.2-s0.linear"]
+    assert taken == [names, names[1:], names[2:]]
+    assert "2 trainings and evaluations are left" in capsys.readouterr().err
 
 
 def test_lists_that_are_given_twice_add_up() -> None:

@@ -3,14 +3,14 @@
 #
 #   cluster.sh lacks              what is missing here, in a line; exit status 0 if nothing is
 #   cluster.sh install            install Debian's packages (10 MB)
-#   cluster.sh up DIR PORT        start it; all its files lie in DIR, its ports are PORT to PORT+5
+#   cluster.sh up DIR PORT        start it; all its files lie in DIR, its ports are PORT to PORT+6
 #   cluster.sh down DIR           end exactly what `up` started there
 #
 # After `up`: export SLURM_CONF=DIR/etc/slurm.conf. Partitions: main (default), and low, whose jobs main preempts
 # after 20 s. Debian or Ubuntu, root, no systemd. CPUs are counted and not pinned; GPUs are links to /dev/null.
 set -euo pipefail
 
-NODES=3 CPUS=8 GPUS=4 MEMORY_MB=32000
+NODES=4 CPUS=8 GPUS=4 MEMORY_MB=32000
 PACKAGES=(slurmctld slurmd slurm-client munge slurmdbd mariadb-server-core)
 COMMANDS=(slurmctld slurmd sbatch munged slurmdbd mariadbd)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent / "cluster.sh"
-PORTS = 6  # that a cluster takes
+PORTS = 7  # that a cluster takes
 
 
 def free_ports() -> int:

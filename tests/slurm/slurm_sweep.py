@@ -104,11 +104,9 @@ class Sweep:
         return run_command(sys.executable, "-m", "launchers.sweep", *GRID, *settings, *where, *options)
 
     def train(self, *options: str, only: Sequence[str], settings: Sequence[str] = ()) -> None:
-        """Submit runs, and take their evaluations out of the queue."""
-        done = self.submit(*options, only=only, settings=settings)
+        """Submit runs without their evaluations."""
+        done = self.submit(*options, "--no-eval", only=only, settings=settings)
         assert done.returncode == 0, done.stderr
-        evaluations = [f"{run}.{protocol}" for run in only for protocol in ("knn", "linear")]
-        run_command("scancel", *map(self.job_id, evaluations))
 
     def job_id(self, job: str) -> str:
         job_id: str = json.loads(self.folder.record(job).read_text())["job_id"]

@@ -105,6 +105,7 @@ def test_an_array_of_runs_and_their_evaluations(undisturbed: Sweep) -> None:
     ids = [sweep.job_id(run) for run in (ALONE, TOGETHER)]
     assert [job_id.partition("_")[2] for job_id in ids] == ["0", "1"]
     assert len({job_id.partition("_")[0] for job_id in ids}) == 1
+    assert [sweep.job_id(f"{run}.linear") for run in (ALONE, TOGETHER)] == ids  # in the same jobs
     for run in (ALONE, TOGETHER):
         (training,) = sweep.attempts(run)
         for evaluation in ("knn", "linear"):
@@ -175,6 +176,12 @@ def test_preemption_in_mid_epoch(undisturbed: Sweep) -> None:
     assert_same_run(sweep, PREEMPTED)
 
 
+def lose(cluster: Path, node: str) -> None:
+    """Take a node down, with all that runs there."""
+    daemons = dict(line.split()[:2] for line in (cluster / "run/pids").read_text().splitlines())
+    os.kill(int(daemons[f"slurmd-{node}"]), signal.SIGKILL)
+
+
 def test_a_lost_node(cluster: Path, undisturbed: Sweep) -> None:
     """No signal and no word: the run comes back from its last checkpoint, on another node."""
     sweep = undisturbed
@@ -182,8 +189,7 @@ def test_a_lost_node(cluster: Path, undisturbed: Sweep) -> None:
     folder = sweep.folder.run(NODE_LOST)
     wait_until(lambda: read_summary(folder).get("steps_done"), PATIENCE, "there is a checkpoint")
     (attempt,) = sweep.attempts(NODE_LOST)
-    daemons = dict(line.split()[:2] for line in (cluster / "run/pids").read_text().splitlines())
-    os.kill(int(daemons[f"slurmd-{attempt.host}"]), signal.SIGKILL)  # and all that runs there
+    lose(cluster, attempt.host)
     sweep.wait_for(NODE_LOST, "finished")
     first, second = sweep.attempts(NODE_LOST)
     assert first.outcome == "lost"
@@ -196,7 +202,6 @@ def test_a_run_that_always_crashes_is_left_and_the_others_are_not(undisturbed: S
     sweep = undisturbed
     done = sweep.submit("--retries", "1", only=[DOOMED, UNHARMED])
     assert done.returncode == 0, done.stderr
-    run_command("scancel", *(sweep.job_id(f"{UNHARMED}.{protocol}") for protocol in ("knn", "linear")))
 
     def failed() -> bool:
         sweep.signal_processes(DOOMED, signal.SIGKILL)
@@ -204,7 +209,7 @@ def test_a_run_that_always_crashes_is_left_and_the_others_are_not(undisturbed: S
 
     wait_until(failed, PATIENCE, "a doomed run fails")
     assert [attempt.outcome for attempt in sweep.attempts(DOOMED)] == ["crashed", "crashed"]
-    sweep.wait_for(DOOMED, "cancelled", evaluation="knn")  # dropped: they could never start
+    sweep.wait_for(DOOMED, "cancelled", evaluation="knn")  # it never began
     status = run_command(sys.executable, "-m", "launchers.status", sweep.path)
     assert "SIGKILL" in status.stdout, status.stderr
     sweep.wait_for(UNHARMED, "finished")
@@ -246,10 +251,22 @@ def test_a_time_limit(undisturbed: Sweep) -> None:
     run_command("scancel", sweep.job_id(ENDLESS))
 
 
-def test_two_nodes_train_one_run(undisturbed: Sweep) -> None:
+def test_two_nodes_train_one_run_and_one_of_them_is_lost(cluster: Path, undisturbed: Sweep) -> None:
+    """The first node's process loses the other's: that is no crash."""
     sweep = undisturbed
-    sweep.train("--nodes", "2", only=[TWO_NODES])
+    sweep.train("--nodes", "2", only=[TWO_NODES], settings=["checkpoint_minutes=0.01"])
+    wait_until(
+        lambda: read_summary(sweep.folder.run(TWO_NODES)).get("steps_done"), PATIENCE, "there is a checkpoint"
+    )
+    shown = run_command("squeue", "--noheader", f"--jobs={sweep.job_id(TWO_NODES)}", "--format=%N").stdout
+    nodes = run_command("scontrol", "show", "hostnames", shown.strip()).stdout.split()
+    (attempt,) = sweep.attempts(TWO_NODES)
+    (other,) = {*nodes} - {attempt.host}
+    lose(cluster, other)
     sweep.wait_for(TWO_NODES, "finished")
+    *before, last = sweep.attempts(TWO_NODES)
+    assert {each.outcome for each in before} == {"lost"}  # it may start on the lost node once more
+    assert (last.outcome, last.steps > 0) == ("finished", True)
     assert "in 2 processes" in sweep.folder.log(TWO_NODES).read_text().splitlines()[0]
     hosts = run_command(
         "sacct", "-n", "-X", "-P", "-o", "NNodes", "-j", sweep.job_id(TWO_NODES)

@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from fastssl.distributed.processes import DistEnv, dist_env, first_host, own_cores
+from fastssl.distributed.dist_env import DistEnv, dist_env, first_host
+from fastssl.distributed.processes import own_cores
 
 SLURM = {
     "SLURM_JOB_ID": "4711",

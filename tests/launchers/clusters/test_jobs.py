@@ -121,6 +121,15 @@ def test_losses_are_bounded_while_nothing_moves(tmp_path: Path) -> None:
     assert "lost 2 times without getting further" in str(why_not_again(found, "1", steps=10, retries=1))
 
 
+def test_lost_nodes_that_the_cluster_tells_of_are_no_fault_of_the_run(tmp_path: Path) -> None:
+    """Until the cluster gives a node up, it may start the job there again."""
+    path = tmp_path / "a"
+    for count in range(1, 13):
+        attempts.end(path, attempts.begin(path, "1", 10), "lost", 1, "SLURM lost a node: n2 down*")
+        reason = why_not_again(read_attempts(path), "1", steps=10, retries=0)
+        assert (reason is None) == (count <= attempts.IDLE_LOSSES)
+
+
 def test_a_mistake_is_not_tried_again(tmp_path: Path) -> None:
     found = history(tmp_path / "a", ("mistake", 0))
     assert why_not_again(found, "1", steps=0, retries=9) == "mistake 1"

@@ -1,19 +1,22 @@
+import json
 import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fastssl.run.summary import read_summary
-from launchers.clusters import job_states
+from launchers.clusters import driver, job_states
 from launchers.clusters.debug import Debug
 from launchers.clusters.driver import slots
 from launchers.clusters.local import Local
 from launchers.sweeps.attempts import Attempt, read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
+from launchers.sweeps.plan import VERSION
 from pipelines.command.errors import UserError
 from tests.helpers.stub_runs import stub_job, stub_sweep
 
@@ -65,6 +68,54 @@ def test_failures_do_not_stop_the_others(folder: SweepFolder, capfd: pytest.Capt
         "killed": "failed",
     }
     assert states["mistake"].detail == "error: no such folder"
+
+
+def test_one_process_trains_and_measures_a_run(
+    folder: SweepFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    script = folder.code / "fastssl/evaluate/__main__.py"
+    script.write_text(f"{script.read_text()}\nimport os; print(sys.argv[1], 'by', os.getpid())\n")
+    jobs = [stub_job(folder, "good", result) for result in ("", "knn", "linear")]
+    assert run_local(folder, jobs, max_parallel=2) == 0
+    training, knn, linear = (attempts(folder, job.name)[0] for job in jobs)
+    assert {outcomes(folder, job.name)[0] for job in jobs} == {"finished"}
+    assert training.ended <= knn.started <= knn.ended <= linear.started
+    assert folder.log("good.knn").read_text() == f"knn by {knn.pid}\n"
+    assert folder.log("good.linear").read_text() == f"linear by {knn.pid}\n"
+    told = capfd.readouterr().err
+    assert [line.split()[:2] for line in told.splitlines()] == [
+        ["[1/3]", "good"],
+        ["[2/3]", "good.knn"],
+        ["[3/3]", "good.linear"],
+    ]
+
+
+def test_a_failed_evaluation_stops_no_other(folder: SweepFolder) -> None:
+    script = folder.code / "fastssl/evaluate/__main__.py"
+    failing = "import sys\nif sys.argv[1] == 'knn': sys.exit('error: no labels')\n"
+    script.write_text(failing + script.read_text())
+    jobs = [stub_job(folder, "good", result) for result in ("", "knn", "linear")]
+    assert run_local(folder, jobs, max_parallel=1) == 1
+    assert [outcomes(folder, job.name) for job in jobs] == [["finished"], ["crashed"] * 2, ["finished"]]
+    assert attempts(folder, "good.knn")[-1].error == "error: no labels"
+
+
+def test_the_code_of_an_older_sweep_does_one_job_per_process(folder: SweepFolder) -> None:
+    (folder.code / "launchers/sweeps/chain.py").unlink()
+    jobs = [stub_job(folder, "good", result) for result in ("", "knn")]
+    assert run_local(folder, jobs, max_parallel=1) == 0
+    assert [outcomes(folder, job.name) for job in jobs] == [["finished"], ["finished"]]
+
+
+def test_progress_is_told_while_runs_go(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(driver, "_TOLD_EVERY", 0.2)
+    job = replace(stub_job(folder, "good-40"), on_event=f"cat >> {folder.path}/told")
+    folder.plan.write_text(json.dumps({"version": VERSION, "study": "s", "runs": [{"name": "good-40"}]}))
+    assert run_local(folder, [job], max_parallel=1) == 0
+    assert "[0/1] good-40 0% 50 images/s\n" in capfd.readouterr().err
+    assert json.loads((folder.path / "told").read_text())["event"] == "sweep finished"
 
 
 def when_it_runs(folder: SweepFolder, run: str, numbers: list[int]) -> threading.Thread:

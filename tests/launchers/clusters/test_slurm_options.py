@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -84,9 +85,52 @@ def test_without_gpus_a_node_has_one_task() -> None:
 
 
 def test_evaluations_wait_for_their_run_and_go_with_it() -> None:
-    lines = sbatch_lines(Slurm(), after="12_3")
+    lines = sbatch_lines(Slurm(), after="afterok:12_3")
     assert "#SBATCH --dependency=afterok:12_3" in lines
     assert "#SBATCH --kill-on-invalid-dep=yes" in lines
+
+
+@pytest.mark.parametrize(
+    ("status", "nodes", "state", "errors", "requeued"),
+    [
+        (0, "down*", "RUNNING", 0, False),
+        (1, "mixed", "RUNNING", 0, False),  # the first task has decided
+        (1, "down*", "RUNNING", 0, True),
+        (1, "allocated*", "RUNNING", 0, True),
+        (1, "down", "CANCELLED", 0, False),
+        (137, "idle", "RUNNING", 0, True),
+        (255, "down*", "RUNNING", 0, False),  # requeued already
+        (1, "mixed", "RUNNING", 1, True),
+        (1, "mixed", "RUNNING", 6, False),
+        (1, "mixed", "RUNNING", -1, False),  # at the first start: nothing was lost
+    ],
+)
+def test_what_the_batch_script_makes_of_the_end_of_its_step(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    nodes: str,
+    state: str,
+    errors: int,
+    requeued: bool,
+) -> None:
+    """A lost node is told from a crash by what SLURM says."""
+    monkeypatch.setenv("SQUEUE_STATES", "PD")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
+    stand_in(tmp_path / "bin", "squeue", f'[ "$SQUEUE_STATES" ] || echo {state}', monkeypatch)
+    stand_in(tmp_path / "bin", "sinfo", f"printf 'mixed\n{nodes}\n'", monkeypatch)
+    stand_in(tmp_path / "bin", "scontrol", f"echo $@ > {tmp_path}/calls", monkeypatch)
+    stand_in(tmp_path / "bin", "sleep", "true", monkeypatch)
+    lines = sbatch_lines(Slurm())
+    script = "\n".join([f"(exit {status})", *lines[lines.index("status=$?") :]])
+    environment = os.environ | {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "0" if errors < 0 else "1"}
+    log = tmp_path / "log"
+    log.write_text("srun: error: Unable to create step for job 7: Invalid generic resource\n" * abs(errors))
+    with log.open("a") as file:
+        done = subprocess.run(["bash", "-c", script], env=environment, stderr=file, check=False)
+    assert done.returncode == status
+    called = (tmp_path / "calls").read_text() if (tmp_path / "calls").exists() else ""
+    assert called == ("requeue 7\n" if requeued else "")
 
 
 # --- with stand-ins for its commands ------------------------------------------------------------------------
@@ -104,7 +148,7 @@ def test_a_refusal_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     complaint = "echo 'sbatch: error: invalid partition specified: gpux' >&2\nexit 1"
     stand_in(tmp_path / "bin", "sbatch", complaint, monkeypatch)
     with pytest.raises(UserError, match=r"^SLURM refuses: invalid partition specified: gpux$"):
-        Slurm(Slurm.Config(partition="gpux")).check(SweepFolder(tmp_path), "study", 2)
+        Slurm(Slurm.Config(partition="gpux")).check(SweepFolder(tmp_path), "study")
 
 
 def test_nothing_of_an_outer_job_reaches_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +156,7 @@ def test_nothing_of_an_outer_job_reaches_sbatch(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
     monkeypatch.setenv("SLURM_CONF", "/etc/here.conf")
     stand_in(tmp_path / "bin", "sbatch", f"env > {tmp_path}/env", monkeypatch)
-    Slurm().check(SweepFolder(tmp_path), "study", 2)
+    Slurm().check(SweepFolder(tmp_path), "study")
     found = (tmp_path / "env").read_text().splitlines()
     assert "SLURM_CONF=/etc/here.conf" in found
     assert not [line for line in found if line.startswith("SLURM_ARRAY")]
@@ -127,7 +171,7 @@ def test_options_of_the_user_s_environment_do_not_win(
     monkeypatch.setenv("SQUEUE_STATES", "PD")
     stand_in(tmp_path / "bin", "sbatch", f"env > {tmp_path}/env", monkeypatch)
     stand_in(tmp_path / "bin", "squeue", f"env > {tmp_path}/squeue-env", monkeypatch)
-    Slurm(Slurm.Config(partition="fast")).check(SweepFolder(tmp_path), "study", 2)
+    Slurm(Slurm.Config(partition="fast")).check(SweepFolder(tmp_path), "study")
     assert capsys.readouterr().err == "not used: SBATCH_PARTITION; give --sbatch NAME=VALUE\n"
     assert "SBATCH_PARTITION" not in (tmp_path / "env").read_text()
     queued(["1"], 0)
@@ -138,7 +182,7 @@ def test_options_of_the_user_s_environment_do_not_win(
 def test_a_path_that_sbatch_would_fill_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path / "bin", "sbatch", "true", monkeypatch)
     with pytest.raises(UserError, match=r"50%j: sbatch takes % for a pattern: choose another --out"):
-        Slurm().check(SweepFolder(tmp_path / "50%j"), "study", 2)
+        Slurm().check(SweepFolder(tmp_path / "50%j"), "study")
 
 
 @pytest.mark.parametrize("answer", ["5", "5;cluster", "Welcome, job 77 of 99!\n\n5", "12 jobs wait\n5\n"])
@@ -173,7 +217,7 @@ def test_evaluations_have_their_own_time_and_gpus() -> None:
 def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="there is no SLURM here"):
-        Slurm().check(SweepFolder(tmp_path), "study", 2)
+        Slurm().check(SweepFolder(tmp_path), "study")
     with pytest.raises(UserError, match="squeue does not answer"):
         queued(["1"], 0)
     assert queued([], 0) == {}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,12 @@ from tests.helpers.stub_runs import stub_sweep
 
 RUN = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from launchers.sweeps.job import Job
 from launchers.clusters.slurm_task import SlurmTask
-SlurmTask(Job(sweep=Path(sys.argv[1]), run=sys.argv[2], data=sys.argv[2], retries=1), grace=20)()
+training = Job(sweep=Path(sys.argv[1]), run=sys.argv[2], data=sys.argv[2], retries=1)
+SlurmTask([training, *(replace(training, evaluation=name) for name in sys.argv[3:])], grace=20)()
 """
 SCONTROL = """#!/bin/sh
 echo "$@" >> {calls}
@@ -35,21 +38,32 @@ def folder(tmp_path: Path) -> SweepFolder:
 
 
 def start(
-    folder: SweepFolder, run: str, state: str = "RUNNING", rank: int = 0, tasks: int = 1, restarts: int = 0
+    folder: SweepFolder,
+    run: str,
+    state: str = "RUNNING",
+    rank: int = 0,
+    tasks: int = 1,
+    restarts: int = 0,
+    nodes: str = "",
+    evaluations: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
     """The task of job 7, as srun starts it; SLURM calls the job by ``state``."""
     tools = folder.path / "bin"
     tools.mkdir(exist_ok=True)
     (tools / "scontrol").write_text(SCONTROL.format(calls=folder.path / "calls", state=state))
     (tools / "scontrol").chmod(0o755)
+    (tools / "sinfo").write_text(f"#!/bin/sh\nprintf '{nodes}'\n")
+    (tools / "sinfo").chmod(0o755)
     variables = {
         "PATH": f"{tools}:{os.environ['PATH']}",
         "SLURM_JOB_ID": "7",
         "SLURM_PROCID": str(rank),
         "SLURM_STEP_NUM_TASKS": str(tasks),
         "SLURM_RESTART_COUNT": str(restarts),
+        "SLURM_JOB_NUM_NODES": str(tasks if nodes else 1),
+        "SLURM_JOB_NODELIST": "n[1-2]",
     }
-    command = [sys.executable, "-c", RUN, str(folder.path), run]
+    command = [sys.executable, "-c", RUN, str(folder.path), run, *evaluations]
     environment = {**os.environ, **variables}
     return subprocess.Popen(
         command, cwd=folder.code, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -117,6 +131,16 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in text.split()]
 
 
+def test_a_lost_node_of_several_is_no_crash(folder: SweepFolder) -> None:
+    """The process of the first node crashes as it loses the other, whose task never reports."""
+    path = folder.attempts("crash")
+    attempts.end(path, attempts.begin(path, "7", 0), "crashed", 1, "boom")  # a second one would be the last
+    assert finish(start(folder, "crash", tasks=2, nodes="n1 mixed\\nn2 down*\\n"))[0] == 255
+    assert requeued(folder) == 1
+    last = read_attempts(path)[-1]
+    assert (last.outcome, last.error) == ("lost", "SLURM lost a node: n2 down*")
+
+
 @pytest.mark.parametrize(("state", "status", "times"), [("RUNNING", 255, 1), ("CANCELLED", 143, 0)])
 def test_term_alone_is_a_preemption_unless_slurm_ended_the_job(
     folder: SweepFolder, state: str, status: int, times: int
@@ -168,6 +192,32 @@ def test_an_evaluation_that_gets_no_further_ends(folder: SweepFolder) -> None:
     )
     finish(start(folder, "good"))
     assert len(read_attempts(path)) == 13
+
+
+def test_a_run_is_trained_and_measured_in_one_job(folder: SweepFolder) -> None:
+    assert finish(start(folder, "good", evaluations=["knn", "linear"]))[0] == 0
+    (training,) = read_attempts(folder.attempts("good"))
+    (knn,) = read_attempts(folder.attempts("good.knn"))
+    (linear,) = read_attempts(folder.attempts("good.linear"))
+    assert {each.outcome for each in (training, knn, linear)} == {"finished"}
+    assert training.ended <= knn.started <= knn.ended <= linear.started
+    folder.evaluation("good", "linear").unlink()  # as if the job had been requeued before that
+    assert finish(start(folder, "good", evaluations=["knn", "linear"]))[0] == 0
+    counts = [len(read_attempts(folder.attempts(f"good{name}"))) for name in ("", ".knn", ".linear")]
+    assert counts == [1, 1, 2]
+
+
+def test_a_failed_run_is_not_measured_and_a_failed_evaluation_stops_no_other(
+    folder: SweepFolder,
+) -> None:
+    assert finish(start(folder, "mistake", evaluations=["knn"]))[0] == 1
+    assert not folder.attempts("mistake.knn").exists()
+    assert finish(start(folder, "good", evaluations=["knn/wrong", "linear"]))[0] == 255  # it crashed
+    assert requeued(folder) == 1
+    status, output = finish(start(folder, "good", evaluations=["knn/wrong", "linear"]))
+    assert (status, requeued(folder)) == (1, 1)
+    assert "JobFailedError: FileNotFoundError" in output
+    assert folder.evaluation("good", "linear").exists()
 
 
 def test_reports_of_an_earlier_start_do_not_count(folder: SweepFolder) -> None:

@@ -21,6 +21,7 @@ from launchers.reporting.estimate import estimate, number
 from launchers.reporting.figures import charts
 from launchers.reporting.results import read_sweep
 from launchers.reporting.results_csv import results_csv
+from launchers.reporting.several import read_sweeps
 from launchers.reporting.text import as_markdown, tell
 from launchers.sweeps.attempts import Outcome, begin, end
 from launchers.sweeps.folder import SweepFolder
@@ -81,6 +82,37 @@ def test_bars_of_an_accuracy_end_at_1(tmp_path: Path) -> None:
         write_run(tmp_path / "runs" / run["name"], linear=linear)
     (line,) = table(markdown(write_sweep(tmp_path, runs)), "Accuracy over K")
     assert line["interval"].endswith(" to 1")
+
+
+def test_one_report_over_several_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows stand side by side, under the names of their sweeps, and links lead to each sweep's files."""
+    for name, linear in (("first", 0.6), ("second", 0.7)):
+        run = planned(4, 256, 0, None)
+        write_run(tmp_path / name / "runs" / run["name"], linear=linear, knn=0.5)
+        write_sweep(tmp_path / name, [run])
+    assert main([str(tmp_path / "first"), str(tmp_path / "second")]) == 0
+    assert capsys.readouterr().out.split()[1] == str(tmp_path / "report.md")
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("# first, second\n")
+    rows = table(text, "Results")
+    assert [(row["row"].partition(": ")[0], row["linear top-1"]) for row in rows] == [
+        ("first", "0.600"),
+        ("second", "0.700"),
+    ]
+    assert "](<second/runs/k4-a256-s0>)" in text
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text())))
+    assert [(line["sweep"], line["linear.top1"]) for line in lines] == [("first", "0.6"), ("second", "0.7")]
+    assert "configs/ of first and second" in text
+    assert not (tmp_path / "first/report.md").exists()
+    with pytest.raises(UserError, match="give a sweep folder, or several"):
+        main([])
+
+
+def test_sweeps_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for name in ("a/eqco", "b/eqco"):
+        write_sweep(tmp_path / name, [planned(4, 256, 0, None)])
+    found = read_sweeps([tmp_path / "a/eqco", tmp_path / "b/eqco"], tmp_path)
+    assert [run.values["sweep"] for run in found.runs] == ["a/eqco", "b/eqco"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""Several sweeps as one, for a report that shows them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from launchers.reporting.results import Sweep, apart_by_data, read_as_planned
+
+
+def read_sweeps(folders: Sequence[Path], into: Path) -> Sweep:
+    """Read several sweep folders as one sweep, whose first axis they are.
+
+    Args:
+        folders: of sweeps.
+        into: folder that the report is written to.
+
+    Raises:
+        UserError: one is no sweep's, or its sweep.json is damaged.
+    """
+    sweeps = {_name(folder, folders): read_as_planned(folder) for folder in folders}
+    runs = [
+        replace(
+            run, name=f"{name}/{run.name}", row=f"{name}: {run.row}", values={"sweep": name, **run.values}
+        )
+        for name, sweep in sweeps.items()
+        for run in sweep.runs
+    ]
+    abouts = [sweep.about for sweep in sweeps.values()]
+    figures = [figure for about in abouts for figure in about.get("figures", [])]
+    about = {
+        "study": " and ".join(dict.fromkeys(str(about["study"]) for about in abouts)),
+        "title": ", ".join(sweeps),
+        "about": "\n\n".join(f"{name}: {sweep.about.get('title', '')}" for name, sweep in sweeps.items()),
+        "axes": list(dict.fromkeys(["sweep", *(axis for about in abouts for axis in about.get("axes", []))])),
+        "figures": [figure for place, figure in enumerate(figures) if figure not in figures[:place]],
+        "runs": [planned for about in abouts for planned in about["runs"]],
+        "commands": [about.get("command") for about in abouts],
+        "git_commit": ", ".join(dict.fromkeys(str(about.get("git_commit"))[:10] for about in abouts)),
+        "scale": "tiny" if all(about.get("scale") == "tiny" for about in abouts) else "paper",
+    }
+    damaged = [line for sweep in sweeps.values() for line in sweep.damaged]
+    return Sweep(into, about, apart_by_data(runs), damaged, tuple(folders))
+
+
+def _name(folder: Path, folders: Sequence[Path]) -> str:
+    """Name of a sweep folder: as much of the end of its path as no other has."""
+    others = [other.absolute().parts for other in folders if other.absolute() != folder.absolute()]
+    parts = folder.absolute().parts
+    for count in range(1, len(parts)):
+        if all(other[-count:] != parts[-count:] for other in others):
+            return "/".join(parts[-count:])
+    return str(folder)
