@@ -10,11 +10,15 @@ import pytest
 
 from fastssl.config import FAMILIES, Machine
 from fastssl.evaluate import PROTOCOLS
+from fastssl.evaluate.alignment import Alignment
 from fastssl.evaluate.knn import Knn
 from fastssl.evaluate.linear import Linear
 from fastssl.evaluate.logistic import Logistic
+from fastssl.evaluate.longtail import Longtail
 from fastssl.evaluate.protocol import find_protocol
+from fastssl.evaluate.semisup import Semisup
 from fastssl.evaluate.spread import Spread
+from fastssl.evaluate.svm import Svm
 from fastssl.methods import BYOL, BarlowTwins, MSBReg
 from fastssl.methods.info_nce import InfoNCE
 from fastssl.models import ResNet, ResNet9, Timm
@@ -43,6 +47,7 @@ HUGE, TINY = 1e30, 1e-30
 POSITIVE, NOT_NEGATIVE = ([TINY, HUGE], [0.0, -1.0]), ([0.0, HUGE], [-TINY])
 ZERO_TO_ONE, COUNT, COUNT_OR_ZERO = ([0.0, 1.0], [-TINY, 1.001]), ([1, 10**9], [0, -1]), ([0, 10**9], [-1])
 BELOW_ONE, SMALL = ([0.0, 0.999], [-TINY, 1.0]), ([0, 1024], [-1, 1025])
+SHARE = ([TINY, 1.0], [0.0, 1.001])
 OPTIMIZER = {
     "base_lr": POSITIVE,
     "norm_and_bias_lr_scale": NOT_NEGATIVE,
@@ -87,11 +92,15 @@ EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
         "max_iterations": COUNT,
     },
     Spread: {"images": COUNT},
+    Alignment: {"images": COUNT},
+    Svm: {"costs": ([(TINY,)], [(), (1.0, 0.0)]), "max_iterations": COUNT},
+    Semisup: {"share": SHARE, "epochs": COUNT_OR_ZERO},
+    Longtail: {"factor": ([1.0, HUGE], [0.999]), "epochs": COUNT_OR_ZERO},
     ViewGroup: {"num_views": COUNT},
     ViewSpec: {"size": COUNT, "std": COLOR, "mean": ([(0.0, -HUGE, HUGE)], [(0.0, math.nan, 0.0)])},
     RandomResizedCrop: {"scale": PAIR, "ratio": PAIR},
     PaddedCrop: {"padding": COUNT_OR_ZERO},
-    CenterCrop: {"fraction": ([TINY, 1.0], [0.0, 1.001])},
+    CenterCrop: {"fraction": SHARE},
     Flip: {"p": ZERO_TO_ONE},
     ColorJitter: {
         "p": ZERO_TO_ONE,
