@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numba import njit
 
 from pipelines.command.ranges import Count, FiniteColor, PositiveColor, check_ranges
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb
 from pipelines.ops import KINDS, NEUTRAL, VIEW_PARAMETERS, CenterCrop, Flip, Operations
 from pipelines.ops.unrolled import unrolled

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit, types
+from numba import types
 
 from pipelines.backends.buffers import VIEW_DTYPES
 from pipelines.decode.decode import MAX_PIXELS
+from pipelines.files.kernels import njit
 from pipelines.render.cpu import Workspace, _render, render_constants
 from pipelines.render.finish import NUMBER_BYTES
 from pipelines.views import VIEW_PARAMETERS, ViewGroup

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from numba import njit
-
 from pipelines.command.ranges import Share
+from pipelines.files.kernels import njit
 from pipelines.ops.crop import Crop
 
 

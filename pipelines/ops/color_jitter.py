@@ -13,9 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numba import njit
 
 from pipelines.command.ranges import NotNegative, UpToHalf, ZeroToOne
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_integer, to_uniform
 from pipelines.ops.fixed_point import WHITE, at, multiply_high
 from pipelines.ops.grayscale import gray_word, luma

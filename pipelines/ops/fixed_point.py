@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils, codegen, config
 from numba.extending import intrinsic
+
+from pipelines.files.kernels import njit
 
 WHITE = np.uint16(255 * 128)
 LANES = 32  # words in the widest vector there is; buffers are laid out in multiples of it

@@ -13,10 +13,10 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numba import njit
 from torch.nn import functional as F
 
 from pipelines.command.ranges import PositivePair, ZeroToOne
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_uniform
 from pipelines.ops.fixed_point import at, multiply_high, padded
 from pipelines.ops.op import Field, Op, between

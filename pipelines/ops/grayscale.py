@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numba import njit
 
 from pipelines.command.ranges import ZeroToOne
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_uniform
 from pipelines.ops.fixed_point import at, multiply_high
 from pipelines.ops.op import Field, PointOp

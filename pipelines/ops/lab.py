@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 
+from pipelines.files.kernels import njit
 from pipelines.ops.fixed_point import WHITE, at
 
 # Linear RGB to XYZ, each row divided by the white point's, so that gray has X = Y = Z. From the primaries

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numba import njit
 
 from pipelines.command.ranges import NotNegative, ZeroToOne
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_uniform
 from pipelines.ops.fixed_point import WHITE, at
 from pipelines.ops.op import Field, PointOp

@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from numba import njit
 
 from pipelines.command.errors import UserError
 from pipelines.command.ranges import check_ranges
+from pipelines.files.kernels import njit
 from pipelines.keys import to_uniform
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from numba import njit
-
 from pipelines.command.ranges import CountOrZero
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_integer
 from pipelines.ops.crop import CROP_STREAM, Crop
 

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from numba import njit
-
 from pipelines.command.ranges import PositivePair
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_integer
 from pipelines.ops.crop import CROP_STREAM, Crop
 from pipelines.ops.op import between

@@ -13,8 +13,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from pipelines.files.kernels import njit
 from pipelines.ops.fixed_point import BLOCK, LANES, WINDOW, at, blend_block, multiply_high, padded
 
 _MOST_NARROW_TAPS = 32  # beyond, what each 16-bit product loses could add up to more than a quarter level

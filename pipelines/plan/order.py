@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb
 
 _ROUNDS = 12  # eight leave the positions of tiny sets uneven by about 1 %: test_order.py

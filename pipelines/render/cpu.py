@@ -24,8 +24,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numba import from_dtype, njit, types
+from numba import from_dtype, types
 
+from pipelines.files.kernels import njit
 from pipelines.ops import AFTER_BLUR, BEFORE_BLUR, VIEW_PARAMETERS, ColorJitter, PointOp
 from pipelines.ops.color_jitter import NUM_PARTS, contrast_place, gray_sum
 from pipelines.ops.fixed_point import LANES, padded

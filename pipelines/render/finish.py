@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
-from numba import njit
 
+from pipelines.files.kernels import njit
 from pipelines.ops import Cutout
 from pipelines.ops.fixed_point import WHITE, at, bfloat_bits, half_bits
 from pipelines.views import ViewSpec

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 import triton.language as tl
-from numba import njit
 
+from pipelines.files.kernels import njit
 from pipelines.ops import VIEW_PARAMETERS
 from pipelines.ops.color_jitter import contrast_place
 from pipelines.ops.gpu_row import WHITE

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_uniform
 from pipelines.sources.scenes.solids import SOLIDS
 

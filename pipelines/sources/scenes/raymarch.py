@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_uniform
 from pipelines.sources.scenes.solids import distance, floor_height, normal, sunlight, trace
 

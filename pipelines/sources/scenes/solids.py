@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from pipelines.files.kernels import njit
 
 SOLIDS = ("capsule", "cone", "cross", "cube", "cylinder", "octahedron", "sphere", "stairs", "star", "torus")
 _CAPSULE, _CONE, _CROSS, _CUBE, _CYLINDER, _OCTAHEDRON, _SPHERE, _STAIRS, _STAR, _TORUS = range(10)

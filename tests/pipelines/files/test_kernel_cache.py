@@ -44,31 +44,72 @@ def test_the_version_does_not_follow_who_calls_kernels(house: Path) -> None:
     assert kernels_digest(house) == before
 
 
-def test_a_changed_constant_of_another_file_is_seen(tmp_path: Path) -> None:
-    """In a copy of the package, with a real cache on disk."""
-    copy = tmp_path / "pipelines"
-    shutil.copytree(ROOT / "pipelines", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "kernel.py").write_text(
-        "from numba import njit\nfrom pipelines.constants import VALUE\n\n"
-        "@njit(cache=True)\ndef kernel():\n    return VALUE\n"
-    )
-    cache = tmp_path / "cache"
-    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
-    environment |= {"FASTSSL_CACHE": str(cache), "PYTHONPATH": str(tmp_path)}
+KERNEL = """
+from pipelines.constants import VALUE
+from pipelines.files.kernels import njit
 
-    def run() -> str:
-        program = "from pipelines.kernel import kernel; print(kernel())"
-        words = [sys.executable, "-c", program]
+
+@njit(cache=True)
+def kernel():
+    return VALUE
+"""
+
+
+class Copy:
+    """A copy of the package with one more kernel, and a real cache on disk."""
+
+    def __init__(self, folder: Path, cache: Path, value: int) -> None:
+        self.cache, self.package = cache, folder / "pipelines"
+        shutil.copytree(ROOT / "pipelines", self.package, ignore=shutil.ignore_patterns("__pycache__"))
+        (self.package / "kernel.py").write_text(KERNEL)
+        self.set(value)
+
+    def set(self, value: int) -> None:
+        (self.package / "constants.py").write_text(f"VALUE = {value}\n")
+
+    def run(self, **variables: str) -> str:
+        """What the kernel answers in a process of its own."""
+        environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+        environment |= {"FASTSSL_CACHE": str(self.cache), "PYTHONPATH": str(self.package.parent)}
+        words = [sys.executable, "-c", "from pipelines.kernel import kernel; print(kernel())"]
         return subprocess.run(
-            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+            words,
+            cwd=self.package.parent,
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
 
-    (copy / "constants.py").write_text("VALUE = 1\n")
-    assert run() == "1\n"
-    (copy / "constants.py").write_text("VALUE = 2\n")
-    assert run() == "2\n"
-    compiled = {path: path.stat().st_mtime_ns for path in cache.rglob("kernel.*.nbc")}
-    assert len(compiled) == 2
-    (copy / "pack.py").write_text((copy / "pack.py").read_text() + "# a comment\n")
-    assert run() == "2\n"
-    assert {path: path.stat().st_mtime_ns for path in cache.rglob("kernel.*.nbc")} == compiled
+
+def compiled(cache: Path) -> dict[Path, int]:
+    """The files of the kernel's compiled code, and when they were written."""
+    return {path: path.stat().st_mtime_ns for path in cache.rglob("kernel.*.nbc")}
+
+
+def test_a_changed_constant_of_another_file_is_seen(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    copy = Copy(tmp_path, cache, 1)
+    assert copy.run() == "1\n"
+    copy.set(2)
+    assert copy.run() == "2\n"
+    before = compiled(cache)
+    assert len(before) == 2
+    with (copy.package / "pack.py").open("a") as file:
+        file.write("# a comment\n")
+    assert copy.run() == "2\n"
+    assert compiled(cache) == before
+
+
+def test_copies_share_what_is_compiled_of_the_same_kernels(tmp_path: Path) -> None:
+    """As a sweep's snapshot does; a copy of other kernels does not, even in the folder of the first."""
+    cache = tmp_path / "cache"
+    one, same, other = (Copy(tmp_path / name, cache, value) for name, value in (("a", 1), ("b", 1), ("c", 2)))
+    assert one.run() == "1\n"
+    (before,) = compiled(cache).items()
+    assert same.run() == "1\n"
+    assert compiled(cache) == dict([before])
+    inherited = str(before[0].parents[1])
+    assert other.run(NUMBA_CACHE_DIR=inherited) == "2\n"
+    assert len(compiled(cache)) == 2
+    assert one.run(NUMBA_CACHE_DIR=inherited) == "1\n"
