@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -270,8 +270,12 @@ def _with_families(families: Mapping[type[ComponentConfig], tuple[type[Component
         fields = {name: value for name, value in values.items() if name != "kind"}
         return converter.structure(fields, known[kind])
 
+    @cache  # cattrs writes and compiles a function
+    def unstructure_fields(cls: type[ComponentConfig]) -> Callable[[ComponentConfig], dict[str, Any]]:
+        return make_dict_unstructure_fn(cls, converter)
+
     def unstructure_component(config: ComponentConfig) -> dict[str, Any]:
-        fields = make_dict_unstructure_fn(type(config), converter)
+        fields = unstructure_fields(type(config))  # type: ignore[arg-type]  # a class has a hash
         return {"kind": config.kind, **fields(config)}
 
     def structure_op(values: dict[str, Any], union: Any) -> Op:
