@@ -32,17 +32,20 @@ class KernelLocator(UserProvidedCacheLocator):
     """
 
     def __init__(self, function: Callable[..., Any], file: str) -> None:
-        super().__init__(function, file)
+        super().__init__(function, file)  # type: ignore[no-untyped-call]
         folder = Path(file).resolve().parent.relative_to(_PACKAGE.parent)
-        self._cache_path = str(Path(config.CACHE_DIR) / "-".join((*folder.parts, _digest())))
+        cache_dir: str = config.CACHE_DIR  # type: ignore[attr-defined]
+        self._cache_path = str(Path(cache_dir) / "-".join((*folder.parts, _digest())))
 
     @classmethod
     def from_function(cls, function: Callable[..., Any], file: str) -> KernelLocator | None:
         """The locator of a function; None for one outside this package, or where no cache folder is set."""
-        inside = Path(file).resolve().is_relative_to(_PACKAGE)
-        return super().from_function(function, file) if inside else None
+        if not Path(file).resolve().is_relative_to(_PACKAGE):
+            return None
+        return super().from_function(function, file)  # type: ignore[no-untyped-call]
 
 
 if getattr(config, "CACHE_LOCATOR_CLASSES", None) == "":  # numba before 0.62 has none; a user may have set it
     _others = (locator.__name__ for locator in CacheImpl._locator_classes)
-    config.CACHE_LOCATOR_CLASSES = ",".join((f"{__name__}.{KernelLocator.__name__}", *_others))
+    _all = ",".join((f"{__name__}.{KernelLocator.__name__}", *_others))
+    config.CACHE_LOCATOR_CLASSES = _all  # type: ignore[attr-defined]
