@@ -11,12 +11,16 @@ import pytest
 import torch
 
 from fastssl.run.folder import LAST
+from tests.helpers.commands import ForkedCommand
 from tests.helpers.runs import (
+    EVERY_FEW_STEPS,
     SMALL,
     assert_same_run,
     losses,
     run,
+    run_fresh,
     start,
+    start_fresh,
     summary,
     wait_for_steps,
     write_images,
@@ -35,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing interrupted."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    done = run(*SMALL, "--data", data, "--out", out)
+    done = run_fresh(*SMALL, "--data", data, "--out", out)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -62,7 +66,7 @@ def test_a_finished_run_is_left_alone(whole: Path, data: Path) -> None:
 
 
 def test_another_config_is_refused_and_named(whole: Path, data: Path) -> None:
-    done = run(*SMALL, "--data", data, "--out", whole, "--optimizer.base-lr", "0.5", "--seed", "3")
+    done = run_fresh(*SMALL, "--data", data, "--out", whole, "--optimizer.base-lr", "0.5", "--seed", "3")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "optimizer.base_lr" in done.stderr
@@ -76,8 +80,9 @@ def test_sigkill_at_random_moments_changes_nothing(
     moments = random.Random(seed)
     out = tmp_path / "run"
     progress = 0
-    for _ in range(3):
-        process = start(*SMALL, "--data", data, "--out", out)
+    words: list[str | Path] = [*SMALL, *EVERY_FEW_STEPS, "--data", data, "--out", out]
+    for number in range(3):
+        process: subprocess.Popen[str] | ForkedCommand = start(*words) if number else start_fresh(*words)
         progress += moments.randrange(1, 45)
         wait_for_steps(process, out, progress)
         time.sleep(moments.uniform(0, 0.05))
@@ -95,7 +100,7 @@ def test_a_signal_checkpoints_and_exits(
     whole: Path, data: Path, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     out = tmp_path / "run"
-    process = start(*SMALL, "--data", data, "--out", out, "--checkpoint-minutes", "60")
+    process = start_fresh(*SMALL, "--data", data, "--out", out)
     wait_for_steps(process, out, 40)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -136,7 +141,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path) -> No
         pytest.skip("a small file system cannot be mounted here (needs root)")
     try:
         out = disk / "run"
-        process = start(*SMALL, "--data", data, "--out", out, "--epochs", "100000")
+        process = start(*SMALL, *EVERY_FEW_STEPS, "--data", data, "--out", out, "--epochs", "100000")
         wait_for_steps(process, out, 30)
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         (disk / "ballast").write_bytes(bytes(max(0, free - 8192)))
@@ -163,16 +168,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path) -> No
     "setting", [["--accumulation-steps", "2"], ["--precision", "fp16"]], ids=["accumulation", "fp16"]
 )
 def test_accumulated_gradients_and_fp16_go_on_exactly(setting: list[str], data: Path, tmp_path: Path) -> None:
-    options: list[str | Path] = [
-        *SMALL,
-        "--data",
-        data,
-        *setting,
-        "--epochs",
-        "8",
-        "--checkpoint-minutes",
-        "60",
-    ]
+    options: list[str | Path] = [*SMALL, "--data", data, *setting, "--epochs", "8"]
     assert run(*options, "--out", tmp_path / "whole").returncode == 0
     process = start(*options, "--out", tmp_path / "cut")
     wait_for_steps(process, tmp_path / "cut", 18)

@@ -1,8 +1,11 @@
-"""Whole runs in real processes, for tests: how they are started, followed, and compared."""
+"""Whole runs in real processes, for tests: how they are started, followed, and compared.
+
+``start`` and ``run`` fork the process from a server, ``start_fresh`` and ``run_fresh`` start an interpreter,
+as a user does: some 8 core-seconds more. Every kind of end (finished, killed, stopped, refused) has both.
+"""
 
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import simplejpeg
 import torch
 
 from tests.helpers import ROOT
+from tests.helpers.commands import ForkedCommand, Process, module_command, run_command
 
 CLASSES = ("circle", "disc", "square")
 SMALL = [
@@ -20,8 +24,9 @@ SMALL = [
     *("--method.projector.hidden-dim", "32", "--method.projector.out-dim", "16"),
     *("--method.predictor.hidden-dim", "32", "--method.predictor.out-dim", "16"),
     *("--threads", "1", "--workers", "2", "--log-every", "3"),
-    *("--monitor-every", "10", "--checkpoint-minutes", "0.002"),
+    *("--monitor-every", "10", "--checkpoint-minutes", "60"),  # and at the end of each epoch, of 7 steps
 ]
+EVERY_FEW_STEPS = ("--checkpoint-minutes", "0.002")  # for runs that are killed; a checkpoint costs 3 steps
 
 
 def write_images(folder: Path, count: int, seed: int) -> None:
@@ -36,20 +41,28 @@ def write_images(folder: Path, count: int, seed: int) -> None:
 
 
 def command(*options: str | Path) -> list[str]:
-    return [sys.executable, "-m", "fastssl.train", *map(str, options)]
+    return module_command("fastssl.train", *options)
 
 
-def start(*options: str | Path) -> "subprocess.Popen[str]":
+def start(*options: str | Path) -> ForkedCommand:
+    return ForkedCommand("fastssl.train", *options)
+
+
+def start_fresh(*options: str | Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command(*options), cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
 def run(*options: str | Path) -> "subprocess.CompletedProcess[str]":
+    return run_command("fastssl.train", *options)
+
+
+def run_fresh(*options: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command(*options), cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
     )
 
 
-def wait_for_steps(process: "subprocess.Popen[str]", out: Path, steps: int) -> None:
+def wait_for_steps(process: Process, out: Path, steps: int) -> None:
     """Return once the run has logged ``steps`` steps, or has ended."""
     path = out / "metrics.jsonl"
     while process.poll() is None:

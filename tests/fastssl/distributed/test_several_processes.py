@@ -15,6 +15,7 @@ import pytest
 
 from tests.helpers import ROOT
 from tests.helpers.runs import (
+    EVERY_FEW_STEPS,
     SMALL,
     assert_same_run,
     command,
@@ -113,7 +114,7 @@ def test_killed_and_gone_on_is_the_same_to_the_bit(
     whole: Path, data: Path, tmp_path: Path, groups: list[Group]
 ) -> None:
     out = tmp_path / "run"
-    group = Group(2, *OPTIONS, "--data", data, "--out", out)
+    group = Group(2, *OPTIONS, *EVERY_FEW_STEPS, "--data", data, "--out", out)
     groups.append(group)
     wait_for_steps(group.processes[0], out, 17)
     for process in group.processes:
@@ -129,15 +130,7 @@ def test_a_signal_to_one_stops_all_and_other_numbers_resume(
     data: Path, tmp_path: Path, groups: list[Group]
 ) -> None:
     """With weights that nearly stand still, so that losses tell batches, views and queue, not rounding."""
-    options: tuple[str | Path, ...] = (
-        *OPTIONS,
-        "--optimizer.base-lr",
-        "1e-7",
-        "--data",
-        data,
-        "--checkpoint-minutes",
-        "60",
-    )
+    options: tuple[str | Path, ...] = (*OPTIONS, "--optimizer.base-lr", "1e-7", "--data", data)
     done = run(*options, "--out", tmp_path / "one")
     assert done.returncode == 0, done.stderr
     out = tmp_path / "run"
