@@ -52,7 +52,7 @@ lint: $(VENV)/.installed-dev
 	$(RUN) mypy
 
 test: lint
-	$(RUN) pytest -n auto --maxprocesses 4 --dist loadfile -m "not gpu and not slow and not slurm" --durations 10
+	$(RUN) pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not gpu and not slow and not slurm" --durations 10
 
 test-slow: $(VENV)/.installed-dev
 	$(RUN) pytest -m slow --durations 10
