@@ -4,7 +4,6 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,8 +21,17 @@ from fastssl.run.folder import LAST, claim
 from fastssl.user_file import keep_copy
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
-from tests.helpers import ROOT
-from tests.helpers.runs import SMALL, assert_same_run, run, start, wait_for_steps, write_images
+from tests.helpers.commands import run_command
+from tests.helpers.runs import (
+    EVERY_FEW_STEPS,
+    SMALL,
+    assert_same_run,
+    run,
+    run_fresh,
+    start,
+    wait_for_steps,
+    write_images,
+)
 
 DATA = {"images": 12, "fingerprint": "abc"}
 RECIPE = """
@@ -314,10 +322,10 @@ def test_a_killed_run_of_a_files_method_resumes_exactly_and_is_evaluated(mine: P
     ]
     words = [f"{mine}:agreement", *small, "--epochs", "10", "--data", str(tmp_path / "data"), "--out"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    done = run(*words, whole)
+    done = run_fresh(*words, whole)
     assert done.returncode == 0, done.stderr
-    process = start(*words, cut)
-    wait_for_steps(process, cut, 30)
+    process = start(*words, cut, *EVERY_FEW_STEPS)
+    wait_for_steps(process, cut, 20)
     time.sleep(0.3)
     process.kill()
     process.communicate()
@@ -326,7 +334,6 @@ def test_a_killed_run_of_a_files_method_resumes_exactly_and_is_evaluated(mine: P
     assert done.returncode == 0, done.stderr
     assert_same_run(cut, whole)
     mine.unlink()
-    evaluate = [sys.executable, "-m", "fastssl.evaluate", "knn", str(cut)]
-    found = subprocess.run(evaluate, cwd=ROOT, capture_output=True, text=True, check=False)
+    found = run_command("fastssl.evaluate", "knn", cut)
     assert found.returncode == 0, found.stderr
     assert re.search(r"trained encoder +0\.\d+", found.stdout)

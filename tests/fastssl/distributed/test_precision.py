@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fastssl.distributed.precision import AUTOCAST, CpuCapability, cpu_capability, resolve_precision
-from tests.helpers.runs import SMALL, run, start, wait_for_steps, write_images
+from tests.helpers.runs import SMALL, run, start_fresh, wait_for_steps, write_images
 
 CPU = torch.device("cpu")
 PLAIN = CpuCapability(avx512_bf16=False, amx=False)
@@ -71,7 +71,7 @@ def test_the_resolved_precision_is_printed_recorded_and_kept(
     out = tmp_path / "run"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     options = [*SMALL, "--data", str(data), "--out", str(out)]
-    process = start(*options)
+    process = start_fresh(*options)  # oneDNN may have read the variable before a fork
     wait_for_steps(process, out, 6)
     process.kill()
     process.communicate()
