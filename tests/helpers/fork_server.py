@@ -104,9 +104,9 @@ def main() -> None:
                 importlib.import_module(name)
             gc.freeze()  # no process collects, and so copies, what all share
             module, options = serve(control)
-        for name in PRELOADED:
-            if name in (module, f"{module}.__main__"):
-                del sys.modules[name]  # is run anew, as __main__
+        for name in (module, f"{module}.__main__"):
+            if not hasattr(sys.modules.get(name), "__path__"):  # a package stays
+                sys.modules.pop(name, None)  # is run anew, as __main__
         sys.path[0] = str(Path.cwd())
         sys.argv = [module, *options]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
