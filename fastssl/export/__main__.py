@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from fastssl.export.load import OpenedEncoder, open_encoder
+from fastssl.export.norm_rescale import Which, constant_of, rescale
 from fastssl.export.writers import EXPORTS, Files
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError, run_command
@@ -31,6 +32,10 @@ class Options:
     """Library that will load it."""
     layout: str = "auto"
     """Layout of weights of another library, as python -m fastssl.evaluate takes it."""
+    norm_rescale: str = ""
+    """Anchor of NormRescale: constant=FACTOR, or a run, checkpoint or file of weights of the same network."""
+    tensors: Which = "weights-and-biases"
+    """Tensors that NormRescale gives the anchor's norms; all: the running means and variances too."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,8 +43,12 @@ def main(argv: list[str] | None = None) -> int:
     prog = "python -m fastssl.export"
     with one_line_complaints(prog):
         options = tyro.cli(Options, prog=prog, args=argv)
+    if options.tensors == "all" and not options.norm_rescale:
+        raise UserError("--tensors tells of --norm-rescale ANCHOR: give one, or leave it out")
     out, about = checked_out(options.out, options.to)
     opened = open_encoder(options.encoder, None if options.layout == "auto" else options.layout)
+    if options.norm_rescale:
+        opened = rescaled(opened, options.norm_rescale, options.tensors)
     writer, _ = EXPORTS[options.to]
     files, more = writer(opened)
     try:
@@ -71,6 +80,19 @@ def checked_out(out: Path, to: str) -> tuple[Path, Path]:
         if path.exists() or path.is_symlink():
             raise UserError(f"{path} exists, and nothing is overwritten: choose another name, or remove it")
     return out, about
+
+
+def rescaled(opened: OpenedEncoder, anchor: str, which: Which) -> OpenedEncoder:
+    """The encoder with the norms of an anchor; a line on stdout says how far they were apart.
+
+    Raises:
+        UserError: there is no such anchor, or it has another architecture.
+    """
+    norms = constant_of(anchor) or open_encoder(Path(anchor).expanduser()).encoder.state_dict()
+    done = rescale(opened.encoder, norms, which)
+    print(f"NormRescale by {anchor}: {done}")
+    origin = {**opened.origin, "norm_rescale": {"anchor": anchor, "tensors": which}}
+    return replace(opened, origin=origin)
 
 
 def description(opened: OpenedEncoder, to: str, more: Mapping[str, Any]) -> dict[str, Any]:
