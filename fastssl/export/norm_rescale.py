@@ -1,4 +1,6 @@
-"""NormRescale: the norm of each tensor from an anchor, its direction as it was (seed 001, eq. 3).
+"""NormRescale: the norm of each tensor from an anchor, its direction as it was.
+
+Huang et al., Revisiting the critical factors of augmentation-invariant representation learning (2022), eq. 3.
 
 Networks trained by LARS have weights of several times the norm of those trained by SGD, and fine-tuning with
 settings made for the latter moves them too little. The rescaled tensor is ``|anchor| * weight / |weight|``.

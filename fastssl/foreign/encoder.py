@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from fastssl.foreign.fit import fit_resnet, on_meta
-from fastssl.foreign.layouts import TIMM_MODEL, check_layout
+from fastssl.foreign.layouts import LAYOUTS, TIMM_MODEL, check_layout
 from fastssl.foreign.weight_file import read_weight_file, tensors_by_name
 from fastssl.models import Backbone, ResNet, Timm
 from fastssl.models.backbone import build_backbone
@@ -84,8 +84,9 @@ def _timm_encoder(tensors: Mapping[str, Tensor], path: Path, name: str) -> Forei
     encoder = build_backbone(config)
     network: Any = encoder.network
     own = network.state_dict()
-    prefix = "module." if all(there.startswith("module.") for there in tensors) else ""
-    theirs = {there.removeprefix(prefix): value for there, value in tensors.items()}
+    prefixes = {prefix: None for layout in LAYOUTS.values() for prefix in layout.prefixes}
+    prefix = min(prefixes, key=lambda prefix: sum(prefix + there not in tensors for there in own))
+    theirs = {there[len(prefix) :]: value for there, value in tensors.items() if there.startswith(prefix)}
     astray = [there for there in own if there not in theirs or theirs[there].shape != own[there].shape]
     if astray:
         raise UserError(

@@ -157,11 +157,15 @@ def test_names_of_transformers_are_those_of_its_model() -> None:
     assert rename("layer4.0.downsample.1.weight") == "encoder.stages.3.layers.0.shortcut.normalization.weight"
 
 
-@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
-def test_models_of_timm_are_timms(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "prefix"), [("test_vit", ""), ("test_vit", "module.base_encoder."), ("test_resnet", "module.")]
+)
+def test_models_of_timm_are_timms(tmp_path: Path, name: str, prefix: str) -> None:
     torch.manual_seed(0)
     model: Any = timm.create_model(name, num_classes=5).eval()
-    found = foreign_encoder(write_torch(tmp_path / "a.pt", model.state_dict()), f"timm:{name}")
+    found = foreign_encoder(
+        write_torch(tmp_path / "a.pt", behind(prefix, model.state_dict())), f"timm:{name}"
+    )
     views = torch.randn(2, 3, found.spec.size, found.spec.size)
     model.reset_classifier(0)
     with torch.no_grad():
