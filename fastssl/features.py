@@ -21,6 +21,7 @@ from fastssl.evaluate.subject import weights_digest
 from fastssl.export.load import OpenedEncoder, open_encoder
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
+from pipelines.command.ranges import CountOrZero, check_ranges
 from pipelines.decode.bad_images import BadImages
 from pipelines.files.atomic import atomic_file
 from pipelines.sources import Source, open_source
@@ -34,9 +35,9 @@ _NO_BOUND = 1 << 60  # bytes: parts of the file that is being made
 class Options:
     """Write the features of images with their paths and labels; an interrupted command resumes."""
 
-    encoder: Annotated[Path, tyro.conf.Positional]
+    encoder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER")]
     """Run folder, one of its checkpoints, or weights of another library."""
-    out: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """New file, .npz or .parquet."""
     data: str
     """Images, as the training's --data names them."""
@@ -46,8 +47,11 @@ class Options:
     """Layout of weights of another library, as python -m fastssl.evaluate takes it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on; auto takes a GPU if there is one."""
-    workers: int = 0
+    workers: CountOrZero = 0
     """Loader threads; 0 takes every core."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,8 +60,6 @@ def main(argv: list[str] | None = None) -> int:
     with one_line_complaints(prog):
         options = tyro.cli(Options, prog=prog, args=argv)
     check_out(options.out)
-    if options.workers < 0:
-        raise UserError(f"--workers must not be negative, not {options.workers}")
     opened = open_encoder(options.encoder, None if options.layout == "auto" else options.layout)
     source = open_source(options.data, options.split)
     if not len(source.index):

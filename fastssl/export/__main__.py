@@ -24,9 +24,9 @@ _PACKAGES = ("torch", "torchvision", "timm", "safetensors")
 class Options:
     """Write an encoder for another library, with the numbers of its input transform."""
 
-    encoder: Annotated[Path, tyro.conf.Positional]
+    encoder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER")]
     """Run folder, one of its checkpoints, or weights of another library."""
-    out: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """New file, or new folder for transformers; the description lies beside it, in OUT.json."""
     to: Literal["torchvision", "timm", "detectron2", "transformers", "safetensors", "onnx"]
     """Library that will load it."""
