@@ -18,6 +18,8 @@ COMMANDS = {  # name: module, description
     "train": ("fastssl.train", "pre-train an encoder, or resume a run"),
     "evaluate": ("fastssl.evaluate.__main__", "measure encoders"),
     "diagnostics": ("fastssl.diagnostics.__main__", "draw what encoders are like"),
+    "export": ("fastssl.export.__main__", "write an encoder for another library"),
+    "features": ("fastssl.features", "write the features of images"),
     "estimate": ("fastssl.estimate", "say what a run will take"),
     "pack": ("pipelines.pack", "write a data set as tar shards or as a .beton"),
     "sweep": ("launchers.sweep", "run a study or a grid, here or on SLURM"),

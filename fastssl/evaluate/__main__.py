@@ -1,19 +1,25 @@
-"""Measure encoders: python -m fastssl.evaluate PROTOCOL[,PROTOCOL...] RUN_OR_CHECKPOINT... [--data WHERE]"""
+"""Measure encoders: python -m fastssl.evaluate PROTOCOL[,PROTOCOL...] RUN_OR_CHECKPOINT... [--data WHERE]
+
+Weights of other libraries and codes: python -m fastssl.evaluate PROTOCOL --weights FILE... --data WHERE
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from fastssl.evaluate import PROTOCOLS
+from fastssl.evaluate.foreign_subject import open_foreign_subject
 from fastssl.evaluate.protocol import Protocol, find_protocol
 from fastssl.evaluate.result import write_result
-from fastssl.evaluate.subject import open_subject
+from fastssl.evaluate.subject import Subject, open_subject
+from fastssl.foreign.layouts import check_layout
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
 from pipelines.command.ranges import CountOrZero, check_ranges
@@ -25,6 +31,10 @@ class Options:
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders, or checkpoints of them."""
+    weights: tuple[Path, ...] = ()
+    """Weights of other libraries and codes: files of a state_dict, MoCo's checkpoints, detectron2's .pkl."""
+    layout: str = "auto"
+    """Their layout: torchvision, timm, timm:MODEL, moco, moco-v3, simsiam, detectron2, transformers."""
     data: str = ""
     """Labeled images; left out, those of the training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -62,8 +72,12 @@ def parse(argv: list[str]) -> tuple[Options, dict[str, Protocol]]:
     with one_line_complaints(prog):
         words = _with_full_names(words, protocols)
         found: Any = tyro.cli(options, prog=prog, description=description, args=words)
-    if not found.runs:
-        raise UserError(f"give a run folder, or one of its checkpoints: {prog} --help tells more")
+    if not found.runs and not found.weights:
+        raise UserError(f"give a run folder, one of its checkpoints, or --weights: {prog} --help tells more")
+    if found.layout != "auto":
+        if not found.weights:
+            raise UserError(f"--layout {found.layout} tells of --weights FILE: give these, or leave it out")
+        check_layout(found.layout)
     return found, {name: getattr(found, name) for name in protocols}
 
 
@@ -83,17 +97,25 @@ def _with_full_names(words: list[str], protocols: dict[str, type[Protocol]]) -> 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     options, protocols = parse(sys.argv[1:] if argv is None else argv)
-    for run in options.runs:
+    for run in (*options.runs, *options.weights):
         if not run.exists():
             raise UserError(f"{run} does not exist: give a run folder or one of its checkpoints")
-    for run in options.runs:
-        subject = open_subject(run, options.data, options.device, options.workers)
+    for subject in _subjects(options):
         for name, protocol in protocols.items():
             start = time.monotonic()
             result = protocol.measure(subject)
             print(protocol.report(subject, result))
             print(write_result(name, protocol, subject, result, time.monotonic() - start))
     return 0
+
+
+def _subjects(options: Options) -> Iterator[Subject]:
+    """What is measured, one after the other."""
+    for run in options.runs:
+        yield open_subject(run, options.data, options.device, options.workers)
+    layout = None if options.layout == "auto" else options.layout
+    for path in options.weights:
+        yield open_foreign_subject(path, layout, options.data, options.device, options.workers)
 
 
 if __name__ == "__main__":

@@ -78,12 +78,12 @@ def extract(encoder: nn.Module, source: Source, config: FeatureConfig, doing: st
 
     Args:
         encoder: [B, 3, S, S] to [B, D].
-        source: images with labels.
+        source: images.
         config: view, device, precision.
         doing: shown beside the progress bar.
 
     Returns:
-        features float32 [N, D] and labels int64 [N], on the CPU, in the order of the source.
+        features float32 [N, D] and labels int64 [N] (-1: the source has none), on the CPU, in its order.
     """
     count = len(source.index)
     plan = evaluation_plan(count, min(config.batch_size, count))
@@ -93,9 +93,9 @@ def extract(encoder: nn.Module, source: Source, config: FeatureConfig, doing: st
     try:
         with open_views(source, config, plan, plan.batches_per_epoch) as loader, torch.inference_mode():
             for batch in show_progress(loader, plan.batches_per_epoch, doing):
-                assert batch.labels is not None
                 features.append(encode(encoder, batch.views[0], config).cpu())
-                labels.append(batch.labels.cpu())
+                unlabeled = torch.full((len(batch.sample_ids),), -1)
+                labels.append(unlabeled if batch.labels is None else batch.labels.cpu())
     finally:
         encoder.train(was_training)
     return torch.cat(features), torch.cat(labels)

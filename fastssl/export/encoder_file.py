@@ -40,6 +40,15 @@ def layout_of(backbone: Backbone.Config) -> Layout:
     return "torchvision" if is_torchvisions and backbone.stem == "imagenet" else "fastssl"  # type: ignore[attr-defined]
 
 
+def library_weights(encoder: nn.Module, backbone: Backbone.Config) -> dict[str, Tensor]:
+    """The weights under the names of the library that the network comes from, on the CPU."""
+    prefix = _TIMM_PREFIX if layout_of(backbone) == "timm" else ""
+    return {
+        name.removeprefix(prefix): value.detach().cpu().contiguous()
+        for name, value in encoder.state_dict().items()
+    }
+
+
 def save_encoder(folder: Path, encoder: nn.Module, config: Config, step: int) -> list[str]:
     """Write encoder.safetensors and encoder.json of a run.
 
@@ -56,10 +65,7 @@ def save_encoder(folder: Path, encoder: nn.Module, config: Config, step: int) ->
         OSError: the disk refuses.
     """
     experiment, layout = config.experiment, layout_of(config.experiment.backbone)
-    weights = {
-        name.removeprefix(_TIMM_PREFIX) if layout == "timm" else name: value.detach().cpu().contiguous()
-        for name, value in encoder.state_dict().items()
-    }
+    weights = library_weights(encoder, experiment.backbone)
     spec = evaluation_spec(experiment.views[0].spec, experiment.center_fraction)
     path = folder / NAME
     with atomic_file(path) as file:
@@ -89,6 +95,16 @@ def save_encoder(folder: Path, encoder: nn.Module, config: Config, step: int) ->
         f"    features = fastssl.embed({str(folder)!r}, 'FOLDER_OF_IMAGES')",
         *_elsewhere(path, layout, experiment.backbone.label),
     ]
+
+
+def is_encoder_file(path: Path) -> bool:
+    """True for an encoder of a run by itself: encoder.safetensors, or one with the config beside it."""
+    if path.name == NAME or path.suffix != ".safetensors":
+        return path.name == NAME
+    try:
+        return "config" in json.loads(path.with_suffix(".json").read_text())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def read_encoder(path: Path) -> tuple[dict[str, Tensor], Config]:

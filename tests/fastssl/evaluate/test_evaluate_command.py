@@ -135,7 +135,7 @@ def test_images_that_were_added_since_are_other_data(run: Path, tmp_path: Path) 
         (lambda run: ["knnn", str(run)], "did you mean knn?"),
         (lambda run: ["knn,", str(run)], "no protocol ''"),
         (lambda run: [], "give protocols first, of knn, linear"),
-        (lambda run: ["knn"], "run folder, or one of its checkpoints"),
+        (lambda run: ["knn"], "run folder, one of its checkpoints, or --weights"),
         (lambda run: [str(run)], "give a protocol first, of knn, linear"),
         (lambda run: ["knn", "--run", str(run)], "unknown option --run: name the run without it"),
         (lambda run: ["knn", str(run), str(run / "absent")], "absent does not exist"),

@@ -1,0 +1,134 @@
+"""Write an encoder for another library: python -m fastssl.export RUN_OR_CHECKPOINT OUT --to LIBRARY"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from fastssl.export.load import OpenedEncoder, open_encoder
+from fastssl.export.norm_rescale import Which, constant_of, rescale
+from fastssl.export.writers import EXPORTS, Files
+from fastssl.run.versions import git_commit, versions
+from pipelines.command.errors import UserError, run_command
+from pipelines.command.options import one_line_complaints
+from pipelines.files.atomic import folder_aside, write_atomically, write_json
+
+_PACKAGES = ("torch", "torchvision", "timm", "safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Write an encoder for another library, with the numbers of its input transform."""
+
+    encoder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER")]
+    """Run folder, one of its checkpoints, or weights of another library."""
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """New file, or new folder for transformers; the description lies beside it, in OUT.json."""
+    to: Literal["torchvision", "timm", "detectron2", "transformers", "safetensors", "onnx"]
+    """Library that will load it."""
+    layout: str = "auto"
+    """Layout of weights of another library, as python -m fastssl.evaluate takes it."""
+    norm_rescale: str = ""
+    """Anchor of NormRescale: constant=FACTOR, or a run, checkpoint or file of weights of the same network."""
+    tensors: Which = "weights-and-biases"
+    """Tensors that NormRescale gives the anchor's norms; all: the running means and variances too."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command."""
+    prog = "python -m fastssl.export"
+    with one_line_complaints(prog):
+        options = tyro.cli(Options, prog=prog, args=argv)
+    if options.tensors == "all" and not options.norm_rescale:
+        raise UserError("--tensors tells of --norm-rescale ANCHOR: give one, or leave it out")
+    out, about = checked_out(options.out, options.to)
+    opened = open_encoder(options.encoder, None if options.layout == "auto" else options.layout)
+    if options.norm_rescale:
+        opened = rescaled(opened, options.norm_rescale, options.tensors)
+    writer, _ = EXPORTS[options.to]
+    files, more = writer(opened)
+    try:
+        _write(out, files)
+        write_json(about, description(opened, options.to, more))
+    except OSError as error:
+        raise UserError(
+            f"cannot write {out} ({error.strerror}): free some space, or choose another"
+        ) from None
+    print(f"{out}: {opened.backbone.label}, {opened.encoder.feature_dim} features; its transform: {about}")
+    for line in _loading(out, more):
+        print(f"    {line}")
+    return 0
+
+
+def checked_out(out: Path, to: str) -> tuple[Path, Path]:
+    """The path to write and that of the description beside it.
+
+    Raises:
+        UserError: one of them exists, the folder around them does not, or the suffix is another library's.
+    """
+    suffix = EXPORTS[to][1]
+    if suffix and out.suffix != suffix:
+        raise UserError(f"a file for {to} ends in {suffix}: name it {out.name}{suffix}")
+    if not out.parent.is_dir():
+        raise UserError(f"there is no folder {out.parent}: make it, or choose another place for {out.name}")
+    about = out.with_suffix(".json") if suffix else out.with_name(f"{out.name}.json")
+    for path in (out, about):
+        if path.exists() or path.is_symlink():
+            raise UserError(f"{path} exists, and nothing is overwritten: choose another name, or remove it")
+    return out, about
+
+
+def rescaled(opened: OpenedEncoder, anchor: str, which: Which) -> OpenedEncoder:
+    """The encoder with the norms of an anchor; a line on stdout says how far they were apart.
+
+    Raises:
+        UserError: there is no such anchor, or it has another architecture.
+    """
+    norms = constant_of(anchor) or open_encoder(Path(anchor).expanduser()).encoder.state_dict()
+    done = rescale(opened.encoder, norms, which)
+    print(f"NormRescale by {anchor}: {done}")
+    origin = {**opened.origin, "norm_rescale": {"anchor": anchor, "tensors": which}}
+    return replace(opened, origin=origin)
+
+
+def description(opened: OpenedEncoder, to: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON beside an export: architecture, input transform, origin, versions."""
+    return {
+        "library": to,
+        "architecture": opened.backbone.label,
+        "features": int(opened.encoder.feature_dim),
+        "transform": opened.encoder.transform.description(),
+        "origin": dict(opened.origin),
+        "git_commit": git_commit(),
+        "versions": versions(_PACKAGES),
+        **more,
+    }
+
+
+def _write(out: Path, files: Files) -> None:
+    """Write a file, or a folder of files, whole or not at all."""
+    if "" in files:
+        write_atomically(out, files[""])
+        return
+    with folder_aside(out) as folder:
+        for name, content in files.items():
+            write_atomically(folder / name, content)
+        folder.rename(out)
+
+
+def _loading(out: Path, more: Mapping[str, Any]) -> list[str]:
+    """Lines that load it: code, or entries of detectron2's config."""
+    config = {**more.get("detectron2", {})}
+    entries = [f"{name}: {value}" for name, value in config.items()]
+    return [
+        line.replace("FILE", repr(str(out)))
+        for line in (*entries, *([more["load"]] if "load" in more else []))
+    ]
+
+
+if __name__ == "__main__":
+    run_command(main)

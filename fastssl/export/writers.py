@@ -1,0 +1,171 @@
+"""Writers of an encoder for other libraries, one function each, named in ``EXPORTS``."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import pickle
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from fastssl.config import to_dict
+from fastssl.export.encoder_file import layout_of, library_weights
+from fastssl.export.load import OpenedEncoder
+from fastssl.export.resnet_shape import ResNetShape, plain_resnet, resnet_shape
+from fastssl.foreign.layouts import LAYOUTS
+from fastssl.models import Timm
+from pipelines.command.errors import UserError
+from pipelines.views import ViewSpec
+
+Files = Mapping[str, bytes]
+"""Content by name; "" is the file of the user's name itself, others lie in a folder of that name."""
+
+
+def torchvision(opened: OpenedEncoder) -> tuple[Files, dict[str, Any]]:
+    """A state_dict for torchvision's ResNets, without ``fc``."""
+    shape = plain_resnet(opened, "torchvision")
+    load = f"torchvision.models.resnet{shape.depth}().load_state_dict(torch.load(FILE), strict=False)"
+    return {"": _saved(library_weights(opened.encoder, opened.backbone))}, {"load": load}
+
+
+def timm(opened: OpenedEncoder) -> tuple[Files, dict[str, Any]]:
+    """A state_dict for timm's models, without the classifier."""
+    if isinstance(opened.backbone, Timm.Config):
+        name = opened.backbone.name
+    else:
+        name = f"resnet{plain_resnet(opened, 'timm').depth}"
+    load = f"timm.create_model({name!r}, num_classes=0, checkpoint_path=FILE)"
+    return {"": _saved(library_weights(opened.encoder, opened.backbone))}, {"load": load}
+
+
+def detectron2(opened: OpenedEncoder) -> tuple[Files, dict[str, Any]]:
+    """A pickle of arrays for detectron2's ResNets, by MoCo's map, and the config that goes with it."""
+    shape, spec = resnet_shape(opened, "detectron2"), opened.encoder.transform.spec
+    model = {name: value.numpy() for name, value in _renamed(opened, "detectron2").items()}
+    content = {"model": model, "__author__": "fastssl", "matching_heuristics": True}
+    config = {
+        "MODEL.WEIGHTS": "FILE",
+        "MODEL.PIXEL_MEAN": [round(255 * value, 3) for value in spec.mean],
+        "MODEL.PIXEL_STD": [round(255 * value, 3) for value in spec.std],
+        "MODEL.RESNETS.DEPTH": shape.depth,
+        "MODEL.RESNETS.STRIDE_IN_1X1": False,
+        "MODEL.RESNETS.STEM_OUT_CHANNELS": shape.stem_channels,
+        "MODEL.RESNETS.RES2_OUT_CHANNELS": shape.channels[0],
+        "MODEL.RESNETS.WIDTH_PER_GROUP": shape.inner_channels,
+        "INPUT.FORMAT": "RGB",
+    }
+    return {"": pickle.dumps(content, protocol=4)}, {"detectron2": config}
+
+
+def transformers(opened: OpenedEncoder) -> tuple[Files, dict[str, Any]]:
+    """A folder for ``transformers.ResNetModel``: weights, config and image processor."""
+    shape, spec = resnet_shape(opened, "transformers"), opened.encoder.transform.spec
+    files = {
+        "model.safetensors": safetensors.torch.save(_renamed(opened, "transformers"), {"format": "pt"}),
+        "config.json": _text(_transformers_config(shape)),
+        "preprocessor_config.json": _text(_image_processor(spec)),
+    }
+    return files, {"load": "transformers.AutoModel.from_pretrained(FILE)"}
+
+
+def safetensors_file(opened: OpenedEncoder) -> tuple[Files, dict[str, Any]]:
+    """Any encoder, in torchvision's or timm's names where the network is theirs."""
+    weights = library_weights(opened.encoder, opened.backbone)
+    config = {} if opened.config is None else {"config": to_dict(opened.config)}
+    more = {"layout": layout_of(opened.backbone), "load": "fastssl.load_encoder(FILE)", **config}
+    return {"": safetensors.torch.save(weights, {"format": "pt"})}, more
+
+
+def onnx(opened: OpenedEncoder) -> tuple[Files, dict[str, Any]]:
+    """A graph of any encoder: ``views`` float32 [B, 3, S, S] to ``features`` [B, D].
+
+    Raises:
+        UserError: the package onnx, which torch's exporter needs, is not installed.
+    """
+    if importlib.util.find_spec("onnx") is None:
+        raise UserError("--to onnx needs the package onnx: pip install onnx")
+    size, buffer = opened.encoder.transform.spec.size, io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of torch: another exporter, which needs more packages, is its default
+        torch.onnx.export(
+            opened.encoder,
+            (torch.zeros(1, 3, size, size),),
+            buffer,  # type: ignore[arg-type]
+            input_names=["views"],
+            output_names=["features"],
+            dynamic_axes={"views": {0: "batch"}, "features": {0: "batch"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    load = "onnxruntime.InferenceSession(FILE).run(None, {'views': views})"
+    return {"": buffer.getvalue()}, {"load": load}
+
+
+Writer = Callable[[OpenedEncoder], tuple[Files, dict[str, Any]]]
+
+EXPORTS: Mapping[str, tuple[Writer, str]] = {
+    "torchvision": (torchvision, ".pth"),
+    "timm": (timm, ".pth"),
+    "detectron2": (detectron2, ".pkl"),
+    "transformers": (transformers, ""),
+    "safetensors": (safetensors_file, ".safetensors"),
+    "onnx": (onnx, ".onnx"),
+}
+"""For each library its writer and the suffix of its file, "" for a folder. A writer returns the files, and
+entries for the description beside them: how to load them."""
+
+
+def _renamed(opened: OpenedEncoder, layout: str) -> dict[str, torch.Tensor]:
+    rename, weights = LAYOUTS[layout].rename, library_weights(opened.encoder, opened.backbone)
+    return {rename(name): value for name, value in weights.items()}
+
+
+def _saved(weights: dict[str, torch.Tensor]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    return buffer.getvalue()
+
+
+def _text(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2) + "\n").encode()
+
+
+def _transformers_config(shape: ResNetShape) -> dict[str, Any]:
+    """config.json of ``transformers.ResNetConfig``."""
+    return {
+        "architectures": ["ResNetModel"],
+        "model_type": "resnet",
+        "num_channels": 3,
+        "embedding_size": shape.stem_channels,
+        "hidden_sizes": list(shape.channels),
+        "depths": list(shape.blocks),
+        "layer_type": shape.kind,
+        "hidden_act": "relu",
+        "downsample_in_first_stage": False,
+        "downsample_in_bottleneck": False,
+    }
+
+
+def _image_processor(spec: ViewSpec) -> dict[str, Any]:
+    """preprocessor_config.json: the short side resized, bilinear, then the central square."""
+    return {
+        "image_processor_type": "BitImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": round(spec.size / getattr(spec.crop, "fraction", 1.0))},
+        "resample": 2,
+        "do_center_crop": True,
+        "crop_size": {"height": spec.size, "width": spec.size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+    }
