@@ -7,14 +7,13 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 import tyro
 
 from fastssl.config import Config, families, read_config
 from fastssl.config_file import named_config
-from fastssl.fields import with_kinds
+from fastssl.fields import leaves, with_kinds
 from fastssl.recipes import RECIPES
 from fastssl.recipes.table import recipe_list
 from pipelines.command.errors import UserError
@@ -107,7 +106,7 @@ def _description(name: str) -> str:
 def option_names(config: Config) -> list[str]:
     """Every option, such as ``--optimizer.base-lr``: the paths of the fields in both halves of a config."""
     halves = dataclasses.asdict(config.experiment) | dataclasses.asdict(config.machine)
-    return [f"--{path}".replace("_", "-") for path in _paths(halves)]
+    return [f"--{path}".replace("_", "-") for path, _ in leaves(halves)]
 
 
 def full_name(word: str, names: Iterable[str]) -> str:
@@ -142,16 +141,6 @@ def options_ending(wanted: str, names: Iterable[str]) -> list[str]:
     plain = f"-{wanted.replace('.', '-')}"
     found = [name for name in names if name.endswith(f".{wanted}")]
     return found or [name for name in names if name.replace(".", "-").endswith(plain)]
-
-
-def _paths(values: dict[str, Any]) -> Iterator[str]:
-    for name, value in values.items():
-        if isinstance(value, tuple) and any(isinstance(part, dict) for part in value):
-            value = {str(i): part for i, part in enumerate(value)}
-        if isinstance(value, dict):
-            yield from (f"{name}.{path}" for path in _paths(value))
-        else:
-            yield name
 
 
 def _explain(word: str, names: Iterable[str], prog: str) -> str:
