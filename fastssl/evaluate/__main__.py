@@ -6,10 +6,11 @@ import dataclasses
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
+from fastssl.distributed.device import DeviceName
 from fastssl.evaluate import PROTOCOLS
 from fastssl.evaluate.protocol import Protocol, find_protocol
 from fastssl.evaluate.result import write_result
@@ -27,8 +28,8 @@ class Options:
     """Run folders, or checkpoints of them."""
     data: str = ""
     """Labeled images; left out, those of the training."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to compute on; auto takes a GPU if there is one."""
+    device: DeviceName = "auto"
+    """Device to compute on; auto takes a CUDA GPU if there is one. mps (Apple's) is untested."""
     workers: CountOrZero = 0
     """Loader threads; 0 takes every core."""
 

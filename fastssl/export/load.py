@@ -67,7 +67,7 @@ def embed(
         images: a folder, glob of shards or list as ``--data`` of the training takes it (its training split,
             in the order of its paths), or a sequence of images: PIL images, uint8 [H, W, 3], paths.
         batch_size: images encoded at once.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or, untested, mps.
         workers: loader threads; 0 takes every core.
 
     Raises:
