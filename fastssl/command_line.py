@@ -40,7 +40,7 @@ def parse(argv: list[str]) -> Config:
     rest = list(argv)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else DEFAULT_RECIPE
     base = with_kinds(_base(name), _taken_kinds(rest))
-    names = option_names(base)
+    names, rest = option_names(base), _of_all_views(rest, len(base.experiment.views))
     prog = f"python -m fastssl.train {name}"
     with one_line_complaints(prog):
         config, unknown = tyro.cli(
@@ -90,6 +90,17 @@ def _taken_kinds(words: list[str]) -> dict[str, str]:
     return kinds
 
 
+def _of_all_views(words: list[str], groups: int) -> list[str]:
+    """The words with the size of every group of views in place of ``--size``."""
+    place = next((i for i, word in enumerate(words) if word.split("=")[0] == "--size"), None)
+    if place is None:
+        return words
+    _, equals, value = words[place].partition("=")
+    values = [value] if equals else words[place + 1 : place + 2]
+    sizes = [word for group in range(groups) for word in (f"--views.{group}.spec.size", *values)]
+    return [*words[:place], *sizes, *words[place + (1 if equals else 2) :]]
+
+
 def _description(name: str) -> str:
     kinds = "\n".join(
         textwrap.fill(f"--{family} takes {', '.join(known)}.", 100) for family, known in families().items()
@@ -98,7 +109,8 @@ def _description(name: str) -> str:
         f"Pre-train an encoder. This page shows the defaults of the recipe {name}.\n\n"
         "Usage: python -m fastssl.train [RECIPE | FILE.py:NAME | FILE.json | FILE.toml | RUN] [options]\n\n"
         f"Without a recipe it is {DEFAULT_RECIPE}; RUN, a run folder, is resumed.\n\n"
-        "The end of an option's name will do where one option ends so: --base-lr.\n\n"
+        "The end of an option's name will do where one option ends so: --base-lr. "
+        "--size sets the side of all views.\n\n"
         f"python -m fastssl.train --list shows the recipes.\n\n{kinds}"
     )
 
