@@ -37,6 +37,8 @@ _ENOUGH_S = 60  # of measuring: fewer steps count where one takes long
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(words):
+        print(f"{__doc__}\nThe options of the training:\n")
     gpus, images = _take_number(words, "--gpus"), _take_number(words, "--images")
     for line in estimate(parse(words), gpus, images):
         print(line, flush=True)
