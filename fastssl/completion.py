@@ -15,7 +15,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fastssl.__main__ import BENCHMARKS, COMMANDS
 from fastssl.__main__ import main as run_command_line
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if words:
         raise UserError(f"fastssl completion takes no options, not {words[0]}")
-    first = {"train": RECIPES, "estimate": RECIPES, "evaluate": PROTOCOLS}
+    first: Mapping[str, Iterable[str]] = {"train": RECIPES, "estimate": RECIPES, "evaluate": PROTOCOLS}
     os.environ["COLUMNS"] = _WIDE
     known = {
         name: [*first.get(name, ()), *(options_in(_help_of(name)) if module else BENCHMARKS)]

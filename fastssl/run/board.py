@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -36,8 +37,9 @@ class Board:
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in fields.items()
         }
+        events: Any = self._writer.file_writer  # torch's annotations have it as None
         for summary in hparams(values, dict.fromkeys(_RESULTS, 0.0)):
-            self._writer.file_writer.add_summary(summary)
+            events.add_summary(summary)
         self._writer.add_custom_scalars({"kNN": {"top-1": ["Multiline", list(_KNN)]}})
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:

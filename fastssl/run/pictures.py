@@ -79,7 +79,11 @@ def _fitted(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _caption(
-    place: int, group: ViewGroup, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, width: int
+    place: int,
+    group: ViewGroup,
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    width: int,
 ) -> str:
     """Name of a group, as options have it, and its size where there is room."""
     color = "" if group.spec.color_space == "rgb" else f", {group.spec.color_space}"
