@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from fastssl.__main__ import BENCHMARKS, COMMANDS
 from fastssl.__main__ import main as run_command_line
+from fastssl.diagnostics import DIAGNOSTICS
 from fastssl.evaluate import PROTOCOLS
 from fastssl.recipes import RECIPES
 from pipelines.command.errors import UserError
@@ -49,7 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if words:
         raise UserError(f"fastssl completion takes no options, not {words[0]}")
-    first: Mapping[str, Iterable[str]] = {"train": RECIPES, "estimate": RECIPES, "evaluate": PROTOCOLS}
+    first: Mapping[str, Iterable[str]] = {
+        "train": RECIPES,
+        "estimate": RECIPES,
+        "evaluate": PROTOCOLS,
+        "diagnostics": DIAGNOSTICS,
+    }
     os.environ["COLUMNS"] = _WIDE
     known = {
         name: [*first.get(name, ()), *(options_in(_help_of(name)) if module else BENCHMARKS)]

@@ -66,8 +66,8 @@ def save_views(path: Path, batch: Batch, groups: tuple[ViewGroup, ...], source: 
 
 def _originals(source: Source, sample_ids: torch.Tensor) -> list[np.ndarray | None]:
     """Images of samples, uint8 [H, W, 3]; None of one that cannot be decoded."""
-    numbers = [np.flatnonzero(source.index.sample_ids == sample)[0] for sample in sample_ids.tolist()]
-    return [decode_sample(source, number, BadImages(None, len(numbers))) for number in numbers]
+    indices = [int(np.flatnonzero(source.index.sample_ids == sample)[0]) for sample in sample_ids.tolist()]
+    return [decode_sample(source, index, BadImages(None, len(indices))) for index in indices]
 
 
 def _fitted(image: np.ndarray, side: int) -> np.ndarray:

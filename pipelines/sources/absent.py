@@ -24,10 +24,10 @@ class AbsentSource:
             fingerprint=f"{count} absent images",
         )
 
-    def read(self, number: int) -> bytes:
+    def read(self, index: int) -> bytes:
         """Raise ``OSError``."""
-        raise OSError(f"{self.describe(number)} is not here")
+        raise OSError(f"{self.describe(index)} is not here")
 
-    def describe(self, number: int) -> str:
-        """Its number."""
-        return f"image {number}"
+    def describe(self, index: int) -> str:
+        """Its index."""
+        return f"image {index}"
