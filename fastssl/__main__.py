@@ -27,6 +27,7 @@ COMMANDS = {  # name: module, description
     "report": ("launchers.report", "write a sweep's results as one page"),
     "taxonomy": ("fastssl.classes.taxonomy", "show the classes that a taxonomy takes together"),
     "bench": ("", "measure speed: {benchmarks}"),
+    "completion": ("fastssl.completion", "print a script that completes all this in bash and zsh"),
 }
 BENCHMARKS = ("decode", "limits", "loader", "optimizer", "render", "report", "step", "threads", "views")
 

@@ -7,14 +7,13 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 import tyro
 
 from fastssl.config import Config, families, read_config
 from fastssl.config_file import named_config
-from fastssl.fields import with_kinds
+from fastssl.fields import leaves, with_kinds
 from fastssl.recipes import RECIPES
 from fastssl.recipes.table import recipe_list
 from pipelines.command.errors import UserError
@@ -41,7 +40,7 @@ def parse(argv: list[str]) -> Config:
     rest = list(argv)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else DEFAULT_RECIPE
     base = with_kinds(_base(name), _taken_kinds(rest))
-    names = option_names(base)
+    names, rest = option_names(base), _of_all_views(rest, len(base.experiment.views))
     prog = f"python -m fastssl.train {name}"
     with one_line_complaints(prog):
         config, unknown = tyro.cli(
@@ -91,6 +90,17 @@ def _taken_kinds(words: list[str]) -> dict[str, str]:
     return kinds
 
 
+def _of_all_views(words: list[str], groups: int) -> list[str]:
+    """The words with the size of every group of views in place of ``--size``."""
+    place = next((i for i, word in enumerate(words) if word.split("=")[0] == "--size"), None)
+    if place is None:
+        return words
+    _, equals, value = words[place].partition("=")
+    values = [value] if equals else words[place + 1 : place + 2]
+    sizes = [word for group in range(groups) for word in (f"--views.{group}.spec.size", *values)]
+    return [*words[:place], *sizes, *words[place + (1 if equals else 2) :]]
+
+
 def _description(name: str) -> str:
     kinds = "\n".join(
         textwrap.fill(f"--{family} takes {', '.join(known)}.", 100) for family, known in families().items()
@@ -99,7 +109,8 @@ def _description(name: str) -> str:
         f"Pre-train an encoder. This page shows the defaults of the recipe {name}.\n\n"
         "Usage: python -m fastssl.train [RECIPE | FILE.py:NAME | FILE.json | FILE.toml | RUN] [options]\n\n"
         f"Without a recipe it is {DEFAULT_RECIPE}; RUN, a run folder, is resumed.\n\n"
-        "The end of an option's name will do where one option ends so: --base-lr.\n\n"
+        "The end of an option's name will do where one option ends so: --base-lr. "
+        "--size sets the side of all views.\n\n"
         f"python -m fastssl.train --list shows the recipes.\n\n{kinds}"
     )
 
@@ -107,7 +118,7 @@ def _description(name: str) -> str:
 def option_names(config: Config) -> list[str]:
     """Every option, such as ``--optimizer.base-lr``: the paths of the fields in both halves of a config."""
     halves = dataclasses.asdict(config.experiment) | dataclasses.asdict(config.machine)
-    return [f"--{path}".replace("_", "-") for path in _paths(halves)]
+    return [f"--{path}".replace("_", "-") for path, _ in leaves(halves)]
 
 
 def full_name(word: str, names: Iterable[str]) -> str:
@@ -142,16 +153,6 @@ def options_ending(wanted: str, names: Iterable[str]) -> list[str]:
     plain = f"-{wanted.replace('.', '-')}"
     found = [name for name in names if name.endswith(f".{wanted}")]
     return found or [name for name in names if name.replace(".", "-").endswith(plain)]
-
-
-def _paths(values: dict[str, Any]) -> Iterator[str]:
-    for name, value in values.items():
-        if isinstance(value, tuple) and any(isinstance(part, dict) for part in value):
-            value = {str(i): part for i, part in enumerate(value)}
-        if isinstance(value, dict):
-            yield from (f"{name}.{path}" for path in _paths(value))
-        else:
-            yield name
 
 
 def _explain(word: str, names: Iterable[str], prog: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 import cattrs
 import tyro
@@ -21,6 +21,7 @@ from cattrs.gen import make_dict_unstructure_fn
 from cattrs.v import format_exception
 
 from fastssl.component import Component, ComponentConfig, configs_by_kind
+from fastssl.distributed.device import DeviceName
 from fastssl.distributed.precision import Precision
 from fastssl.methods import METHODS, Method
 from fastssl.models import BACKBONES, Backbone
@@ -189,8 +190,8 @@ class Machine:
     """`scenes` (built in), a folder of class folders, a glob of .tar shards, a .beton file or a .tsv list."""
     out: str = ""
     """Run folder; empty: runs/RECIPE."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to train on; auto takes a GPU if there is one."""
+    device: DeviceName = "auto"
+    """Device to train on; auto takes a CUDA GPU if there is one. mps (Apple's) is untested."""
     pipeline: Pipeline = "auto"
     """Backend that decodes and renders (`pipelines.backends.choose`); auto chooses and says why."""
     cpu_output: CpuOutput = "auto"

@@ -16,12 +16,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fastssl.config import Config, families, read_config, to_dict
-from fastssl.fields import with_fields, with_kinds
+from fastssl.fields import leaves, with_fields, with_kinds
 from fastssl.recipes import find_recipe
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
@@ -68,22 +67,11 @@ def _over_a_recipe(path: Path, values: dict[str, Any]) -> Config:
         elif isinstance(part, dict) and "kind" in part:
             kinds[family] = str(part.pop("kind"))
     base = with_kinds(find_recipe(recipe), kinds)
-    fields, plain = dict(_leaves(values)), to_dict(base)
-    known = dict(_leaves(plain["experiment"] | plain["machine"]))
+    fields, plain = dict(leaves(values)), to_dict(base)
+    known = dict(leaves(plain["experiment"] | plain["machine"]))
     for name in fields:
         if name not in known:
             hint = suggest(name, known, otherwise=f"{recipe} has {', '.join(dict.fromkeys(known))}")
             raise UserError(f"{path}: {name} is no field: {hint}")
     config = with_fields(base, fields, str(path))
     return dataclasses.replace(config, recipe=path.stem)
-
-
-def _leaves(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Paths and values of the fields, through tables and lists of tables."""
-    for name, value in values.items():
-        if isinstance(value, list | tuple) and any(isinstance(part, dict) for part in value):
-            value = {str(i): part for i, part in enumerate(value)}
-        if isinstance(value, dict):
-            yield from ((f"{name}.{path}", leaf) for path, leaf in _leaves(value))
-        else:
-            yield name, value

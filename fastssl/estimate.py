@@ -29,6 +29,7 @@ from fastssl.run.data import TrainingData, open_training_data
 from pipelines.backends.choose import choose_pipeline, open_loader
 from pipelines.command.errors import UserError, run_command
 from pipelines.decode.bad_images import BadImages
+from pipelines.sources.absent import AbsentSource
 
 _STEPS = 3  # that count, after one that warms up
 _ENOUGH_S = 60  # of measuring: fewer steps count where one takes long
@@ -37,6 +38,8 @@ _ENOUGH_S = 60  # of measuring: fewer steps count where one takes long
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(words):
+        print(f"{__doc__}\nThe options of the training:\n")
     gpus, images = _take_number(words, "--gpus"), _take_number(words, "--images")
     for line in estimate(parse(words), gpus, images):
         print(line, flush=True)
@@ -49,29 +52,26 @@ def estimate(config: Config, gpus: int = 0, images: int = 0) -> Iterator[str]:
     Args:
         config: config of the run.
         gpus: GPUs that share a batch; 0: this machine's device alone.
-        images: images of a data set that is elsewhere, for which the built-in ones stand in; 0: the data's.
+        images: images of a data set that is elsewhere; 0: the config's are here.
 
     Raises:
         UserError: the run could not start, here or there.
     """
-    machine, experiment = config.machine, config.experiment
+    machine = config.machine
     torch.set_num_threads(machine.threads or len(os.sched_getaffinity(0)))
     device = choose_device(machine.device)
+    if images and machine.pipeline != "fake":
+        raise UserError("--images stands for images that are elsewhere: add --pipeline fake")
+    elsewhere = AbsentSource(images) if images else None
+    data = open_training_data(config, DistEnv(), elsewhere)
+    config, experiment = data.config, data.config.experiment
     if gpus and experiment.batch_size % (gpus * experiment.accumulation_steps):
         raise UserError(f"--gpus {gpus} cannot share --batch-size {experiment.batch_size}: take a divisor")
-    if images:
-        if machine.pipeline != "fake":
-            raise UserError("--images stands for images that are elsewhere: add --pipeline fake")
-        config = replace(config, machine=replace(machine, data="scenes"))
-    data = open_training_data(config, DistEnv())
-    config, experiment = data.config, data.config.experiment
-    count, steps = data.plan.count, data.total_steps
-    if images:
-        count, steps = images, max(1, round(experiment.epochs * (images // experiment.batch_size)))
+    steps = data.total_steps
     share = f", {experiment.batch_size // gpus} per GPU" if gpus else ""
     yield (
         f"{config.recipe}: {steps:,} steps of {experiment.batch_size} images{share}, "
-        f"{experiment.epochs:g} epochs of {count:,} images"
+        f"{experiment.epochs:g} epochs of {data.plan.count:,} images"
     )
     method = build_on_device(experiment, data, device)
     yield _standing(method)
@@ -81,7 +81,7 @@ def estimate(config: Config, gpus: int = 0, images: int = 0) -> Iterator[str]:
     each = "a step"
     if gpus > 1:
         config = replace(config, experiment=replace(experiment, batch_size=experiment.batch_size // gpus))
-        data = open_training_data(config, DistEnv())
+        data = open_training_data(config, DistEnv(), elsewhere)
         method = build_on_device(config.experiment, data, device)
         each = "a GPU's share of a step, without messages between GPUs"
     seconds, gigabytes, how = measure(config, method, data, device)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastssl.component import ComponentConfig
 from fastssl.config import Config, Experiment, families, from_dict, to_dict
 from pipelines.command.errors import UserError
 from pipelines.views import ViewGroup
+
+
+def leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Paths and values of the fields of plain values, such as ``to_dict``'s, through lists of tables too."""
+    for name, value in values.items():
+        if isinstance(value, list | tuple) and any(isinstance(part, dict) for part in value):
+            value = {str(i): part for i, part in enumerate(value)}
+        if isinstance(value, dict):
+            yield from ((f"{name}.{path}", leaf) for path, leaf in leaves(value))
+        else:
+            yield name, value
 
 
 def with_fields(config: Config, values: Mapping[str, Any], where: str) -> Config:

@@ -93,6 +93,8 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         stack.push(_record_failure(run, env))
         log: RunLog | SilentLog = RunLog(out, run.step, run.total_steps) if env.is_main else SilentLog()
         stack.enter_context(log)
+        if run.step == 0:
+            log.describe(config)
         for line in (
             *_opening_lines(run, data.source.index, env, device),
             *fit_line(asked, data.config.experiment, data.plan.count),
@@ -117,6 +119,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                 f"kNN top-1: pixels {run.knn['knn_top1_pixels']:.3f}, "
                 f"untrained {run.knn['knn_top1_untrained']:.3f}"
             )
+            log.baselines(0, run.baselines)
 
         # ---- loader --------------------------------------------------------------------------------------
         pipeline, why = choose_pipeline(machine.pipeline, data.source, device)
@@ -143,7 +146,8 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
 
             if env.is_main and not (out / "views.png").exists():
                 with run.clock.pause():
-                    save_views(out / "views.png", batch, experiment.views)
+                    save_views(out / "views.png", batch, experiment.views, data.source)
+                    log.picture(out / "views.png")
             glance = log.wants_glance(run.step)
             if run.step % machine.log_every == 0 or run.is_done:
                 values = _values(run)
@@ -156,6 +160,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                 log.glance(run.step, run.epoch, run.means.peek())
             if monitor is not None and (run.is_done or run.ends_epochs(machine.monitor_every)):
                 with run.clock.pause(), log.other_work():
+                    log.baselines(run.step, run.baselines)
                     run.knn["knn_top1"] = knn_top1 = monitor.encoder(method.encoder)
                     log.metrics(run.step, run.epoch, {"knn_top1": knn_top1})
             if run.ends_epochs(1):
@@ -173,13 +178,8 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         # ---- summary -------------------------------------------------------------------------------------
         how_to_load: list[str] = []
         if env.is_main:
-            baselines = {"untrained": run.knn["knn_top1_untrained"], "pixels": run.knn["knn_top1_pixels"]}
-            save_curves(
-                out / "curves.png",
-                out / "metrics.jsonl",
-                config.recipe,
-                {name: value for name, value in baselines.items() if value is not None},
-            )
+            save_curves(out / "curves.png", out / "metrics.jsonl", config.recipe, run.baselines)
+            log.picture(out / "curves.png")
             if run.is_done:
                 how_to_load = save_encoder(out, method.encoder, config, run.step)
                 start = "initial" if experiment.init else "untrained"

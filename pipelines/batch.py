@@ -55,4 +55,4 @@ class Batch:
 def to_device(numbers: np.ndarray, device: torch.device) -> torch.Tensor:
     """A few numbers as a tensor, without waiting for a GPU; on the CPU it shares their memory."""
     tensor = torch.from_numpy(numbers)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

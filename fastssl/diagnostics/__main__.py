@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
 from fastssl.diagnostics import DIAGNOSTICS
 from fastssl.diagnostics.diagnostic import Diagnostic, find_diagnostic
 from fastssl.diagnostics.opened_run import OpenedRun
+from fastssl.distributed.device import DeviceName
 from fastssl.evaluate.result_name import ResultName, changed_options, data_name, file_part
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError, run_command
@@ -32,8 +33,8 @@ class Options:
     """Run folders, or checkpoints of them."""
     data: str = ""
     """Labeled images; left out, those of the first run's training."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to compute on; auto takes a GPU if there is one."""
+    device: DeviceName = "auto"
+    """Device to compute on; auto takes a CUDA GPU if there is one. mps (Apple's) is untested."""
     workers: int = 0
     """Loader threads; 0 takes every core."""
 

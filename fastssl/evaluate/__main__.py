@@ -10,10 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
+from fastssl.distributed.device import DeviceName
 from fastssl.evaluate import PROTOCOLS
 from fastssl.evaluate.foreign_subject import open_foreign_subject
 from fastssl.evaluate.protocol import Protocol, find_protocol
@@ -37,8 +38,8 @@ class Options:
     """Their layout: torchvision, timm, timm:MODEL, moco, moco-v3, simsiam, detectron2, transformers."""
     data: str = ""
     """Labeled images; left out, those of the training."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to compute on; auto takes a GPU if there is one."""
+    device: DeviceName = "auto"
+    """Device to compute on; auto takes a CUDA GPU if there is one. mps (Apple's) is untested."""
     workers: CountOrZero = 0
     """Loader threads; 0 takes every core."""
 

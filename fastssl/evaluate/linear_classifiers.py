@@ -83,10 +83,11 @@ class LinearClassifiers:
         """Share of right answers and mean cross entropy of each classifier, from features [N, D]."""
         device = self.weights.device
         correct = torch.zeros(len(self.weights), dtype=torch.int64, device=device)
-        losses = torch.zeros(len(self.weights), dtype=torch.float64, device=device)
+        losses = torch.zeros(len(self.weights), dtype=torch.float64)  # on the CPU: mps has no float64
         for part, answers in zip(features.split(block), labels.to(device).split(block), strict=True):
             logits = self.logits(part.to(device))
             correct += (logits.argmax(2) == answers).sum(1)
             expected = answers.expand(len(logits), -1)
-            losses += functional.cross_entropy(logits.transpose(1, 2), expected, reduction="none").sum(1)
+            entropy = functional.cross_entropy(logits.transpose(1, 2), expected, reduction="none")
+            losses += entropy.sum(1).cpu()
         return [int(count) / len(labels) for count in correct], (losses / len(labels)).tolist()

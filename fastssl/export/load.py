@@ -91,7 +91,7 @@ def embed(
             in the order of its paths), or a sequence of images: PIL images, uint8 [H, W, 3], paths.
         layout: see ``load_encoder``.
         batch_size: images encoded at once.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or, untested, mps.
         workers: loader threads; 0 takes every core.
 
     Raises:

@@ -35,15 +35,21 @@ class TrainingData:
         return None if index.labels is None else len(index.class_names)
 
 
-def open_training_data(config: Config, env: DistEnv) -> TrainingData:
+def open_training_data(config: Config, env: DistEnv, source: Source | None = None) -> TrainingData:
     """Open the images of a run.
+
+    Args:
+        config: config of the run.
+        env: this process.
+        source: stands in for the images that the config names, which are not opened then.
 
     Raises:
         UserError: they cannot be read, are fewer than a batch, or are others than process 0 finds.
     """
     where = config.machine.data
-    with one_after_the_other(env):
-        source = open_source(where, "train")
+    if source is None:
+        with one_after_the_other(env):
+            source = open_source(where, "train")
     if broadcast_object(source.index.fingerprint) != source.index.fingerprint:
         raise UserError(f"process {env.rank} finds other images in {where} than process 0")
     everything, asked = len(source.index), config.experiment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,9 @@ from typing import ClassVar
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
+from fastssl.config import Config
+from fastssl.run.board import Board
 from fastssl.run.metrics import read_metrics
 from pipelines.command.progress import duration
 from pipelines.files.atomic import write_atomically
@@ -73,7 +74,7 @@ class RunLog:
         kept = [row for row in read_metrics(path) if row["step"] <= first_step]
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
         self._file = path.open("a")
-        self._board = SummaryWriter(str(folder / "tb"), purge_step=first_step + 1)
+        self._board = Board(folder / "tb", first_step)
         self._progress: Progress | None = None
         self._total_steps = total_steps
         self._console = Console(stderr=True)
@@ -100,10 +101,21 @@ class RunLog:
         """Log the values of one step (counted from 1)."""
         self._file.write(json.dumps({"step": step, "epoch": round(epoch, 4), **values}) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        self._board.scalars(step, values)
         self._last |= values
         self._show(step, epoch, values)
+
+    def describe(self, config: Config) -> None:
+        """Show the config of a run that begins on TensorBoard."""
+        self._board.describe(config)
+
+    def baselines(self, step: int, values: Mapping[str, float]) -> None:
+        """Show the accuracies that ``knn_top1`` is measured against on TensorBoard, as level lines."""
+        self._board.scalars(step, {f"knn_top1_{name}": value for name, value in values.items()})
+
+    def picture(self, path: Path) -> None:
+        """Show a picture of the run folder on TensorBoard."""
+        self._board.picture(path)
 
     def wants_glance(self, step: int) -> bool:
         """Count a step; True where its metrics should be shown between two lines of ``metrics``.
@@ -178,6 +190,15 @@ class SilentLog:
     """The log of a rank other than 0: no output."""
 
     last: ClassVar[dict[str, float]] = {}
+
+    def describe(self, config: Config) -> None:
+        """No-op."""
+
+    def baselines(self, step: int, values: Mapping[str, float]) -> None:
+        """No-op."""
+
+    def picture(self, path: Path) -> None:
+        """No-op."""
 
     def wants_glance(self, step: int) -> bool:
         """No."""

@@ -7,59 +7,114 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from fastssl.run.metrics import read_metrics
+from pipelines.backends.decode_sample import decode_sample
 from pipelines.batch import Batch
+from pipelines.decode.bad_images import BadImages
 from pipelines.files.atomic import write_atomically
+from pipelines.sources import Source
 from pipelines.views import ViewGroup
 
-_GAP = 2  # white pixels between two views
-_ROWS = 8
+_GAP = 4  # white pixels between two tiles
+_LINE = 20  # height of a line of text, pixels
+_FEWEST_ROWS, _MOST_ROWS = 4, 8  # as many as there are columns, within these
+_LEAST_WIDTH = 600  # of the whole sheet, pixels
 _SMALLEST_TILE = 64  # smaller views are enlarged by a whole factor, so that a person can see them
 
 
-def to_tiles(views: torch.Tensor, group: ViewGroup) -> np.ndarray:
-    """Views [N, 3, S, S] back to uint8 [N, S', S', 3]."""
-    spec = group.spec
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
-    colors = (views.float().cpu() * std + mean).clamp(0, 1) * 255
-    factor = max(1, -(-_SMALLEST_TILE // spec.size))
-    tiles = colors.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return tiles.repeat(factor, axis=1).repeat(factor, axis=2)
+def save_views(path: Path, batch: Batch, groups: tuple[ViewGroup, ...], source: Source) -> None:
+    """Draw all views of the first samples of a batch, each row the original and its views, under captions.
 
+    Args:
+        path: of the PNG.
+        batch: as the encoder takes it.
+        groups: of its views.
+        source: that it was decoded from.
 
-def save_views(path: Path, batch: Batch, groups: tuple[ViewGroup, ...]) -> None:
-    """Draw all views of the first samples of a batch, one row per sample, views of one group side by side."""
-    rows = min(_ROWS, len(batch))
-    columns: list[np.ndarray] = []
-    for views, group in zip(batch.views, groups, strict=True):
+    Raises:
+        UserError: an original cannot be read.
+    """
+    columns = 1 + sum(group.num_views for group in groups)
+    rows = min(len(batch), max(_FEWEST_ROWS, min(_MOST_ROWS, columns)))
+    least = max(_SMALLEST_TILE, -(-_LEAST_WIDTH // columns))
+    sides = [group.spec.size * max(1, -(-least // group.spec.size)) for group in groups]
+    side = max(sides)
+    shares = [group.num_views * (own + _GAP) for group, own in zip(groups, sides, strict=True)]
+    head = 2 * _LINE
+    sheet = Image.new("RGB", (side + 2 * _GAP + sum(shares), head + rows * (side + _GAP)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+
+    draw.text((_GAP, _LINE), "original", "black", font)
+    for row, original in enumerate(_originals(source, batch.sample_ids[:rows])):
+        if original is not None:
+            sheet.paste(Image.fromarray(_fitted(original, side)), (_GAP, head + row * (side + _GAP)))
+    left, number = side + 2 * _GAP, 0
+    for place, (views, group, own) in enumerate(zip(batch.views, groups, sides, strict=True)):
+        draw.text((left, 0), _caption(place, group, draw, font, own * group.num_views), "black", font)
         for view in views.split(len(batch)):
-            columns.append(to_tiles(view[:rows], group))
-    width = sum(column.shape[2] + _GAP for column in columns) + _GAP
-    height = max(column.shape[1] for column in columns) + _GAP
-    sheet = np.full((rows * height + _GAP, width, 3), 255, np.uint8)
-    left = _GAP
-    for column in columns:
-        for row, tile in enumerate(column):
-            top = row * height + _GAP
-            sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
-        left += column.shape[2] + _GAP
+            number += 1
+            draw.text((left, _LINE), f"view {number}", "black", font)
+            for row, tile in enumerate(to_tiles(view[:rows], group, least)):
+                sheet.paste(Image.fromarray(tile), (left, head + row * (side + _GAP)))
+            left += own + _GAP
     buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, "PNG")
+    sheet.save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
 
 
+def _originals(source: Source, sample_ids: torch.Tensor) -> list[np.ndarray | None]:
+    """Images of samples, uint8 [H, W, 3]; None of one that cannot be decoded."""
+    indices = [int(np.flatnonzero(source.index.sample_ids == sample)[0]) for sample in sample_ids.tolist()]
+    return [decode_sample(source, index, BadImages(None, len(indices))) for index in indices]
+
+
+def _fitted(image: np.ndarray, side: int) -> np.ndarray:
+    """An image in a square: enlarged by a whole factor, or reduced."""
+    factor = side // max(image.shape[:2])
+    if factor:
+        return image.repeat(factor, axis=0).repeat(factor, axis=1)
+    return np.asarray(ImageOps.contain(Image.fromarray(image), (side, side)))
+
+
+def _caption(
+    place: int,
+    group: ViewGroup,
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    width: int,
+) -> str:
+    """Name of a group, as options have it, and its size where there is room."""
+    color = "" if group.spec.color_space == "rgb" else f", {group.spec.color_space}"
+    whole = f"views.{place}: {group.spec.size} px{color}"
+    return whole if draw.textlength(whole, font) <= width else f"views.{place}"
+
+
+def to_tiles(views: torch.Tensor, group: ViewGroup, least: int = _SMALLEST_TILE) -> np.ndarray:
+    """Views [N, 3, S, S] back to uint8 [N, S', S', 3]: S' is the first multiple of S from ``least`` on."""
+    spec = group.spec
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+    colors = (views.float().cpu() * std + mean).clamp(0, 1) * 255
+    tiles = colors.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    factor = max(1, -(-least // spec.size))
+    return tiles.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
 def save_curves(path: Path, metrics: Path, title: str, baselines: dict[str, float]) -> None:
-    """Draw loss, learning rate and kNN of a metrics.jsonl over epochs; ``baselines`` are level lines."""
+    """Draw loss, learning rate and kNN of a metrics.jsonl over epochs; ``baselines`` are level lines.
+
+    The legend stands above its axes, where it hides nothing.
+    """
     # here, as matplotlib is slow to import, and most commands draw nothing
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     rows = read_metrics(metrics)
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    loss_axes, rate_axes, knn_axes = figure.subplots(1, 3)
+    loss_axes, rate_axes, knn_axes = figure.subplots(1, 3, sharex=True)
     figure.suptitle(title, fontsize=11)
     for axes, name, label in (
         (loss_axes, "loss", "loss"),
@@ -70,11 +125,12 @@ def save_curves(path: Path, metrics: Path, title: str, baselines: dict[str, floa
         if points:
             axes.plot(*zip(*points, strict=True), marker="o" if name == "knn_top1" else None, label="encoder")
         axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.grid(alpha=0.3)
     for (name, value), style in zip(baselines.items(), ("--", ":"), strict=False):
         knn_axes.axhline(value, linestyle=style, color="gray", label=f"{name} ({value:.3f})")
     if baselines:
-        knn_axes.legend(fontsize=8)
+        knn_axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(path, buffer.getvalue())

@@ -48,6 +48,12 @@ class RunState:
         return self.step / self.steps_per_epoch
 
     @property
+    def baselines(self) -> dict[str, float]:
+        """kNN top-1 of the ``untrained`` encoder and of ``pixels``, as far as they were measured."""
+        found = {name: self.knn[f"knn_top1_{name}"] for name in ("untrained", "pixels")}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
     def is_done(self) -> bool:
         """True when all steps are done."""
         return self.step >= self.total_steps

@@ -182,7 +182,7 @@ def _draw_x_axis(axes: Any, chart: Chart) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(kept, [_tick_label(tick) for tick in kept])
     elif not chart.log_x:
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=not chart.ticks))  # epochs and steps are whole
 
 
 def _tick_label(tick: float) -> str:

@@ -141,7 +141,7 @@ class ViewBuffer(Buffer):
     def hand_over(self, device: torch.device) -> tuple[torch.Tensor, ...]:
         """The views or crops, [K * B, 3, S, S], channels-last."""
         return tuple(
-            view.flatten(0, 1).permute(0, 3, 1, 2).to(device, non_blocking=True)  # channels-last
+            _copied(view.flatten(0, 1).permute(0, 3, 1, 2), device)  # channels-last
             for view in self._views
         )
 
@@ -183,7 +183,7 @@ class PixelBuffer(Buffer):
         if self._misfits:
             self._rebuild()
         return Images(
-            pixels=self._pixels.to(device, non_blocking=True),
+            pixels=_copied(self._pixels, device),
             offsets=to_device(self._offsets, device),
             heights=to_device(self._heights, device),
             widths=to_device(self._widths, device),
@@ -200,6 +200,11 @@ class PixelBuffer(Buffer):
         self._offsets, total = _layout(self._heights, self._widths)
         self._memory = self._pixels = self._allocate(total)
         np.concatenate(images, out=self._pixels.numpy())
+
+
+def _copied(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on a device; a copy to a CUDA GPU, whose end an event tells, is under way."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def _layout(heights: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, int]:

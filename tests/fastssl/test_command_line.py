@@ -215,6 +215,23 @@ def test_the_end_of_a_name_will_do(words: list[str], path: str, value: object) -
     assert found == value
 
 
+@pytest.mark.parametrize("name", ["my-images", "byol-asymmetric-imagenet", "msbreg-imagenet100"])
+@pytest.mark.parametrize("words", [["--size", "96"], ["--size=96"]])
+def test_size_is_that_of_all_views(name: str, words: list[str]) -> None:
+    before = RECIPES[name]().experiment
+    after = parse([name, *words, "--seed", "3"]).experiment
+    views = tuple(
+        dataclasses.replace(group, spec=dataclasses.replace(group.spec, size=96)) for group in before.views
+    )
+    assert after == dataclasses.replace(before, views=views, seed=3)
+
+
+def test_size_without_a_number_is_refused() -> None:
+    for words in (["--size"], ["--size", "large"], ["--size="]):
+        with pytest.raises(UserError, match=r"size"):
+            parse(["byol-asymmetric-imagenet", *words])
+
+
 def test_an_end_of_several_names_is_refused() -> None:
     with pytest.raises(UserError, match=r"--hidden-dim may mean --method\.projector\.hidden-dim or --m"):
         parse(["quickstart", "--hidden-dim", "3"])

@@ -54,3 +54,18 @@ def test_images_that_are_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith(
         "quickstart: 320,290 steps of 8 images, 2 epochs of 1,281,167 images"
     )
+
+
+def test_batch_and_queue_are_fitted_to_images_that_are_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["my-images", "--pipeline", "fake", "--images", "500", "--size", "32", "--gpus", "2"])
+    assert capsys.readouterr().out.startswith(
+        "my-images: 1,500 steps of 32 images, 16 per GPU, 100 epochs of 500 images"  # 500 // 8 is above 32
+    )
+
+
+def test_a_batch_may_be_larger_than_any_data_set_that_is_here(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["quickstart", "--batch-size", "16384", "--epochs", "2", "--pipeline", "fake"]
+    main([*words, "--images", "1281167", "--gpus", "8"])
+    assert capsys.readouterr().out.startswith("quickstart: 156 steps of 16384 images, 2048 per GPU, 2 epochs")
+    with pytest.raises(UserError, match="the batch of 16384 is larger than the data set"):
+        main([*words, "--images", "16383"])

@@ -3,12 +3,18 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from fastssl.config import from_dict
+from fastssl.recipes import quickstart
 from fastssl.run.log import MetricMeans, RunLog
 from fastssl.run.metrics import read_metrics
+from tests.helpers.memory_source import pixels_of
 
 
 def tensors(**values: float) -> dict[str, torch.Tensor]:
@@ -134,6 +140,39 @@ def test_tensorboard_holds_the_same_and_each_step_once(tmp_path: Path) -> None:
     board.Reload()
     points = [(event.step, event.value) for event in board.Scalars("loss")]
     assert points == [(step, step * 0.5) for step in range(1, 13)]
+
+
+def test_tensorboard_has_config_hyperparameters_baselines_and_pictures(tmp_path: Path) -> None:
+    config = quickstart()
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "views.png")
+    with RunLog(tmp_path, 0, 10) as log:
+        log.describe(config)
+        log.baselines(0, {"untrained": 0.25, "pixels": 0.5})
+        log.picture(tmp_path / "views.png")
+        log.metrics(5, 0.5, {"knn_top1": 0.75})
+    time.sleep(1.1)  # its files are told apart by the second
+    with RunLog(tmp_path, 0, 10):  # resumed before the first checkpoint
+        pass
+    board = EventAccumulator(str(tmp_path / "tb"), size_guidance={"images": 0})
+    board.Reload()
+    assert [(event.step, event.value) for event in board.Scalars("knn_top1_untrained")] == [(0, 0.25)]
+    assert [(event.step, event.value) for event in board.Scalars("knn_top1_pixels")] == [(0, 0.5)]
+    (picture,) = board.Images("views")
+    np.testing.assert_array_equal(pixels_of(picture.encoded_image_string), pixels)
+    (event,) = board.Tensors("config/text_summary")
+    text = event.tensor_proto.string_val[0].decode()
+    assert from_dict(json.loads(text.removeprefix("```").removesuffix("```")), "TensorBoard") == config
+    plugin = board.PluginTagToContent("hparams")
+    started = HParamsPluginData.FromString(plugin["_hparams_/session_start_info"]).session_start_info
+    assert started.hparams["optimizer.base_lr"].number_value == config.experiment.optimizer.base_lr
+    assert started.hparams["method.kind"].string_value == "moco"
+    assert started.hparams["data"].string_value == "scenes"
+    metrics = HParamsPluginData.FromString(plugin["_hparams_/experiment"]).experiment.metric_infos
+    assert {metric.name.tag for metric in metrics} == {"loss", "knn_top1"}
+    (layout,) = board.Tensors("custom_scalars__config__")
+    for name in ("knn_top1", "knn_top1_untrained", "knn_top1_pixels"):
+        assert name.encode() in layout.tensor_proto.string_val[0]
 
 
 def test_plain_lines_where_there_is_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,12 @@
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
@@ -12,8 +14,10 @@ from PIL import Image
 from fastssl.run.pictures import save_curves, save_views
 from pipelines.batch import Batch
 from pipelines.views import ViewGroup, ViewSpec
+from tests.helpers.memory_source import MemorySource, photograph, pixels_of
 
-GAP = 2
+GAP, HEAD = 4, 40  # pixels: between tiles, and of the captions
+SOURCE = MemorySource(20)
 
 
 def batch_of(groups: tuple[ViewGroup, ...], count: int) -> tuple[Batch, list[np.ndarray]]:
@@ -32,11 +36,19 @@ def batch_of(groups: tuple[ViewGroup, ...], count: int) -> tuple[Batch, list[np.
         step=0,
         epoch=0,
         views=tuple(tensors),
-        sample_ids=torch.arange(count),
+        sample_ids=torch.from_numpy(SOURCE.index.sample_ids[::-1][:count].copy()),
         labels=None,
         parameters=(),
     )
     return batch, sources
+
+
+def sheet_of(path: Path, groups: tuple[ViewGroup, ...], count: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """views.png of a batch, uint8 [H, W, 3], and the pixels of its views."""
+    batch, pixels = batch_of(groups, count)
+    save_views(path / "views.png", batch, groups, SOURCE)
+    with Image.open(path / "views.png") as image:
+        return np.array(image), pixels
 
 
 def test_views_png_shows_the_pixels_that_went_in(tmp_path: Path) -> None:
@@ -44,45 +56,87 @@ def test_views_png_shows_the_pixels_that_went_in(tmp_path: Path) -> None:
         ViewGroup(spec=ViewSpec(size=96), num_views=2),
         ViewGroup(spec=ViewSpec(size=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3)), num_views=3),
     )
-    batch, sources = batch_of(groups, 4)
-    save_views(tmp_path / "views.png", batch, groups)
-    with Image.open(tmp_path / "views.png") as image:
-        sheet = np.array(image)
-    left = GAP
+    sheet, sources = sheet_of(tmp_path, groups, 4)
+    # 600 / 6 columns are 100 pixels: 96 are doubled, 16 enlarged to 112
+    side, left = 192, 192 + 2 * GAP
     covered = np.zeros(sheet.shape[:2], bool)
     for pixels in sources:
         size = pixels.shape[1]
-        factor = 1 if size == 96 else 4  # 16 pixels are enlarged to 64
+        factor = 2 if size == 96 else 7
         for row in range(4):
-            top = GAP + row * (96 + GAP)
+            top = HEAD + row * (side + GAP)
             shown = sheet[top : top + size * factor, left : left + size * factor]
             expected = np.kron(pixels[row], np.ones((factor, factor, 1), np.uint8))
             np.testing.assert_array_equal(shown, expected)
             covered[top : top + size * factor, left : left + size * factor] = True
         left += size * factor + GAP
     assert sheet.shape[1] == left
+    covered[:HEAD] = covered[:, : side + GAP] = True  # captions and originals
     assert (sheet[~covered] == 255).all()
 
 
-def test_views_png_shows_at_most_eight_samples_and_as_few_as_there_are(tmp_path: Path) -> None:
-    groups = (ViewGroup(spec=ViewSpec(size=64), num_views=2),)
-    for count, rows in ((20, 8), (3, 3)):
-        batch, _ = batch_of(groups, count)
-        save_views(tmp_path / "views.png", batch, groups)
-        with Image.open(tmp_path / "views.png") as image:
-            assert image.size == (2 * (64 + GAP) + GAP, rows * (64 + GAP) + GAP)
+def test_each_row_begins_with_the_original(tmp_path: Path) -> None:
+    sheet, _ = sheet_of(tmp_path, (ViewGroup(spec=ViewSpec(size=32), num_views=2),), 4)
+    side = 224  # 600 / 3 columns are 200, and 7 times 32 pixels the next size
+    for row in range(4):
+        original = pixels_of(SOURCE.files[19 - row])
+        factor = side // max(original.shape[:2])
+        top = HEAD + row * (side + GAP)
+        shown = sheet[top : top + original.shape[0] * factor, GAP : GAP + original.shape[1] * factor]
+        np.testing.assert_allclose(shown[::factor, ::factor], original, atol=3)  # two decoders
+
+
+def test_large_originals_are_reduced_and_broken_ones_left_out(tmp_path: Path) -> None:
+    source = MemorySource(2)
+    source.files[1] = b"no image"
+    groups = (ViewGroup(spec=ViewSpec(size=2), num_views=40),)
+    batch, _ = batch_of(groups, 2)
+    batch = replace(batch, sample_ids=torch.from_numpy(source.index.sample_ids))
+    photo = photograph(0, 30, 900)
+    source.files[0] = simplejpeg.encode_jpeg(photo)
+    source.index.heights[0], source.index.widths[0] = photo.shape[:2]
+    save_views(tmp_path / "views.png", batch, groups, source)
+    with Image.open(tmp_path / "views.png") as image:
+        first, second = np.array(image)[HEAD : HEAD + 2 * (64 + GAP), GAP : GAP + 64].reshape(
+            2, 64 + GAP, 64, 3
+        )
+    rows = np.flatnonzero((first != 255).any((1, 2)))
+    assert len(rows) <= 3  # 64 x 2 pixels
+    assert (first != 255).any((0, 2)).mean() > 0.9
+    assert (second == 255).all()
+
+
+@pytest.mark.parametrize(("views", "count", "shown"), [(2, 20, 4), (2, 3, 3), (6, 20, 7), (12, 20, 8)])
+def test_as_many_samples_as_columns_from_four_to_eight(
+    tmp_path: Path, views: int, count: int, shown: int
+) -> None:
+    sheet, _ = sheet_of(tmp_path, (ViewGroup(spec=ViewSpec(size=64), num_views=views),), count)
+    side = {2: 256, 6: 128, 12: 64}[views]
+    assert sheet.shape[:2] == (HEAD + shown * (side + GAP), (1 + views) * (side + GAP) + GAP)
+    assert sheet.shape[1] >= 600
+
+
+def test_captions_stand_above_their_columns(tmp_path: Path) -> None:
+    groups = tuple(ViewGroup(spec=ViewSpec(size=size)) for size in (32, 224, 16))
+    sheet, _ = sheet_of(tmp_path, groups, 2)
+    captions = np.asarray(sheet[:HEAD].min(2) < 128)
+    lefts = [GAP, 2 * GAP + 224, 3 * GAP + 224 + 160]
+    for line, columns in ((slice(0, 20), lefts[1:]), (slice(20, 40), lefts)):
+        for left in columns:
+            assert captions[line, left : left + 60].any(), left
+            assert not captions[line, left - GAP : left].any(), left
 
 
 def test_values_outside_the_colors_are_clipped(tmp_path: Path) -> None:
-    groups = (ViewGroup(spec=ViewSpec(size=64)),)
+    groups = (ViewGroup(spec=ViewSpec(size=300)),)
     batch, _ = batch_of(groups, 2)
     batch.views[0][0] = 100.0
     batch.views[0][1] = -100.0
-    save_views(tmp_path / "views.png", batch, groups)
+    save_views(tmp_path / "views.png", batch, groups, SOURCE)
     with Image.open(tmp_path / "views.png") as image:
         sheet = np.array(image)
-    assert (sheet[GAP : GAP + 64, GAP:-GAP] == 255).all()
-    assert (sheet[-GAP - 64 : -GAP, GAP:-GAP] == 0).all()
+    assert (sheet[HEAD : HEAD + 300, -GAP - 300 : -GAP] == 255).all()
+    assert (sheet[-GAP - 300 : -GAP, -GAP - 300 : -GAP] == 0).all()
 
 
 @pytest.fixture
@@ -130,6 +184,25 @@ def test_curves_are_those_of_the_metrics(tmp_path: Path, figures: list[Figure]) 
     with Image.open(io.BytesIO(content)) as image:
         assert image.format == "PNG"
         assert image.width > 800
+
+
+def test_the_legend_hides_nothing_and_epochs_are_whole(tmp_path: Path, figures: list[Figure]) -> None:
+    rows = [{"step": step, "epoch": step, "loss": 1.0, "knn_top1": 1 - 1 / step} for step in range(1, 8)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    baselines = {"untrained": 0.25, "pixels": 0.375}
+    save_curves(tmp_path / "curves.png", tmp_path / "metrics.jsonl", "my run", baselines)
+    (figure,) = figures
+    legend, title = figure.axes[2].get_legend(), figure.texts
+    assert legend is not None
+    box = legend.get_window_extent()
+    assert not any(box.overlaps(axes.patch.get_window_extent()) for axes in figure.axes)
+    assert figure.bbox.fully_containsx(box.x0)
+    assert figure.bbox.fully_containsx(box.x1)
+    assert figure.bbox.fully_containsy(box.y1)
+    assert not any(box.overlaps(text.get_window_extent()) for text in title)
+    for axes in figure.axes:
+        assert all(tick == round(tick) for tick in axes.get_xticks())
+        assert len(axes.get_xticks()) > 2
 
 
 def test_a_run_without_labels_or_without_a_line_has_curves_too(tmp_path: Path, figures: list[Figure]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 from launchers.report import main, report
-from launchers.reporting.chart import Chart, as_svg, legend
+from launchers.reporting.chart import Chart, Line, Point, as_svg, legend
 from launchers.reporting.estimate import estimate, number
 from launchers.reporting.figures import charts
 from launchers.reporting.results import read_sweep
@@ -623,3 +623,14 @@ def test_a_chart_is_drawn_in_the_page_s_colors(whole: Path) -> None:
     for word in ("num negatives", ">4<", ">1024<"):
         assert word in svg
     assert svg == as_svg(chart)
+
+
+@pytest.mark.parametrize("epochs", [2, 3, 5, 200])
+def test_epochs_under_curves_are_whole(epochs: int) -> None:
+    points = [Point(x=x, y=1 / x, low=1 / x, high=1 / x) for x in (1, epochs)]
+    svg = as_svg(Chart(title="", x_label="epoch", y_label="loss", lines=[Line(label="", points=points)]))
+    (axis,) = re.findall(r'<g id="matplotlib\.axis_1">.*?(?=<g id="matplotlib\.axis_2">)', svg, re.S)
+    ticks = re.findall(r"<text[^>]*>([^<]+)</text>", axis)
+    assert ticks.pop() == "epoch"
+    assert len(ticks) >= 2
+    assert all(tick.isdecimal() for tick in ticks), ticks
