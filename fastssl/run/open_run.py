@@ -23,6 +23,7 @@ from fastssl.run.state import RunState
 from fastssl.run.summary import read_summary
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
+from pipelines.files import folder_lock
 
 _ENTRIES = {"config", "step", "method", "optimizer", "scaler", "means", "clock", "knn"}
 
@@ -47,7 +48,7 @@ def open_run(
     if env.is_main:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(checkpoint.lock(out))
+            stack.enter_context(folder_lock.hold(out))
         except OSError as error:
             raise UserError(
                 f"cannot use the run folder {out}: {error.strerror}; choose another --out"

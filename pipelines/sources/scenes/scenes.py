@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -83,13 +83,15 @@ def _open(split: Split, fixed: frozenset[str], cache: Path, count: int, side: in
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Wait until no other process makes ``path``. The lock is gone with its process, however that ends."""
+    """Wait until no other process makes ``path``. The lock is gone with its process, however that ends.
+
+    On a file system without locks two may make it at once, each one whole.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link could point at any file
     with open(os.open(path.with_name(f".{path.name}.lock"), flags, 0o666), "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for left_by_killed in path.parent.glob(f".{path.name}.*.part"):
-            left_by_killed.unlink(missing_ok=True)
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
