@@ -235,7 +235,7 @@ def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
 def test_a_file_that_is_no_lock_is_left_as_it_is(tmp_path: Path, text: str) -> None:
     (tmp_path / "lock").write_text(text)
     with (
-        pytest.raises(UserError, match="is no lock of a run, or damaged: .*delete it$"),
+        pytest.raises(UserError, match=r"is no lock of a run, or damaged: .*delete it$"),
         folder_lock.hold(tmp_path),
     ):
         pass
