@@ -128,8 +128,6 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if self.seed >= 1 << 63:
-            raise UserError(f"--seed must be below 2^63, not {self.seed}")
         if self.batch_size % self.accumulation_steps:
             raise UserError(
                 f"--batch-size {self.batch_size} must be a multiple of --accumulation-steps "

@@ -65,12 +65,16 @@ def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
 
 
 def _first_paragraph(box: str) -> str:
-    """The words of a box between its title and the first line across it."""
+    """The words of a box between its title and the first line across it.
+
+    Where the output has no frames (ASCII, Latin-1), the title is followed by a line of dashes too.
+    """
+    lines = _COLOR.sub("", box).strip().splitlines()
     words: list[str] = []
-    for line in _COLOR.sub("", box).strip().splitlines():
-        text = line.strip(_FRAME)
-        if not text and "─" in line:
-            break
-        if not line.startswith("╭"):
-            words += text.split()
+    for line in lines[1:]:
+        if "──" in line or "---" in line:
+            if words:
+                break
+        else:
+            words += line.strip(_FRAME).split()
     return " ".join(words).rstrip(".:")

@@ -141,6 +141,43 @@ def test_images_to_measure_on_that_are_not_there(tmp_path: Path, capsys: pytest.
     assert not list(out.glob("checkpoints/*"))  # so that the folder may be used again
 
 
+NONSENSE = [
+    ("--backbone.width 1000000", "width must be"),
+    ("--backbone.width inf", "width must be"),
+    ("--views.0.spec.size 1000000", "size must be at least 1 and at most 4096, not 1000000"),
+    ("--views.0.num-views 1000000000", "num_views must be at least 1 and at most 1024"),
+    ("--jitter.brightness inf", "brightness must be finite and at least 0 and at most 100, not inf"),
+    ("--jitter.contrast 1e300", "contrast must be at most 1e+12"),
+    ("--jitter.saturation nan", "saturation must be finite"),
+    ("--lighting.std 1e300", "std must be at most 1e+12"),
+    ("--projector.hidden-dim 99999999999999999999", "must be below 2^63"),
+    ("--projector.layers 1000000000", "layers must be at least 1 and at most 1024"),
+    ("--num-negatives 99999999999999999999", "must be below 2^63"),
+    ("--epochs 1e300", "--epochs must be at most 1e+12"),
+    ("--warmup-epochs 1e300", "--optimizer.warmup-epochs must be at most 1e+12"),
+    ("--wait-minutes 1e300", "--wait-minutes must be at most 1e+12"),
+    ("--log-every 99999999999999999999", "--log-every must be below 2^63"),
+    ("--threads 100000", "--threads must be at least 0 and at most 1024, not 100000"),
+    ("--data=", "the name of the images is empty: give --data WHERE"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), NONSENSE)
+def test_nonsense_is_refused(
+    words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numbers of the right type that mean nothing: before memory is asked for, or hours are lost."""
+    line = train_error(capsys, "--data", "scenes", "--out", tmp_path / "run", *words.split())
+    assert said in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_name_that_no_disk_takes_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = images(tmp_path / "data", 20)
+    line = train_error(capsys, *SMALL, "--data", data, "--out", tmp_path / ("x" * 300))
+    assert "File name too long" in line
+
+
 @pytest.mark.parametrize(
     "error",
     [

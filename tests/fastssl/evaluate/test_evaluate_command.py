@@ -128,7 +128,7 @@ def test_images_that_were_added_since_are_other_data(run: Path, tmp_path: Path) 
     ("words", "reason"),
     [
         (lambda run: ["linear", str(run), "--epochs", "-1"], "--epochs"),
-        (lambda run: ["knn", str(run), "--workers", "-1"], "--workers must be at least 0, not -1"),
+        (lambda run: ["knn", str(run), "--workers", "-1"], "--workers must be at least 0"),
         (lambda run: ["knn", str(run), "--data", str(run / "absent")], "no such folder"),
         (lambda run: ["knn", str(run.parent / "data" / "train" / "red")], "train the run first"),
         (lambda run: ["knn", str(run), "--dtaa", "x"], "--data"),

@@ -446,6 +446,28 @@ def test_what_ffcv_only_warns_of_is_no_bad_image(tmp_path: Path) -> None:
     assert len(notes) == 0
 
 
+@needs_ffcv
+def test_a_file_that_is_cut_short_stops_the_run(folder: Path, tmp_path: Path) -> None:
+    """Without the check the process would end with SIGBUS: FFCV maps the file."""
+    path = Path(shutil.copy(folder / "pack-raw.beton", tmp_path))
+    with open_ffcv(source_of(path)) as loader:
+        backend: Any = loader._backend
+        rows, calls = backend._rows, []
+
+        def cut_before_the_second(request: Any) -> Any:
+            """FFCV's thread calls it between two batches."""
+            calls.append(request)
+            if len(calls) == 2:
+                os.truncate(path, 4096)
+            return rows(request)
+
+        backend._rows = cut_before_the_second
+        assert within(60, lambda: next(loader)).step == 0
+        for _ in range(2):
+            with pytest.raises(UserError, match=rf"^{path} has been cut short since it was opened; [^\n]*$"):
+                within(60, lambda: next(loader))
+
+
 # --- threads ------------------------------------------------------------------------------------------------
 
 
