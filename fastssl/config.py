@@ -331,6 +331,8 @@ def from_dict(values: dict[str, Any], where: str, folder: Path | None = None) ->
     Raises:
         UserError: the JSON is of another version, or does not fit, or the user's file is missing or changed.
     """
+    if not isinstance(values, dict):
+        raise UserError(f"{where} holds no config of a run")
     values = dict(values)
     version, entry = values.pop("version", None), values.pop("user_file", None)
     if version != VERSION:
@@ -364,7 +366,7 @@ def read_config(path: Path, *, execute: bool = True) -> Config:
     """
     try:
         values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read the config {path}: {error}") from None
     if not isinstance(values, dict) or not isinstance(values.get("config"), dict):
         raise UserError(f"{path} is not the config.json of a run")

@@ -39,7 +39,7 @@ def one_line_complaints(prog: str) -> Iterator[None]:
     except SystemExit as ended:
         if ended.code != 2:
             raise
-        raise UserError(f"{_first_paragraph(said.getvalue())}: {prog} --help tells more") from None
+        raise UserError(f"{_complaint(said.getvalue())}: {prog} --help tells more") from None
 
 
 def user_path(text: str) -> Path:
@@ -64,17 +64,18 @@ def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     return bind
 
 
-def _first_paragraph(box: str) -> str:
-    """The words of a box between its title and the first line across it.
+def _complaint(box: str) -> str:
+    """The words of a box between its title and the first line across it, and the option that was meant.
 
     Where the output has no frames (ASCII, Latin-1), the title is followed by a line of dashes too.
     """
-    lines = _COLOR.sub("", box).strip().splitlines()
-    words: list[str] = []
-    for line in lines[1:]:
+    paragraphs: list[list[str]] = [[]]
+    for line in _COLOR.sub("", box).strip().splitlines()[1:]:
         if "──" in line or "---" in line:
-            if words:
-                break
+            paragraphs.append([])
         else:
-            words += line.strip(_FRAME).split()
-    return " ".join(words).rstrip(".:")
+            paragraphs[-1] += line.strip(_FRAME).split()
+    said, *more = [words for words in paragraphs if words] or [[]]
+    near = (word for words in more for word in words if words[0] == "Perhaps" and word.startswith("--"))
+    hint = f" (did you mean {option}?)" if (option := next(near, "")) else ""
+    return " ".join(said).rstrip(".:") + hint

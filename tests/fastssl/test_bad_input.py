@@ -61,7 +61,7 @@ def test_batch_larger_than_the_data(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_num_views_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = train_error(capsys, "--views.0.num-views", "0", "--out", tmp_path / "run")
-    assert "num_views must be at least 1, not 0" in line
+    assert "num_views must be at least 1 and at most 1024, not 0" in line
 
 
 def test_one_view_for_a_method_of_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

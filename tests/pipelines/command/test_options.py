@@ -80,13 +80,13 @@ def test_what_frames_the_words_is_left_out(monkeypatch: pytest.MonkeyPatch, enco
     """tyro draws its box in the signs that the output knows."""
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
     said = []
-    for words in (["--run", "a", "--times", "often"], ["--run"], ["--run", "a", "--size"]):
+    for words in (["--run", "a", "--times", "often"], ["--run"], ["--run", "a", "--tims", "3"]):
         with pytest.raises(UserError) as refusal, one_line_complaints("measure"):
             tyro.cli(later(measure), args=words)
         said.append(str(refusal.value))
     assert said[0].startswith("Error parsing --times: invalid literal for int() with base 10: 'often'")
     assert said[1].startswith("Missing value for argument '--run'")
-    assert "--size" in said[2]
+    assert said[2] == "Unrecognized options: --tims, 3 (did you mean --times?): measure --help tells more"
     assert not [line for line in said if "---" in line or "─" in line]
 
 
