@@ -128,6 +128,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.block_size * self.blocks_per_window >= 1 << 63:
+            raise UserError("--block-size times --blocks-per-window must be below 2^63")
         if self.batch_size % self.accumulation_steps:
             raise UserError(
                 f"--batch-size {self.batch_size} must be a multiple of --accumulation-steps "

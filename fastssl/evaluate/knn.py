@@ -18,6 +18,7 @@ from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
 from pipelines.command.ranges import Counts, Positive, check_ranges
 
+_COLDEST = 0.0125  # a temperature: exp(1 / 0.0125) and sums of it are float32 numbers
 _LARGEST_BLOCK = 1 << 25  # similarities or votes held at once: 128 MB
 
 
@@ -34,6 +35,8 @@ class Knn(Protocol):
         check_ranges(self)
         if not self.k:
             raise UserError("--k needs a number of neighbors or more")
+        if self.temperature < _COLDEST:
+            raise UserError(f"--temperature must be at least {_COLDEST}, not {self.temperature}")
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """Top-1 accuracy for each number of neighbors, ``top1_kK``."""

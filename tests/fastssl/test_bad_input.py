@@ -80,6 +80,16 @@ def test_misspelt_option_names_the_right_one(capsys: pytest.CaptureFixture[str])
     assert "did you mean --batch-size?" in train_error(capsys, "--batchsize", "8")
 
 
+def test_a_pattern_that_the_shell_expanded_is_to_be_quoted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = [tmp_path / f"train-{number}.tar" for number in range(3)]
+    for shard in shards:
+        shard.touch()
+    line = train_error(capsys, "quickstart", "--data", *shards)
+    assert line == f"error: unexpected {shards[1]}: put a pattern into quotes: --data 'train-*.tar'"
+
+
 def test_config_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"config": {**to_dict(quickstart()), "version": 99}}))
@@ -157,6 +167,7 @@ NONSENSE = [
     ("--warmup-epochs 1e300", "--optimizer.warmup-epochs must be at most 1e+12"),
     ("--wait-minutes 1e300", "--wait-minutes must be at most 1e+12"),
     ("--log-every 99999999999999999999", "--log-every must be below 2^63"),
+    ("--blocks-per-window 9223372036854775807", "--block-size times --blocks-per-window must be below 2^63"),
     ("--threads 100000", "--threads must be at least 0 and at most 1024, not 100000"),
     ("--data=", "the name of the images is empty: give --data WHERE"),
 ]
