@@ -42,8 +42,12 @@ from pipelines.command.ranges import (
 )
 from pipelines.ops import Op
 from pipelines.plan.plan import Order
-from pipelines.views import ViewGroup
+from pipelines.views import IMAGENET_MEAN, IMAGENET_STD, ViewGroup
 
+# CIFAR-10's mean (50.84, 0.40, 5.73) and deviation (24.26, 10.15, 16.08) in Lab, by Newell and Deng's code,
+# "How useful is self-supervised pretraining for visual tasks?" (2020), for L / 100, (a + 128) / 255 of a view
+LAB_MEAN = (50.84 / 100, (0.40 + 128) / 255, (5.73 + 128) / 255)
+LAB_STD = (24.26 / 100, 10.15 / 255, 16.08 / 255)
 VERSION = 3  # of the JSON; raise it when a field changes its name or meaning
 
 # of each family, its base's Config and its members
@@ -146,6 +150,13 @@ class Experiment:
             part.check(self)
 
     def _check_views(self) -> None:
+        for index, group in enumerate(self.views):
+            spec, option = group.spec, f"--views.{index}.spec"
+            if spec.color_space == "lab" and (spec.mean, spec.std) == (IMAGENET_MEAN, IMAGENET_STD):
+                raise UserError(
+                    f"{option}.color-space lab has mean and std of RGB: give Lab's own, such as "
+                    f"{option}.mean {_words(LAB_MEAN)} {option}.std {_words(LAB_STD)}"
+                )
         given, method = sum(group.num_views for group in self.views), self.method
         if given == method.num_views:
             return
@@ -164,6 +175,10 @@ class Experiment:
                 f"--batch-norm-group must be at least 2 and divide the {images} images of a micro-batch, "
                 f"not {group}"
             )
+
+
+def _words(numbers: tuple[float, ...]) -> str:
+    return " ".join(f"{number:.4f}" for number in numbers)
 
 
 def _has_num_views(config: type[Method.Config]) -> bool:

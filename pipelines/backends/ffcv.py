@@ -35,7 +35,7 @@ from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -70,9 +70,9 @@ class FfcvBackend(Backend):
         workers = min(config.workers or cores, cores)  # FFCV takes no more
         self._layout = ViewLayout.of(config.groups, config.dtype)
         self._parameters = self._layout.table(config.samples)
+        self._loader = open_loader(path, self._layout, config.samples, workers, config.prefetch)
         self._file = path.open("rb")
         self._file_bytes = os.fstat(self._file.fileno()).st_size
-        self._loader = open_loader(path, self._layout, config.samples, workers, config.prefetch)
         self._run: Any = None
         self._requests: SimpleQueue[Request] = SimpleQueue()  # that FFCV's thread has not taken yet
         self._under_way: deque[Request] = deque()
@@ -139,18 +139,27 @@ class FfcvBackend(Backend):
         """Lay a batch's parameters ready and return its rows in the file, uint64 [B]; in FFCV's thread.
 
         Raises:
-            UserError: the file has been cut short: its mapped pages are gone.
+            UserError: the file has been cut short.
         """
-        if os.fstat(self._file.fileno()).st_size < self._file_bytes:
-            raise UserError(
-                f"{printable(self._file.name)} has been cut short since it was opened; when it is whole, "
-                "start the same command again"
-            )
+        check_length(self._file, self._file_bytes)
         np.concatenate(request.parameters, out=self._parameters[:, : len(request.indices)])
         return request.indices.astype(np.uint64)
 
 
 # --- FFCV's side --------------------------------------------------------------------------------------------
+
+
+def check_length(file: BinaryIO, size: int) -> None:
+    """Check that a mapped file still has its ``size`` bytes.
+
+    Raises:
+        UserError: it has been cut short: the pages beyond its end are gone.
+    """
+    if os.fstat(file.fileno()).st_size < size:
+        raise UserError(
+            f"{printable(file.name)} has been cut short since it was opened; when it is whole, start the "
+            "same command again"
+        )
 
 
 def _path_of(source: Source) -> Path:
