@@ -43,8 +43,12 @@ from pipelines.command.ranges import (
 )
 from pipelines.ops import Op
 from pipelines.plan.plan import Order
-from pipelines.views import ViewGroup
+from pipelines.views import IMAGENET_MEAN, IMAGENET_STD, ViewGroup
 
+# CIFAR-10's mean (50.84, 0.40, 5.73) and deviation (24.26, 10.15, 16.08) in Lab, by Newell and Deng's code,
+# "How useful is self-supervised pretraining for visual tasks?" (2020), for L / 100, (a + 128) / 255 of a view
+LAB_MEAN = (50.84 / 100, (0.40 + 128) / 255, (5.73 + 128) / 255)
+LAB_STD = (24.26 / 100, 10.15 / 255, 16.08 / 255)
 VERSION = 3  # of the JSON; raise it when a field changes its name or meaning
 
 # of each family, its base's Config and its members
@@ -129,8 +133,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if self.seed >= 1 << 63:
-            raise UserError(f"--seed must be below 2^63, not {self.seed}")
+        if self.block_size * self.blocks_per_window >= 1 << 63:
+            raise UserError("--block-size times --blocks-per-window must be below 2^63")
         if self.batch_size % self.accumulation_steps:
             raise UserError(
                 f"--batch-size {self.batch_size} must be a multiple of --accumulation-steps "
@@ -147,6 +151,13 @@ class Experiment:
             part.check(self)
 
     def _check_views(self) -> None:
+        for index, group in enumerate(self.views):
+            spec, option = group.spec, f"--views.{index}.spec"
+            if spec.color_space == "lab" and (spec.mean, spec.std) == (IMAGENET_MEAN, IMAGENET_STD):
+                raise UserError(
+                    f"{option}.color-space lab has mean and std of RGB: give Lab's own, such as "
+                    f"{option}.mean {_words(LAB_MEAN)} {option}.std {_words(LAB_STD)}"
+                )
         given, method = sum(group.num_views for group in self.views), self.method
         if given == method.num_views:
             return
@@ -165,6 +176,10 @@ class Experiment:
                 f"--batch-norm-group must be at least 2 and divide the {images} images of a micro-batch, "
                 f"not {group}"
             )
+
+
+def _words(numbers: tuple[float, ...]) -> str:
+    return " ".join(f"{number:.4f}" for number in numbers)
 
 
 def _has_num_views(config: type[Method.Config]) -> bool:
@@ -334,6 +349,8 @@ def from_dict(values: dict[str, Any], where: str, folder: Path | None = None) ->
     Raises:
         UserError: the JSON is of another version, or does not fit, or the user's file is missing or changed.
     """
+    if not isinstance(values, dict):
+        raise UserError(f"{where} holds no config of a run")
     values = dict(values)
     version, entry = values.pop("version", None), values.pop("user_file", None)
     if version != VERSION:
@@ -367,7 +384,7 @@ def read_config(path: Path, *, execute: bool = True) -> Config:
     """
     try:
         values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read the config {path}: {error}") from None
     if not isinstance(values, dict) or not isinstance(values.get("config"), dict):
         raise UserError(f"{path} is not the config.json of a run")

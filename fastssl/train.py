@@ -283,9 +283,9 @@ def main(argv: list[str] | None = None) -> int:
         try:
             return train(config, env)
         except OSError as error:
-            if not is_disk_error(error):
+            words = disk_error(error, config.out) if is_disk_error(error) else _in_the_way(error, config.out)
+            if not words:
                 raise
-            words = disk_error(error, config.out)
             raise UserError(f"{words}; checkpoints written before are intact") from None
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
@@ -295,6 +295,14 @@ def main(argv: list[str] | None = None) -> int:
                 f"out of memory in a batch of {size} images: lower --batch-size, raise --accumulation-steps, "
                 "or take smaller views"
             ) from None
+
+
+def _in_the_way(error: OSError, out: Path) -> str:
+    """Words on something in the run folder that is no file or folder of a run's; "" for any other error."""
+    names = [name for name in (error.filename2, error.filename) if isinstance(name, str)]
+    if not names or out.absolute() not in Path(names[0]).absolute().parents:
+        return ""
+    return f"{names[0]}: {error.strerror}: move it away, and give the same command again"
 
 
 def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:

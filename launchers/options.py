@@ -17,7 +17,7 @@ from launchers.studies import STUDIES
 from launchers.sweeps.study import Scale
 from pipelines.command.errors import UserError
 from pipelines.command.options import one_line_complaints
-from pipelines.command.ranges import Count, CountOrZero, check_ranges
+from pipelines.command.ranges import CountOrZero, FewCount, check_ranges
 from pipelines.command.suggest import suggest
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Options:
     zip: tuple[str, ...] = ()
     """FIELD=VALUE,VALUE ...: fields that change together, with as many values each: batch_size=256,512
     base_lr=0.03,0.06."""
-    seeds: Count = 1
+    seeds: FewCount = 1
     """Every run with the seeds 0 to N - 1."""
     scale: Scale = "paper"
     """paper: as published. tiny: on the built-in scenes, minutes per run."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from fastssl.classes.mapping import mapped_groups, read_mapping
 from fastssl.config import Config
 from fastssl.config_file import named_config
-from fastssl.run import checkpoint
 from launchers.clusters import job_states, snapshot
 from launchers.clusters.cluster import Cluster
 from launchers.options import Options, parse
@@ -32,6 +31,7 @@ from launchers.sweeps.state import ACTIVE, JobState, read_submission
 from launchers.sweeps.study import PlannedRun, Study, to_plan, with_seeds
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
+from pipelines.files import folder_lock
 
 _WATCH = 60.0  # seconds between two submissions of --watch
 
@@ -55,7 +55,7 @@ def sweep(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
     cluster.check(folder, study.name)
     make_folder(folder)
     everything = planned_jobs(folder, to_plan(study))
-    with checkpoint.lock(folder.path):
+    with folder_lock.hold(folder.path):
         states = job_states(folder, everything, holding_lock=True)
         try:
             write_plan(folder, study, cluster.kind, command)
@@ -68,7 +68,7 @@ def sweep(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
     while left and options.watch:
         print(f"{len(left)} trainings and evaluations are left", file=sys.stderr)
         time.sleep(_WATCH)
-        with checkpoint.lock(folder.path):
+        with folder_lock.hold(folder.path):
             states = job_states(folder, everything, holding_lock=True)
             status, left = _submit(folder, study, cluster, left, states)
     return status
@@ -81,6 +81,8 @@ def _submit(
     missing = [job for job in jobs if states[job.name].name not in {*ACTIVE, "finished"}]
     if missing:
         forget_end(folder)
+    for job in missing:
+        folder_lock.forget(folder.run(job.run), states[job.name].job_id)
     before = [read_submission(folder, job) for job in missing]
     status = cluster.submit(folder, study.name, missing, states)
     pairs = zip(missing, before, strict=True)

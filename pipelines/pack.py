@@ -27,7 +27,7 @@ from tyro.conf import Positional, arg
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
 from pipelines.command.progress import show_progress, stream_in_threads
-from pipelines.command.ranges import Count, CountOrNone, CountOrZero, Percent, ZeroToOneOrNone, check_ranges
+from pipelines.command.ranges import Count, CountOrNone, Percent, SmallCount, ZeroToOneOrNone, check_ranges
 from pipelines.decode.bad_images import default_limit
 from pipelines.decode.decode import UndecodableImageError, decode
 from pipelines.files.atomic import folder_aside
@@ -68,7 +68,7 @@ class Options:
     """Size of a shard, MB: it is closed when it holds so much."""
     split: Literal["train", "test", "all"] = "all"
     """Split to pack; the test split is written as `val`."""
-    workers: Annotated[CountOrZero, arg(metavar="THREADS")] = 0
+    workers: Annotated[SmallCount, arg(metavar="THREADS")] = 0
     """Threads; 0 takes every core."""
 
     def __post_init__(self) -> None:

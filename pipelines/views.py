@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipelines.command.ranges import Count, FiniteColor, PositiveColor, check_ranges
+from pipelines.command.ranges import FewCount, FiniteColor, PositiveColor, ViewSize, check_ranges
 from pipelines.files.kernels import njit
 from pipelines.keys import absorb
 from pipelines.ops import KINDS, NEUTRAL, VIEW_PARAMETERS, CenterCrop, Flip, Operations
@@ -40,7 +40,7 @@ class ViewSpec(Operations):
     Semantics are those of torchvision's ``transforms.v2`` on float images.
     """
 
-    size: Count = 224
+    size: ViewSize = 224
     """Side of the finished view, pixels."""
     color_space: Literal["rgb", "lab"] = "rgb"
     """Color space of the finished view."""
@@ -60,7 +60,7 @@ class ViewGroup:
     """``num_views`` views of one spec. A run has a tuple of groups and numbers its views across them."""
 
     spec: ViewSpec
-    num_views: Count = 1
+    num_views: FewCount = 1
 
     def __post_init__(self) -> None:
         check_ranges(self, "")

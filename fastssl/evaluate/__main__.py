@@ -23,7 +23,7 @@ from fastssl.evaluate.subject import Subject, open_subject
 from fastssl.foreign.layouts import check_layout
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
-from pipelines.command.ranges import CountOrZero, check_ranges
+from pipelines.command.ranges import SmallCount, check_ranges
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Options:
     """Labeled images; left out, those of the training."""
     device: DeviceName = "auto"
     """Device to compute on; auto takes a CUDA GPU if there is one. mps (Apple's) is untested."""
-    workers: CountOrZero = 0
+    workers: SmallCount = 0
     """Loader threads; 0 takes every core."""
 
     def __post_init__(self) -> None:

@@ -18,7 +18,8 @@ from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
 from pipelines.command.ranges import Counts, Positive, check_ranges
 
-_LARGEST_BLOCK = 1 << 25  # similarities held at once: 128 MB
+_COLDEST = 0.0125  # a temperature: exp(1 / 0.0125) and sums of it are float32 numbers
+_LARGEST_BLOCK = 1 << 25  # similarities or votes held at once: 128 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class Knn(Protocol):
         check_ranges(self)
         if not self.k:
             raise UserError("--k needs a number of neighbors or more")
+        if self.temperature < _COLDEST:
+            raise UserError(f"--temperature must be at least {_COLDEST}, not {self.temperature}")
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """Top-1 accuracy for each number of neighbors, ``top1_kK``."""
@@ -77,8 +80,9 @@ def knn_top1(
     bank = functional.normalize(bank.float(), dim=1)
     largest = min(max(k), len(bank))
     correct = dict.fromkeys(k, 0)
-    for start in range(0, len(queries), max(1, _LARGEST_BLOCK // len(bank))):
-        stop = start + max(1, _LARGEST_BLOCK // len(bank))
+    step = max(1, _LARGEST_BLOCK // max(len(bank), num_classes))
+    for start in range(0, len(queries), step):
+        stop = start + step
         block = functional.normalize(queries[start:stop].float(), dim=1)
         similarity, nearest = (block @ bank.T).topk(largest, dim=1)
         weights, classes = (similarity / temperature).exp(), bank_labels[nearest]

@@ -44,7 +44,7 @@ class Linear(Protocol):
     """crop, or cached features of the image and its mirror image (flip); auto: flip below 64 pixels."""
     epochs: CountOrZero = 0
     """0 keeps the setting's."""
-    seed: int = 0
+    seed: CountOrZero = 0
     """Random seed for initial weights, sample order, views and held-out images."""
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from fastssl.evaluate.features import require_finite
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Split, Subject
 from pipelines.command.errors import UserError
-from pipelines.command.ranges import Count, Positives, WithinOne, check_ranges
+from pipelines.command.ranges import Count, CountOrZero, Positives, WithinOne, check_ranges
 from pipelines.keys import stable_id
 from pipelines.plan.order import permute
 
@@ -35,7 +35,7 @@ class Logistic(Protocol):
     """Share of the training images that chooses among them."""
     max_iterations: Count = 1000
     """Iteration limit of L-BFGS."""
-    seed: int = 0
+    seed: CountOrZero = 0
     """Random seed for the choice of held-out images."""
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from fastssl.evaluate.data import LabeledData, labeled_data
 from fastssl.evaluate.feature_cache import FeatureCache
 from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_views
 from fastssl.run.folder import load_encoder
-from fastssl.run.summary import read_summary
+from fastssl.run.summary import summary_if_whole
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
 from pipelines.ops import Flip
@@ -148,9 +148,10 @@ class Subject:
 
     @cached_property
     def baselines(self) -> Mapping[str, Any]:
-        """summary.json of the run, which has kNN of the pixels and of the untrained encoder; {} elsewhere."""
-        there = self.run is not None and not self.checkpoint and self.own_data
-        return read_summary(self.run) if there and self.run is not None else {}
+        """kNN top-1 of the pixels and of the untrained encoder, by summary.json of the run; {} elsewhere."""
+        if self.run is None or self.checkpoint or not self.own_data:
+            return {}
+        return {name: value for name, value in summary_if_whole(self.run).items() if isinstance(value, float)}
 
     @cached_property
     def digest(self) -> str:
@@ -223,7 +224,7 @@ def _are_own(config: Config, run: Path, data: LabeledData, where: str) -> bool:
     """
     try:
         recorded = json.loads((run / "config.json").read_text())["data"]["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return where == config.machine.data
     experiment = config.experiment
     try:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.command.ranges import Count, check_ranges
+from pipelines.command.ranges import Count, FewCount, check_ranges
 
 Norm = Literal["batch", "layer", "none"]
 _NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
@@ -28,7 +28,7 @@ class Head(nn.Sequential):
     class Config:
         """Shape of a head. The defaults are those of Huang et al., 2022."""
 
-        layers: Count = 2
+        layers: FewCount = 2
         """Linear layers."""
         hidden_dim: Count = 4096
         """Units of each hidden layer; unused in a head of one layer."""

@@ -19,7 +19,7 @@ from pipelines.command.ranges import Range
 _LARGE_FOR_CIFAR_STEM = 64  # pixels
 
 
-_WIDTH = Range(at_least=1 / 64)  # leaves a channel of 64
+_WIDTH = Range(at_least=1 / 64, at_most=64)  # from one channel of 64 to a ResNet-50 of 90 billion weights
 Width = Annotated[float, _WIDTH, tyro.conf.arg(help_behavior_hint=_WIDTH.shown)]
 
 

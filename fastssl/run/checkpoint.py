@@ -1,12 +1,9 @@
-"""Checkpoints that are never half-written, and the lock of a run folder."""
+"""Checkpoints that are never half-written."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import io
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,20 +52,3 @@ def load(path: Path) -> dict[str, Any]:
             f"another folder"
         )
     return state
-
-
-@contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold a run folder for this process. The lock is an flock: it goes when the process does.
-
-    Raises:
-        UserError: another process holds it.
-    """
-    with (folder / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is working in {folder}: wait for it, stop it, or choose another --out"
-            ) from None
-        yield

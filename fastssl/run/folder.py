@@ -87,7 +87,9 @@ def _misfit(folder: Path, config: Config, data: dict[str, Any]) -> str | None:
             f"{folder} holds a run with another config: {', '.join(fields)}. "
             f"Choose another --out, or give the same options"
         )
-    before = json.loads(path.read_text()).get("data", {})
+    before = json.loads(path.read_text()).get("data")
+    if not isinstance(before, dict) or not before.keys() >= data.keys():
+        return f"{path} is damaged (data): put it back, or choose another --out"
     if before != data:
         then, now = before.get("images"), data["images"]
         return (
@@ -135,5 +137,8 @@ def load_encoder(where: Path) -> tuple[Config, nn.Module, int]:
     folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
     config = from_dict(state["config"], str(path), folder.absolute())
     encoder = build_encoder(config.experiment.method, config.experiment.backbone)
-    encoder.load_state_dict(state["encoder"])
+    try:
+        encoder.load_state_dict(state["encoder"])
+    except (RuntimeError, TypeError, AttributeError):  # torch's, of several lines
+        raise UserError(f"{path} is damaged: its weights do not fit its config") from None
     return config, encoder.eval(), state["step"]

@@ -73,8 +73,8 @@ class RunLog:
         path = folder / "metrics.jsonl"
         kept = [row for row in read_metrics(path) if row["step"] <= first_step]
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
-        self._file = path.open("a")
         self._board = Board(folder / "tb", first_step)
+        self._file = path.open("a")
         self._progress: Progress | None = None
         self._total_steps = total_steps
         self._console = Console(stderr=True)

@@ -12,6 +12,7 @@ def read_metrics(path: Path, last_bytes: int | None = None) -> list[dict[str, An
     """The lines of a metrics.jsonl, or those in its ``last_bytes``; [] where there is no such file.
 
     A line that is not whole is left out: cut by a crash, just being written, or where ``last_bytes`` begin.
+    So is a damaged one, without a step for instance.
     """
     try:
         with path.open("rb") as file:
@@ -26,6 +27,6 @@ def read_metrics(path: Path, last_bytes: int | None = None) -> list[dict[str, An
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict):
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
             rows.append(row)
     return rows

@@ -23,8 +23,11 @@ from fastssl.run.state import RunState
 from fastssl.run.summary import read_summary
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
+from pipelines.files import folder_lock
 
 _ENTRIES = {"config", "step", "method", "optimizer", "scaler", "means", "clock", "knn"}
+_REMEDY = "put the run's own in its place, or start anew in another folder"
+_FINISHED = {"steps_done", "knn_top1"}  # entries of summary.json that a finished run is told by
 
 
 def open_run(
@@ -47,23 +50,27 @@ def open_run(
     if env.is_main:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(checkpoint.lock(out))
+            stack.enter_context(folder_lock.hold(out))
         except OSError as error:
             raise UserError(
-                f"cannot use the run folder {out}: {error.strerror}; choose another --out"
+                f"cannot use the run folder {out}: {error.strerror} ({error.filename}); choose another --out"
             ) from None
+        if (out / LAST).parent.exists() and not (out / LAST).parent.is_dir():
+            raise UserError(
+                f"{(out / LAST).parent} is no folder: move it away, and give the same command again"
+            )
         config, why = _resolved(config, device)
         images = {"images": len(data.source.index), "fingerprint": data.source.index.fingerprint}
         claim(out, config, images, resolved={"precision": why})
         summary = read_summary(out)
         finished = summary if summary.get("status") == "finished" else None
+        if finished is not None and not finished.keys() >= _FINISHED:
+            raise UserError(f"{out / 'summary.json'} is damaged: delete it and give the same command again")
         resumes = not finished and (out / LAST).exists()
         state = _checkpoint_of(config, out / LAST, data.total_steps) if resumes else None
         found = config.experiment, why, state, finished
     experiment, why, state, finished = broadcast_object(found)
     config = dataclasses.replace(config, experiment=experiment)
-    if state is not None:
-        method.load_state_dict(state["method"])
     limit = config.machine.max_bad_images
     run = RunState(
         config=config,
@@ -79,7 +86,12 @@ def open_run(
         finished=finished,
     )
     if state is not None:
-        run.restore(state, device)
+        try:
+            method.load_state_dict(state["method"])
+            run.restore(state, device)
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+            reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+            raise UserError(f"{out / LAST} does not fit the run ({reason}): {_REMEDY}") from None
     return run
 
 
@@ -90,14 +102,13 @@ def _checkpoint_of(config: Config, path: Path, total_steps: int) -> dict[str, An
         UserError: it is damaged, of another run, or of no step of this one.
     """
     state = checkpoint.load(path)
-    remedy = "put the run's own in its place, or start anew in another folder"
     if not state.keys() >= _ENTRIES:
-        raise UserError(f"{path} is not a checkpoint of a run: {remedy}")
+        raise UserError(f"{path} is not a checkpoint of a run: {_REMEDY}")
     fields = differing_fields(from_dict(state["config"], str(path)).experiment, config.experiment)
     if fields:
-        raise UserError(f"{path} is the checkpoint of another run: {', '.join(fields)}: {remedy}")
+        raise UserError(f"{path} is the checkpoint of another run: {', '.join(fields)}: {_REMEDY}")
     if not isinstance(state["step"], int) or not 0 <= state["step"] <= total_steps:
-        raise UserError(f"{path} is of step {state['step']}, and the run has {total_steps}: {remedy}")
+        raise UserError(f"{path} is of step {state['step']}, and the run has {total_steps}: {_REMEDY}")
     return state
 
 
@@ -118,5 +129,5 @@ def _recorded(path: Path) -> Any:
     try:
         values = json.loads(path.read_text())
         return values if values["config"]["experiment"]["precision"] in AUTOCAST else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,7 +122,7 @@ def save_curves(path: Path, metrics: Path, title: str, baselines: dict[str, floa
         (rate_axes, "learning_rate", "learning rate"),
         (knn_axes, "knn_top1", "kNN top-1"),
     ):
-        points = [(row["epoch"], row[name]) for row in rows if name in row]
+        points = [(row["epoch"], row[name]) for row in rows if _are_numbers(row, "epoch", name)]
         if points:
             axes.plot(*zip(*points, strict=True), marker="o" if name == "knn_top1" else None, label="encoder")
         axes.set(xlabel="epoch", ylabel=label)
@@ -134,3 +135,8 @@ def save_curves(path: Path, metrics: Path, title: str, baselines: dict[str, floa
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(path, buffer.getvalue())
+
+
+def _are_numbers(row: dict[str, Any], *names: str) -> bool:
+    """True if a line of metrics.jsonl, which may be damaged, has numbers of these names."""
+    return all(isinstance(row.get(name), int | float) for name in names)

@@ -18,9 +18,10 @@ from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.json_file import read_object
-from launchers.sweeps.state import ACTIVE, Answer, JobState, Submission, is_locked, write_submission
+from launchers.sweeps.state import ACTIVE, Answer, JobState, Submission, write_submission
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
+from pipelines.files.folder_lock import is_held_here
 
 
 class Foreground(Cluster):
@@ -51,7 +52,7 @@ class Foreground(Cluster):
     def states(self, folder: SweepFolder, submissions: Sequence[Submission]) -> dict[str, Answer]:
         """While the driver lives, what has not begun is queued."""
         driver = _read_driver(folder).get("job_id")
-        if not is_locked(folder.path):
+        if not is_held_here(folder.path):
             return {}
         answers = {}
         for submission in submissions:
@@ -71,7 +72,7 @@ class Foreground(Cluster):
             raise UserError(f"{name} runs on this machine: stop the whole sweep there, without naming runs")
         pid = _read_driver(folder).get("pid")
         try:
-            if pid is None or not is_locked(folder.path):
+            if pid is None or not is_held_here(folder.path):
                 raise ProcessLookupError
             os.kill(pid, signal.SIGTERM)
         except ProcessLookupError:

@@ -13,6 +13,7 @@ from launchers.sweeps.json_file import read_object
 from launchers.sweeps.log import last_line
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
+from pipelines.files.folder_lock import is_held
 
 # interrupted: stopped after a checkpoint; lost: it ended without a word; new: not submitted
 Name = Literal["new", "queued", "running", "finished", "interrupted", "failed", "cancelled", "lost"]
@@ -115,7 +116,7 @@ def _name_and_detail(
     """State of a job that is not done; ``mine`` are the attempts of its last submission."""
     if answer.name in ("queued", "running"):
         return answer.name, answer.detail
-    if not job.evaluation and is_locked(folder.run(job.run)):
+    if not job.evaluation and is_held(folder.run(job.run)):
         return "running", ""
     if submission is None:
         return "new", ""
@@ -136,17 +137,3 @@ def _name_and_detail(
     if last.outcome == "finished":  # and yet without a result
         return "failed", "its result is missing"
     return "lost", last.error or f"on {last.host}: {answer.detail or 'killed, or the machine went down'}"
-
-
-def is_locked(folder: Path) -> bool:
-    """True if a process of this machine works in a folder (`fastssl.run.checkpoint.lock`).
-
-    Asks the kernel's list of locks: trying the lock, however briefly, could turn away a run that starts.
-    """
-    try:
-        inode = (folder / "lock").stat().st_ino
-        locks = Path("/proc/locks").read_text().splitlines()
-    except OSError:
-        return False
-    held = (line.split() for line in locks if "FLOCK" in line and "->" not in line)
-    return any(fields[3] == "WRITE" and fields[5].rpartition(":")[2] == str(inode) for fields in held)

@@ -8,6 +8,9 @@ the share of a rank, the step to begin with, or the last batch of an epoch.
 What its decoder finds fault with is left to the CPU backend, a batch at a time. For a GPU, too, the CPU
 renders the views, which are then copied.
 
+FFCV maps the file: one that is cut short in place is noticed before the next batch and stops the run; only
+where that happens while a batch is being read the system ends the process (SIGBUS).
+
 Images that are stored as pixels give the very views of the CPU backend. JPEGs are decoded by libjpeg's fast
 cosine transform, to the bit, while the CPU backend takes the accurate one. Differences of two photographs, in
 levels of 255:
@@ -24,6 +27,7 @@ levels of 255:
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -31,7 +35,7 @@ from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -43,6 +47,7 @@ from pipelines.backends.request import Request, Requests
 from pipelines.command.errors import UserError
 from pipelines.sources import Source
 from pipelines.sources.beton.beton import BetonSource
+from pipelines.sources.identity import printable
 
 
 class FfcvBackend(Backend):
@@ -66,6 +71,8 @@ class FfcvBackend(Backend):
         self._layout = ViewLayout.of(config.groups, config.dtype)
         self._parameters = self._layout.table(config.samples)
         self._loader = open_loader(path, self._layout, config.samples, workers, config.prefetch)
+        self._file = path.open("rb")
+        self._file_bytes = os.fstat(self._file.fileno()).st_size
         self._run: Any = None
         self._requests: SimpleQueue[Request] = SimpleQueue()  # that FFCV's thread has not taken yet
         self._under_way: deque[Request] = deque()
@@ -126,14 +133,33 @@ class FfcvBackend(Backend):
     def close(self) -> None:
         """End FFCV's thread."""
         self.drop()
+        self._file.close()
 
     def _rows(self, request: Request) -> np.ndarray:
-        """Lay a batch's parameters ready and return its rows in the file, uint64 [B]; in FFCV's thread."""
+        """Lay a batch's parameters ready and return its rows in the file, uint64 [B]; in FFCV's thread.
+
+        Raises:
+            UserError: the file has been cut short.
+        """
+        check_length(self._file, self._file_bytes)
         np.concatenate(request.parameters, out=self._parameters[:, : len(request.indices)])
         return request.indices.astype(np.uint64)
 
 
 # --- FFCV's side --------------------------------------------------------------------------------------------
+
+
+def check_length(file: BinaryIO, size: int) -> None:
+    """Check that a mapped file still has its ``size`` bytes.
+
+    Raises:
+        UserError: it has been cut short: the pages beyond its end are gone.
+    """
+    if os.fstat(file.fileno()).st_size < size:
+        raise UserError(
+            f"{printable(file.name)} has been cut short since it was opened; when it is whole, start the "
+            "same command again"
+        )
 
 
 def _path_of(source: Source) -> Path:

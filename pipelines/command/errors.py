@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE)
+_NAME_ERRORS = (errno.ENAMETOOLONG, errno.ELOOP)
 
 
 class UserError(Exception):
@@ -15,8 +16,8 @@ class UserError(Exception):
 
 
 def is_disk_error(error: OSError) -> bool:
-    """True if a disk is full, read-only or broken, or no more files can be opened."""
-    return error.errno in _DISK_ERRORS
+    """True if a disk is full, read-only or broken, takes no such name, or no more files can be opened."""
+    return error.errno in (*_DISK_ERRORS, *_NAME_ERRORS)
 
 
 def disk_error(error: OSError, usual: object = "") -> str:
@@ -28,6 +29,8 @@ def disk_error(error: OSError, usual: object = "") -> str:
     """
     where = error.filename or usual
     at = f" ({where})" if where else ""
+    if error.errno in _NAME_ERRORS:
+        return f"{error.strerror}{at}: give another name"
     return f"{error.strerror}{at}: make room there, or mend it, and run the same command again"
 
 
@@ -35,7 +38,8 @@ def run_command(main: Callable[[], int]) -> None:
     """Run a command's ``main`` and leave the process with its exit status.
 
     A ``UserError`` becomes ``error: MESSAGE`` on stderr and exit status 2, and so does an error of a disk
-    (full, read-only, broken); Ctrl-C becomes 130; a reader of stdout that has gone, as ``head``, 141.
+    (full, read-only, broken, no such names); Ctrl-C becomes 130; a reader of stdout that has gone, as
+    ``head``, 141.
     """
     try:
         status = main()

@@ -39,7 +39,7 @@ def one_line_complaints(prog: str) -> Iterator[None]:
     except SystemExit as ended:
         if ended.code != 2:
             raise
-        raise UserError(f"{_first_paragraph(said.getvalue())}: {prog} --help tells more") from None
+        raise UserError(f"{_complaint(said.getvalue())}: {prog} --help tells more") from None
 
 
 def user_path(text: str) -> Path:
@@ -64,13 +64,18 @@ def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     return bind
 
 
-def _first_paragraph(box: str) -> str:
-    """The words of a box between its title and the first line across it."""
-    words: list[str] = []
-    for line in _COLOR.sub("", box).strip().splitlines():
-        text = line.strip(_FRAME)
-        if not text and "─" in line:
-            break
-        if not line.startswith("╭"):
-            words += text.split()
-    return " ".join(words).rstrip(".:")
+def _complaint(box: str) -> str:
+    """The words of a box between its title and the first line across it, and the option that was meant.
+
+    Where the output has no frames (ASCII, Latin-1), the title is followed by a line of dashes too.
+    """
+    paragraphs: list[list[str]] = [[]]
+    for line in _COLOR.sub("", box).strip().splitlines()[1:]:
+        if "──" in line or "---" in line:
+            paragraphs.append([])
+        else:
+            paragraphs[-1] += line.strip(_FRAME).split()
+    said, *more = [words for words in paragraphs if words] or [[]]
+    near = (word for words in more for word in words if words[0] == "Perhaps" and word.startswith("--"))
+    hint = f" (did you mean {option}?)" if (option := next(near, "")) else ""
+    return " ".join(said).rstrip(".:") + hint

@@ -50,8 +50,11 @@ class Range:
         return f"({self}; default: {default})"
 
 
+_LARGEST = 1e12  # epochs, minutes: their counts of steps and seconds are still numbers
 _FINITE, _POSITIVE, _NOT_NEGATIVE = Range(), Range(above=0), Range(at_least=0)
 _FROM_ONE, _FROM_TWO = Range(at_least=1), Range(at_least=2)
+_FEW, _HUNDRED = Range(at_least=1, at_most=1024), Range(at_least=0, at_most=100)
+_VIEW_SIZE = Range(at_least=1, at_most=4096)
 _SMALL, _PERCENT = Range(at_least=0, at_most=1024), Range(at_least=1, at_most=100)
 _SHARE, _BELOW_ONE = Range(above=0, at_most=1), Range(at_least=0, below=1)
 _WITHIN_ONE, _ZERO_TO_ONE = Range(above=0, below=1), Range(at_least=0, at_most=1)
@@ -77,6 +80,9 @@ CountOrNone = Annotated[int | None, _FROM_ONE, arg(help_behavior_hint=_FROM_ONE.
 CountOrZeroOrNone = Annotated[int | None, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
 CountFromTwo = Annotated[int, _FROM_TWO, arg(help_behavior_hint=_FROM_TWO.shown)]
 SmallCount = Annotated[int, _SMALL, arg(help_behavior_hint=_SMALL.shown)]
+ViewSize = Annotated[int, _VIEW_SIZE, arg(help_behavior_hint=_VIEW_SIZE.shown)]
+FewCount = Annotated[int, _FEW, arg(help_behavior_hint=_FEW.shown)]
+ZeroToHundred = Annotated[float, _HUNDRED, arg(help_behavior_hint=_HUNDRED.shown)]
 Percent = Annotated[int, _PERCENT, arg(help_behavior_hint=_PERCENT.shown)]
 Counts = Annotated[tuple[int, ...], _FROM_ONE, arg(help_behavior_hint=_FROM_ONE.shown)]
 
@@ -94,14 +100,18 @@ def check_ranges(config: Any, prefix: str = "--") -> None:
     for name, rule in _rules(config.__class__).items():
         value = getattr(config, name)
         values = value if isinstance(value, tuple) else (value,)
+        named = f"{prefix}{name.replace('_', '-') if prefix.startswith('-') else name}"
+        if any(isinstance(each, int) and each >= 1 << 63 for each in values):
+            raise UserError(f"{named} must be below 2^63, not {value}")
+        if any(isinstance(each, float) and _LARGEST < each < math.inf for each in values):
+            raise UserError(f"{named} must be at most {_LARGEST:g}, not {value}")
         if all(each is None or each in rule for each in values):
             continue
         words = f"one of {', '.join(map(str, rule))}" if isinstance(rule, tuple) else f"{rule}"
         if words != "finite" and any(isinstance(each, float) and not math.isfinite(each) for each in values):
             words = f"finite and {words}"
         given = " ".join(map(str, values))
-        name = name.replace("_", "-") if prefix.startswith("-") else name
-        raise UserError(f"{prefix}{name} must be {words}, not {given}")
+        raise UserError(f"{named} must be {words}, not {given}")
 
 
 @cache

@@ -26,7 +26,7 @@ class BadImages:
         self._names: set[str] = set()
         self._news: list[tuple[str, str]] = []
         if path is not None and path.exists():
-            lines = path.read_text().split("\n")
+            lines = path.read_text(errors="backslashreplace").split("\n")
             self._names = {line.rsplit("\t", 1)[0] for line in lines if line}
 
     def __len__(self) -> int:

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pipelines.files.process import lives
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
@@ -72,7 +74,7 @@ def remove_leftovers(path: Path) -> None:
     """Remove what processes of this machine that were killed left aside of ``path``."""
     for part in path.parent.glob(f".{glob.escape(path.name)}.{_HOST}-*.part"):
         pid = part.name.removesuffix(".part").rpartition("-")[2]
-        if pid.isdecimal() and int(pid) != os.getpid() and not _lives(int(pid)) and not _is_held(part):
+        if pid.isdecimal() and int(pid) != os.getpid() and not lives(int(pid)) and not _is_held(part):
             with suppress(OSError):
                 shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
 
@@ -82,16 +84,6 @@ _HOST = re.sub(r"[^\w]", "_", socket.gethostname())
 
 def _aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.part")
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is another user's
-        return True
-    return True
 
 
 def _hold(descriptor: int) -> None:

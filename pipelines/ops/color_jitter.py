@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from pipelines.command.ranges import NotNegative, UpToHalf, ZeroToOne
+from pipelines.command.ranges import UpToHalf, ZeroToHundred, ZeroToOne
 from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_integer, to_uniform
 from pipelines.ops.fixed_point import WHITE, at, multiply_high
@@ -188,10 +188,10 @@ class ColorJitter(Op):
 
     p: ZeroToOne = 0.0
     """Probability."""
-    brightness: NotNegative = 0.0
+    brightness: ZeroToHundred = 0.0
     """A factor is drawn from [max(0, 1 - b), 1 + b]; contrast and saturation likewise."""
-    contrast: NotNegative = 0.0
-    saturation: NotNegative = 0.0
+    contrast: ZeroToHundred = 0.0
+    saturation: ZeroToHundred = 0.0
     hue: UpToHalf = 0.0
     """A shift is drawn from [-h, h] turns."""
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from pipelines.command.ranges import NotNegative, ZeroToOne
+from pipelines.command.ranges import ZeroToHundred, ZeroToOne
 from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_uniform
 from pipelines.ops.fixed_point import WHITE, at
@@ -64,7 +64,7 @@ class Lighting(PointOp):
 
     p: ZeroToOne = 0.0
     """Probability; AlexNet's is 1."""
-    std: NotNegative = 0.1
+    std: ZeroToHundred = 0.1
     """Standard deviation of the amount along each component, in units of its eigenvalue."""
 
     fields: ClassVar = (Field("lighting", "f4", (0, 0, 0)),)  # what is added to red, green and blue in [0, 1]

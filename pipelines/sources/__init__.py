@@ -29,6 +29,8 @@ def open_source(where: str, split: Split) -> Source:
         NoSplitError: asked for the "test" split where there is none.
         UserError: nothing there, or nothing that can be read.
     """
+    if not where:
+        raise UserError("the name of the images is empty: give --data WHERE, . for the current folder")
     for reader in READERS:
         if reader.takes(where):
             return reader.open_split(where, split, cache_folder())

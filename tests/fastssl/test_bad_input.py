@@ -61,7 +61,7 @@ def test_batch_larger_than_the_data(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_num_views_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = train_error(capsys, "--views.0.num-views", "0", "--out", tmp_path / "run")
-    assert "num_views must be at least 1, not 0" in line
+    assert "num_views must be at least 1 and at most 1024, not 0" in line
 
 
 def test_one_view_for_a_method_of_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,6 +78,16 @@ def test_unknown_recipe_lists_the_known(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_misspelt_option_names_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean --batch-size?" in train_error(capsys, "--batchsize", "8")
+
+
+def test_a_pattern_that_the_shell_expanded_is_to_be_quoted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = [tmp_path / f"train-{number}.tar" for number in range(3)]
+    for shard in shards:
+        shard.touch()
+    line = train_error(capsys, "quickstart", "--data", *shards)
+    assert line == f"error: unexpected {shards[1]}: put a pattern into quotes: --data 'train-*.tar'"
 
 
 def test_config_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +149,45 @@ def test_images_to_measure_on_that_are_not_there(tmp_path: Path, capsys: pytest.
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(f"error: --monitor-data {tmp_path / 'absent'}: no kNN monitor: no such folder")
     assert not list(out.glob("checkpoints/*"))  # so that the folder may be used again
+
+
+NONSENSE = [
+    ("--backbone.width 1000000", "width must be"),
+    ("--backbone.width inf", "width must be"),
+    ("--views.0.spec.size 1000000", "size must be at least 1 and at most 4096, not 1000000"),
+    ("--views.0.num-views 1000000000", "num_views must be at least 1 and at most 1024"),
+    ("--jitter.brightness inf", "brightness must be finite and at least 0 and at most 100, not inf"),
+    ("--jitter.contrast 1e300", "contrast must be at most 1e+12"),
+    ("--jitter.saturation nan", "saturation must be finite"),
+    ("--lighting.std 1e300", "std must be at most 1e+12"),
+    ("--projector.hidden-dim 99999999999999999999", "must be below 2^63"),
+    ("--projector.layers 1000000000", "layers must be at least 1 and at most 1024"),
+    ("--num-negatives 99999999999999999999", "must be below 2^63"),
+    ("--epochs 1e300", "--epochs must be at most 1e+12"),
+    ("--warmup-epochs 1e300", "--optimizer.warmup-epochs must be at most 1e+12"),
+    ("--wait-minutes 1e300", "--wait-minutes must be at most 1e+12"),
+    ("--log-every 99999999999999999999", "--log-every must be below 2^63"),
+    ("--blocks-per-window 9223372036854775807", "--block-size times --blocks-per-window must be below 2^63"),
+    ("--color-space lab", "--views.0.spec.color-space lab has mean and std of RGB: give Lab's own"),
+    ("--threads 100000", "--threads must be at least 0 and at most 1024, not 100000"),
+    ("--data=", "the name of the images is empty: give --data WHERE"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), NONSENSE)
+def test_nonsense_is_refused(
+    words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numbers of the right type that mean nothing: before memory is asked for, or hours are lost."""
+    line = train_error(capsys, "--data", "scenes", "--out", tmp_path / "run", *words.split())
+    assert said in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_name_that_no_disk_takes_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = images(tmp_path / "data", 20)
+    line = train_error(capsys, *SMALL, "--data", data, "--out", tmp_path / ("x" * 300))
+    assert "File name too long" in line
 
 
 @pytest.mark.parametrize(

@@ -381,7 +381,7 @@ def test_an_unknown_recipe_is_told_the_list() -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--views.0.num-views", "0"], "num_views must be at least 1, not 0"),
+        (["--views.0.num-views", "0"], "num_views must be at least 1 and at most 1024, not 0"),
         (["--views.0.num-views", "3"], "num_views 2 in all, not 3"),
         (["--epochs", "-1"], "--epochs must be above 0, not -1"),
         (["--epochs", "nan"], "--epochs must be finite and above 0, not nan"),

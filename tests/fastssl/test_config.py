@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from fastssl.config import (
+    LAB_MEAN,
+    LAB_STD,
     VERSION,
     Config,
     Experiment,
@@ -43,13 +45,37 @@ def altered() -> Config:
             ViewGroup(
                 spec=ViewSpec(size=96, blur=GaussianBlur(sigma=(0.2, 0.7)), mean=(0.1, 0.2, 0.3)), num_views=1
             ),
-            ViewGroup(spec=ViewSpec(size=48, crop=PaddedCrop(padding=3), color_space="lab"), num_views=1),
+            ViewGroup(
+                spec=ViewSpec(
+                    size=48, crop=PaddedCrop(padding=3), color_space="lab", mean=LAB_MEAN, std=LAB_STD
+                ),
+                num_views=1,
+            ),
         ),
         method=narrow(BYOL, {"teacher.ascending": False}, out_dim=64),
         optimizer=LARS.Config(exclude_norm_and_bias=True, trust_coefficient=0.02),
     )
     machine = Machine(data="some where/*.tar", out="ünï/ruñ", max_bad_images=7, checkpoint_minutes=0.5)
     return Config(recipe="my own", experiment=experiment, machine=machine)
+
+
+def test_lab_views_are_normalized_by_constants_of_lab() -> None:
+    """Those of RGB are refused; those that the refusal names center and scale CIFAR-10's colors in Lab."""
+    experiment = quickstart().experiment
+
+    def with_views(**changes: object) -> Experiment:
+        spec = replace(experiment.views[0].spec, color_space="lab", **changes)  # type: ignore[arg-type]
+        return replace(experiment, views=(replace(experiment.views[0], spec=spec),))
+
+    with pytest.raises(UserError, match=r"\.mean 0\.5084 0\.5035 0\.5244 --views\.0\.spec\.std 0"):
+        with_views()
+    assert with_views(mean=LAB_MEAN, std=LAB_STD)
+    lab = [
+        (value * scale - shift)
+        for value, scale, shift in zip(LAB_MEAN, (100, 255, 255), (0, 128, 128), strict=True)
+    ]
+    assert lab == pytest.approx([50.84, 0.40, 5.73])
+    assert [100 * LAB_STD[0], 255 * LAB_STD[1], 255 * LAB_STD[2]] == pytest.approx([24.26, 10.15, 16.08])
 
 
 @pytest.mark.parametrize("name", RECIPES)

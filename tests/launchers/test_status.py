@@ -10,7 +10,6 @@ from typing import Any, get_args
 import pytest
 from rich.console import Console
 
-from fastssl.run import checkpoint
 from launchers import status
 from launchers.clusters import CLUSTERS, job_states
 from launchers.clusters.foreground import write_driver
@@ -20,8 +19,10 @@ from launchers.sweeps import attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.plan import VERSION, planned_jobs, read_plan
 from launchers.sweeps.progress import Progress, progress
-from launchers.sweeps.state import Name, is_locked
+from launchers.sweeps.state import Name
 from pipelines.command.errors import UserError
+from pipelines.files import folder_lock
+from pipelines.files.folder_lock import is_held_here
 from tests.helpers import ROOT
 
 IN_FOREGROUND = [cluster.kind for cluster in CLUSTERS if cluster.in_foreground]
@@ -313,7 +314,7 @@ def test_cancel_on_this_machine_stops_the_driver(folder: SweepFolder, tmp_path: 
         submitted(folder, name, kind, f"{kind}-1")
     with subprocess.Popen(["sleep", "60"]) as driver:
         write_driver(folder, f"{kind}-1", driver.pid)
-        with checkpoint.lock(folder.path):
+        with folder_lock.hold(folder.path):
             with pytest.raises(UserError, match="stop the whole sweep there"):
                 status.main([str(folder.path), "cancel", "waiting"])
             assert status.main([str(folder.path), "cancel"]) == 0
@@ -330,7 +331,7 @@ def test_cancel_says_when_nothing_drives_any_more(
     assert status.main([str(folder.path), "cancel"]) == 0
     assert capsys.readouterr().out == "cancelled 0 jobs\n"
     with (
-        checkpoint.lock(folder.run("waiting")),  # somebody trains it by hand
+        folder_lock.hold(folder.run("waiting")),  # somebody trains it by hand
         pytest.raises(UserError, match=r"nothing drives .* any more"),
     ):
         status.main([str(folder.path), "cancel"])
@@ -340,7 +341,7 @@ def test_cancel_says_when_nothing_drives_any_more(
 def test_a_run_that_was_never_submitted_is_not_counted_as_cancelled(
     folder: SweepFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with checkpoint.lock(folder.run("absent")):
+    with folder_lock.hold(folder.run("absent")):
         assert status.main([str(folder.path), "cancel", "absent", "waiting"]) == 0
     told = capsys.readouterr()
     assert told.out == "cancelled 1 jobs\n"
@@ -353,12 +354,12 @@ def test_jobs_of_a_driver_on_this_machine(folder: SweepFolder, kind: str) -> Non
         submitted(folder, name, kind, "8_1")  # the id that the fixture's attempts of "going" carry
     write_driver(folder, "8_1", os.getpid())
     jobs = planned_jobs(folder, read_plan(folder))
-    with checkpoint.lock(folder.path):
+    with folder_lock.hold(folder.path):
         states = job_states(folder, jobs)
         assert (states["going"].name, states["waiting"].name) == ("running", "queued")
     states = job_states(folder, jobs)
     assert (states["going"].name, states["waiting"].name) == ("lost", "cancelled")
-    with checkpoint.lock(folder.run("waiting")):  # somebody trains it by hand
+    with folder_lock.hold(folder.run("waiting")):  # somebody trains it by hand
         assert job_states(folder, jobs)["waiting"].name == "running"
 
 
@@ -368,7 +369,7 @@ def test_jobs_of_two_clusters_in_one_folder(folder: SweepFolder, tmp_path: Path,
     submitted(folder, "absent", kind, "here-1")
     with subprocess.Popen(["sleep", "60"]) as driver:
         write_driver(folder, "here-1", driver.pid)
-        with checkpoint.lock(folder.path):
+        with folder_lock.hold(folder.path):
             states = job_states(folder, planned_jobs(folder, read_plan(folder)))
             assert (states["going"].name, states["going"].cluster) == ("running", "slurm")
             assert (states["absent"].name, states["absent"].cluster) == ("queued", kind)
@@ -378,11 +379,11 @@ def test_jobs_of_two_clusters_in_one_folder(folder: SweepFolder, tmp_path: Path,
 
 
 def test_looking_at_a_lock_does_not_take_it(tmp_path: Path) -> None:
-    assert not is_locked(tmp_path)
-    with checkpoint.lock(tmp_path):
-        assert is_locked(tmp_path)
-    assert not is_locked(tmp_path)
-    assert not is_locked(tmp_path / "none")
+    assert not is_held_here(tmp_path)
+    with folder_lock.hold(tmp_path):
+        assert is_held_here(tmp_path)
+    assert not is_held_here(tmp_path)
+    assert not is_held_here(tmp_path / "none")
 
 
 @pytest.mark.parametrize(

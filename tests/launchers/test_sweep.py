@@ -16,7 +16,6 @@ import simplejpeg
 
 from fastssl.config import to_dict
 from fastssl.recipes import quickstart
-from fastssl.run import checkpoint
 from fastssl.run.summary import read_summary
 from launchers import status, sweep
 from launchers.clusters import job_states, snapshot
@@ -28,6 +27,7 @@ from launchers.sweeps.job import Job
 from launchers.sweeps.plan import VERSION, planned_jobs, read_plan
 from launchers.sweeps.state import JobState
 from pipelines.command.errors import UserError
+from pipelines.files import folder_lock
 from tests.helpers.stub_runs import write_stub
 
 GRID = ["--recipe", "quickstart", "--grid", "temperature=0.2,0.5"]
@@ -194,7 +194,7 @@ def test_runs_may_join_but_not_change(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("stubbed")
 def test_only_one_driver_at_a_time(tmp_path: Path) -> None:
     (tmp_path / "sweep").mkdir()
-    with checkpoint.lock(tmp_path / "sweep"), pytest.raises(UserError, match="another process is working"):
+    with folder_lock.hold(tmp_path / "sweep"), pytest.raises(UserError, match="another process is working"):
         run(tmp_path / "sweep")
 
 
@@ -205,7 +205,7 @@ def test_a_run_that_someone_trains_is_left_alone(tmp_path: Path) -> None:
     shutil.move(folder.path / "runs", tmp_path / "runs")  # a sweep folder is empty at first
     assert run(folder.path, "--only", "temperature-0.5-s0") == 0
     folder.run("temperature-0.2-s0").mkdir()
-    with checkpoint.lock(folder.run("temperature-0.2-s0")):
+    with folder_lock.hold(folder.run("temperature-0.2-s0")):
         assert run(folder.path) == 0
     assert attempts(folder.path, "temperature-0.2-s0") == 0
 

@@ -400,7 +400,7 @@ def test_too_many_undecodable_images_are_an_error(tmp_path: Path, out: Path) -> 
         ("a", {"quality": 101}, "--quality must be at least 1 and at most 100, not 101"),
         ("a", {"max_side": 0}, "--max-side must be at least 1, not 0"),
         ("a", {"shard_mb": 0}, "--shard-mb must be at least 1, not 0"),
-        ("a", {"workers": -1}, "--workers must be at least 0, not -1"),
+        ("a", {"workers": -1}, "--workers must be at least 0 and at most 1024, not -1"),
         ("a", {"src": "missing"}, "no such folder or file"),
         ("a", {"src": "train", "split": "test"}, "no test split"),
     ],

@@ -1,8 +1,9 @@
 """Factors of a scene: the table of one solid's shape, texture, color, viewpoint and lighting.
 
 The four factors are those of Newell and Deng, "How useful is self-supervised pretraining for visual tasks?"
-(2020): each is free (drawn for every image) or fixed (the same for all). A scene is a pure function of
-(stream, number), and every parameter has its own stream, so that fixing one factor changes nothing else.
+(2020): each is free (drawn for every image) or fixed (the same for all; a fixed color is a hue per class, as
+in the paper's renderer, and so tells the class). A scene is a pure function of (stream, number), and every
+parameter has its own stream, so that fixing one factor changes nothing else.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def draw_scenes(stream: int, numbers: np.ndarray, fixed: frozenset[str] = frozen
     Args:
         stream: key of a family of scenes; those of a training and of a test set differ.
         numbers: int64 [N], from 0.
-        fixed: names of FACTORS that are held at one value.
+        fixed: names of FACTORS that are held at one value, ``color`` at one per class.
 
     Returns:
         SCENE [N].
@@ -106,8 +107,9 @@ def _draw_color(scenes: np.ndarray, uniform: Uniform) -> None:
 
 
 def _fix_color(scenes: np.ndarray, uniform: Uniform) -> None:
-    scenes["primary"] = _rgb(np.array(0.06), np.array(0.75), np.array(0.9))
-    scenes["secondary"] = _rgb(np.array(0.1), np.array(0.25), np.array(0.95))
+    hue = 0.06 + scenes["solid"] / len(SOLIDS)  # in turns
+    scenes["primary"] = _rgb(hue, np.full_like(hue, 0.75), np.full_like(hue, 0.9))
+    scenes["secondary"] = _rgb(hue + 0.04, np.full_like(hue, 0.25), np.full_like(hue, 0.95))
     scenes["floor"] = _rgb(np.array(0.6), np.array(0.1), np.array(0.75))
     scenes["wall"] = _rgb(np.array(0.6), np.array(0.15), np.array(0.6))
 

@@ -1,7 +1,8 @@
 """``scenes``, the built-in data set: 10,000 training and 2,000 test images of ten solids, 48 pixels a side.
 
-``scenes:fixed=texture,lighting`` holds these factors at one value; the others vary freely. The images are
-rendered once and kept as one JPEG shard a split in the cache folder, where they may be deleted at any time.
+``scenes:fixed=texture,lighting`` holds these factors at one value; the others vary freely. A fixed ``color``
+is a hue per solid. The images are rendered once and kept as one JPEG shard per split in the cache folder,
+where they may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ from pipelines.sources.scenes.solids import SOLIDS
 from pipelines.sources.shards import ShardSource, open_shards, write_shard
 from pipelines.sources.splits import Split
 
-# Part of the name of every cached shard: raise it whenever a change alters an image.
+# Part of the name of every cached shard: raise it whenever a change alters an image. That of a fixed color is
+# raised by one more: until it was a hue per solid all solids had one color.
 _VERSION = 1
 _COUNTS: dict[Split, int] = {"train": 10_000, "test": 2_000}
 _STREAMS: dict[Split, int] = {"train": 0, "test": 1}
@@ -68,7 +70,8 @@ def _parse(variant: str) -> frozenset[str]:
 def _open(split: Split, fixed: frozenset[str], cache: Path, count: int, side: int) -> ShardSource:
     """A shard of the first ``count`` scenes of a split, each ``side`` pixels high and wide."""
     variant = "-".join(["fixed", *sorted(fixed)]) if fixed else "free"
-    path = cache / f"scenes-v{_VERSION}-{variant}-{side}px-{count}-{split}.tar"
+    version = _VERSION + ("color" in fixed)
+    path = cache / f"scenes-v{version}-{variant}-{side}px-{count}-{split}.tar"
     try:
         if not path.exists():
             with _alone(path):
@@ -83,13 +86,15 @@ def _open(split: Split, fixed: frozenset[str], cache: Path, count: int, side: in
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Wait until no other process makes ``path``. The lock is gone with its process, however that ends."""
+    """Wait until no other process makes ``path``. The lock is gone with its process, however that ends.
+
+    On a file system without locks two may make it at once, each one whole.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link could point at any file
     with open(os.open(path.with_name(f".{path.name}.lock"), flags, 0o666), "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for left_by_killed in path.parent.glob(f".{path.name}.*.part"):
-            left_by_killed.unlink(missing_ok=True)
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

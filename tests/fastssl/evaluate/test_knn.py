@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,23 @@ def test_blocks_change_nothing_and_are_bounded(largest: int, monkeypatch: pytest
     assert top1((20, 200)) == whole
     assert sum(held) == 400 * 150
     assert max(held) <= max(largest, 400)  # a single query at least
+
+
+def test_votes_of_very_many_classes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 images may name 65536 classes: votes are held for few queries at a time."""
+    held: list[int] = []
+    scatter = torch.Tensor.scatter_add_
+
+    def record(votes: torch.Tensor, *arguments: Any) -> object:
+        held.append(votes.numel())
+        return scatter(votes, *arguments)
+
+    bank, labels, queries, wanted = map(torch.from_numpy, (BANK, BANK_LABELS, QUERIES, QUERY_LABELS))
+    few = knn_top1(bank, labels, queries, wanted, CLASSES, (20,))
+    monkeypatch.setattr(knn, "_LARGEST_BLOCK", 1 << 17)
+    monkeypatch.setattr(torch.Tensor, "scatter_add_", record)
+    assert knn_top1(bank, labels, queries, wanted, 1 << 16, (20,)) == few
+    assert max(held) == 1 << 17
 
 
 def test_k_beyond_the_bank_counts_as_all_of_it() -> None:

@@ -54,15 +54,6 @@ for number in range(200):
 print(previous, inside)
 """
 
-HOLD_THE_LOCK = """
-import sys, time
-from pathlib import Path
-from fastssl.run.checkpoint import lock
-with lock(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(600)
-"""
-
 
 def state_of(step: int, size: int = 10) -> dict[str, object]:
     return {"step": step, "weights": torch.full((size,), float(step))}
@@ -250,36 +241,3 @@ def test_loading_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_missing_checkpoint_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="train the run first"):
         checkpoint.load(tmp_path / "last.pt")
-
-
-def test_the_lock_refuses_a_second_process_and_goes_with_the_first(tmp_path: Path) -> None:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD_THE_LOCK, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with (
-            pytest.raises(UserError, match="another process is working") as refusal,
-            checkpoint.lock(tmp_path),
-        ):
-            pass
-        assert str(tmp_path) in str(refusal.value)
-    finally:
-        holder.kill()
-        holder.communicate()
-    with checkpoint.lock(tmp_path):  # though the file is still there
-        assert (tmp_path / "lock").exists()
-
-
-def test_the_lock_is_free_again_after_use_and_after_an_error(tmp_path: Path) -> None:
-    def fail() -> None:
-        with checkpoint.lock(tmp_path):
-            raise ZeroDivisionError
-
-    with checkpoint.lock(tmp_path), pytest.raises(UserError), checkpoint.lock(tmp_path):
-        pass
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    with checkpoint.lock(tmp_path):
-        pass

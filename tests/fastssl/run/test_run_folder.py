@@ -103,7 +103,7 @@ def test_other_images_are_refused(tmp_path: Path, now: dict[str, Any]) -> None:
 def test_a_config_without_data_is_no_crash(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"config": to_dict(small_config())}))
     leave_checkpoint(tmp_path)
-    with pytest.raises(UserError, match="other images"):
+    with pytest.raises(UserError, match=r"config\.json is damaged \(data\): put it back"):
         claim(tmp_path, small_config(), DATA)
 
 

@@ -34,9 +34,9 @@ SUBMIT = """
 import runpy, sys
 from pathlib import Path
 from types import SimpleNamespace
-from fastssl.run import checkpoint
 from launchers.clusters import find_cluster
 from launchers.sweeps.folder import SweepFolder
+from pipelines.files import folder_lock
 from tests.helpers.stub_runs import stub_job
 
 folder, kind, *runs = SweepFolder(Path(sys.argv[1])), *sys.argv[2:]
@@ -54,7 +54,7 @@ def stand_in(file):
 sys.modules["fastssl.train"] = SimpleNamespace(main=stand_in("train.py"))
 sys.modules["fastssl.evaluate.__main__"] = SimpleNamespace(main=stand_in("evaluate/__main__.py"))
 jobs = [stub_job(folder, run, result, retries=0) for run in runs for result in ("", "knn")]
-with checkpoint.lock(folder.path):
+with folder_lock.hold(folder.path):
     sys.exit(find_cluster(kind)(max_parallel=1).submit(folder, "study", jobs, {}))
 """
 

@@ -210,6 +210,8 @@ def test_evaluations_have_their_own_time_and_gpus() -> None:
     assert not [line for line in lines if "gpus" in line]
     with pytest.raises(UserError, match="--eval-time 1h is no time limit"):
         Slurm.Config(eval_time="1h")
+    with pytest.raises(UserError, match="--cpus-per-gpu must be at least 0, not -1"):
+        Slurm.Config(cpus_per_gpu=-1)
     with pytest.raises(UserError, match="--eval-gpus must be 0 or 1, not 2"):
         Slurm.Config(eval_gpus=2)
 

@@ -28,7 +28,7 @@ from numba import types
 from sklearn.datasets import load_sample_images
 
 from pipelines.backends.backend import LoaderConfig
-from pipelines.backends.ffcv import FfcvBackend
+from pipelines.backends.ffcv import FfcvBackend, check_length
 from pipelines.backends.ffcv_decoder import jpeg_size
 from pipelines.backends.loader import Loader
 from pipelines.batch import Batch
@@ -221,6 +221,17 @@ def test_importing_the_backend_does_not_import_ffcv() -> None:
     modules = "pipelines.backends.ffcv, pipelines.backends.ffcv_decoder"
     program = f"import sys, {modules}; sys.exit('ffcv' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_a_file_that_is_cut_short_is_noticed(tmp_path: Path) -> None:
+    """Before each batch: FFCV maps the file, and reading what is gone would end the process (SIGBUS)."""
+    path = write_one(tmp_path / "a.beton")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        check_length(file, size)
+        os.truncate(path, size - 1)
+        with pytest.raises(UserError, match=rf"^{path} has been cut short since it was opened; [^\n]*$"):
+            check_length(file, size)
 
 
 def test_the_size_of_a_jpeg() -> None:

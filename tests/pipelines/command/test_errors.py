@@ -26,6 +26,17 @@ def test_a_broken_disk_is_one_line_that_names_the_place(
     assert line.startswith(f"error: {os.strerror(number)} (/data/eval/knn.json): make room there")
 
 
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.ELOOP])
+def test_a_name_that_cannot_be_is_one_line(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> int:
+        raise OSError(number, os.strerror(number), "xxx")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(main)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: {os.strerror(number)} (xxx): give another name\n"
+
+
 def test_another_error_of_the_system_is_a_bug() -> None:
     def main() -> int:
         raise FileNotFoundError(errno.ENOENT, "No such file", "x")

@@ -1,5 +1,6 @@
 """Command lines: what a user typed wrong comes back as one line, and what was typed right runs."""
 
+import io
 import subprocess
 import sys
 
@@ -72,6 +73,21 @@ def test_help_into_a_closed_pipe_is_silent(command: str) -> None:
         process.stdout.close()  # as head does after its lines
         assert process.stderr.read() == ""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_what_frames_the_words_is_left_out(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    """tyro draws its box in the signs that the output knows."""
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    said = []
+    for words in (["--run", "a", "--times", "often"], ["--run"], ["--run", "a", "--tims", "3"]):
+        with pytest.raises(UserError) as refusal, one_line_complaints("measure"):
+            tyro.cli(later(measure), args=words)
+        said.append(str(refusal.value))
+    assert said[0].startswith("Error parsing --times: invalid literal for int() with base 10: 'often'")
+    assert said[1].startswith("Missing value for argument '--run'")
+    assert said[2] == "Unrecognized options: --tims, 3 (did you mean --times?): measure --help tells more"
+    assert not [line for line in said if "---" in line or "─" in line]
 
 
 def test_colors_of_a_terminal_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

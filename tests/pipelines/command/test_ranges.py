@@ -71,6 +71,15 @@ def test_no_range_takes_what_is_no_number(value: float) -> None:
             Options(**{name: value})  # type: ignore[arg-type]
 
 
+def test_numbers_beyond_all_counting_are_refused() -> None:
+    """Integers that no tensor takes, and lengths whose count of steps or seconds is no number."""
+    assert Options(workers=(1 << 63) - 1, epochs=1e12)
+    with pytest.raises(UserError, match=r"^--workers must be below 2\^63, not 9223372036854775808$"):
+        Options(workers=1 << 63)
+    with pytest.raises(UserError, match=r"^--epochs must be at most 1e\+12, not 1e\+300$"):
+        Options(epochs=1e300)
+
+
 def test_all_of_a_tuple_is_checked() -> None:
     with pytest.raises(UserError, match="--views must be at least 1, not 2 0"):
         Options(views=(2, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import io
 import subprocess
 import sys
@@ -51,7 +52,8 @@ def test_fixing_a_factor_holds_its_fields_and_changes_no_other(factor: str) -> N
     free, fixed = draw_scenes(0, np.arange(60)), draw_scenes(0, np.arange(60), frozenset({factor}))
     for name in free.dtype.names or ():
         if name in FIELDS[factor]:
-            assert (fixed[name] == fixed[name][0]).all(), name
+            same = fixed[name][::10] if name in ("primary", "secondary") else fixed[name]  # of one solid
+            assert (same == same[0]).all(), name
             assert len(np.unique(free[name], axis=0)) > (5 if name == "texture" else 59), name
         else:
             np.testing.assert_array_equal(fixed[name], free[name], err_msg=name)
@@ -84,6 +86,30 @@ def test_free_factors_fill_their_ranges() -> None:
     )
     np.testing.assert_allclose(np.linalg.det(axes), 1)
     assert np.abs(axes.mean(0)).max() < 0.05
+
+
+@pytest.mark.parametrize("name", ["primary", "secondary"])
+def test_a_fixed_color_is_a_hue_per_class(name: str) -> None:
+    """Hues a tenth of a turn apart, equally strong; the same for each solid of a class."""
+    drawn = draw_scenes(0, np.arange(20), frozenset({"color"}))
+    assert (drawn[name][:10] == drawn[name][10:]).all()
+    colors = [colorsys.rgb_to_hsv(*np.sqrt(color)) for color in drawn[name][:10]]  # not by ours
+    hues, saturations, values = np.array(colors).T
+    np.testing.assert_allclose(np.diff(np.sort(hues), append=1 + hues.min()), 0.1)
+    assert np.ptp(saturations) < 1e-9
+    assert np.ptp(values) < 1e-9
+
+
+def test_a_fixed_color_is_read_from_the_cache_by_another_name(tmp_path: Path) -> None:
+    """Shards of the time when all solids had one color are not taken for it; those of the rest are."""
+    for fixed in (FREE, frozenset({"lighting"}), frozenset({"color"}), frozenset({"color", "lighting"})):
+        small(tmp_path, fixed=fixed)
+    assert sorted(path.name for path in tmp_path.glob("*.tar")) == [
+        "scenes-v1-fixed-lighting-16px-40-train.tar",
+        "scenes-v1-free-16px-40-train.tar",
+        "scenes-v2-fixed-color-16px-40-train.tar",
+        "scenes-v2-fixed-color-lighting-16px-40-train.tar",
+    ]
 
 
 def test_colors_of_images_are_fixed_or_free() -> None:
