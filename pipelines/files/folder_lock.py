@@ -114,15 +114,13 @@ def _has_ended(holder: Holder, me: Holder, silence: float, reach: str) -> bool:
         silence: seconds since its last sign of life.
         reach: as of ``_reach``.
     """
-    if reach == "cluster":
+    if reach == "cluster" or (me.job and holder.job == me.job and holder.restart < me.restart):
         return True
     if holder.boot == me.boot:
         if reach == "host":
             return True
         return holder.host == me.host and not holder_lives(holder)  # another host's name: another container
-    if holder.host == me.host:  # booted since
-        return silence >= _SILENT
-    return bool(me.job) and holder.job == me.job and holder.restart < me.restart
+    return holder.host == me.host and silence >= _SILENT  # booted since
 
 
 def _in_use(

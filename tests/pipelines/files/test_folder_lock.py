@@ -191,9 +191,10 @@ def test_a_job_that_slurm_starts_again_elsewhere_goes_on(
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    leave(tmp_path, elsewhere(job="12_3", restart=0))
-    with folder_lock.hold(tmp_path):
-        pass
+    for host in ("node7", this_process({}).host):  # the same one: booted since
+        leave(tmp_path, elsewhere(host=host, job="12_3", restart=0))
+        with folder_lock.hold(tmp_path):
+            pass
     for other in (elsewhere(job="12_3", restart=1), elsewhere(job="12_4"), elsewhere()):
         leave(tmp_path, other)
         with pytest.raises(UserError, match="another process"), folder_lock.hold(tmp_path):
