@@ -1,5 +1,6 @@
 """Processes that wait for each other: they meet in any order, tell a long wait, and hear Ctrl-C."""
 
+import io
 import os
 import signal
 import socket
@@ -57,12 +58,25 @@ def test_the_first_may_come_last(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_lone_process_tells_whom_it_waits_for_and_hears_ctrl_c(
-    address: str, capsys: pytest.CaptureFixture[str]
+    address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        meet(place(0), minutes=1)
-    assert capsys.readouterr().err == (
+    class Terminal(io.StringIO):
+        """Its reader presses Ctrl-C at the first line."""
+
+        def write(self, text: str) -> int:
+            if text.endswith("\n"):
+                threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+            return super().write(text)
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            meet(place(0), minutes=1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert terminal.getvalue() == (
         f"waiting for processes 1, 2, 3 of 4 at {address}, as SLURM_STEP_NUM_TASKS=4 and SLURM_PROCID=0 say; "
         "to train alone: env -u SLURM_STEP_NUM_TASKS -u SLURM_PROCID python -m fastssl.train ...; "
         "Ctrl-C gives up\n"
