@@ -43,10 +43,11 @@ from pipelines.ops import (
 from pipelines.pack import Options as PackOptions
 from pipelines.views import ViewGroup, ViewSpec
 
-HUGE, TINY = 1e30, 1e-30
-POSITIVE, NOT_NEGATIVE = ([TINY, HUGE], [0.0, -1.0]), ([0.0, HUGE], [-TINY])
+HUGE, TOO_LARGE, TINY = 1e12, 1.001e12, 1e-30
+POSITIVE, NOT_NEGATIVE = ([TINY, HUGE], [0.0, -1.0, TOO_LARGE]), ([0.0, HUGE], [-TINY, TOO_LARGE])
 ZERO_TO_ONE, COUNT, COUNT_OR_ZERO = ([0.0, 1.0], [-TINY, 1.001]), ([1, 10**9], [0, -1]), ([0, 10**9], [-1])
 BELOW_ONE, SMALL = ([0.0, 0.999], [-TINY, 1.0]), ([0, 1024], [-1, 1025])
+FEW, TO_HUNDRED = ([1, 1024], [0, 1025]), ([0.0, 100.0], [-TINY, 100.1])
 SHARE = ([TINY, 1.0], [0.0, 1.001])
 OPTIMIZER = {
     "base_lr": POSITIVE,
@@ -71,7 +72,7 @@ EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
         "max_bad_images": COUNT_OR_ZERO,
         "wait_minutes": POSITIVE,
     },
-    Head.Config: {"layers": COUNT, "hidden_dim": COUNT, "out_dim": COUNT},
+    Head.Config: {"layers": FEW, "hidden_dim": COUNT, "out_dim": COUNT},
     Teacher.Config: {"momentum": ZERO_TO_ONE},
     InfoNCE.Config: {"temperature": POSITIVE, "num_negatives": COUNT, "eqco_alpha": POSITIVE},
     BarlowTwins.Config: {"redundancy_weight": NOT_NEGATIVE},
@@ -84,7 +85,7 @@ EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
     LARS.Config: OPTIMIZER | {"trust_coefficient": POSITIVE},
     partial(SGD.Config, schedule="steps"): {"drops": DROPS},
     partial(LARS.Config, schedule="steps"): {"drops": DROPS},
-    Knn: {"k": ([(1, 7)], [(), (5, 0)]), "temperature": POSITIVE},
+    Knn: {"k": ([(1, 7)], [(), (5, 0)]), "temperature": ([0.0125, HUGE], [0.0124, 0.0, TOO_LARGE])},
     Linear: {"epochs": COUNT_OR_ZERO},
     Logistic: {
         "c": ([(TINY,)], [(), (1.0, 0.0)]),
@@ -96,30 +97,34 @@ EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
     Svm: {"costs": ([(TINY,)], [(), (1.0, 0.0)]), "max_iterations": COUNT},
     Semisup: {"share": SHARE, "epochs": COUNT_OR_ZERO},
     Longtail: {"factor": ([1.0, HUGE], [0.999]), "epochs": COUNT_OR_ZERO},
-    ViewGroup: {"num_views": COUNT},
-    ViewSpec: {"size": COUNT, "std": COLOR, "mean": ([(0.0, -HUGE, HUGE)], [(0.0, math.nan, 0.0)])},
+    ViewGroup: {"num_views": FEW},
+    ViewSpec: {
+        "size": ([1, 4096], [0, 4097]),
+        "std": COLOR,
+        "mean": ([(0.0, -HUGE, HUGE)], [(0.0, math.nan, 0.0)]),
+    },
     RandomResizedCrop: {"scale": PAIR, "ratio": PAIR},
     PaddedCrop: {"padding": COUNT_OR_ZERO},
     CenterCrop: {"fraction": SHARE},
     Flip: {"p": ZERO_TO_ONE},
     ColorJitter: {
         "p": ZERO_TO_ONE,
-        "brightness": NOT_NEGATIVE,
-        "contrast": NOT_NEGATIVE,
-        "saturation": NOT_NEGATIVE,
+        "brightness": TO_HUNDRED,
+        "contrast": TO_HUNDRED,
+        "saturation": TO_HUNDRED,
         "hue": ([0.0, 0.5], [-TINY, 0.501]),
     },
     Grayscale: {"p": ZERO_TO_ONE},
     GaussianBlur: {"p": ZERO_TO_ONE, "sigma": PAIR},
     Solarize: {"p": ZERO_TO_ONE, "threshold": ZERO_TO_ONE},
-    Lighting: {"p": ZERO_TO_ONE, "std": NOT_NEGATIVE},
+    Lighting: {"p": ZERO_TO_ONE, "std": TO_HUNDRED},
     Cutout: {"size": ZERO_TO_ONE},
     PackOptions: {
         "max_side": COUNT,
         "quality": ([1, 100], [0, 101]),
         "raw_share": ZERO_TO_ONE,
         "shard_mb": COUNT,
-        "workers": COUNT_OR_ZERO,
+        "workers": SMALL,
     },
 }
 REQUIRED: dict[Any, dict[str, Any]] = {
