@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _words(option: str, value: Any) -> Iterator[str]:
 def _given(argv: Sequence[str], option: str) -> str:
     """The last value of an option on a command line; "" without."""
     found = ""
-    for word, after in zip(argv, [*argv[1:], ""], strict=True):
+    for word, after in pairwise([*argv, ""]):
         name, equals, value = word.partition("=")
         if name == option:
             found = value if equals else after

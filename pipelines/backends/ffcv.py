@@ -27,7 +27,6 @@ levels of 255:
 from __future__ import annotations
 
 import importlib
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -35,7 +34,7 @@ from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -71,8 +70,7 @@ class FfcvBackend(Backend):
         self._layout = ViewLayout.of(config.groups, config.dtype)
         self._parameters = self._layout.table(config.samples)
         self._loader = open_loader(path, self._layout, config.samples, workers, config.prefetch)
-        self._file = path.open("rb")
-        self._file_bytes = os.fstat(self._file.fileno()).st_size
+        self._path, self._file_bytes = path, path.stat().st_size
         self._run: Any = None
         self._requests: SimpleQueue[Request] = SimpleQueue()  # that FFCV's thread has not taken yet
         self._under_way: deque[Request] = deque()
@@ -133,7 +131,6 @@ class FfcvBackend(Backend):
     def close(self) -> None:
         """End FFCV's thread."""
         self.drop()
-        self._file.close()
 
     def _rows(self, request: Request) -> np.ndarray:
         """Lay a batch's parameters ready and return its rows in the file, uint64 [B]; in FFCV's thread.
@@ -141,7 +138,7 @@ class FfcvBackend(Backend):
         Raises:
             UserError: the file has been cut short.
         """
-        check_length(self._file, self._file_bytes)
+        check_length(self._path, self._file_bytes)
         np.concatenate(request.parameters, out=self._parameters[:, : len(request.indices)])
         return request.indices.astype(np.uint64)
 
@@ -149,15 +146,15 @@ class FfcvBackend(Backend):
 # --- FFCV's side --------------------------------------------------------------------------------------------
 
 
-def check_length(file: BinaryIO, size: int) -> None:
-    """Check that a mapped file still has its ``size`` bytes.
+def check_length(path: Path, size: int) -> None:
+    """Check that a mapped file still has its ``size`` bytes. One that was removed stays mapped as it was.
 
     Raises:
         UserError: it has been cut short: the pages beyond its end are gone.
     """
-    if os.fstat(file.fileno()).st_size < size:
+    if path.exists() and path.stat().st_size < size:
         raise UserError(
-            f"{printable(file.name)} has been cut short since it was opened; when it is whole, start the "
+            f"{printable(str(path))} has been cut short since it was opened; when it is whole, start the "
             "same command again"
         )
 

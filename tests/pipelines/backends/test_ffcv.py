@@ -227,11 +227,12 @@ def test_a_file_that_is_cut_short_is_noticed(tmp_path: Path) -> None:
     """Before each batch: FFCV maps the file, and reading what is gone would end the process (SIGBUS)."""
     path = write_one(tmp_path / "a.beton")
     size = path.stat().st_size
-    with path.open("rb") as file:
-        check_length(file, size)
-        os.truncate(path, size - 1)
-        with pytest.raises(UserError, match=rf"^{path} has been cut short since it was opened; [^\n]*$"):
-            check_length(file, size)
+    check_length(path, size)
+    os.truncate(path, size - 1)
+    with pytest.raises(UserError, match=rf"^{path} has been cut short since it was opened; [^\n]*$"):
+        check_length(path, size)
+    path.unlink()
+    check_length(path, size)
 
 
 def test_the_size_of_a_jpeg() -> None:

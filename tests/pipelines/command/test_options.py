@@ -15,7 +15,7 @@ MISTAKES = [
     ("pipelines.pack", ["a", "b", "--quality", "high"], "--quality"),
     ("fastssl.train", ["quickstart", "--epochs", "many"], "--epochs"),
     ("fastssl.evaluate", ["linear", "runs/x", "--epochs", "many"], "--linear.epochs"),
-    ("fastssl.evaluate", ["svd"], "svd"),
+    ("fastssl.evaluate", ["fid"], "fid"),
     ("fastssl.classes.taxonomy", [], "NAME"),
     ("fastssl.classes.wordnet", ["--folder"], "--folder"),
     ("launchers.sweep", ["tiny", "--seeds", "few"], "--seeds"),

@@ -216,6 +216,7 @@ def test_roll_turns_the_picture() -> None:
 
 def test_light_comes_from_its_side_in_its_color() -> None:
     sphere = plain_scene("sphere")
+    sphere["primary"] = sphere["secondary"] = 0.8
     sphere["light_azimuth"], sphere["light"] = math.pi / 2, (0.9, 0.2, 0.2)
     image = render(sphere[0], 48).astype(float)
     mask = solid_mask(sphere, 48)
