@@ -43,12 +43,8 @@ from pipelines.command.ranges import (
 )
 from pipelines.ops import Op
 from pipelines.plan.plan import Order
-from pipelines.views import IMAGENET_MEAN, IMAGENET_STD, ViewGroup
+from pipelines.views import IMAGENET_MEAN, IMAGENET_STD, LAB_MEAN, LAB_STD, ViewGroup
 
-# CIFAR-10's mean (50.84, 0.40, 5.73) and deviation (24.26, 10.15, 16.08) in Lab, by Newell and Deng's code,
-# "How useful is self-supervised pretraining for visual tasks?" (2020), for L / 100, (a + 128) / 255 of a view
-LAB_MEAN = (50.84 / 100, (0.40 + 128) / 255, (5.73 + 128) / 255)
-LAB_STD = (24.26 / 100, 10.15 / 255, 16.08 / 255)
 VERSION = 3  # of the JSON; raise it when a field changes its name or meaning
 
 # of each family, its base's Config and its members

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,15 @@ import numpy as np
 import torch
 import tyro
 
-from fastssl.distributed.device import choose_device
+from fastssl.distributed.device import DeviceName, choose_device
 from fastssl.distributed.precision import resolve_precision
-from fastssl.evaluate.feature_cache import FeatureCache
+from fastssl.evaluate.feature_cache import FeatureCache, feature_key
 from fastssl.evaluate.features import FeatureConfig, Features, extract
 from fastssl.evaluate.subject import weights_digest
 from fastssl.export.load import OpenedEncoder, open_encoder
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
-from pipelines.command.ranges import CountOrZero, check_ranges
+from pipelines.command.ranges import SmallCount, check_ranges
 from pipelines.decode.bad_images import BadImages
 from pipelines.files.atomic import atomic_file
 from pipelines.sources import Source, open_source
@@ -45,9 +44,9 @@ class Options:
     """Split of the images; train is all of them where there are none."""
     layout: str = "auto"
     """Layout of weights of another library, as python -m fastssl.evaluate takes it."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to compute on; auto takes a GPU if there is one."""
-    workers: CountOrZero = 0
+    device: DeviceName = "auto"
+    """Device to compute on; auto takes a CUDA GPU if there is one. mps (Apple's) is untested."""
+    workers: SmallCount = 0
     """Loader threads; 0 takes every core."""
 
     def __post_init__(self) -> None:
@@ -114,12 +113,7 @@ def encode_in_parts(
     for first in range(0, count, PART):
         end = min(first + PART, count)
         part = Subset(source, np.arange(first, end))
-        key = {
-            "weights": digest,
-            "images": part.index.fingerprint,
-            "view": dataclasses.asdict(config.spec),
-            "precision": config.precision,
-        }
+        key = feature_key(digest, part, config)
         found = parts.read(f"{first}-{end}", key)
         if found is None:
             found = extract(opened.encoder, part, config, f"features: images {first} to {end} of {count}")
@@ -148,7 +142,7 @@ def _remove(folder: Path) -> None:
 
 
 def _write(out: Path, features: np.ndarray, labels: np.ndarray, source: Source) -> None:
-    paths = [source.describe(number) for number in range(len(labels))]
+    paths = [source.describe(index) for index in range(len(labels))]
     names = source.index.class_names
     with atomic_file(out) as file:
         if out.suffix == ".npz":

@@ -22,6 +22,8 @@ from pipelines.ops.unrolled import unrolled
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "LAB_MEAN",
+    "LAB_STD",
     "VIEW_PARAMETERS",
     "ViewGroup",
     "ViewSpec",
@@ -31,6 +33,10 @@ __all__ = [
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# CIFAR-10's mean (50.84, 0.40, 5.73) and deviation (24.26, 10.15, 16.08) in Lab, by Newell and Deng's code,
+# "How useful is self-supervised pretraining for visual tasks?" (2020), for L / 100, (a + 128) / 255 of a view
+LAB_MEAN = (50.84 / 100, (0.40 + 128) / 255, (5.73 + 128) / 255)
+LAB_STD = (24.26 / 100, 10.15 / 255, 16.08 / 255)
 
 
 @dataclass(frozen=True, kw_only=True)

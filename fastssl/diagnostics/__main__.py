@@ -20,6 +20,7 @@ from fastssl.evaluate.result_name import ResultName, changed_options, data_name,
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
+from pipelines.command.ranges import SmallCount, check_ranges
 from pipelines.files.atomic import write_atomically, write_json
 
 _PROG = "python -m fastssl.diagnostics"
@@ -35,8 +36,11 @@ class Options:
     """Labeled images; left out, those of the first run's training."""
     device: DeviceName = "auto"
     """Device to compute on; auto takes a CUDA GPU if there is one. mps (Apple's) is untested."""
-    workers: int = 0
+    workers: SmallCount = 0
     """Loader threads; 0 takes every core."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def parse(argv: list[str]) -> tuple[str, Options, Diagnostic]:

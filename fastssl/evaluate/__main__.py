@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _subjects(options: Options) -> Iterator[Subject]:
-    """What is measured, one after the other."""
+    """Subjects of the command line, each opened when the one before is measured."""
     for run in options.runs:
         yield open_subject(run, options.data, options.device, options.workers)
     layout = None if options.layout == "auto" else options.layout

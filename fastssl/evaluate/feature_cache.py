@@ -8,19 +8,30 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from fastssl.evaluate.features import Features
+from fastssl.evaluate.features import FeatureConfig, Features
 from pipelines.files.atomic import atomic_file
+from pipelines.sources import Source
 
 LARGEST = 16 << 30  # bytes per run: ImageNet's features of one ResNet-50
 _SHARE_OF_DISK = 0.25  # of what is free there: the most that a file may take
 _VERSION = 1  # of the files; raise it when the same key gives other features
+
+
+def feature_key(weights: str, source: Source, config: FeatureConfig) -> dict[str, Any]:
+    """All that decides the features of an encoder of these weights (``weights_digest``) on images."""
+    return {
+        "weights": weights,
+        "images": source.index.fingerprint,
+        "view": asdict(config.spec),
+        "precision": config.precision,
+    }
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from fastssl.config import Config
 from fastssl.distributed.device import choose_device
 from fastssl.distributed.precision import resolve_precision
 from fastssl.evaluate.data import LabeledData, labeled_data
-from fastssl.evaluate.feature_cache import FeatureCache
+from fastssl.evaluate.feature_cache import FeatureCache, feature_key
 from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_views
 from fastssl.run.folder import load_encoder
 from fastssl.run.summary import summary_if_whole
@@ -108,12 +108,8 @@ class Subject:
     def _entry(self, split: Split, mirrored: bool) -> tuple[str, dict[str, Any]]:
         """Name and key of features in the cache."""
         source, config = self._what(split, mirrored)
-        return f"step-{self.step}-{split}{'-mirrored' * mirrored}", {
-            "weights": self.digest,
-            "images": source.index.fingerprint,
-            "view": dataclasses.asdict(config.spec),
-            "precision": config.precision,
-        }
+        name = f"step-{self.step}-{split}{'-mirrored' * mirrored}"
+        return name, feature_key(self.digest, source, config)
 
     def _kept(self, split: Split, mirrored: bool) -> Features | None:
         """Features that were computed before; None where there are none."""

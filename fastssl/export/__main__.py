@@ -122,12 +122,9 @@ def _write(out: Path, files: Files) -> None:
 
 def _loading(out: Path, more: Mapping[str, Any]) -> list[str]:
     """Lines that load it: code, or entries of detectron2's config."""
-    config = {**more.get("detectron2", {})}
-    entries = [f"{name}: {value}" for name, value in config.items()]
-    return [
-        line.replace("FILE", repr(str(out)))
-        for line in (*entries, *([more["load"]] if "load" in more else []))
-    ]
+    lines = [f"{name}: {value}" for name, value in more.get("detectron2", {}).items()]
+    lines += [more["load"]] if "load" in more else []
+    return [line.replace("FILE", repr(str(out))) for line in lines]
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ _CONSTANT = "constant="
 
 @dataclass(frozen=True, kw_only=True)
 class Rescaled:
-    """What a rescaling has done."""
+    """Effect of a rescaling: how many tensors, and by which ratios."""
 
     tensors: int
     """Tensors that have a new norm."""

@@ -91,9 +91,7 @@ def onnx(opened: OpenedEncoder) -> tuple[Files, dict[str, Any]]:
         raise UserError("--to onnx needs the package onnx: pip install onnx")
     size, buffer = opened.encoder.transform.spec.size, io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of torch: another exporter, which needs more packages, is its default
+        warnings.simplefilter("ignore")  # torch's: its default is an exporter that needs more packages
         torch.onnx.export(
             opened.encoder,
             (torch.zeros(1, 3, size, size),),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from launchers.sweeps.attempts import now, read_attempts
@@ -95,5 +96,5 @@ def _is_first(folder: SweepFolder) -> bool:
     return True
 
 
-def _marker(folder: SweepFolder) -> Any:
+def _marker(folder: SweepFolder) -> Path:
     return folder.jobs / "end-told"

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 
 from fastssl.config import (
-    LAB_MEAN,
-    LAB_STD,
     VERSION,
     Config,
     Experiment,
@@ -23,7 +21,7 @@ from fastssl.optim import LARS
 from fastssl.recipes import RECIPES, quickstart
 from pipelines.command.errors import UserError
 from pipelines.ops import GaussianBlur, PaddedCrop
-from pipelines.views import ViewGroup, ViewSpec
+from pipelines.views import LAB_MEAN, LAB_STD, ViewGroup, ViewSpec
 from tests.helpers.methods import narrow
 
 KINDS = ", ".join(method.Config.kind for method in METHODS)

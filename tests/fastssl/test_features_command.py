@@ -102,7 +102,10 @@ def test_parquet_has_the_same_rows(folder: Path) -> None:
         (["absent", "a.npz", "--data", "data"], "absent does not exist"),
         (["run", "a.npz", "--data", "absent"], "no such folder"),
         (["run", "a.npz", "--data", "data", "--split", "test"], "test"),
-        (["run", "a.npz", "--data", "data", "--workers", "-1"], "--workers must be at least 0, not -1"),
+        (
+            ["run", "a.npz", "--data", "data", "--workers", "-1"],
+            "--workers must be at least 0 and at most 1024, not -1",
+        ),
         (["run", "a.npz"], "--data"),
     ],
 )

@@ -65,6 +65,13 @@ def leave(folder: Path, holder: Holder, silent_for: float = 0.0) -> None:
     os.utime(path, (time.time() - silent_for,) * 2)
 
 
+def assert_taken(folder: Path) -> None:
+    """This process can hold the folder, is named in its record, and leaves none."""
+    with folder_lock.hold(folder):
+        assert Holder(**json.loads((folder / "lock").read_text())) == this_process(os.environ)
+    assert (folder / "lock").read_bytes() == b""
+
+
 @pytest.fixture
 def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fcntl.flock", lambda *_: None)
@@ -121,8 +128,7 @@ def test_a_stopped_process_still_holds(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_locks")
 def test_another_process_under_the_number_of_a_dead_one_is_not_taken_for_it(tmp_path: Path) -> None:
     leave(tmp_path, dataclasses.replace(this_process({}), started="1"))
-    with folder_lock.hold(tmp_path):
-        pass
+    assert_taken(tmp_path)
 
 
 @pytest.mark.usefixtures("no_locks")
@@ -161,27 +167,23 @@ def test_a_silent_one_elsewhere_is_named_with_the_way_out(tmp_path: Path) -> Non
         f"delete {tmp_path / 'lock'} and give the same command again"
     )
     (tmp_path / "lock").unlink()
-    with folder_lock.hold(tmp_path):
-        pass
+    assert_taken(tmp_path)
 
 
 def test_a_host_that_was_booted_anew_has_ended_its_holders(tmp_path: Path) -> None:
     leave(tmp_path, elsewhere(host=this_process({}).host), silent_for=400)
-    with folder_lock.hold(tmp_path):
-        pass
+    assert_taken(tmp_path)
 
 
 def test_another_container_of_this_machine_is_kept_out_by_flock_alone(tmp_path: Path) -> None:
     leave(tmp_path, elsewhere(boot=this_process({}).boot))
-    with folder_lock.hold(tmp_path):  # the lock was free: that process has ended
-        pass
+    assert_taken(tmp_path)  # the lock was free: that process has ended
 
 
 def test_where_the_lock_reaches_all_hosts_it_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_lock, "_is_of_the_cluster", lambda _: True)
     leave(tmp_path, elsewhere())
-    with folder_lock.hold(tmp_path):
-        pass
+    assert_taken(tmp_path)
 
 
 def test_a_job_that_slurm_starts_again_elsewhere_goes_on(
@@ -193,8 +195,7 @@ def test_a_job_that_slurm_starts_again_elsewhere_goes_on(
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     for host in ("node7", this_process({}).host):  # the same one: booted since
         leave(tmp_path, elsewhere(host=host, job="12_3", restart=0))
-        with folder_lock.hold(tmp_path):
-            pass
+        assert_taken(tmp_path)
     for other in (elsewhere(job="12_3", restart=1), elsewhere(job="12_4"), elsewhere()):
         leave(tmp_path, other)
         with pytest.raises(UserError, match="another process"), folder_lock.hold(tmp_path):
@@ -226,8 +227,7 @@ def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
         raise ZeroDivisionError
     with folder_lock.hold(tmp_path), pytest.raises(UserError), folder_lock.hold(tmp_path):
         pass
-    with folder_lock.hold(tmp_path):
-        pass
+    assert_taken(tmp_path)
 
 
 @pytest.mark.parametrize(
