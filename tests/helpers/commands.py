@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -44,24 +45,33 @@ def run_command(module: str, *options: str | Path) -> subprocess.CompletedProces
 
 
 class ForkedCommand:
-    """``python -m MODULE OPTIONS`` in the clone, as a fork of the server, in the environment of now.
+    """``python -m MODULE OPTIONS`` in the clone, as a fork of the server.
+
+    Args:
+        module: name of the module.
+        options: words of its command line.
+        environment: its whole environment; None: that of now. With WORLD_SIZE it is one of several processes.
 
     Attributes:
         pid: of the process itself, which is no child of this one.
         returncode: as of ``subprocess.Popen``; None until it was seen to end.
     """
 
-    def __init__(self, module: str, *options: str | Path) -> None:
+    def __init__(
+        self, module: str, *options: str | Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        environment = dict(os.environ if environment is None else environment)
         self.args = module_command(module, *options)
         self.returncode: int | None = None
         self._files = [tempfile.TemporaryFile() for _ in ("stdout", "stderr")]  # noqa: SIM115
         self._written: list[str] = []
-        request = {"module": module, "options": [*map(str, options)], "environment": dict(os.environ)}
+        request = {"module": module, "options": [*map(str, options)], "environment": environment}
         reading, writing = os.pipe()
         self._status = os.fdopen(reading, "rb", buffering=0)
         descriptors = [*(file.fileno() for file in self._files), writing]
         try:
-            socket.send_fds(_server(), [json.dumps(request).encode()], descriptors)
+            server = _server(several="WORLD_SIZE" in environment)
+            socket.send_fds(server, [json.dumps(request).encode()], descriptors)
         finally:
             os.close(writing)
         self.pid = self._told(None)
@@ -111,12 +121,22 @@ class ForkedCommand:
 
 
 @cache
-def _server() -> socket.socket:
-    """The socket of a server that is ready; one per process that runs tests."""
+def _server(*, several: bool) -> socket.socket:
+    """The socket of a server that is ready, made once per process that runs tests.
+
+    Args:
+        several: its commands are processes that train together: torch reads as it is imported that it is not
+            to warn (see ``fastssl``).
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     words = [sys.executable, "-m", "tests.helpers.fork_server", str(theirs.fileno())]
     server = subprocess.Popen(
-        words, cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        words,
+        cwd=ROOT,
+        env=os.environ | ({"TORCH_CPP_LOG_LEVEL": "ERROR"} if several else {}),
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
     )
     theirs.close()
 

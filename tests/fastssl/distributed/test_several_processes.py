@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import ROOT
+from tests.helpers.commands import ForkedCommand
 from tests.helpers.runs import (
     EVERY_FEW_STEPS,
     SMALL,
@@ -49,19 +50,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Group:
-    """Processes that train together, started as torchrun would start them."""
+    """Processes that train together, in the environments that torchrun would give them."""
 
     def __init__(self, count: int, *options: str | Path) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.processes = [
-            subprocess.Popen(
-                command(*options),
-                cwd=ROOT,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=os.environ
+            ForkedCommand(
+                "fastssl.train",
+                *options,
+                environment=os.environ
                 | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
                 | {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
             )
@@ -71,7 +70,7 @@ class Group:
     def end(self, seconds: float = 120) -> tuple[list[int], str]:
         """Exit statuses, and all that they wrote to stderr."""
         errors = [process.communicate(timeout=seconds)[1] for process in self.processes]
-        return [process.returncode for process in self.processes], "".join(errors)
+        return [process.wait() for process in self.processes], "".join(errors)
 
 
 @pytest.fixture
@@ -82,7 +81,7 @@ def groups() -> Iterator[list[Group]]:
     for group in started:
         for process in group.processes:
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +240,7 @@ def test_torchrun(data: Path, tmp_path: Path) -> None:
     options = (*OPTIONS, "--epochs", "1", "--batch-norm-group", "8")
     done = torchrun("-m", "fastssl.train", *options, "--data", data, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 7
 
