@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import cattrs
 import tyro
@@ -53,6 +53,7 @@ FAMILIES: dict[type[ComponentConfig], tuple[type[Component], ...]] = {
     Method.Config: METHODS,
     Optimizer.Config: OPTIMIZERS,
 }
+Logger = Literal["tensorboard", "wandb"]
 Results = tuple[tuple[str, float], ...]  # (metric, number): ("linear top-1", 0.72); accuracies as fractions
 
 
@@ -217,6 +218,8 @@ class Machine:
     """Code of the optimizer's step; results agree to rounding. auto: fused on a GPU, else foreach."""
     log_every: Count = 20
     """Steps between two lines of metrics.jsonl."""
+    logger: Logger = "tensorboard"
+    """wandb: show the run on Weights & Biases as well (`.[wandb]`), offline with WANDB_MODE=offline."""
     monitor_every: NotNegative = 10
     """Epochs between two kNN measurements, beside those at the start and the end; 0: no kNN at all."""
     monitor_data: str = ""

@@ -45,6 +45,7 @@ from fastssl.run.open_run import open_run
 from fastssl.run.pictures import save_curves, save_views
 from fastssl.run.state import RunState
 from fastssl.run.verdict import verdict
+from fastssl.run.wandb_board import check_wandb
 from pipelines.backends.choose import choose_pipeline, open_loader
 from pipelines.command.errors import UserError, disk_error, is_disk_error, run_command
 from pipelines.command.options import user_path
@@ -65,6 +66,9 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
     config = replace(config, machine=replace(machine, workers=machine.workers or cores))
     device = choose_device(machine.device, env.local_rank)
     compiles = not _kernels_are_compiled()
+
+    if machine.logger == "wandb":
+        check_wandb()
 
     # ---- data --------------------------------------------------------------------------------------------
     data = open_training_data(config, env)
@@ -95,6 +99,8 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         stack.enter_context(log)
         if run.step == 0:
             log.describe(config)
+        if machine.logger == "wandb":
+            log.use_wandb(config)
         for line in (
             *_opening_lines(run, data.source.index, env, device),
             *fit_line(asked, data.config.experiment, data.plan.count),

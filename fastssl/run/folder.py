@@ -115,7 +115,7 @@ def _clear(folder: Path) -> None:
     names = ["config.json", "summary.json", "metrics.jsonl", "views.png", "curves.png", "bad_images.txt"]
     for name in [*names, *([Path(own["name"]).name] if own else [])]:
         (folder / name).unlink(missing_ok=True)
-    for name in ("tb", "checkpoints"):
+    for name in ("tb", "wandb", "checkpoints"):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

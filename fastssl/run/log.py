@@ -1,4 +1,4 @@
-"""Log of a run: metrics.jsonl, TensorBoard, and the lines on the terminal."""
+"""Log of a run: metrics.jsonl, TensorBoard, Weights & Biases, and the lines on the terminal."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from fastssl.config import Config
 from fastssl.run.board import Board
 from fastssl.run.metrics import read_metrics
+from fastssl.run.wandb_board import WandbBoard
 from pipelines.command.progress import duration
 from pipelines.files.atomic import write_atomically
 
@@ -74,11 +75,13 @@ class RunLog:
         kept = [row for row in read_metrics(path) if row["step"] <= first_step]
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
         self._board = Board(folder / "tb", first_step)
+        self._wandb: WandbBoard | None = None
         self._file = path.open("a")
         self._progress: Progress | None = None
         self._total_steps = total_steps
         self._console = Console(stderr=True)
         self._last: dict[str, float] = {}
+        self._step = first_step  # of the last values
         self._glanced_at = 0.0
         self._first: tuple[int, float] | None = None  # step and time from which steps are timed
         if self._console.is_terminal:
@@ -101,21 +104,33 @@ class RunLog:
         """Log the values of one step (counted from 1)."""
         self._file.write(json.dumps({"step": step, "epoch": round(epoch, 4), **values}) + "\n")
         self._file.flush()
-        self._board.scalars(step, values)
+        for board in self._boards():
+            board.scalars(step, values)
         self._last |= values
+        self._step = step
         self._show(step, epoch, values)
 
     def describe(self, config: Config) -> None:
         """Show the config of a run that begins on TensorBoard."""
         self._board.describe(config)
 
+    def use_wandb(self, config: Config) -> None:
+        """Show the run on Weights & Biases as well."""
+        with self.other_work():  # the library may take its time
+            self._wandb = WandbBoard(config, self.say)
+
+    def _boards(self) -> list[Board | WandbBoard]:
+        return [self._board, *([self._wandb] if self._wandb is not None else [])]
+
     def baselines(self, step: int, values: Mapping[str, float]) -> None:
-        """Show the accuracies that ``knn_top1`` is measured against on TensorBoard, as level lines."""
-        self._board.scalars(step, {f"knn_top1_{name}": value for name, value in values.items()})
+        """Show the accuracies that ``knn_top1`` is measured against on the boards, as level lines."""
+        for board in self._boards():
+            board.scalars(step, {f"knn_top1_{name}": value for name, value in values.items()})
 
     def picture(self, path: Path) -> None:
-        """Show a picture of the run folder on TensorBoard."""
-        self._board.picture(path)
+        """Show a picture of the run folder on the boards."""
+        for board in self._boards():
+            board.picture(path)
 
     def wants_glance(self, step: int) -> bool:
         """Count a step; True where its metrics should be shown between two lines of ``metrics``.
@@ -184,6 +199,8 @@ class RunLog:
             self._progress.stop()
         self._file.close()
         self._board.close()
+        if self._wandb is not None:
+            self._wandb.close(finished=self._step >= self._total_steps)
 
 
 class SilentLog:
@@ -192,6 +209,9 @@ class SilentLog:
     last: ClassVar[dict[str, float]] = {}
 
     def describe(self, config: Config) -> None:
+        """No-op."""
+
+    def use_wandb(self, config: Config) -> None:
         """No-op."""
 
     def baselines(self, step: int, values: Mapping[str, float]) -> None:
