@@ -52,7 +52,7 @@ class Options:
     no_eval: bool = False
     """Train only. The same command without it evaluates what was trained."""
     out: str = ""
-    """Sweep folder; empty: sweeps/STUDY, or sweeps/STUDY-tiny."""
+    """Sweep folder; empty: sweeps/STUDY or sweeps/RECIPE-by-FIELD, and -tiny behind it at that scale."""
     only: tuple[str, ...] = ()
     """Names of runs: leave the others alone."""
     cluster: Kind = CLUSTERS[0].kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from fastssl.config import Config
 from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_setting, split_values
 from launchers.sweeps.study import Figure, PlannedRun, Study, text_of
 from pipelines.command.errors import UserError
+
+_STUDY_LETTERS, _NAME_LETTERS = 60, 150  # most of a study's name, of a run's
 
 
 def grid_study(recipe: str, base: Config, grid: Sequence[str], zipped: Sequence[str] = ()) -> Study:
@@ -49,7 +52,7 @@ def grid_study(recipe: str, base: Config, grid: Sequence[str], zipped: Sequence[
     if twice is not None:
         raise UserError(f"--grid gives the run {twice} twice: leave out the repeated value")
     return Study(
-        name=f"{recipe}-grid",
+        name=_study_name(recipe, [*axes]),
         title=f"{recipe} over {', '.join(axes)}" if axes else recipe,
         about=f"A grid of the recipe {recipe}: {' '.join([*grid, *zipped])}",
         axes=tuple(axes),
@@ -96,6 +99,16 @@ def _run(base: Config, values: Mapping[_Axis, Any]) -> PlannedRun:
     )
 
 
+def _study_name(recipe: str, axes: Sequence[str]) -> str:
+    """What varies, short enough for a terminal of 80 columns: ``quickstart-by-base-lr-temperature``."""
+    for kept in range(len(axes), 0, -1):
+        more = f"-and-{len(axes) - kept}-more" if kept < len(axes) else ""
+        name = file_name(f"{recipe}-by-{'-'.join(axes[:kept])}") + more
+        if len(name) <= _STUDY_LETTERS or kept == 1:
+            return name
+    return file_name(recipe)
+
+
 def _figures(axes: Sequence[_Axis]) -> tuple[Figure, ...]:
     """Accuracy over the first axis of several numbers, or else of several values; lines by the next axis."""
     varied = [axis for axis in axes if len(axis.values) > 1]
@@ -112,8 +125,12 @@ def _figures(axes: Sequence[_Axis]) -> tuple[Figure, ...]:
 
 
 def file_name(text: str) -> str:
-    """A text as the name of a file."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-")
+    """A text as the name of a file; a long one keeps its begin, and is told apart by a digest."""
+    name = re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-")
+    if len(name) <= _NAME_LETTERS:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{name[: _NAME_LETTERS - 9]}-{digest}"
 
 
 def applied(study: Study, settings: Sequence[str], data: str, eval_data: str = "") -> Study:

@@ -61,7 +61,7 @@ def test_a_sweep_and_the_same_command_again(tmp_path: Path, capfd: pytest.Captur
     assert run(folder.path) == 0
     names = ["temperature-0.2-s0", "temperature-0.5-s0"]
     plan = json.loads(folder.plan.read_text())
-    assert (plan["version"], plan["study"]) == (VERSION, "quickstart-grid")
+    assert (plan["version"], plan["study"]) == (VERSION, "quickstart-by-temperature")
     assert (plan["scale"], plan["cluster"]) == ("paper", "local")
     assert plan["axes"] == ["temperature", "seed"]
     assert [planned["name"] for planned in plan["runs"]] == names
@@ -186,7 +186,7 @@ def test_runs_may_join_but_not_change(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             run(folder, *options)
-    with pytest.raises(UserError, match="holds the study quickstart-grid at scale paper"):
+    with pytest.raises(UserError, match="holds the study quickstart-by-temperature at scale paper"):
         sweep.main(["tiny", "--out", str(folder)])
     assert (folder / "sweep.json").read_text() == plan
 
@@ -299,7 +299,7 @@ def test_a_runs_config_and_a_file_of_fields_serve_as_a_recipe(
         words = ["--recipe", str(tmp_path / name), "--grid", "temperature=0.1"]
         assert sweep.main([*words, "--dry-run"]) == 0
         assert f"temperature-0.1-s0  {epochs} " in capsys.readouterr().out
-        assert sweep.chosen_study(parse(words)[0]).name == f"{study}-grid"
+        assert sweep.chosen_study(parse(words)[0]).name == f"{study}-by-temperature"
 
 
 def test_a_dry_run_says_all_and_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -342,8 +342,8 @@ def test_scales_have_folders_of_their_own(
         (["batch-size"], "batch-size"),
         (["batch-size", "--scale", "tiny"], "batch-size-tiny"),
         (["tiny"], "tiny"),
-        ([*GRID], "quickstart-grid"),
-        ([*GRID, "--scale", "tiny"], "quickstart-grid-tiny"),
+        ([*GRID], "quickstart-by-temperature"),
+        ([*GRID, "--scale", "tiny"], "quickstart-by-temperature-tiny"),
     ):
         assert sweep.main([*options, "--dry-run"]) == 0
         assert f" runs into {tmp_path}/sweeps/{folder}\n" in capsys.readouterr().out
@@ -353,8 +353,8 @@ def test_a_recipe_at_the_scale_tiny_is_shrunk_as_in_studies(tmp_path: Path) -> N
     """4 epochs of the scenes in batches of 64, in place of 200 epochs in batches of 1024."""
     command = ["--recipe", "moco-v2-imagenet", "--grid", "temperature=0.1,0.2", "--out", str(tmp_path)]
     paper, tiny = (sweep.chosen_study(parse([*command, "--scale", scale])[0]) for scale in ("paper", "tiny"))
-    assert (paper.name, paper.scale) == ("moco-v2-imagenet-grid", "paper")
-    assert (tiny.name, tiny.scale) == ("moco-v2-imagenet-grid", "tiny")
+    assert (paper.name, paper.scale) == ("moco-v2-imagenet-by-temperature", "paper")
+    assert (tiny.name, tiny.scale) == ("moco-v2-imagenet-by-temperature", "tiny")
     assert [run.name for run in tiny.runs] == [run.name for run in paper.runs]
     for run, of_paper, temperature in zip(tiny.runs, paper.runs, (0.1, 0.2), strict=True):
         experiment = run.config.experiment

@@ -32,7 +32,7 @@ def test_a_sweep_keeps_the_file_that_it_was_given(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     run = out / "runs" / "base-lr-0.2-s0"
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
-    assert json.loads((out / "sweep.json").read_text())["study"] == "my_recipe-grid"
+    assert json.loads((out / "sweep.json").read_text())["study"] == "my-recipe-by-base-lr"
     assert (out / "configs" / "mine.py").read_text() == (run / "mine.py").read_text() == RECIPE
     assert list((run / "eval").glob("linear*.json"))
 
