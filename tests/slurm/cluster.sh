@@ -121,6 +121,8 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort=$((PORT + 1))
 AccountingStoragePass=$DIR/run/munge.sock
+# limits of users hold, such as MaxSubmitJobs; there is none before a test sets it
+AccountingStorageEnforce=limits
 AccountingStorageTRES=gres/gpu
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 PartitionName=low Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=20 PreemptMode=REQUEUE

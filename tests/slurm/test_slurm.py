@@ -82,6 +82,29 @@ def test_a_refused_partition_is_one_line_and_nothing_is_written(cluster: Path, t
     assert not (tmp_path / "sweep").exists()
 
 
+def test_what_a_limit_on_jobs_leaves_out_is_for_the_same_command(cluster: Path, tmp_path: Path) -> None:
+    """SLURM refuses a whole array that would exceed the limit: a part of it is submitted instead."""
+    write_images(tmp_path / "data/train", 1)
+    sweep, runs = Sweep(tmp_path / "sweep", tmp_path / "data"), [ALONE, TOGETHER, KILLED, UNHARMED]
+    told = []
+    try:
+        for limit in (3, 4):
+            run_command("sacctmgr", "-i", "modify", "user", "root", "set", f"MaxSubmitJobs={limit}")
+            done = sweep.submit("--no-eval", "--sbatch", "begin=now+1hour", only=runs)
+            assert done.returncode == 0, done.stderr
+            told.append((done.stdout.partition(";")[0], "the same command again, or with" in done.stderr))
+        waiting = run_command("squeue", "--noheader", "--array", "--user=root").stdout.splitlines()
+    finally:
+        run_command("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=-1")
+        run_command("scancel", "--user=root")
+    assert told == [
+        ("submitted 3 runs and 0 evaluations", True),
+        ("submitted 1 runs and 0 evaluations", False),
+    ]
+    assert len(waiting) == 4
+    assert all(sweep.folder.record(run).exists() for run in runs)
+
+
 def test_a_failure_before_python_starts_is_told(sweep: Sweep) -> None:
     done = sweep.submit("--setup", "module load nothing || exit 1", only=[NO_PYTHON])
     assert done.returncode == 0, done.stderr
