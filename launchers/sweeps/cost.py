@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastssl.config import Config, Experiment, read_config
 from fastssl.run.summary import summary_if_whole
 from pipelines.command.errors import UserError
+
+if TYPE_CHECKING:
+    from fastssl.config import Config, Experiment
 
 # training images of the data sets that recipes name
 _IMAGES = {
@@ -55,6 +57,8 @@ def kind(experiment: Experiment) -> str:
 
 def measured(folders: Iterable[Path]) -> dict[str, float]:
     """Images per second of each kind of run, from run folders; the last one read counts."""
+    from fastssl.config import read_config  # loads torch, which a report does without
+
     found = {}
     for folder in folders:
         rate = summary_if_whole(folder).get("images_per_s")

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,9 +49,9 @@ def grid_study(recipe: str, base: Config, grid: Sequence[str], zipped: Sequence[
         for chosen in choices
     ]
     runs = [_run(base, values) for values in combinations]
-    twice = next((run.name for run in runs if sum(run.name == other.name for other in runs) > 1), None)
-    if twice is not None:
-        raise UserError(f"--grid gives the run {twice} twice: leave out the repeated value")
+    twice = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
+    if twice:
+        raise UserError(f"--grid gives the run {twice[0]} twice: leave out the repeated value")
     return Study(
         name=_study_name(recipe, [*axes]),
         title=f"{recipe} over {', '.join(axes)}" if axes else recipe,

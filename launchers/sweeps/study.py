@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from fastssl.config import Config, Paper
 from launchers.sweeps.plan import VERSION, result_names
+
+if TYPE_CHECKING:  # it loads torch, which a report does without
+    from fastssl.config import Config, Paper
 
 Scale = Literal["paper", "tiny"]
 Value = str | float | int | None

@@ -634,3 +634,9 @@ def test_epochs_under_curves_are_whole(epochs: int) -> None:
     assert ticks.pop() == "epoch"
     assert len(ticks) >= 2
     assert all(tick.isdecimal() for tick in ticks), ticks
+
+
+def test_reports_and_status_do_without_torch() -> None:
+    """Which takes seconds to import, and half a gigabyte."""
+    program = "import sys, launchers.report, launchers.status; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
