@@ -65,8 +65,8 @@ class Map(Diagnostic):
                 f"map: --perplexity {self.perplexity:g} needs more than as many images, not {len(drawn)}: "
                 "give more images, or a smaller one"
             )
-        points, divergence = tsne(features[drawn], self.perplexity)
-        return points, {"kl_divergence": divergence}
+        embedded, divergence = tsne(features[drawn], self.perplexity)
+        return embedded, {"kl_divergence": divergence}
 
     def report(self, result: Any) -> str:
         """Shares of the variance, or t-SNE's divergence."""

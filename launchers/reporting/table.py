@@ -152,7 +152,8 @@ def result_title(result: str) -> str:
     """
     head, at, data = result.partition("@")
     name, *options = head.split("+")
-    title = " ".join(_NAMES.get(word, word) for word in re.split(r"[._ ]+", name))
+    words = re.split(r"[._ ]+", name.removeprefix("alignment."))  # that protocol's results name themselves
+    title = " ".join(_NAMES.get(word, word) for word in words)
     return ", ".join([title, *options, *([f"on {data}"] if at else [])])
 
 
@@ -166,12 +167,12 @@ def paper_metric_is(metric: str, result: str) -> bool:
     """True if a paper's metric ("linear top-1") is one of our results ("linear.top1").
 
     "kNN top-1" is the one with 200 neighbors, as in the papers; "linear top-1 on CIFAR-100" is
-    "linear.top1@cifar100-1a2b3c4d", whatever the digest; "uniformity" is "alignment.uniformity".
+    "linear.top1@cifar100-1a2b3c4d" with any digest or none; "uniformity" is "alignment.uniformity".
     """
     head, at, data = result.partition("@")
     words, ours = _words(metric), _words(head)
     if at:
-        ours += ["on", data.rpartition("-")[0].lower().replace("-", "")]
+        ours += ["on", re.sub("-[0-9a-f]{8}$", "", data).lower().replace("-", "")]
     if ours[:1] == ["alignment"] and len(ours) > 1:
         return words == ours[1:]
     return words == ours or (words == ["knn", "top1"] and ours == ["knn", "top1", "k200"])

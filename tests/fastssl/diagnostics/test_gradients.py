@@ -44,7 +44,8 @@ def test_norms_are_those_of_the_float64_formula(alpha: float | None) -> None:
     rows = np.random.default_rng(0).normal(size=(13, 4))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     queries, keys, negatives = rows[:3], rows[3:6], rows[6:]
-    found = gradient_norms(*map(torch.from_numpy, (queries, keys, negatives)), 0.2, alpha)
+    q, keys_of_q, pool = map(torch.from_numpy, (queries, keys, negatives))
+    found = gradient_norms(q, keys_of_q, pool, 0.2, alpha)
     expected = [
         query_gradient_norm(q, key, negatives, 0.2, alpha or 7) for q, key in zip(queries, keys, strict=True)
     ]
