@@ -55,7 +55,7 @@ def test_mistakes_are_one_line(setting: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         with_transfer_data(PLAIN, [setting], str)
     alone = dataclasses.replace(PLAIN, runs=PLAIN.runs[1:])
-    with pytest.raises(UserError, match="it has no transfer|give NAME=WHERE"):
+    with pytest.raises(UserError, match=r"it has no transfer|give NAME=WHERE"):
         with_transfer_data(alone, [setting], str)
 
 
