@@ -13,6 +13,7 @@ from fastssl.recipes import find_recipe
 from fastssl.recipes.variant import with_changes
 from launchers.report import main
 from launchers.reporting.estimate import estimate
+from launchers.reporting.table import paper_metric_is, result_title
 from pipelines.command.errors import UserError
 from tests.helpers.report_folders import evaluation, planned, write, write_run, write_sweep
 
@@ -69,6 +70,8 @@ def test_one_table_has_all_protocols_of_any_runs(tmp_path: Path, capsys: pytest.
     assert found == pytest.approx([expected.mean, expected.low, expected.high, 3])
     assert rows[plus]["linear top-1, paper"] == "0.72"
     assert rows["byol-imagenet"]["linear top-1, paper"] == "0.724"
+    (head, *_) = csv.reader((tmp_path / "results.csv").read_text().splitlines())
+    assert len(head) == len(set(head))
     assert rows[short]["linear top-1, paper"] == ""  # 100 epochs are no row of the paper
     assert float(rows["r50-0a0b0c0d"]["linear.top1@imagenet-1a2b3c4d mean"]) == 0.75
     assert float(rows[short]["linear.top1@cifar100-1a2b3c4d mean"]) == pytest.approx(0.53)
@@ -77,6 +80,25 @@ def test_one_table_has_all_protocols_of_any_runs(tmp_path: Path, capsys: pytest.
     assert tex[-1] == r"\end{tabular}"
     assert {line.count("&") for line in tex if "&" in line} == {tex[2].count("&")}
     assert any(r"0.710 $\pm$ 0.025" in line for line in tex)
+
+
+@pytest.mark.parametrize(
+    ("metric", "result", "title"),
+    [
+        ("alignment", "alignment.alignment", "alignment"),
+        ("uniformity", "alignment.uniformity", "uniformity"),
+        (
+            "linear top-1 on CIFAR-100",
+            "linear.top1@cifar-100-1a2b3c4d",
+            "linear top-1, on cifar-100-1a2b3c4d",
+        ),
+        ("linear top-1 on CIFAR-100", "linear.top1@cifar100", "linear top-1, on cifar100"),
+    ],
+)
+def test_papers_metrics_are_results_of_a_protocol_on_its_images(metric: str, result: str, title: str) -> None:
+    assert paper_metric_is(metric, result)
+    assert not paper_metric_is("linear top-1", result)
+    assert result_title(result) == title
 
 
 def test_columns_are_chosen(tmp_path: Path) -> None:
