@@ -49,6 +49,8 @@ class Options:
     """The images, for all runs, as --data of the training."""
     eval_data: str = ""
     """Labeled images of the evaluations, as --data of fastssl.evaluate; empty: those of the training."""
+    transfer_data: tuple[str, ...] = ()
+    """NAME=WHERE ...: labeled images by the names of the study's transfer evaluations: cifar100=DIR."""
     no_eval: bool = False
     """Train only. The same command without it evaluates what was trained."""
     out: str = ""

@@ -1,7 +1,7 @@
-"""Report on sweeps: python -m launchers.report SWEEP... writes report.html, report.md and results.csv.
+"""Report on sweeps and runs: python -m launchers.report SWEEP_OR_RUN... [--csv] [--latex] [--columns ...]
 
-The page holds all it shows and loads nothing. All are made of run folders alone, and may be made at any
-time: every eval/*.json that a run has joins by itself.
+Writes report.html, report.md and results.csv. The page holds all it shows and loads nothing. All are made of
+run folders alone, and may be made at any time: every eval/*.json that a run has joins by itself.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Annotated
 import tyro
 
 from launchers.reporting.page import page
-from launchers.reporting.results import read_sweep
 from launchers.reporting.results_csv import results_csv
-from launchers.reporting.several import read_sweeps
+from launchers.reporting.several import read_folders
+from launchers.reporting.table import study_table
+from launchers.reporting.table_files import latex, table_csv
 from launchers.reporting.text import as_markdown, tell
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
@@ -26,47 +27,67 @@ from pipelines.command.text import visible
 from pipelines.files.atomic import atomic_file
 
 
-def report(*folders: Path, out: Path | None = None) -> tuple[Path, Path, Path]:
-    """Write the report of sweep folders; returns the page, the Markdown file and the CSV file.
+def report(
+    *folders: Path, out: Path | None = None, csv: bool = False, tex: bool = False, columns: Sequence[str] = ()
+) -> tuple[Path, ...]:
+    """Write the report of sweep folders and run folders.
 
     A damaged file of a run is named on stderr and in the report, which goes on with the others.
 
     Args:
-        folders: of sweeps; several make one report, side by side.
-        out: folder that takes it; None: the sweep's, of several the nearest that holds them all.
+        folders: of sweeps, runs or results on foreign weights; several make one report, side by side.
+        out: folder that takes it; None: the only one's, of several the nearest that holds them all.
+        csv: write the table of results as table.csv too.
+        tex: write it as table.tex too.
+        columns: results of the table; see ``launchers.reporting.table.columns_of``.
+
+    Returns:
+        the page, the Markdown file, results.csv, and the tables asked for.
 
     Raises:
-        UserError: a folder is no sweep's, its sweep.json is damaged, or ``out`` cannot be written to.
+        UserError: a folder is no sweep's and no run's, its sweep.json is damaged, there is no such column, or
+            ``out`` cannot be written to.
     """
-    several = len({each.absolute() for each in folders}) > 1
-    common = Path(os.path.commonpath([each.absolute() for each in folders])) if several else folders[0]
+    distinct = list({each.absolute(): each for each in folders}.values())
+    several = len(distinct) > 1
+    common = Path(os.path.commonpath([each.absolute() for each in distinct])) if several else distinct[0]
     folder = out or common
-    sweep = read_sweeps(folders, folder) if several else read_sweep(folders[0])
+    sweep = read_folders(distinct, folder)
     for line in sweep.damaged:
         print(visible(line), file=sys.stderr)
-    story = tell(sweep)
-    paths = folder / "report.html", folder / "report.md", folder / "results.csv"
-    for path, text in zip(paths, (page(story), as_markdown(story), results_csv(sweep)), strict=True):
+    story = tell(sweep, columns)
+    texts = {"report.html": page(story), "report.md": as_markdown(story), "results.csv": results_csv(sweep)}
+    texts |= {"table.csv": table_csv(sweep, columns)} if csv else {}
+    texts |= {"table.tex": latex(study_table(sweep, columns))} if tex else {}
+    for name, text in texts.items():
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with atomic_file(path) as file:
+            with atomic_file(folder / name) as file:
                 file.write(text.encode(errors="replace"))
         except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}; make room, or mend its rights") from None
-    return paths
+            raise UserError(
+                f"cannot write {folder / name}: {error.strerror}; make room, or mend its rights"
+            ) from None
+    return tuple(folder / name for name in texts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Write the results of sweeps: report.html, one page; report.md; results.csv for pandas."""
+    """Write the results of sweeps and runs: report.html, one page; report.md; results.csv for pandas."""
 
-    sweeps: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders that launchers.sweep made; several make one report."""
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Sweep folders, run folders, folders of results on foreign weights; several make one report."""
     out: Path | None = None
-    """Folder of the report; None: the sweep's own, of several the nearest that holds them all."""
+    """Folder of the report; None: the only one's, of several the nearest that holds them all."""
+    csv: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Write the table of results as table.csv: mean, 95 % interval and seeds, and the papers' numbers."""
+    latex: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Write the table of results as table.tex."""
+    columns: tuple[str, ...] = ()
+    """Results of the tables, in this order: linear, linear.top1@cifar100; left out, all."""
 
     def __post_init__(self) -> None:
-        if not self.sweeps:
+        if not self.folders:
             raise UserError("give a sweep folder, or several: python -m launchers.report SWEEP...")
 
 
@@ -75,7 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     prog = "python -m launchers.report"
     with one_line_complaints(prog):
         options = tyro.cli(Options, prog=prog, args=argv)
-    for path in report(*options.sweeps, out=options.out):
+    written = report(
+        *options.folders, out=options.out, csv=options.csv, tex=options.latex, columns=options.columns
+    )
+    for path in written:
         print(path)
     return 0
 

@@ -25,10 +25,11 @@ from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.grid import applied, grid_study
 from launchers.sweeps.job import Job
 from launchers.sweeps.outlook import outlook
-from launchers.sweeps.plan import planned_jobs
+from launchers.sweeps.plan import eval_data_of, planned_jobs
 from launchers.sweeps.prepare import check_folder, make_folder, write_plan
 from launchers.sweeps.state import ACTIVE, JobState, read_submission
 from launchers.sweeps.study import PlannedRun, Study, to_plan, with_seeds
+from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
 from pipelines.files import folder_lock
@@ -47,6 +48,8 @@ def sweep(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
     folder = SweepFolder(user_path(options.out or _usual_folder(study)).absolute())
     jobs = [job for run in runs for job in _jobs(folder, run, options, cluster)]
     check_folder(folder, study)
+    for line in () if options.no_eval else left_out(study):
+        print(line, file=sys.stderr)
     if options.dry_run:
         _show(folder, study, runs, jobs, cluster)
         return 0
@@ -100,6 +103,7 @@ def chosen_study(options: Options) -> Study:
     """
     study = _chosen_grid(options) if options.recipe else STUDIES[options.study](options.scale)
     eval_data = _absolute(options.eval_data) if options.eval_data else ""
+    study = with_transfer_data(study, options.transfer_data, _absolute)
     study = with_seeds(applied(study, options.set, options.data, eval_data), options.seeds)
     runs = tuple(dataclasses.replace(run, config=_with_absolute_paths(run.config)) for run in study.runs)
     return dataclasses.replace(study, runs=runs)
@@ -157,7 +161,7 @@ def _jobs(folder: SweepFolder, run: PlannedRun, options: Options, cluster: Clust
             sweep=folder.path,
             run=run.name,
             data=run.config.machine.data,
-            eval_data=run.eval_data,
+            eval_data=eval_data_of(result, run.eval_data, run.transfer_data),
             device=device,
             evaluation=result,
             stage=options.stage,
@@ -187,6 +191,9 @@ def _check_data(runs: Sequence[PlannedRun], options: Options, cluster: Cluster) 
     locations = dict.fromkeys((run.config.machine.data, "--data", options.data) for run in runs)
     locations |= dict.fromkeys(
         (run.eval_data, "--eval-data", options.eval_data) for run in runs if run.eval_data
+    )
+    locations |= dict.fromkeys(
+        (where, "--transfer-data", where) for run in runs for where in run.transfer_data.values()
     )
     for data, option, typed in locations:
         pattern = set(data) & set("*?{")

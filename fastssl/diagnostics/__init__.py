@@ -6,6 +6,7 @@ The diagnostic NAME is a ``Diagnostic`` in the module NAME of this folder, impor
 DIAGNOSTICS = {  # name: class
     "cka": "Cka",
     "norms": "Norms",
+    "gradients": "Gradients",
     "spectrum": "Spectrum",
     "neighbors": "Neighbors",
     "map": "Map",

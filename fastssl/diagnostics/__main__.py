@@ -1,4 +1,7 @@
-"""Draw what encoders are like: python -m fastssl.diagnostics NAME RUN_OR_CHECKPOINT [RUN_OR_CHECKPOINT]"""
+"""Draw what encoders are like: python -m fastssl.diagnostics NAME RUN_OR_CHECKPOINT [RUN_OR_CHECKPOINT]
+
+Weights of other libraries and codes: python -m fastssl.diagnostics NAME [RUN] --weights FILE --data WHERE
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,10 @@ import tyro
 from fastssl.diagnostics import DIAGNOSTICS
 from fastssl.diagnostics.diagnostic import Diagnostic, find_diagnostic
 from fastssl.diagnostics.opened_run import OpenedRun
+from fastssl.diagnostics.opened_weights import OpenedWeights
 from fastssl.distributed.device import DeviceName
 from fastssl.evaluate.result_name import ResultName, changed_options, data_name, file_part
+from fastssl.foreign.layouts import check_layout
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import one_line_complaints
@@ -32,6 +37,10 @@ class Options:
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders, or checkpoints of them."""
+    weights: tuple[Path, ...] = ()
+    """Weights of other libraries and codes, after the runs; see python -m fastssl.evaluate --help."""
+    layout: str = "auto"
+    """Their layout: torchvision, timm, timm:MODEL, moco, moco-v3, simsiam, detectron2, transformers."""
     data: str = ""
     """Labeled images; left out, those of the first run's training."""
     device: DeviceName = "auto"
@@ -66,13 +75,16 @@ def parse(argv: list[str]) -> tuple[str, Options, Diagnostic]:
         description = f"{kind.__doc__}\n\n{known}"
         flat = (tyro.conf.OmitArgPrefixes,)  # --images, not --diagnostic.images
         found: Any = tyro.cli(options, prog=prog, description=description, args=words, config=flat)
-    if not kind.fewest_runs <= len(found.runs) <= kind.most_runs:
+    count = len(found.runs) + len(found.weights)
+    if not kind.fewest_runs <= count <= kind.most_runs:
         counts = sorted({kind.fewest_runs, kind.most_runs})
         wanted = " or ".join(map(str, counts))
-        raise UserError(
-            f"{name} takes {wanted} run{'s' * (counts != [1])}, not {len(found.runs)}: {prog} RUN ..."
-        )
-    for run in found.runs:
+        raise UserError(f"{name} takes {wanted} run{'s' * (counts != [1])}, not {count}: {prog} RUN ...")
+    if found.layout != "auto":
+        if not found.weights:
+            raise UserError(f"--layout {found.layout} tells of --weights FILE: give these, or leave it out")
+        check_layout(found.layout)
+    for run in (*found.runs, *found.weights):
         if not run.exists():
             raise UserError(f"{run} does not exist: give a run folder or one of its checkpoints")
     return name, found, found.diagnostic
@@ -96,19 +108,13 @@ def result_name(name: str, diagnostic: Diagnostic, runs: Sequence[OpenedRun]) ->
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     name, options, diagnostic = parse(sys.argv[1:] if argv is None else argv)
-    runs: list[OpenedRun] = []
-    for where in options.runs:
-        beside = runs[0] if runs else None
-        run = OpenedRun(
-            where=where, data=options.data, device=options.device, workers=options.workers, beside=beside
-        )
-        runs.append(run)
+    runs = _opened(options)
     start = time.monotonic()
     result, picture = diagnostic.measure(runs)
     settings = dataclasses.asdict(diagnostic) | result.get("settings", {})
     values = {
         "diagnostic": name,
-        "runs": [{"run": str(run.folder), "checkpoint": run.checkpoint or "last"} for run in runs],
+        "runs": [run.about for run in runs],
         **(_about_images(runs[0]) if diagnostic.reads_images else {}),
         **result,
         "settings": settings,
@@ -127,6 +133,20 @@ def main(argv: list[str] | None = None) -> int:
     print(path)
     print(path.with_name(f"{path.stem}.png"))
     return 0
+
+
+def _opened(options: Options) -> list[OpenedRun]:
+    """The runs, then the foreign weights, each on the images of the first."""
+    layout = None if options.layout == "auto" else options.layout
+    opened: list[OpenedRun] = []
+    for where in (*options.runs, *options.weights):
+        more: dict[str, Any] = {
+            **{"where": where, "data": options.data, "device": options.device, "workers": options.workers},
+            "beside": opened[0] if opened else None,
+        }
+        is_run = len(opened) < len(options.runs)
+        opened.append(OpenedRun(**more) if is_run else OpenedWeights(**more, layout=layout))
+    return opened
 
 
 def _about_images(run: OpenedRun) -> dict[str, Any]:

@@ -44,6 +44,11 @@ class OpenedRun:
         """Name for pictures: the folder's and the checkpoint's."""
         return " ".join(filter(None, (self.folder.resolve().name, self.checkpoint)))
 
+    @property
+    def about(self) -> dict[str, str]:
+        """Entry of a result: folder and checkpoint."""
+        return {"run": str(self.folder), "checkpoint": self.checkpoint or "last"}
+
     @cached_property
     def encoder(self) -> nn.Module:
         """The encoder in evaluation mode, on the CPU; its images are not opened."""
@@ -56,8 +61,12 @@ class OpenedRun:
         Raises:
             UserError: the images are unfit.
         """
-        where = self.data or (self.beside.subject.where if self.beside else "")
-        return open_subject(self.where, where, self.device, self.workers)
+        return open_subject(self.where, self._images, self.device, self.workers)
+
+    @property
+    def _images(self) -> str:
+        """The images as they were named; "": those of the training."""
+        return self.data or (self.beside.subject.where if self.beside else "")
 
     def features(self, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
         """Features float32 [N, D] and labels int64 [N] of a split, on the CPU.

@@ -21,7 +21,6 @@ from fastssl.evaluate.features import encode, open_views, require_finite
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.saved_run import SavedRun, saved_run
 from fastssl.evaluate.subject import Subject
-from fastssl.methods import build_method
 from fastssl.metrics.uniformity import alignment, uniformity
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
@@ -105,9 +104,5 @@ def _with_projector(run: SavedRun) -> nn.Module:
     kind = experiment.method.kind
     if not hasattr(experiment.method, "projector"):
         raise UserError(f"alignment: {kind} ({run.path}) has no projector: add --layer encoder")
-    method = build_method(
-        experiment.method, experiment.backbone, seed=experiment.seed, total_steps=1, num_classes=None
-    )
-    method.load_state_dict(run.method)
-    student: Any = method.student
+    student: Any = run.build().student
     return nn.Sequential(student.encoder, student.projector)

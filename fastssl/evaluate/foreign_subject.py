@@ -14,7 +14,7 @@ from fastssl.evaluate.feature_cache import FeatureCache
 from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.result_name import file_part
 from fastssl.evaluate.subject import Subject
-from fastssl.foreign.encoder import foreign_encoder
+from fastssl.foreign.encoder import ForeignEncoder, foreign_encoder
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
 from pipelines.files.atomic import write_json
@@ -25,8 +25,7 @@ def open_foreign_subject(
 ) -> Subject:
     """Open a file of weights that another library or code has written.
 
-    Results and features go to the folder ``runs/NAME-DIGEST``, after the file's name and its weights.
-    ``weights.json`` there says what was measured.
+    Results and features go to ``foreign_folder``.
 
     Args:
         path: see ``fastssl.foreign.encoder.foreign_encoder``.
@@ -57,16 +56,31 @@ def open_foreign_subject(
         where=data,
         own_data=False,
     )
-    folder = Path("runs", f"{file_part(path.name.split('.')[0]) or 'weights'}-{subject.digest[:8]}")
+    folder = foreign_folder(path, found, subject.digest)
+    return dataclasses.replace(subject, run=folder, cache=FeatureCache(folder / "features"))
+
+
+def foreign_folder(path: Path, found: ForeignEncoder, digest: str) -> Path:
+    """Make the folder of results on foreign weights, ``runs/NAME-DIGEST``, with ``weights.json`` in it.
+
+    Args:
+        path: file of the weights.
+        found: encoder of the file.
+        digest: ``weights_digest`` of the encoder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    folder = Path("runs", f"{file_part(path.name.split('.')[0]) or 'weights'}-{digest[:8]}")
     about = {
         "file": str(path.absolute()),
         "layout": found.layout,
         "architecture": found.backbone.label,
-        "digest": subject.digest,
+        "digest": digest,
         "view": dataclasses.asdict(found.spec),
     }
     try:
         write_json(folder / "weights.json", about)
     except OSError as error:
         raise UserError(f"cannot write {folder} ({error.strerror}): run this in another folder") from None
-    return dataclasses.replace(subject, run=folder, cache=FeatureCache(folder / "features"))
+    return folder

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastssl.config import Experiment, from_dict
 from fastssl.evaluate.subject import Subject
+from fastssl.methods import Method, build_method
 from fastssl.run import checkpoint
 from pipelines.command.errors import UserError
 
@@ -22,6 +23,24 @@ class SavedRun:
     """Config of the run."""
     method: dict[str, Any]
     """State of the whole method: heads, teacher, queue."""
+    step: int
+    """Steps that it was trained for."""
+
+    def build(self) -> Method:
+        """The method with its saved weights, on the CPU.
+
+        Raises:
+            UserError: they do not fit the config.
+        """
+        experiment = self.experiment
+        method = build_method(
+            experiment.method, experiment.backbone, seed=experiment.seed, total_steps=1, num_classes=None
+        )
+        try:
+            method.load_state_dict(self.method)
+        except (RuntimeError, TypeError, AttributeError):  # torch's, of several lines
+            raise UserError(f"{self.path} is damaged: its weights do not fit its config") from None
+        return method
 
 
 def saved_run(subject: Subject, protocol: str, part: str) -> SavedRun:
@@ -39,7 +58,7 @@ def saved_run(subject: Subject, protocol: str, part: str) -> SavedRun:
         raise UserError(f"{protocol}: this encoder is of no run, whose {part} is needed")
     path = subject.run / "checkpoints" / f"{subject.checkpoint or 'last'}.pt"
     state = checkpoint.load(path)
-    if not isinstance(state.get("method"), dict) or "config" not in state:
+    if not isinstance(state.get("method"), dict) or not {"config", "step"} <= state.keys():
         raise UserError(f"{protocol}: {path} holds no {part}: give a checkpoint of fastssl.train")
     config = from_dict(state["config"], str(path), subject.run.absolute())
-    return SavedRun(path=path, experiment=config.experiment, method=state["method"])
+    return SavedRun(path=path, experiment=config.experiment, method=state["method"], step=state["step"])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from fastssl.export.load import OpenedEncoder, open_encoder
+from fastssl.export.load import LoadedEncoder, OpenedEncoder, open_encoder
 from fastssl.export.norm_rescale import Which, constant_of, rescale
+from fastssl.export.rescale_effect import rescale_effect
 from fastssl.export.writers import EXPORTS, Files
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError, run_command
@@ -36,6 +39,8 @@ class Options:
     """Anchor of NormRescale: constant=FACTOR, or a run, checkpoint or file of weights of the same network."""
     tensors: Which = "weights-and-biases"
     """Tensors that NormRescale gives the anchor's norms; all: the running means and variances too."""
+    data: str = ""
+    """Images whose features are compared before and after NormRescale (linear CKA); left out, the run's."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,12 +48,13 @@ def main(argv: list[str] | None = None) -> int:
     prog = "python -m fastssl.export"
     with one_line_complaints(prog):
         options = tyro.cli(Options, prog=prog, args=argv)
-    if options.tensors == "all" and not options.norm_rescale:
-        raise UserError("--tensors tells of --norm-rescale ANCHOR: give one, or leave it out")
+    for option in ("--tensors" * (options.tensors == "all"), "--data" * bool(options.data)):
+        if option and not options.norm_rescale:
+            raise UserError(f"{option} tells of --norm-rescale ANCHOR: give one, or leave it out")
     out, about = checked_out(options.out, options.to)
     opened = open_encoder(options.encoder, None if options.layout == "auto" else options.layout)
     if options.norm_rescale:
-        opened = rescaled(opened, options.norm_rescale, options.tensors)
+        opened = rescaled(opened, options.norm_rescale, options.tensors, options.data)
     writer, _ = EXPORTS[options.to]
     files, more = writer(opened)
     try:
@@ -82,17 +88,41 @@ def checked_out(out: Path, to: str) -> tuple[Path, Path]:
     return out, about
 
 
-def rescaled(opened: OpenedEncoder, anchor: str, which: Which) -> OpenedEncoder:
-    """The encoder with the norms of an anchor; a line on stdout says how far they were apart.
+def rescaled(opened: OpenedEncoder, anchor: str, which: Which, data: str = "") -> OpenedEncoder:
+    """The encoder with the norms of an anchor; lines on stdout say how far apart norms and features were.
+
+    Args:
+        opened: its encoder is changed.
+        anchor: see ``Options.norm_rescale``.
+        which: see ``Options.tensors``.
+        data: see ``Options.data``.
 
     Raises:
-        UserError: there is no such anchor, or it has another architecture.
+        UserError: there is no such anchor, or it has another architecture, or ``data`` cannot be read.
     """
     norms = constant_of(anchor) or open_encoder(Path(anchor).expanduser()).encoder.state_dict()
+    before = copy.deepcopy(opened.encoder)
     done = rescale(opened.encoder, norms, which)
     print(f"NormRescale by {anchor}: {done}")
-    origin = {**opened.origin, "norm_rescale": {"anchor": anchor, "tensors": which}}
-    return replace(opened, origin=origin)
+    told = {"anchor": anchor, "tensors": which, **_effect(before, opened, data)}
+    return replace(opened, origin={**opened.origin, "norm_rescale": told})
+
+
+def _effect(before: LoadedEncoder, opened: OpenedEncoder, data: str) -> dict[str, Any]:
+    """CKA of the features before and after, on the images named or on the run's, where there are any."""
+    where = data or (opened.config.machine.data if opened.config else "")
+    if not where:
+        print("    for the CKA of its features before and after: --data WHERE")
+        return {}
+    try:
+        effect = rescale_effect(before, opened.encoder, before.transform.spec, where)
+    except UserError as error:
+        if data:
+            raise
+        print(f"    the CKA of its features before and after was not measured: {error}")
+        return {}
+    print(f"    {effect}")
+    return {**asdict(effect), "cka": None if math.isnan(effect.cka) else effect.cka}
 
 
 def description(opened: OpenedEncoder, to: str, more: Mapping[str, Any]) -> dict[str, Any]:

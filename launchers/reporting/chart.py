@@ -1,4 +1,4 @@
-"""Line charts as SVG, drawn by matplotlib: means with error bars over an axis, or curves."""
+"""Charts as SVG, drawn by matplotlib: means with error bars over an axis, curves, or points with a line."""
 
 from __future__ import annotations
 
@@ -64,6 +64,8 @@ class Line:
     """Name of the chart that it goes to where one cannot show all lines."""
     seeds: Sequence[Sequence[Point]] = ()
     paper: Sequence[Point] = ()
+    fit: Sequence[Point] = ()
+    """Regression line of a scatter, low to high its band."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,8 @@ class Chart:
     """Values of x that are labeled; empty for curves."""
     y_range: tuple[float, float] | None = None
     """Values that the y axis covers at least; None: those of the points."""
+    scatter: bool = False
+    """Points that no line joins, with their regression lines."""
 
 
 def in_panels(chart: Chart) -> list[Chart]:
@@ -146,6 +150,13 @@ def _draw_line(figure: Figure, axes: Any, chart: Chart, line: Line, index: int) 
     x, y = [point.x for point in line.points], [point.y for point in line.points]
     bars = [[point.y - point.low for point in line.points], [point.high - point.y for point in line.points]]
     dashes = "-" if index < len(_LINE_COLORS) else (0, (7, 2))
+    if chart.scatter:
+        axes.plot(x, y, ls="", **look)
+        line_x, band = [point.x for point in line.fit], [(point.low, point.high) for point in line.fit]
+        axes.plot(line_x, [point.y for point in line.fit], lw=1.8, ls=dashes, color=color)
+        if band:
+            axes.fill_between(line_x, *zip(*band, strict=True), color=color, alpha=0.18, lw=0)
+        return
     if not chart.ticks:
         axes.plot(x, y, lw=1.8, ls=dashes, **(look if len(x) <= _FEW_POINTS else {"color": color}))
         return
@@ -182,7 +193,8 @@ def _draw_x_axis(axes: Any, chart: Chart) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(kept, [_tick_label(tick) for tick in kept])
     elif not chart.log_x:
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=not chart.ticks))  # epochs and steps are whole
+        whole = not chart.ticks and not chart.scatter  # epochs and steps
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
 
 
 def _tick_label(tick: float) -> str:

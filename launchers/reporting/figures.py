@@ -8,7 +8,9 @@ from typing import Any
 
 from launchers.reporting.chart import Chart, Line, Point, in_panels
 from launchers.reporting.estimate import estimate
-from launchers.reporting.results import RunResult, Sweep
+from launchers.reporting.results import Sweep
+from launchers.reporting.run_result import RunResult
+from launchers.reporting.scatter import longtail_figures, scatter
 from launchers.reporting.table import named_value, paper_metric_is, result_title, rows
 from launchers.sweeps.json_file import is_number
 from launchers.sweeps.study import text_of
@@ -19,15 +21,23 @@ _MOST_POINTS = 150  # of longer curves, neighboring points are averaged
 
 
 def charts(sweep: Sweep) -> list[Chart]:
-    """The figures that sweep.json names, then loss and kNN over epochs; those without points are left out."""
+    """The figures that sweep.json names, then loss and kNN over epochs; those without points are left out.
+
+    Long-tailed accuracies are drawn over the linear one, where three runs have both.
+    """
     wanted = list(sweep.about.get("figures", []))
     drawn = {(figure["x"], figure["y"]) for figure in wanted}
+    axis = next((axis for axis in sweep.axes if len(_values(sweep.runs, axis)) > 1), None)
+    wanted += [each for each in longtail_figures(sweep, axis) if (each["x"], each["y"]) not in drawn]
     for metric in _ALWAYS:
         if not drawn & {(x, metric) for x in _STEPS}:
-            axis = next((axis for axis in sweep.axes if len(_values(sweep.runs, axis)) > 1), None)
             title = f"{result_title(metric)} while training"
             wanted.append({"title": title, "x": "epoch", "y": metric, "series": axis})
-    made = [curves if figure["x"] in _STEPS else over_axis for figure in wanted]
+    results = {result for run in sweep.runs for result in run.results} - {*sweep.axes}
+    made = [
+        curves if figure["x"] in _STEPS else scatter if figure["x"] in results else over_axis
+        for figure in wanted
+    ]
     return [
         chart for draw, figure in zip(made, wanted, strict=True) for chart in in_panels(draw(sweep, figure))
     ]

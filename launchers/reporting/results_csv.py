@@ -13,16 +13,16 @@ from launchers.reporting.results import Sweep
 def results_csv(sweep: Sweep) -> str:
     """The file's text. Metrics are the results of ``eval/*.json`` and each last value while training."""
     configs = [run.config for run in sweep.runs]
+    axes = sweep.about.get("axes", [])
     fields = [
         name
-        for name in dict.fromkeys(name for config in configs for name in config)
+        for name in dict.fromkeys(name for config in configs for name in config if name not in axes)
         if len({json.dumps(config.get(name)) for config in configs if config}) > 1
     ]
     results = sorted({name for run in sweep.runs for name in run.results})
     metrics = sorted({name for run in sweep.runs for name in run.last_metrics} - {*results})
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    axes = sweep.about.get("axes", [])
     writer.writerow(["run", "row", "status", "attempts", *axes, *fields, *results, *metrics])
     for run in sweep.runs:
         values: list[Any] = [run.values.get(axis) for axis in axes]

@@ -1,25 +1,37 @@
-"""Several sweeps as one, for a report that shows them side by side."""
+"""Several sweeps as one, and runs of no sweep, for a report that shows them side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from launchers.reporting.lone_runs import is_run, read_runs
 from launchers.reporting.results import Sweep, apart_by_data, read_as_planned
 
 
-def read_sweeps(folders: Sequence[Path], into: Path) -> Sweep:
-    """Read several sweep folders as one sweep, whose first axis they are.
+def read_folders(folders: Sequence[Path], into: Path) -> Sweep:
+    """Read sweep folders and run folders, in any mixture, as one sweep.
 
     Args:
-        folders: of sweeps.
+        folders: of sweeps, of runs, of results on foreign weights; each once.
         into: folder that the report is written to.
 
     Raises:
-        UserError: one is no sweep's, or its sweep.json is damaged.
+        UserError: one is neither, or its sweep.json is damaged.
     """
-    sweeps = {_name(folder, folders): read_as_planned(folder) for folder in folders}
+    lone = [folder for folder in folders if is_run(folder) and not (folder / "sweep.json").exists()]
+    sweeps = {_name(folder, folders): read_as_planned(folder) for folder in folders if folder not in lone}
+    if lone:
+        sweeps["runs"] = read_runs({_name(folder, lone): folder for folder in lone}, into)
+    if len(sweeps) > 1:
+        return _side_by_side(sweeps, into)
+    (only,) = sweeps.values()
+    return replace(only, folder=into, runs=apart_by_data(only.runs))
+
+
+def _side_by_side(sweeps: Mapping[str, Sweep], into: Path) -> Sweep:
+    """Sweeps by their names as one sweep, whose first axis they are."""
     runs = [
         replace(
             run, name=f"{name}/{run.name}", row=f"{name}: {run.row}", values={"sweep": name, **run.values}
@@ -41,11 +53,12 @@ def read_sweeps(folders: Sequence[Path], into: Path) -> Sweep:
         "scale": "tiny" if all(about.get("scale") == "tiny" for about in abouts) else "paper",
     }
     damaged = [line for sweep in sweeps.values() for line in sweep.damaged]
-    return Sweep(into, about, apart_by_data(runs), damaged, tuple(folders))
+    folders = tuple(folder for sweep in sweeps.values() for folder in sweep.folders)
+    return Sweep(into, about, apart_by_data(runs), damaged, folders)
 
 
 def _name(folder: Path, folders: Sequence[Path]) -> str:
-    """Name of a sweep folder: as much of the end of its path as no other has."""
+    """Name of a folder: as much of the end of its path as no other has."""
     others = [other.absolute().parts for other in folders if other.absolute() != folder.absolute()]
     parts = folder.absolute().parts
     for count in range(1, len(parts)):

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from launchers.reporting.estimate import estimate, number
-from launchers.reporting.results import FAILED, RunResult, Sweep
+from launchers.reporting.results import Sweep
+from launchers.reporting.run_result import FAILED, RunResult
 from launchers.sweeps.study import text_of
+from pipelines.command.errors import UserError
 
 _NAMES = {"knn": "kNN", "svm": "SVM", "map": "mAP", "top1": "top-1", "top5": "top-5", "mi": "MI"}
 
@@ -54,26 +56,72 @@ def rows(sweep: Sweep) -> dict[str, list[RunResult]]:
     return found
 
 
-def study_table(sweep: Sweep) -> Table:
-    """A line per row: what is varied, each result's mean over seeds, the paper's number right of its own."""
-    results = shown_results(sweep)
-    published = _published_metrics(sweep)
-    columns: list[tuple[str, str]] = []  # title, and the result or "paper:METRIC"
-    for result in results:
-        columns.append((result_title(result), result))
-        columns += [("paper", f"paper:{metric}") for metric in published if paper_metric_is(metric, result)]
-    matched = {key for _, key in columns}
-    columns += [
-        (f"{metric}, paper", f"paper:{metric}") for metric in published if f"paper:{metric}" not in matched
-    ]
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of the study's table: a result, or the paper's number of a metric."""
+
+    title: str
+    result: str = ""
+    metric: str = ""
+    """Of the paper; "" in a column of results."""
+
+
+def study_table(sweep: Sweep, columns: Sequence[str] = ()) -> Table:
+    """A line per row: what is varied, each result's mean over seeds, the paper's number right of its own.
+
+    Args:
+        sweep: its runs make the rows.
+        columns: see ``columns_of``.
+    """
+    shown = columns_of(sweep, columns)
     axes = [axis for axis in sweep.axes if not _told_by_rows(sweep, axis)]
-    head = ["row", *(axis.replace("_", " ") for axis in axes), *(title for title, _ in columns), "runs"]
+    head = ["row", *(axis.replace("_", " ") for axis in axes), *(column.title for column in shown), "runs"]
     lines = []
     for label, runs in rows(sweep).items():
-        cells = [_result_cell(runs, key) for _, key in columns]
-        values = [text_of(runs[0].values.get(axis, "")) for axis in axes]
-        lines.append([label, *values, *cells, _finished(runs)])
+        cells = [_result_cell(runs, column) for column in shown]
+        lines.append([label, *row_values(runs, axes), *cells, _finished(runs)])
     return Table(head, lines, frozenset(range(1, len(head))))
+
+
+def columns_of(sweep: Sweep, chosen: Sequence[str] = ()) -> list[Column]:
+    """Columns of results, each with the paper's number right of it; then the paper's other numbers.
+
+    Args:
+        sweep: its runs have the results.
+        chosen: begins of results, "linear" or "linear.top1@cifar100", in the order of their columns; empty:
+            all results. Only the paper's numbers of these are shown then.
+
+    Raises:
+        UserError: a word begins no result.
+    """
+    published, results = _published_metrics(sweep), shown_results(sweep)
+    for word in chosen:
+        if not any(_begins(word, result) for result in results):
+            known = ", ".join(results) or "none yet"
+            raise UserError(f"--columns {word}: there is no such result; there are {known}")
+    if chosen:
+        picked = (result for word in chosen for result in results if _begins(word, result))
+        results = list(dict.fromkeys(picked))
+    columns, matched = [], set()
+    for result in results:
+        columns.append(Column(title=result_title(result), result=result))
+        own = [metric for metric in published if paper_metric_is(metric, result)]
+        columns += [Column(title="paper", metric=metric) for metric in own]
+        matched |= {*own}
+    if not chosen:
+        others = [metric for metric in published if metric not in matched]
+        columns += [Column(title=f"{metric}, paper", metric=metric) for metric in others]
+    return columns
+
+
+def _begins(word: str, result: str) -> bool:
+    """True if a result is what a word names: up to a dot, an option or the data's digest."""
+    return result.startswith(word) and (len(result) == len(word) or result[len(word)] in ".+@-_")
+
+
+def row_values(runs: Sequence[RunResult], axes: Sequence[str]) -> list[str]:
+    """Values of the axes of a row."""
+    return [text_of(runs[0].values.get(axis, "")) for axis in axes]
 
 
 def shown_results(sweep: Sweep) -> list[str]:
@@ -104,7 +152,8 @@ def result_title(result: str) -> str:
     """
     head, at, data = result.partition("@")
     name, *options = head.split("+")
-    title = " ".join(_NAMES.get(word, word) for word in re.split(r"[._ ]+", name))
+    words = re.split(r"[._ ]+", name.removeprefix("alignment."))  # that protocol's results name themselves
+    title = " ".join(_NAMES.get(word, word) for word in words)
     return ", ".join([title, *options, *([f"on {data}"] if at else [])])
 
 
@@ -117,9 +166,15 @@ def named_value(run: RunResult, axis: str) -> str:
 def paper_metric_is(metric: str, result: str) -> bool:
     """True if a paper's metric ("linear top-1") is one of our results ("linear.top1").
 
-    "kNN top-1" is the one with 200 neighbors, as in the papers.
+    "kNN top-1" is the one with 200 neighbors, as in the papers; "linear top-1 on CIFAR-100" is
+    "linear.top1@cifar100-1a2b3c4d" with any digest or none; "uniformity" is "alignment.uniformity".
     """
-    words, ours = _words(metric), _words(result)
+    head, at, data = result.partition("@")
+    words, ours = _words(metric), _words(head)
+    if at:
+        ours += ["on", re.sub("-[0-9a-f]{8}$", "", data).lower().replace("-", "")]
+    if ours[:1] == ["alignment"] and len(ours) > 1:
+        return words == ours[1:]
     return words == ours or (words == ["knn", "top1"] and ours == ["knn", "top1", "k200"])
 
 
@@ -219,13 +274,17 @@ def _papers(runs: Sequence[RunResult]) -> list[Mapping[str, Any]]:
     return [run.paper for run in runs if run.paper and run.published]
 
 
-def _result_cell(runs: Sequence[RunResult], key: str) -> str:
+def published_number(runs: Sequence[RunResult], metric: str) -> float | None:
+    """The paper's number of a row; None where it has none."""
+    return next((run.published[metric] for run in runs if metric in run.published), None)
+
+
+def _result_cell(runs: Sequence[RunResult], column: Column) -> str:
     """A mean over seeds, or the paper's number."""
-    _, is_paper, metric = key.rpartition("paper:")
-    if is_paper:
-        numbers = [run.published[metric] for run in runs if metric in run.published]
-        return number(numbers[0]) if numbers else ""
-    values = [run.results[key] for run in runs if key in run.results]
+    if column.metric:
+        found = published_number(runs, column.metric)
+        return "" if found is None else number(found)
+    values = [run.results[column.result] for run in runs if column.result in run.results]
     return str(estimate(values)) if values else ""
 
 

@@ -52,8 +52,16 @@ class Story:
     sections: Sequence[Section]
 
 
-def tell(sweep: Sweep) -> Story:
-    """The report of a sweep."""
+def tell(sweep: Sweep, columns: Sequence[str] = ()) -> Story:
+    """The report of a sweep.
+
+    Args:
+        sweep: with its runs.
+        columns: results of its table; see ``launchers.reporting.table.columns_of``.
+
+    Raises:
+        UserError: there is no such result.
+    """
     about = sweep.about
     study = str(about.get("study", sweep.folder.name))
     commit = str(about.get("git_commit") or "unknown")[:10] if len(sweep.folders) < 2 else about["git_commit"]
@@ -65,18 +73,20 @@ def tell(sweep: Sweep) -> Story:
     ]
     counts = Counter(run.status for run in sweep.runs)
     states = [(state, counts[state]) for state in sorted(counts, key=_state_order)]
-    return Story(str(about.get("title") or study), " · ".join(facts), states, _sections(sweep))
+    return Story(str(about.get("title") or study), " · ".join(facts), states, _sections(sweep, columns))
 
 
-def _sections(sweep: Sweep) -> list[Section]:
+def _sections(sweep: Sweep, columns: Sequence[str]) -> list[Section]:
     drawn = charts(sweep)
     problems, open_runs, rates = failures(sweep), unfinished(sweep), throughput(sweep)
-    found = [Section("Results", _about(sweep), study_table(sweep), after=_how_to_read(sweep))]
+    found = [Section("Results", _about(sweep), study_table(sweep, columns), after=_how_to_read(sweep))]
     if drawn:
         captions = [
             "Bars are 95 % t intervals over seeds, of two seeds their range. A curve is the mean over the "
             "seeds that have come so far."
         ]
+        if any(chart.scatter for chart in drawn):
+            captions.append("Shaded: 95 % confidence band of a regression line by least squares.")
         found.append(Section("Figures", charts=drawn, after=captions))
     if problems.lines:
         found.append(Section("Failed runs", table=problems))
@@ -118,7 +128,9 @@ def _command(sweep: Sweep) -> list[str]:
         for command in commands
     ]
     lines = [f"    {command}" for command in shown if command]
-    names = " and ".join(folder.resolve().name for folder in sweep.folders or (sweep.folder,))
+    if not sweep.folders:
+        return ["The complete config of every run is config.json of its folder."]
+    names = " and ".join(folder.resolve().name for folder in sweep.folders)
     return [*lines, f"The complete config of every run lies in configs/ of {names}."]
 
 
@@ -135,7 +147,7 @@ def as_markdown(story: Story) -> str:
         if section.table is not None:
             parts.append(markdown(section.table))
         for chart in section.charts:
-            if chart.ticks:  # curves are left to the page
+            if chart.ticks or chart.scatter:  # curves are left to the page
                 parts += [f"### {plain(chart.title)}", markdown(numbers(chart))]
         parts += map(plain, section.after)
     return "\n\n".join(parts) + "\n"

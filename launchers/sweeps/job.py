@@ -37,7 +37,7 @@ class Job:
         data: as --data of the training.
         eval_data: labeled images of the evaluation; "": those of the training.
         evaluation: "" trains; else the name of the result: ``linear``, ``linear-epoch-0050`` (a kept
-            checkpoint).
+            checkpoint), ``linear@cifar100`` (other images, by a name; ``eval_data`` has them).
         stage: folder on the node to which the data is copied first; "" leaves it where it is.
         retries: restarts of a job that crashed or was lost.
         device: as --device of the training and the evaluation; "": the config's choice.
@@ -100,12 +100,13 @@ class Job:
 
         The name of the images follows where they are not the training's own: ``linear@stl10-1a2b3c4d.json``.
         """
-        path = self.folder.evaluation(self.run, self.evaluation)
+        own = str(replace(ResultName.parse(self.evaluation), data=""))
+        path = self.folder.evaluation(self.run, own)
         if path.exists() and not self.eval_data:
             return path
         where = self.eval_data or self.data
         name = data_name(where, []).rpartition("-")[0]
-        pattern = f"{glob.escape(self.evaluation)}@{name}-????????.json"
+        pattern = f"{glob.escape(own)}@{name}-????????.json"
         others = sorted(path.parent.glob(pattern)) if where else []
         return next(iter(others), path if path.exists() and self._is_of(path, name) else None)
 

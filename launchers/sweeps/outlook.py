@@ -8,6 +8,7 @@ from launchers.sweeps import cost
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.study import PlannedRun, Study
 
+_MOST_NUMBERS = 3  # of the paper, in a line
 _HEADS = ("run", "epochs", "batch", "hours", "paper", "evaluations")
 
 
@@ -44,7 +45,9 @@ def outlook(
 
 def _row(run: PlannedRun, hours: float | None) -> tuple[str, ...]:
     experiment = run.config.experiment
-    paper = ", ".join(f"{metric} {number:g}" for metric, number in run.paper.results) if run.paper else ""
+    published = run.paper.results if run.paper else ()
+    paper = ", ".join(f"{metric} {number:g}" for metric, number in published[:_MOST_NUMBERS])
+    paper += f" and {len(published) - _MOST_NUMBERS} more" * (len(published) > _MOST_NUMBERS)
     return (
         run.name,
         f"{experiment.epochs:g}",

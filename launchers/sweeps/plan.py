@@ -67,6 +67,8 @@ _FIELDS: Mapping[str, Callable[[Any], bool]] = {
             checkpoints=_list_of(lambda epoch: type(epoch) is int),
             data=_is_text,
             eval_data=_is_text,
+            transfer=_list_of(_is_name),
+            transfer_data=lambda places: isinstance(places, dict) and all(map(_is_text, places.values())),
         )
     ),
 }
@@ -103,9 +105,20 @@ def result_names(evaluations: Sequence[str], checkpoints: Sequence[int]) -> list
     return [*evaluations, *kept]
 
 
+def transfer_results(transfer: Sequence[str], transfer_data: Mapping[str, str]) -> list[str]:
+    """Names of the results on other images, ``linear@cifar100``, of those whose place is known."""
+    return [result for result in transfer if ResultName.parse(result).data in transfer_data]
+
+
+def eval_data_of(evaluation: str, eval_data: str, transfer_data: Mapping[str, str]) -> str:
+    """Images of an evaluation: those that its name has, else ``eval_data``."""
+    return transfer_data.get(ResultName.parse(evaluation).data, eval_data)
+
+
 def planned_results(run: Mapping[str, Any]) -> list[str]:
-    """``result_names`` of a run of sweep.json."""
-    return result_names(run.get("evaluations", ()), run.get("checkpoints", ()))
+    """Names of all results of a run of sweep.json."""
+    names = result_names(run.get("evaluations", ()), run.get("checkpoints", ()))
+    return [*names, *transfer_results(run.get("transfer", ()), run.get("transfer_data", {}))]
 
 
 def planned_jobs(folder: SweepFolder, plan: Mapping[str, Any]) -> list[Job]:
@@ -115,7 +128,7 @@ def planned_jobs(folder: SweepFolder, plan: Mapping[str, Any]) -> list[Job]:
             sweep=folder.path,
             run=run["name"],
             data=run.get("data", ""),
-            eval_data=run.get("eval_data", ""),
+            eval_data=eval_data_of(evaluation, run.get("eval_data", ""), run.get("transfer_data", {})),
             evaluation=evaluation,
         )
         for run in plan["runs"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from launchers.sweeps.plan import VERSION, result_names
+from launchers.sweeps.plan import VERSION, result_names, transfer_results
 
 if TYPE_CHECKING:  # it loads torch, which a report does without
     from fastssl.config import Config, Paper
@@ -29,6 +29,8 @@ class PlannedRun:
         evaluations: protocols that measure its last weights.
         checkpoints: epochs whose kept checkpoints the same protocols measure too.
         eval_data: labeled images of the evaluations; "": those of the training.
+        transfer: evaluations on other images, ``linear@cifar100``: a protocol, and the name of the images.
+        transfer_data: where these are, by their names; what is on others is not measured.
     """
 
     name: str
@@ -39,11 +41,14 @@ class PlannedRun:
     evaluations: tuple[str, ...] = ("knn", "linear")
     checkpoints: tuple[int, ...] = ()
     eval_data: str = ""
+    transfer: tuple[str, ...] = ()
+    transfer_data: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def results(self) -> list[str]:
-        """Names of all its results: ``knn``, ``linear``, ``linear-epoch-0050``."""
-        return result_names(self.evaluations, self.checkpoints)
+        """Names of all its results: ``knn``, ``linear``, ``linear-epoch-0050``, ``linear@cifar100``."""
+        names = result_names(self.evaluations, self.checkpoints)
+        return [*names, *transfer_results(self.transfer, self.transfer_data)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,4 +138,6 @@ def _run_to_plan(run: PlannedRun) -> dict[str, Any]:
         "checkpoints": list(run.checkpoints),
         "data": run.config.machine.data,
         "eval_data": run.eval_data,
+        "transfer": list(run.transfer),
+        "transfer_data": dict(run.transfer_data),
     }

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastssl.diagnostics.map import principal_components
+from fastssl.diagnostics.map import principal_components, tsne
 from fastssl.diagnostics.neighbors import nearest_rows
 from fastssl.diagnostics.norms import convolution_norms, tensor_norms
 from fastssl.diagnostics.spectrum import covariance_eigenvalues
@@ -62,3 +62,15 @@ def test_the_nearest_are_those_of_the_largest_cosine() -> None:
     similarities, numbers = nearest_rows(torch.tensor([[2.0, 0.1], [0.0, 1.0]]), bank, 2)
     assert numbers.tolist() == [[0, 3], [1, 3]]
     assert similarities[1].tolist() == pytest.approx([1, np.sqrt(0.5)])
+
+
+def test_tsne_keeps_clusters_together_and_is_the_same_at_each_call() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 12)
+    rows = torch.from_numpy((10 * np.eye(8)[labels] + generator.normal(size=(36, 8))).astype(np.float32))
+    points, divergence = tsne(rows, 5)
+    distances = np.linalg.norm(points[:, None] - points, axis=2) + np.diag([np.inf] * 36)
+    assert (labels[distances.argmin(1)] == labels).all()
+    assert 0 < divergence < 1
+    again, _ = tsne(rows, 5)
+    np.testing.assert_array_equal(again, points)

@@ -1,6 +1,7 @@
 """``python -m fastssl.export``: each file loads into the library it is for, with equal features."""
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
+from PIL import Image
 from torch import Tensor, nn
 
 import fastssl
@@ -22,6 +24,7 @@ from pipelines.command.errors import UserError
 from tests.fastssl.export.test_encoder_file import save
 from tests.fastssl.foreign.test_foreign_encoder import with_statistics
 from tests.helpers.image_folder import write_colors
+from tests.helpers.view_checks import photographs
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +119,30 @@ def test_the_library_gives_equal_features(tmp_path: Path, origin: Path, library:
         found = features_in(out, views)
     difference, largest = (found - expected).abs().max().item(), expected.abs().max().item()
     print(f"{library}: features differ by {difference:.2g} of {largest:.3g}")
+    assert difference <= 1e-5 * largest
+
+
+@pytest.mark.slow
+def test_torchvision_s_layout_round_trips_on_photographs(tmp_path: Path, origin: Path) -> None:
+    """Features of torchvision's model from the file equal ours of the file it came from.
+
+    On the photographs of the folder FASTSSL_PHOTOGRAPHS, of any sizes; without one, on scikit-learn's two.
+    """
+    folder = Path(os.environ.get("FASTSSL_PHOTOGRAPHS", tmp_path / "photographs"))
+    if not folder.exists():
+        for number, pixels in enumerate(photographs()):
+            (folder / str(number)).mkdir(parents=True)
+            Image.fromarray(pixels).save(folder / str(number) / "a.jpg", quality=95)
+    out = tmp_path / "a.pth"
+    assert main([str(origin), str(out), "--to", "torchvision"]) == 0
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    expected = torch.from_numpy(fastssl.embed(origin, paths))
+    transform = fastssl.load_encoder(out).transform
+    with torch.no_grad():
+        parts = [paths[start : start + 30] for start in range(0, len(paths), 30)]
+        found = torch.cat([in_torchvision(out, torch.stack([*map(transform, part)])) for part in parts])
+    difference, largest = (found - expected).abs().max().item(), expected.abs().max().item()
+    print(f"torchvision, {len(paths)} photographs: features differ by {difference:.2g} of {largest:.3g}")
     assert difference <= 1e-5 * largest
 
 

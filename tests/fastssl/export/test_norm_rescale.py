@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from fastssl.models.wide_resnet import WideResNet
 from pipelines.command.errors import UserError
 from tests.fastssl.export.test_encoder_file import save, with_backbone
 from tests.fastssl.foreign.test_foreign_encoder import with_statistics
+from tests.helpers.image_folder import write_colors
 
 NARROW = ResNet.Config(depth=18, width=0.125)
 STATISTICS = ("running_mean", "running_var")
@@ -91,6 +93,30 @@ def write_anchor(folder: Path, kind: str) -> tuple[Path, dict[str, Tensor]]:
     return path, state
 
 
+def cka_by_hand(first: np.ndarray, second: np.ndarray) -> float:
+    """HSIC of centered Gram matrices over the root of both own ones, in float64."""
+    grams = []
+    for rows in (first.astype(float), second.astype(float)):
+        centered = rows - rows.mean(0)
+        grams.append(centered @ centered.T)
+    one, other = grams
+    return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
+
+
+def test_an_anchor_of_equal_norms_leaves_a_cka_of_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(network(0).state_dict(), tmp_path / "own.pth")
+    write_colors(tmp_path / "images", 3)
+    own, images = str(tmp_path / "own.pth"), str(tmp_path / "images")
+    words = [own, str(tmp_path / "a.safetensors"), "--to", "safetensors", "--norm-rescale", own]
+    assert main([*words, "--data", images]) == 0
+    about = json.loads((tmp_path / "a.json").read_text())["origin"]["norm_rescale"]
+    assert about["cka"] == pytest.approx(1, abs=1e-9)
+    said = capsys.readouterr().out
+    assert f"linear CKA of the features before and after: 1.0000, 9 images of {images}" in said
+
+
 @pytest.mark.parametrize("kind", ["run", "moco", "torchvision"])
 def test_the_command_takes_runs_and_checkpoints_as_anchors(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
@@ -103,12 +129,17 @@ def test_the_command_takes_runs_and_checkpoints_as_anchors(
         torch.save(own, tmp_path / "own")
     out = tmp_path / "a.safetensors"
     words = [str(tmp_path / "own"), str(out), "--to", "safetensors", "--norm-rescale", str(anchor)]
-    assert main(words) == 0
+    write_colors(tmp_path / "images", 3)
+    assert main([*words, "--data", str(tmp_path / "images")]) == 0
     after = dict(fastssl.load_encoder(out).named_parameters())
     filled = {name: value.detach() for name, value in after.items() if own[name].any()}
     assert_rescaled(filled, own, norms)
     about = json.loads((tmp_path / "a.json").read_text())
-    assert about["origin"]["norm_rescale"] == {"anchor": str(anchor), "tensors": "weights-and-biases"}
+    told = about["origin"]["norm_rescale"]
+    assert (told["anchor"], told["tensors"]) == (str(anchor), "weights-and-biases")
+    pair = [fastssl.embed(path, tmp_path / "images", workers=1) for path in (tmp_path / "own", out)]
+    assert told["cka"] == pytest.approx(cka_by_hand(*pair), abs=1e-5)
+    assert (told["images"], told["data"]) == (9, str(tmp_path / "images"))
     assert f"NormRescale by {anchor}: {len(filled)} tensors, their norms times" in capsys.readouterr().out
 
 
@@ -121,6 +152,8 @@ def test_the_command_takes_runs_and_checkpoints_as_anchors(
         (["--norm-rescale", "absent"], "absent does not exist"),
         (["--norm-rescale", "wider.pth"], "the anchor has another architecture .60 of 60 tensors"),
         (["--tensors", "all"], "--tensors tells of --norm-rescale"),
+        (["--data", "images"], "--data tells of --norm-rescale"),
+        (["--norm-rescale", "constant=0.1", "--data", "absent"], "absent"),
         (["--norm-rescale", "constant=0.1", "--tensors", "some"], "--tensors"),
     ],
 )

@@ -21,7 +21,7 @@ from launchers.reporting.estimate import estimate, number
 from launchers.reporting.figures import charts
 from launchers.reporting.results import read_sweep
 from launchers.reporting.results_csv import results_csv
-from launchers.reporting.several import read_sweeps
+from launchers.reporting.several import read_folders
 from launchers.reporting.text import as_markdown, tell
 from launchers.sweeps.attempts import Outcome, begin, end
 from launchers.sweeps.folder import SweepFolder
@@ -111,7 +111,7 @@ def test_one_report_over_several_sweeps(tmp_path: Path, capsys: pytest.CaptureFi
 def test_sweeps_of_one_name_are_told_apart(tmp_path: Path) -> None:
     for name in ("a/eqco", "b/eqco"):
         write_sweep(tmp_path / name, [planned(4, 256, 0, None)])
-    found = read_sweeps([tmp_path / "a/eqco", tmp_path / "b/eqco"], tmp_path)
+    found = read_folders([tmp_path / "a/eqco", tmp_path / "b/eqco"], tmp_path)
     assert [run.values["sweep"] for run in found.runs] == ["a/eqco", "b/eqco"]
 
 

@@ -61,7 +61,8 @@ def test_checkpoints_that_are_measured_are_kept(name: str, scale: Scale) -> None
 def numbers(study: Study) -> dict[str, float]:
     """The papers' linear top-1, in percent, by run."""
     found = {run.name: dict(run.paper.results) for run in study.runs if run.paper}
-    return {name: round(100 * results["linear top-1"], 2) for name, results in found.items() if results}
+    top1 = {name: results["linear top-1"] for name, results in found.items() if "linear top-1" in results}
+    return {name: round(100 * number, 2) for name, number in top1.items()}
 
 
 def test_the_ladder() -> None:
@@ -118,6 +119,29 @@ def test_the_ladder_with_lars_trains_each_step_as_byol_is_trained(scale: Scale) 
         else:
             assert experiment.optimizer.base_lr == pytest.approx(16 * byol.optimizer.base_lr)
     assert numbers(STUDIES["moco-ladder-lars"]("paper")) == {"moco-v2-plus-lars": 72.5}
+
+
+def test_the_ladder_s_transfer_stands_beside_its_linear_accuracy() -> None:
+    """Table 1's box AP of COCO by C4, table 4's of S-MoCo v2+, table 2's of both with LARS; mIoU of BYOL."""
+    found = {run.name: dict(run.paper.results) for run in STUDIES["moco-ladder"]("paper").runs if run.paper}
+    assert {name: results.get("COCO C4 box AP") for name, results in found.items()} == {
+        "moco-v2": 0.388,
+        "sync-bn": 0.386,
+        "sync-bn-alone": None,
+        "predictor": 0.390,
+        "momentum-ascending": 0.390,
+        "moco-v2-plus": 0.394,
+        "complex": 0.392,
+        "s-moco-v2-plus": 0.391,
+        "byol-sgd": 0.388,
+        "byol-lars": 0.353,
+        "moco-v2-plus-lars": 0.321,
+    }
+    assert found["byol-lars"]["CityScapes mIoU"] == 0.764
+    assert list(found["moco-v2"]) == [
+        *("linear top-1", "VOC07 AP50", "VOC07+12 AP50", "COCO C4 box AP", "COCO C4 mask AP"),
+        *("COCO FPN box AP", "COCO FPN mask AP", "CityScapes mIoU"),
+    ]
 
 
 def test_uniformity() -> None:
