@@ -7,7 +7,7 @@
         class Config(Optimizer.Config):
             trust_coefficient: float = 1e-3
 
-    OPTIMIZERS = (SGD, LARS)
+    OPTIMIZERS = (SGD, LARS, Adam)
 
 Its kind is the class's name in lower case: "lars". A field typed as the base's, ``Optimizer.Config``, holds
 any of them: the command line offers the fields of its default's class, and the JSON says the kind

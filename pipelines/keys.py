@@ -8,6 +8,7 @@ The mixing function is the 64-bit finalizer of SplitMix64 (Steele, Lea, Flood, 2
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
 
@@ -45,6 +46,13 @@ def to_integer(state: np.uint64, bound: int) -> int:
     return int(to_uniform(state) * bound)
 
 
+@njit(cache=True, inline="always")
+def to_normal(state: np.uint64, index: int) -> float:
+    """Number ``index`` of a stream of standard normal ones, a float64 (Box and Muller, 1958)."""
+    radius = math.sqrt(-2 * math.log(1 - to_uniform(absorb(state, 2 * index))))  # 1 - u, as u may be 0
+    return radius * math.cos(2 * math.pi * to_uniform(absorb(state, 2 * index + 1)))
+
+
 @njit(cache=True)
 def hash_keys(keys: np.ndarray) -> np.uint64:
     """Hash an int64 vector of keys, in order."""
@@ -61,6 +69,21 @@ def uniforms(keys: np.ndarray, count: int) -> np.ndarray:
     out = np.empty(count)
     for i in range(count):
         out[i] = to_uniform(absorb(state, i))
+    return out
+
+
+@njit(cache=True)
+def row_uniforms(keys: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """``count`` float64 numbers in [0, 1) for each row, [R, count].
+
+    A row's numbers depend on ``keys`` and its own number in ``rows`` (int64 vectors), not on other rows.
+    """
+    out = np.empty((len(rows), count))
+    stream = hash_keys(keys)
+    for i, row in enumerate(rows):
+        state = absorb(stream, row)
+        for j in range(count):
+            out[i, j] = to_uniform(absorb(state, j))
     return out
 
 

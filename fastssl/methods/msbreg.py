@@ -28,7 +28,7 @@ from fastssl.models.backbone import Backbone
 from fastssl.models.heads import Head
 from pipelines.batch import Batch, to_device
 from pipelines.command.ranges import CountFromTwo, NotNegative
-from pipelines.keys import absorb, stable_id, to_uniform
+from pipelines.keys import absorb, stable_id, to_normal
 
 _DIRECTION = stable_id("msbreg/brownian-direction")
 
@@ -193,9 +193,8 @@ def brownian_directions(seed: int, step: int, first_row: int, rows: int, dim: in
     of_step = absorb(absorb(absorb(np.uint64(0), seed), step), _DIRECTION)
     for i in range(rows):
         of_row = absorb(of_step, first_row + i)
-        for j in range(dim):  # Box and Muller, 1958; 1 - u, as u may be 0
-            radius = math.sqrt(-2 * math.log(1 - to_uniform(absorb(of_row, 2 * j))))
-            normals[j] = radius * math.cos(2 * math.pi * to_uniform(absorb(of_row, 2 * j + 1)))
+        for j in range(dim):
+            normals[j] = to_normal(of_row, j)
         directions[i] = normals / math.sqrt((normals * normals).sum())
     return directions
 

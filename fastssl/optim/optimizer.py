@@ -11,7 +11,7 @@ from torch import nn
 
 from fastssl.component import Component, ComponentConfig
 from pipelines.command.errors import UserError
-from pipelines.command.ranges import NotNegative, Positive, SharesWithinOne, check_ranges
+from pipelines.command.ranges import NotNegative, Positive, SharesWithinOne, ZeroToOne, check_ranges
 
 Groups = list[dict[str, Any]]
 Averages = Sequence[tuple[nn.Module, nn.Module, float]]
@@ -42,10 +42,13 @@ class Optimizer(Component, torch.optim.Optimizer):
         """Leave norms and biases undecayed (and, with lars, unadapted)."""
         warmup_epochs: NotNegative = 10.0
         """Length of the linear warm-up from 0."""
-        schedule: Literal["cosine", "steps"] = "cosine"
-        """Decay after the warm-up. cosine: to 0 at the end of the run; steps: a tenth at each drop."""
+        schedule: Literal["cosine", "steps", "linear"] = "cosine"
+        """Decay after the warm-up. cosine: to 0 at the end of the run; steps: a tenth at each drop; linear:
+        straight to end_share of the peak at the end of the run."""
         drops: SharesWithinOne = ()
         """Drops of schedule steps, as shares of the run: 0.6 0.8 for epochs 120 and 160 of 200."""
+        end_share: ZeroToOne = 0.0
+        """Rate at the end of schedule linear as a share of the peak."""
         clip_grad_norm: NotNegative = 0.0
         """Largest norm of the whole gradient, which is scaled down to it; 0: as it is."""
 
@@ -54,6 +57,10 @@ class Optimizer(Component, torch.optim.Optimizer):
             if (self.schedule == "steps") != bool(self.drops):
                 raise UserError(
                     f"optimizer drops belong to schedule steps, not to {self.schedule}: {self.drops}"
+                )
+            if self.end_share and self.schedule != "linear":
+                raise UserError(
+                    f"optimizer end_share {self.end_share} belongs to schedule linear, not to {self.schedule}"
                 )
             if list(self.drops) != sorted(set(self.drops)):
                 raise UserError(f"optimizer drops must rise, shares of the run, not {self.drops}")

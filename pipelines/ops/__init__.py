@@ -9,6 +9,8 @@ import numpy as np
 import tyro
 
 from pipelines.ops.center_crop import CenterCrop as CenterCrop
+from pipelines.ops.channel_jitter import ChannelJitter as ChannelJitter
+from pipelines.ops.channel_mean import ChannelMean as ChannelMean
 from pipelines.ops.color_jitter import ColorJitter as ColorJitter
 from pipelines.ops.cutout import Cutout as Cutout
 from pipelines.ops.flip import Flip as Flip
@@ -19,6 +21,7 @@ from pipelines.ops.op import Op as Op
 from pipelines.ops.op import PointOp as PointOp
 from pipelines.ops.padded_crop import PaddedCrop as PaddedCrop
 from pipelines.ops.random_resized_crop import RandomResizedCrop as RandomResizedCrop
+from pipelines.ops.shift import Shift as Shift
 from pipelines.ops.solarize import Solarize as Solarize
 
 
@@ -33,6 +36,9 @@ class Operations:
     blur: GaussianBlur = GaussianBlur()
     solarize: Solarize = Solarize()
     lighting: Lighting = Lighting()
+    channel_jitter: ChannelJitter = ChannelJitter()
+    channel_mean: ChannelMean = ChannelMean()
+    shift: Shift = Shift()
     cutout: Cutout = Cutout()
 
 

@@ -23,8 +23,12 @@ def _draw(values, size, height, width, key, row):
     if values[0] > 0:
         state = absorb(key, _STREAM)
         row.cutout_size = round(values[0] * size)
-        row.cutout_top = to_integer(absorb(state, 0), size) - row.cutout_size // 2
-        row.cutout_left = to_integer(absorb(state, 1), size) - row.cutout_size // 2
+        if values[1] != 0:
+            row.cutout_top = to_integer(absorb(state, 0), size - row.cutout_size + 1)
+            row.cutout_left = to_integer(absorb(state, 1), size - row.cutout_size + 1)
+        else:
+            row.cutout_top = to_integer(absorb(state, 0), size) - row.cutout_size // 2
+            row.cutout_left = to_integer(absorb(state, 1), size) - row.cutout_size // 2
 
 
 @njit(cache=True)
@@ -42,6 +46,8 @@ class Cutout(Op):
 
     size: ZeroToOne = 0.0
     """Side of the hole / side of the view; 0 cuts none."""
+    inside: bool = False
+    """Keep the whole hole within the view; otherwise its center is, and it is clipped at the border."""
 
     # A square in pixels of the view, which may reach over its border.
     fields: ClassVar = (

@@ -1,4 +1,4 @@
-"""The last steps of a view: normalization, Cutout, and the output's number format."""
+"""The last steps of a view: normalization, operations on the finished view, the output's number format."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from pipelines.files.kernels import njit
-from pipelines.ops import Cutout
+from pipelines.ops import ChannelJitter, ChannelMean, Cutout, Shift
 from pipelines.ops.fixed_point import WHITE, at, bfloat_bits, half_bits
 from pipelines.views import ViewSpec
 
-_cut = Cutout.numba
+_jittered, _mean, _shift, _cut = ChannelJitter.numba, ChannelMean.numba, Shift.numba, Cutout.numba
 
 ViewDtype = Literal["uint8", "float32", "float16", "bfloat16"]
 NUMBER_BYTES = (1, 4, 2, 2)
@@ -59,49 +59,106 @@ def crop_constants(size: int) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def write(words, planes, constants, row, out):
-    """Three planes as the pixels of a finished view, its hole cut.
+    """Three planes as the pixels of a finished view: its channels jittered, itself shifted, its hole cut.
 
     Args:
         words: uint16 vector.
         planes: the first word of each channel's plane, three integers.
         constants: a FINISH record.
-        row: of VIEW_PARAMETERS; gives the hole.
+        row: of VIEW_PARAMETERS; gives what is done to the finished view.
         out: uint8 [S * S * 3 * bytes of a number], the view's memory.
     """
     size = np.int64(constants.size)
-    pixels = size * size
-    if constants.format == _UINT8:
-        for x in range(pixels):
-            for channel in range(3):
-                level = np.uint16(words[at(planes[channel] + x)] + np.uint16(64)) >> np.uint16(7)
-                out[at(3 * x + channel)] = level
-        if not constants.crop_only:
-            hole = (constants.hole[0], constants.hole[1], constants.hole[2])
-            _cut(out, size, hole, row)
+    if constants.crop_only:
+        _write_levels(words, planes, size, out)
         return
-    zero = (np.uint8(0), np.uint8(0), np.uint8(0))
     scale = (constants.scale[0], constants.scale[1], constants.scale[2])
     shift = (constants.shift[0], constants.shift[1], constants.shift[2])
-    if constants.format == _FLOAT32:
+    jittered_scale, jittered_shift = _jittered(scale, shift, row)
+    mean, zero = row.channel_mean != 0, (np.uint8(0), np.uint8(0), np.uint8(0))
+    if constants.format == _UINT8:
+        if mean or jittered_scale != scale or jittered_shift != shift:
+            for x in range(size * size):
+                values = _pixel(words, planes, x, jittered_scale, jittered_shift, mean)
+                for channel in range(3):
+                    level = (values[channel] - shift[channel]) / scale[channel] * np.float32(1 / 128)
+                    out[at(3 * x + channel)] = min(max(level, np.float32(0)), np.float32(255)) + np.float32(
+                        0.5
+                    )
+        else:
+            _write_levels(words, planes, size, out)
+        hole = (constants.hole[0], constants.hole[1], constants.hole[2])
+        _shift(out, size, hole, row)
+        _cut(out, size, hole, row)
+    elif constants.format == _FLOAT32:
         floats = out.view(np.float32)
-        for x in range(pixels):
-            for channel in range(3):
-                value = words[at(planes[channel] + x)]
-                floats[at(3 * x + channel)] = _normalize(value, scale[channel], shift[channel])
+        if mean:
+            for x in range(size * size):
+                values = _pixel(words, planes, x, jittered_scale, jittered_shift, mean)
+                for channel in range(3):
+                    floats[at(3 * x + channel)] = values[channel]
+        else:
+            for x in range(size * size):
+                for channel in range(3):
+                    word = words[at(planes[channel] + x)]
+                    value = _normalize(word, jittered_scale[channel], jittered_shift[channel])
+                    floats[at(3 * x + channel)] = value
+        _shift(floats, size, zero, row)
         _cut(floats, size, zero, row)
-        return
-    bits = out.view(np.uint16)
-    if constants.format == _FLOAT16:
-        for x in range(pixels):
+    else:
+        bits = out.view(np.uint16)
+        _write_bits(words, planes, constants.format, size, jittered_scale, jittered_shift, mean, bits)
+        _shift(bits, size, zero, row)
+        _cut(bits, size, zero, row)
+
+
+@njit(cache=True)
+def _write_bits(words, planes, number_format, size, scale, shift, mean, bits):
+    """The pixels as numbers of 16 bits."""
+    if mean:
+        for x in range(size * size):
+            values = _pixel(words, planes, x, scale, shift, mean)
+            for channel in range(3):
+                value = values[channel]
+                number = half_bits(value) if number_format == _FLOAT16 else bfloat_bits(value)
+                bits[at(3 * x + channel)] = number
+    elif number_format == _FLOAT16:
+        for x in range(size * size):
             for channel in range(3):
                 value = _normalize(words[at(planes[channel] + x)], scale[channel], shift[channel])
                 bits[at(3 * x + channel)] = half_bits(value)
     else:
-        for x in range(pixels):
+        for x in range(size * size):
             for channel in range(3):
                 value = _normalize(words[at(planes[channel] + x)], scale[channel], shift[channel])
                 bits[at(3 * x + channel)] = bfloat_bits(value)
-    _cut(bits, size, zero, row)
+
+
+@njit(cache=True)
+def _write_levels(words, planes, size, out):
+    """The pixels rounded to levels."""
+    for x in range(size * size):
+        for channel in range(3):
+            level = np.uint16(words[at(planes[channel] + x)] + np.uint16(64)) >> np.uint16(7)
+            out[at(3 * x + channel)] = level
+
+
+@njit(cache=True, inline="always")
+def _level(value):
+    """The nearest level of a number that is in [0, WHITE] or cut off there."""
+    return np.uint8(min(max(value * np.float32(1 / 128), np.float32(0)), np.float32(255)) + np.float32(0.5))
+
+
+@njit(cache=True, inline="always")
+def _pixel(words, planes, x, scale, shift, mean):
+    """The three channels of a pixel, normalized; or their mean three times."""
+    first = _normalize(words[at(planes[0] + x)], scale[0], shift[0])
+    second = _normalize(words[at(planes[1] + x)], scale[1], shift[1])
+    third = _normalize(words[at(planes[2] + x)], scale[2], shift[2])
+    if mean:
+        first = _mean(first, second, third)
+        second = third = first
+    return first, second, third
 
 
 @njit(cache=True, inline="always")

@@ -17,6 +17,8 @@ import triton
 import triton.language as tl
 
 from pipelines.ops import AFTER_BLUR, BEFORE_BLUR, PointOp
+from pipelines.ops.channel_jitter_gpu import jittered
+from pipelines.ops.channel_mean_gpu import averaged
 from pipelines.ops.color_jitter_gpu import jitter
 from pipelines.ops.crop_gpu import resample
 from pipelines.ops.cutout_gpu import kept
@@ -24,6 +26,7 @@ from pipelines.ops.gaussian_blur_gpu import blur
 from pipelines.ops.gpu_row import number
 from pipelines.ops.grayscale_gpu import gray_of
 from pipelines.ops.lab_gpu import to_lab
+from pipelines.ops.shift_gpu import moved
 from pipelines.ops.unrolled import unrolled
 from pipelines.render.gpu_table import DECAY, RADIUS, ROW_WORDS, SCALE, SHIFT, SLOT, SPLIT
 
@@ -213,11 +216,15 @@ def _finish(red, green, blue, row, out, view, y, x, inside, SIZE: tl.constexpr, 
     red, green, blue = _after_blur(red, green, blue, row)
     if LAB:
         red, green, blue = to_lab(red, green, blue)
-    shown = kept(y, x, row)
+    first, second, third = _normalize(red, row, 0), _normalize(green, row, 1), _normalize(blue, row, 2)
+    first, second, third = jittered(first, second, third, row)
+    first, second, third = averaged(first, second, third, row)
+    y, x, shown = moved(y, x, row, SIZE)
+    shown = shown & kept(y, x, row)
     address = out + view.to(tl.int64) * (3 * SIZE * SIZE) + (y * SIZE + x) * 3
-    tl.store(address, tl.where(shown, _normalize(red, row, 0), 0.0), mask=inside)
-    tl.store(address + 1, tl.where(shown, _normalize(green, row, 1), 0.0), mask=inside)
-    tl.store(address + 2, tl.where(shown, _normalize(blue, row, 2), 0.0), mask=inside)
+    tl.store(address, tl.where(shown, first, 0.0), mask=inside)
+    tl.store(address + 1, tl.where(shown, second, 0.0), mask=inside)
+    tl.store(address + 2, tl.where(shown, third, 0.0), mask=inside)
 
 
 @triton.jit

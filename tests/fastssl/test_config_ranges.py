@@ -24,12 +24,14 @@ from fastssl.methods.info_nce import InfoNCE
 from fastssl.models import ResNet, ResNet9, Timm
 from fastssl.models.heads import Head
 from fastssl.models.teacher import Teacher
-from fastssl.optim import LARS, SGD
+from fastssl.optim import LARS, SGD, Adam
 from pipelines.command.errors import UserError
 from pipelines.command.ranges import Range
 from pipelines.ops import (
     KINDS,
     CenterCrop,
+    ChannelJitter,
+    ChannelMean,
     ColorJitter,
     Cutout,
     Flip,
@@ -38,6 +40,7 @@ from pipelines.ops import (
     Lighting,
     PaddedCrop,
     RandomResizedCrop,
+    Shift,
     Solarize,
 )
 from pipelines.pack import Options as PackOptions
@@ -55,7 +58,6 @@ OPTIMIZER = {
     "weight_decay": NOT_NEGATIVE,
     "warmup_epochs": NOT_NEGATIVE,
     "clip_grad_norm": NOT_NEGATIVE,
-    "momentum": BELOW_ONE,
 }
 COLOR = ([(0.1, TINY, HUGE)], [(0.1, 0.0, 0.1)])
 DROPS = ([(TINY, 0.999)], [(0.0,), (1.0,), (0.5, 0.5)])
@@ -81,10 +83,16 @@ EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
     ResNet.Config: {"width": ([1 / 64, 9.0], [0.0156, -1.0])},
     ResNet9.Config: {"width": ([1 / 64, 9.0], [0.0156, -1.0])},
     Timm.Config: {"image_size": COUNT, "drop_path": BELOW_ONE},
-    SGD.Config: OPTIMIZER,
-    LARS.Config: OPTIMIZER | {"trust_coefficient": POSITIVE},
+    SGD.Config: OPTIMIZER | {"momentum": BELOW_ONE},
+    LARS.Config: OPTIMIZER | {"momentum": BELOW_ONE, "trust_coefficient": POSITIVE},
+    Adam.Config: OPTIMIZER | {"beta1": BELOW_ONE, "beta2": BELOW_ONE, "epsilon": POSITIVE},
+    **{
+        partial(optimizer.Config, schedule="linear"): {"end_share": ZERO_TO_ONE}
+        for optimizer in (SGD, LARS, Adam)
+    },
     partial(SGD.Config, schedule="steps"): {"drops": DROPS},
     partial(LARS.Config, schedule="steps"): {"drops": DROPS},
+    partial(Adam.Config, schedule="steps"): {"drops": DROPS},
     Knn: {"k": ([(1, 7)], [(), (5, 0)]), "temperature": ([0.0125, HUGE], [0.0124, 0.0, TOO_LARGE])},
     Linear: {"epochs": COUNT_OR_ZERO},
     Logistic: {
@@ -119,6 +127,9 @@ EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
     Solarize: {"p": ZERO_TO_ONE, "threshold": ZERO_TO_ONE},
     Lighting: {"p": ZERO_TO_ONE, "std": TO_HUNDRED},
     Cutout: {"size": ZERO_TO_ONE},
+    ChannelJitter: {"p": ZERO_TO_ONE, "scale_std": TO_HUNDRED, "shift_std": TO_HUNDRED},
+    ChannelMean: {"p": ZERO_TO_ONE},
+    Shift: {"padding": ZERO_TO_ONE, "stay": ZERO_TO_ONE},
     PackOptions: {
         "max_side": COUNT,
         "quality": ([1, 100], [0, 101]),

@@ -21,6 +21,7 @@ from pipelines.ops import (
     Grayscale,
     Op,
     RandomResizedCrop,
+    Shift,
     Solarize,
 )
 from pipelines.views import ViewSpec, draw
@@ -37,6 +38,7 @@ _AT_WORK: dict[str, Op] = {
     "grayscale": Grayscale(p=0.2),
     "blur": GaussianBlur(p=0.5),
     "solarize": Solarize(p=0.2),
+    "shift": Shift(padding=0.125),
     "cutout": Cutout(size=0.25),
 }
 _AT_WORK |= {name: kinds[0](**{"p": 1.0}) for name, kinds in KINDS.items() if name not in _AT_WORK}

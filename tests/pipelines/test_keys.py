@@ -86,6 +86,19 @@ def test_to_integer_covers_its_range_evenly() -> None:
     assert keys.to_integer(largest, 2**31) == 2**31 - 1
 
 
+def test_to_normal_is_standard_normal() -> None:
+    state = np.uint64(keys.hash_keys(np.array([4, 2])))
+    drawn = np.array([keys.to_normal(state, index) for index in range(20_000)])
+    assert stats.kstest(drawn, "norm").pvalue > 0.01
+    assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 4 / np.sqrt(len(drawn))
+
+
+def test_row_uniforms_are_the_uniforms_of_the_keys_and_the_row() -> None:
+    rows = np.array([3, 0, 77])
+    found = keys.row_uniforms(np.array([4, 2]), rows, 5)
+    assert np.array_equal(found, [keys.uniforms(np.array([4, 2, row]), 5) for row in rows])
+
+
 def test_stable_id_is_the_same_in_another_process() -> None:
     texts = ["train/cat/0001", "", "Ünïcode/ß"]
     here = [keys.stable_id(text) for text in texts]

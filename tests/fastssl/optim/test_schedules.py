@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -58,6 +59,17 @@ def test_steps_after_a_warm_up() -> None:
     config = SGD.Config(base_lr=0.1, warmup_epochs=2, schedule="steps", drops=(0.5,))
     rates = [learning_rate(step, config, 512, 2, 10) for step in range(10)]
     assert rates == pytest.approx([0, 0.05, 0.1, 0.15, 0.2, 0.02, 0.02, 0.02, 0.02, 0.02])
+
+
+def test_linear_falls_straight_to_its_end() -> None:
+    # 0 -> 1e-3 at epoch 5 -> 1e-6 at epoch 600, as Newell and Deng's code draws it; 2 steps an epoch
+    config = SGD.Config(base_lr=5e-4, warmup_epochs=5, schedule="linear", end_share=1e-3)
+    rates = [learning_rate(step, config, 512, 2, 1200) for step in range(1201)]
+    assert rates[:11] == pytest.approx([1e-4 * step for step in range(11)])
+    assert rates[605] == pytest.approx((1e-3 + 1e-6) / 2)
+    assert rates[1200] == pytest.approx(1e-6)
+    falls = [before - after for before, after in pairwise(rates[10:])]
+    assert falls == pytest.approx([(1e-3 - 1e-6) / 1190] * 1190)
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0, 0.99), (50, 0.995), (100, 1.0)])

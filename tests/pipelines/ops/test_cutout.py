@@ -42,3 +42,11 @@ def test_cutout_centre_is_uniform_over_the_view() -> None:
     assert (rows["cutout_size"] == 32).all()
     for name in ("cutout_top", "cutout_left"):
         assert stats.chisquare(np.bincount(rows[name] + 16, minlength=64)).pvalue > SIGNIFICANCE
+
+
+def test_cutout_inside_is_uniform_over_the_places_within_the_view() -> None:
+    rows = draw_many(replace(EVERYTHING, cutout=Cutout(size=0.25, inside=True)))
+    assert (rows["cutout_size"] == 16).all()
+    for name in ("cutout_top", "cutout_left"):
+        assert rows[name].min() == 0
+        assert stats.chisquare(np.bincount(rows[name], minlength=49)).pvalue > SIGNIFICANCE

@@ -1,0 +1,22 @@
+"""Shifting the finished view on the GPU."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from pipelines.ops.gpu_row import word_of
+
+_DOWN, _RIGHT = word_of("shift_down"), word_of("shift_right")
+
+
+@triton.jit
+def moved(y, x, row, SIZE: tl.constexpr):
+    """The places that pixels go to, and whether they are seen there.
+
+    Those that leave the view come in again on its other side, unseen: so every place is written once.
+    """
+    y = y + tl.load(row + _DOWN)
+    x = x + tl.load(row + _RIGHT)
+    seen = (y >= 0) & (y < SIZE) & (x >= 0) & (x < SIZE)
+    return (y + SIZE) % SIZE, (x + SIZE) % SIZE, seen

@@ -1,0 +1,23 @@
+"""The mean of channels is their mean, as often as asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from pipelines.ops import ChannelMean
+from tests.helpers.view_checks import EVERYTHING, assert_rate, draw_many, plain_row
+
+
+def test_all_channels_are_their_mean() -> None:
+    view, row = torch.randn(3, 5, 5), plain_row(5, 5)
+    assert torch.equal(ChannelMean.reference(view, row, 5), view)
+    row["channel_mean"] = 1
+    mean = (view[0] + view[1] + view[2]) / 3
+    torch.testing.assert_close(ChannelMean.reference(view, row, 5), torch.stack([mean] * 3))
+
+
+def test_a_share_of_the_views_is_gray() -> None:
+    rows = draw_many(replace(EVERYTHING, channel_mean=ChannelMean(p=0.25)))
+    assert_rate(rows["channel_mean"] == 1, 0.25)
