@@ -25,7 +25,7 @@ from fastssl.methods import build_method
 from fastssl.metrics.uniformity import alignment, uniformity
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
-from pipelines.command.ranges import Count, check_ranges
+from pipelines.command.ranges import Count
 from pipelines.keys import stable_id
 from pipelines.plan.order import permute
 from pipelines.plan.plan import evaluation_plan
@@ -43,9 +43,6 @@ class Alignment(Protocol):
     """Most test images taken, drawn by key."""
     seed: int = 0
     """Random seed for the choice of images and for their views."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``alignment`` (mean squared distance, in [0, 4]) and ``uniformity``, of unit vectors.

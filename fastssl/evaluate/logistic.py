@@ -20,7 +20,7 @@ from fastssl.evaluate.features import require_finite
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Split, Subject
 from pipelines.command.errors import UserError
-from pipelines.command.ranges import Count, CountOrZero, Positives, WithinOne, check_ranges
+from pipelines.command.ranges import Count, CountOrZero, Positives, WithinOne
 from pipelines.keys import stable_id
 from pipelines.plan.order import permute
 
@@ -37,11 +37,6 @@ class Logistic(Protocol):
     """Iteration limit of L-BFGS."""
     seed: CountOrZero = 0
     """Random seed for the choice of held-out images."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-        if not self.c:
-            raise UserError("--c needs an inverse strength or more")
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``top1`` of the test images; ``train_held_out_top1`` of each C; the C that was chosen."""

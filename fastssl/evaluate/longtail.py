@@ -19,7 +19,7 @@ from fastssl.evaluate.class_draw import draw_per_class, long_tailed_counts
 from fastssl.evaluate.linear import Linear
 from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
-from pipelines.command.ranges import Range, check_ranges
+from pipelines.command.ranges import Range
 
 _MANY, _FEW = 100, 20  # training images of a class
 _FROM_ONE = Range(at_least=1)
@@ -36,10 +36,6 @@ class Longtail(Linear):
     """Training images of the first class per one of the last; in between they fall exponentially. 100, 50 and
     10 are usual. The encoder stays frozen: only the classifier is trained."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_ranges(self)
-
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``top1`` of the test images; ``many``, ``medium``, ``few``: means of their classes' accuracies.
 
@@ -51,8 +47,8 @@ class Longtail(Linear):
         if not sizes.min():
             raise UserError(f"longtail: class {index.class_names[sizes.argmin()]} has no training images")
         counts = long_tailed_counts(sizes, self.factor)
-        numbers = draw_per_class(index.labels, counts, "longtail", self.seed)
-        predicted, result = self._train(subject.on_part(numbers))
+        indices = draw_per_class(index.labels, counts, "longtail", self.seed)
+        predicted, result = self._train(subject.on_part(indices))
         accuracies = _accuracies(predicted, subject.features("test")[1], len(counts))
         groups = {"many": counts > _MANY, "few": counts < _FEW}
         groups["medium"] = ~groups["many"] & ~groups["few"]
@@ -69,7 +65,7 @@ class Longtail(Linear):
                 index.class_names[label]: {"accuracy": float(accuracies[label]), "images": int(counts[label])}
                 for label in np.flatnonzero(there)
             },
-            "settings": {**result["settings"], "images": len(numbers)},
+            "settings": {**result["settings"], "images": len(indices)},
         }
 
     def report(self, subject: Subject, result: Mapping[str, Any]) -> str:

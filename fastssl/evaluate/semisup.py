@@ -22,7 +22,7 @@ from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
-from pipelines.command.ranges import CountOrZero, Share, check_ranges
+from pipelines.command.ranges import CountOrZero, Share
 from pipelines.sources import Source
 
 _BETWEEN = 0.05  # share of labeled images: below it the rate of 1 %, from there on that of 10 %
@@ -47,27 +47,22 @@ class Semisup(Protocol):
     """crop, or cached features of the image and its mirror image (flip); auto: flip below 64 pixels."""
     epochs: CountOrZero = 0
     """0 keeps the setting's: 30, or 100 of search."""
-    seed: int = 0
+    seed: CountOrZero = 0
     """Random seed for the draw, initial weights, sample order, views and held-out images."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``top1`` of the test images, ``train_loss`` of the last epoch; see ``linear_top1``."""
         train = subject.data.train
-        numbers = _listed(train, self.names) if self.names else self._drawn(train)
+        indices = _listed(train, self.names) if self.names else self._drawn(train)
         name = self.setting
         if name == "auto":
             name = "search" if choose_setting(subject) == "search" else "paper"
-        share = len(numbers) / len(train.index)
+        share = len(indices) / len(train.index)
         setting = SETTINGS["search"] if name == "search" else _paper_setting(share)
-        if self.epochs:
-            setting = setting.lasting(self.epochs)
-        part = subject.on_part(numbers)
-        _, result = linear_predictions(part, setting, self.augmentation, self.seed)
+        part = subject.on_part(indices)
+        _, result = linear_predictions(part, setting.lasting(self.epochs), self.augmentation, self.seed)
         settings = {**asdict(setting), "setting": name, "augmentation": result["augmentation"]}
-        settings |= {"learning_rate": result.pop("learning_rate"), "images": len(numbers)}
+        settings |= {"learning_rate": result.pop("learning_rate"), "images": len(indices)}
         return result | {"settings": settings}
 
     def report(self, subject: Subject, result: Mapping[str, Any]) -> str:
@@ -90,7 +85,7 @@ def _paper_setting(share: float) -> LinearSetting:
 
 
 def _listed(train: Source, names: str) -> np.ndarray:
-    """Numbers of the training images that a file names, sorted, int64 [M].
+    """Indices of the training images that a file names, sorted, int64 [M].
 
     A name is the end of an image's path, with or without folders and extension.
 
@@ -107,13 +102,13 @@ def _listed(train: Source, names: str) -> np.ndarray:
     if not lines:
         raise UserError(f"--names {names} is empty: give a text file of image names")
     places: dict[str, list[tuple[str, int]]] = defaultdict(list)  # by the last part of a path
-    for number in range(len(train.index)):
-        where = "/" + _stem(train.describe(number).replace(":", "/"))
-        places[where.rpartition("/")[2]].append((where, number))
+    for index in range(len(train.index)):
+        where = "/" + _stem(train.describe(index).replace(":", "/"))
+        places[where.rpartition("/")[2]].append((where, index))
     found = []
     for line in lines:
         wanted = "/" + _stem(line).lstrip("/")
-        fits = [number for where, number in places[wanted.rpartition("/")[2]] if where.endswith(wanted)]
+        fits = [index for where, index in places[wanted.rpartition("/")[2]] if where.endswith(wanted)]
         if len(fits) != 1:
             said = f"{len(fits)} training images" if fits else "no training image"
             raise UserError(f"--names {names}: {line} names {said}: name each by the end of its path")

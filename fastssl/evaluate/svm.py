@@ -25,7 +25,7 @@ from fastssl.evaluate.subject import Split, Subject
 from fastssl.metrics.average_precision import average_precision, average_precision_11_points
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
-from pipelines.command.ranges import Count, Positives, check_ranges
+from pipelines.command.ranges import Count, Positives
 
 _FOLDS = 3
 
@@ -38,11 +38,6 @@ class Svm(Protocol):
     """Costs (LIBLINEAR's C) to choose from for each class, by average precision over 3 folds."""
     max_iterations: Count = 2000
     """Iteration limit of LIBLINEAR."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-        if not self.costs:
-            raise UserError("--costs must have one value or several")
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``map`` and ``map_11_points`` over the classes, in [0, 1]; of each class the same and its cost.
