@@ -34,6 +34,7 @@ class Map(Diagnostic):
 
     def measure(self, runs: Sequence[OpenedRun]) -> tuple[dict[str, Any], bytes]:
         """``points``, [x, y, label] of each image drawn; ``explained_variance`` of both components."""
+        runs[0].subject.data.require_one_class("map")
         features, labels = runs[0].features("test")
         if len(features) < 2 or features.shape[1] < 2:
             raise UserError("map: this needs two test images and two features: give more images")

@@ -9,7 +9,7 @@ teacher's. That paper does not name its layer; the embeddings that the loss saw 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ from pipelines.views import ViewGroup
 @dataclass(frozen=True, kw_only=True)
 class Alignment(Protocol):
     """Alignment and uniformity of two augmented views of the test images; labels are not read."""
+
+    several_classes: ClassVar[bool] = True
 
     layer: Literal["projector", "encoder"] = "projector"
     """Embeddings of the projector, or features of the encoder."""

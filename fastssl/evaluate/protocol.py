@@ -6,7 +6,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from fastssl.evaluate import PROTOCOLS
 from fastssl.evaluate.subject import Subject
@@ -22,6 +22,9 @@ class Protocol(ABC):
     Ranges and choices of the fields' types are checked here, and that tuples are not empty. Further checks
     belong into a ``__post_init__`` of the protocol's own (raise ``UserError``, one line).
     """
+
+    several_classes: ClassVar[bool] = False
+    """True if images may have several classes, or their classes are not read."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -21,7 +21,7 @@ from fastssl.distributed.device import choose_device
 from fastssl.distributed.precision import resolve_precision
 from fastssl.evaluate.data import LabeledData, labeled_data
 from fastssl.evaluate.feature_cache import FeatureCache, feature_key
-from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_views
+from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_views, require_finite
 from fastssl.run.folder import load_encoder
 from fastssl.run.summary import summary_if_whole
 from pipelines.command.errors import UserError
@@ -65,6 +65,8 @@ class Subject:
     """Keeps features for the next protocol and command; None: they are computed when asked for."""
     part_of: tuple[Subject, np.ndarray] | None = None
     """The subject of all training images, and the indices of those that this one has; see ``on_part``."""
+    refuses_nan: bool = True
+    """Refuse features that are not finite; False: while training, which ends by itself where it diverges."""
     _held: dict[str, Features] = field(default_factory=dict, init=False, repr=False)
 
     def features(self, split: Split, *, mirrored: bool = False) -> Features:
@@ -73,6 +75,9 @@ class Subject:
         Args:
             split: training or test images.
             mirrored: flip every image left to right.
+
+        Raises:
+            UserError: a feature is not finite.
         """
         found = self._kept(split, mirrored)
         if found is None and split == "train" and self.part_of is not None:
@@ -86,6 +91,8 @@ class Subject:
             name, key = self._entry(split, mirrored)
             if self.cache is not None and not self.cache.write(name, key, found):
                 self._held[name] = found  # for this command's other protocols
+        if self.refuses_nan:
+            require_finite(found[0], f"features of {self.run or self.where}")
         return found
 
     def on_part(self, indices: np.ndarray) -> Subject:
