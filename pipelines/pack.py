@@ -25,7 +25,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import one_line_complaints, user_path
 from pipelines.command.progress import show_progress, stream_in_threads
 from pipelines.command.ranges import Count, CountOrNone, Percent, SmallCount, ZeroToOneOrNone, check_ranges
 from pipelines.decode.bad_images import default_limit
@@ -34,7 +34,7 @@ from pipelines.files.atomic import folder_aside
 from pipelines.keys import stable_id
 from pipelines.packing.ledger import Ledger, digest
 from pipelines.packing.packed_image import Form, PackedImage, pack_image
-from pipelines.sources import NoSplitError, Split, open_source
+from pipelines.sources import NoSplitError, Source, Split, open_source
 from pipelines.sources.beton.beton import BetonSource, open_beton
 from pipelines.sources.beton.format import BetonRow, write_beton
 from pipelines.sources.identity import printable
@@ -42,6 +42,7 @@ from pipelines.sources.notes import untold
 from pipelines.sources.reading import read_sample
 from pipelines.sources.shards import ShardSource, key_of, open_shards, write_shard
 from pipelines.sources.source import KeyedSource
+from pipelines.sources.torchvision_dataset import open_torchvision
 
 _FILE_NAMES: dict[Split, str] = {"train": "train", "test": "val"}
 _MOST_PIXELS_A_SIDE = 0xFFFF  # in a .beton
@@ -52,9 +53,11 @@ class Options:
     """Write a data set as tar shards or as FFCV's .beton, and verify it."""
 
     src: Annotated[Positional[str], arg(metavar="SRC")]
-    """A folder of images, tar shards, a .beton file, or `scenes`."""
+    """A folder of images, tar shards, a .beton file, or `scenes`; with --torchvision the data set's root."""
     dst: Annotated[Positional[Path], arg(metavar="DST")]
     """Output: NAME.beton, or a folder."""
+    torchvision: Annotated[str, arg(metavar="NAME")] = ""
+    """Data set of torchvision that lies in SRC, such as CIFAR100: its pixels are packed without loss."""
     format: Literal["shards", "beton"] | None = None
     """Container format. Left out: beton if DST ends so, otherwise shards. A folder may hold either."""
     max_side: CountOrNone = None
@@ -156,7 +159,7 @@ def _open_splits(options: Options) -> dict[Split, KeyedSource]:
     sources: dict[Split, KeyedSource] = {}
     for split in wanted:
         try:
-            source = open_source(options.src, split)
+            source = _open(options, split)
         except NoSplitError:
             if options.split == "test":
                 raise
@@ -164,6 +167,8 @@ def _open_splits(options: Options) -> dict[Split, KeyedSource]:
         assert isinstance(source, KeyedSource)  # as every reader's
         for note in untold(source.index.notes):
             print(note, file=sys.stderr)
+        if source.index.objects is not None:
+            print(f"{options.src}: classes and boxes of its objects are not packed", file=sys.stderr)
         sources[split] = source
     if len(sources) == 2 and options.dst.suffix == ".beton":
         raise UserError(
@@ -171,6 +176,12 @@ def _open_splits(options: Options) -> dict[Split, KeyedSource]:
             "give a folder and --format beton"
         )
     return sources
+
+
+def _open(options: Options, split: Split) -> Source:
+    if options.torchvision:
+        return open_torchvision(options.torchvision, user_path(options.src), split)
+    return open_source(options.src, split)
 
 
 def _check_source(source: KeyedSource, options: Options, form: Form) -> None:

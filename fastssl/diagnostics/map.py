@@ -43,6 +43,7 @@ class Map(Diagnostic):
 
         ``explained_variance`` of both components, or t-SNE's ``kl_divergence``.
         """
+        runs[0].subject.data.require_one_class("map")
         features, labels = runs[0].features("test")
         if len(features) < 2 or features.shape[1] < 2:
             raise UserError("map: this needs two test images and two features: give more images")

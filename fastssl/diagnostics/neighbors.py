@@ -49,6 +49,7 @@ class Neighbors(Diagnostic):
         In the picture a frame is green where a neighbor has the query's class, else red.
         """
         subject = runs[0].subject
+        subject.data.require_one_class("neighbors")
         train, test = subject.data.train, subject.data.test
         (bank, bank_labels), (features, labels) = runs[0].features("train"), runs[0].features("test")
         count = len(features)

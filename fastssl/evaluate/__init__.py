@@ -12,6 +12,7 @@ PROTOCOLS = {  # name: class
     "spread": "Spread",
     "alignment": "Alignment",
     "svm": "Svm",
+    "finetune": "Finetune",
     "semisup": "Semisup",
     "longtail": "Longtail",
 }

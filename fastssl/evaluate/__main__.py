@@ -19,6 +19,7 @@ from fastssl.evaluate import PROTOCOLS
 from fastssl.evaluate.foreign_subject import open_foreign_subject
 from fastssl.evaluate.protocol import Protocol, find_protocol
 from fastssl.evaluate.result import write_result
+from fastssl.evaluate.resumable import forget
 from fastssl.evaluate.subject import Subject, open_subject
 from fastssl.foreign.layouts import check_layout
 from pipelines.command.errors import UserError, run_command
@@ -103,10 +104,13 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"{run} does not exist: give a run folder or one of its checkpoints")
     for subject in _subjects(options):
         for name, protocol in protocols.items():
+            if not protocol.several_classes:
+                subject.data.require_one_class(name)
             start = time.monotonic()
             result = protocol.measure(subject)
             print(protocol.report(subject, result))
             print(write_result(name, protocol, subject, result, time.monotonic() - start))
+            forget(protocol, subject)
     return 0
 
 

@@ -9,7 +9,7 @@ teacher's. That paper does not name its layer; the embeddings that the loss saw 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from fastssl.evaluate.subject import Subject
 from fastssl.metrics.uniformity import alignment, uniformity
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
-from pipelines.command.ranges import Count, check_ranges
+from pipelines.command.ranges import Count
 from pipelines.keys import stable_id
 from pipelines.plan.order import permute
 from pipelines.plan.plan import evaluation_plan
@@ -36,15 +36,14 @@ from pipelines.views import ViewGroup
 class Alignment(Protocol):
     """Alignment and uniformity of two augmented views of the test images; labels are not read."""
 
+    several_classes: ClassVar[bool] = True
+
     layer: Literal["projector", "encoder"] = "projector"
     """Embeddings of the projector, or features of the encoder."""
     images: Count = 4096
     """Most test images taken, drawn by key."""
     seed: int = 0
     """Random seed for the choice of images and for their views."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``alignment`` (mean squared distance, in [0, 4]) and ``uniformity``, of unit vectors.

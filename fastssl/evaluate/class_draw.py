@@ -9,7 +9,7 @@ from pipelines.plan.order import permute
 
 
 def draw_per_class(labels: np.ndarray, counts: np.ndarray, purpose: str, seed: int) -> np.ndarray:
-    """Numbers of samples, sorted, int64 [sum of counts]: ``counts[c]`` of class c.
+    """Indices of samples, sorted, int64 [sum of counts]: ``counts[c]`` of class c.
 
     A draw with larger counts contains one with smaller counts.
 

@@ -35,12 +35,12 @@ class Classifier(Protocol):
             )
         weight, bias = Supervised.classifier(run.method)
         names = subject.data.train.index.class_names
-        numbers = class_numbers(names, experiment.class_share, experiment.taxonomy, experiment.seed)
-        count = int(numbers.max()) + 1
+        groups = class_numbers(names, experiment.class_share, experiment.taxonomy, experiment.seed)
+        count = int(groups.max()) + 1
         if count != len(weight):
             raise UserError(f"{subject.where} has {count} classes, the classifier of {path} {len(weight)}")
         features, labels = subject.features("test")
-        answers = torch.from_numpy(numbers)[labels]
+        answers = torch.from_numpy(groups)[labels]
         seen = answers >= 0
         found = functional.linear(features, weight, bias).argmax(1)
         return {

@@ -40,6 +40,26 @@ class LabeledData:
         return len(self.train.index.class_names)
 
     @property
+    def several_classes(self) -> bool:
+        """True if an image may have several classes: ``Index.objects`` are there in place of labels."""
+        return self.train.index.objects is not None
+
+    def require_one_class(self, purpose: str) -> None:
+        """Refuse images that may have several classes.
+
+        Args:
+            purpose: a protocol or diagnostic, for the message.
+
+        Raises:
+            UserError: they may.
+        """
+        if self.several_classes:
+            raise UserError(
+                f"{purpose} needs one class per image, and these may have several: give others, or take the "
+                "protocol svm for them"
+            )
+
+    @property
     def fingerprints(self) -> list[str]:
         """Fingerprints of the training and the test images."""
         return [self.train.index.fingerprint, self.test.index.fingerprint]
@@ -60,7 +80,7 @@ def labeled_data(
             its training images.
     """
     train = split = _open(where, "train")
-    if train.index.labels is None:
+    if train.index.labels is None and train.index.objects is None:
         raise UserError(
             f"{where} has no classes, and this needs labels: put the images into one folder per class"
         )
@@ -74,7 +94,7 @@ def labeled_data(
         test_images_are = f"held-out {HELD_OUT_SHARE:.0%} of the images, seen in pre-training"
     if not len(train.index) or not len(test.index):
         raise UserError(f"{where} has too few images to hold some out: {len(train.index) + len(test.index)}")
-    if not len(np.intersect1d(train.index.labels, test.index.labels)):  # type: ignore[arg-type]
+    if not len(np.intersect1d(_labels(train.index), _labels(test.index))):
         raise UserError(f"{where} has too few images per class to hold some out: give more, or a test split")
     parts = _at_most(train, largest_train, "bank"), _at_most(test, largest_test, "queries")
     drawn = parts != (train, test)
@@ -99,8 +119,15 @@ def _at_most(source: Source, count: int | None, purpose: str) -> Source:
     return Subset(source, np.sort(chosen))
 
 
+def _labels(index: Index) -> np.ndarray:
+    """Labels of all images, or of the objects in them, int64."""
+    if index.objects is not None:
+        return index.objects.labels
+    return np.zeros(0, np.int64) if index.labels is None else index.labels
+
+
 def _refuse_one_class(where: str, train: Index) -> None:
-    there = np.unique(train.labels) if train.labels is not None else np.zeros(0)
+    there = np.unique(_labels(train))
     if len(there) == 1:
         name = train.class_names[there[0]]
         inner = Path(where, name)
@@ -110,10 +137,10 @@ def _refuse_one_class(where: str, train: Index) -> None:
 
 
 def _refuse_other_classes(where: str, train: Index, test: Index) -> None:
-    if test.labels is None:
+    if test.labels is None and test.objects is None:
         raise UserError(f"the test images of {where} have no classes: put them into one folder per class")
-    known = set(train.labels.tolist()) if train.labels is not None else set()
-    for label in np.unique(test.labels).tolist():
+    known = set(_labels(train).tolist())
+    for label in np.unique(_labels(test)).tolist():
         name = test.class_names[label]
         if label not in known or name != train.class_names[label]:
             raise UserError(

@@ -45,9 +45,14 @@ class FeatureConfig:
 
 
 def open_views(
-    source: Source, config: FeatureConfig, plan: Plan, steps: int, groups: tuple[ViewGroup, ...] = ()
+    source: Source,
+    config: FeatureConfig,
+    plan: Plan,
+    steps: int,
+    groups: tuple[ViewGroup, ...] = (),
+    start: int = 0,
 ) -> Loader:
-    """Open a loader of the first ``steps`` batches of a plan, by the backend that suits source and device.
+    """Open a loader of a plan's batches from ``start`` to before ``steps``, by the backend that suits.
 
     Views have the dtype of the encoder's autocast; they are the config's, or those of ``groups``.
     """
@@ -55,7 +60,7 @@ def open_views(
         source=source,
         groups=groups or (ViewGroup(spec=config.spec),),
         plan=plan,
-        start_step=0,
+        start_step=start,
         stop_step=steps,
         bad_images=config.bad_images,
         device=config.device,

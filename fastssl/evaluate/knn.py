@@ -16,7 +16,7 @@ from torch.nn import functional
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
-from pipelines.command.ranges import Counts, Positive, check_ranges
+from pipelines.command.ranges import Counts, Positive
 
 _COLDEST = 0.0125  # a temperature: exp(1 / 0.0125) and sums of it are float32 numbers
 _LARGEST_BLOCK = 1 << 25  # similarities or votes held at once: 128 MB
@@ -32,9 +32,7 @@ class Knn(Protocol):
     """Temperature of the votes' weights."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
-        if not self.k:
-            raise UserError("--k needs a number of neighbors or more")
+        super().__post_init__()
         if self.temperature < _COLDEST:
             raise UserError(f"--temperature must be at least {_COLDEST}, not {self.temperature}")
 

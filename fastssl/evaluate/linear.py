@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fastssl.evaluate.features import require_finite
+from fastssl.evaluate.augmentation import AugmentationChoice, augmented, choose_augmentation
 from fastssl.evaluate.linear_classifiers import LinearClassifiers
-from fastssl.evaluate.linear_setting import LARGE_SIDE, SETTINGS, LinearSetting, choose_setting
+from fastssl.evaluate.linear_setting import SETTINGS, LinearSetting, choose_setting
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Subject
 from pipelines.command.progress import show_progress
-from pipelines.command.ranges import CountOrZero, check_ranges
+from pipelines.command.ranges import CountOrZero
 from pipelines.keys import stable_id
-from pipelines.ops import Flip, RandomResizedCrop
 from pipelines.plan.order import permute
 
 _TRY_SEARCH = "the learning rate does not suit these features; try --setting search"
@@ -36,19 +35,16 @@ _HELD_OUT = 0.2  # share of the training images that chooses among rates
 class Linear(Protocol):
     """A linear classifier on frozen features; the accuracy after the last epoch."""
 
-    setting: Literal["auto", "sgd", "lars", "simclr", "search"] = "auto"
-    """Papers' schedules for encoders trained with SGD, LARS or as SimCLR; search: standardized features and
-    the rate that is best on held-out training images. auto: the papers' for their recipes at ImageNet's
-    scale, search elsewhere."""
-    augmentation: Literal["auto", "flip", "crop"] = "auto"
+    setting: Literal["auto", "sgd", "lars", "simclr", "inat18", "places205", "search"] = "auto"
+    """Papers' schedules for encoders trained with SGD, LARS or as SimCLR, and for iNaturalist 2018 and
+    Places205; search: standardized features and the rate that is best on held-out training images. auto: sgd,
+    lars or simclr for the papers' recipes at ImageNet's scale, search elsewhere."""
+    augmentation: AugmentationChoice = "auto"
     """crop, or cached features of the image and its mirror image (flip); auto: flip below 64 pixels."""
     epochs: CountOrZero = 0
     """0 keeps the setting's."""
     seed: CountOrZero = 0
     """Random seed for initial weights, sample order, views and held-out images."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``top1`` of the test images, ``train_loss`` of the last epoch; see ``linear_top1``."""
@@ -57,7 +53,7 @@ class Linear(Protocol):
     def _train(self, subject: Subject) -> tuple[Tensor, dict[str, Any]]:
         """Predicted classes of the test images, and the result of ``measure``."""
         name = choose_setting(subject) if self.setting == "auto" else self.setting
-        setting = SETTINGS[name].lasting(self.epochs) if self.epochs else SETTINGS[name]
+        setting = SETTINGS[name].lasting(self.epochs)
         predicted, result = linear_predictions(subject, setting, self.augmentation, self.seed)
         chosen = result.pop("learning_rate")
         settings = {"setting": name, "augmentation": result["augmentation"], **asdict(setting)}
@@ -109,7 +105,7 @@ def _cropped_batches(
     subject: Subject, held_out: np.ndarray, batch_size: int, epochs: int, seed: int
 ) -> Iterator[_TrainBatch]:
     """Batches of features of freshly cropped and flipped views (random resized crop at its usual scale)."""
-    spec = replace(subject.feature_config.spec, crop=RandomResizedCrop(), flip=Flip(p=0.5))
+    spec = augmented(subject.feature_config.spec, "crop")
     ids = torch.from_numpy(subject.data.train.index.sample_ids[held_out]).to(subject.feature_config.device)
     batches = subject.batches(spec, batch_size=batch_size, epochs=epochs, seed=seed)
     for features, labels, sample_ids in batches:
@@ -119,7 +115,7 @@ def _cropped_batches(
 def linear_top1(
     subject: Subject,
     setting: LinearSetting,
-    augmentation: Literal["auto", "flip", "crop"] = "auto",
+    augmentation: AugmentationChoice = "auto",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Train a linear classifier on frozen features and test it after the last epoch.
@@ -139,18 +135,16 @@ def linear_top1(
 
 
 def linear_predictions(
-    subject: Subject, setting: LinearSetting, augmentation: Literal["auto", "flip", "crop"], seed: int
+    subject: Subject, setting: LinearSetting, augmentation: AugmentationChoice, seed: int
 ) -> tuple[Tensor, dict[str, Any]]:
     """Classes that ``linear_top1``'s classifier gives the test images, int64 [M], and its result."""
     config, data = subject.feature_config, subject.data
-    if augmentation == "auto":
-        augmentation = "flip" if config.spec.size < LARGE_SIDE else "crop"
+    augmentation = choose_augmentation(augmentation, config.spec)
     count = len(data.train.index)
     batch_size = min(setting.batch_size, count)
     steps_per_epoch = count // batch_size
     scale = _scale(subject.features("train")[0]) if setting.standardized else lambda features: features
     test = subject.features("test")
-    require_finite(test[0], "features of the test images")
     candidates = setting.candidates or (setting.learning_rate,)
     searches = len(candidates) > 1
     held_out = _held_out(count, seed) if searches else np.zeros(count, bool)

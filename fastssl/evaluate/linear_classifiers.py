@@ -9,6 +9,12 @@ from torch.nn import functional
 _MOMENTUM = 0.9
 
 
+def initial_weight(num_classes: int, dim: int, seed: int) -> Tensor:
+    """Weight of a classifier before training, float32 [C, D]: normal, deviation 0.01; its bias is 0."""
+    weight = torch.empty(num_classes, dim)
+    return nn.init.normal_(weight, std=0.01, generator=torch.Generator().manual_seed(seed))
+
+
 class LinearClassifiers:
     """R linear classifiers with equal initial weights; softmax cross entropy, SGD with momentum.
 
@@ -18,8 +24,7 @@ class LinearClassifiers:
     """
 
     def __init__(self, count: int, dim: int, num_classes: int, seed: int, device: torch.device) -> None:
-        weight = torch.empty(num_classes, dim)
-        nn.init.normal_(weight, std=0.01, generator=torch.Generator().manual_seed(seed))
+        weight = initial_weight(num_classes, dim, seed)
         self.weights = weight.to(device).repeat(count, 1, 1).requires_grad_()
         self.biases = torch.zeros(count, num_classes, device=device, requires_grad=True)
         self._momenta = [torch.zeros_like(self.weights), torch.zeros_like(self.biases)]

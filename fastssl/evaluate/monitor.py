@@ -48,11 +48,15 @@ def open_monitor(where: str, config: FeatureConfig) -> tuple[KnnMonitor | None, 
         data = labeled_data(where, LARGEST_BANK, MOST_QUERIES)
     except UserError as error:
         return None, f"no kNN monitor: {error}"
+    if data.several_classes:
+        return None, f"no kNN monitor: images of {where} have several classes"
     bank, queries = len(data.train.index), len(data.test.index)
     drawn = ", drawn by key" if data.drawn else ""
     sizes = f"{bank} images as bank, {queries} queries{drawn}"
     line = f"kNN monitor: {sizes} ({data.test_images_are})"
-    return KnnMonitor(Subject(encoder=Pixels(), data=data, feature_config=config, where=where)), line
+    return KnnMonitor(
+        Subject(encoder=Pixels(), data=data, feature_config=config, where=where, refuses_nan=False)
+    ), line
 
 
 def _top1(subject: Subject) -> float:

@@ -6,11 +6,12 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from fastssl.evaluate import PROTOCOLS
 from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
+from pipelines.command.ranges import check_ranges
 from pipelines.command.suggest import suggest
 
 
@@ -18,8 +19,18 @@ from pipelines.command.suggest import suggest
 class Protocol(ABC):
     """Base of the protocols. The fields of a protocol are its options, each with a default.
 
-    A check of the fields belongs into ``__post_init__`` (raise ``UserError``, one line).
+    Ranges and choices of the fields' types are checked here, and that tuples are not empty. Further checks
+    belong into a ``__post_init__`` of the protocol's own (raise ``UserError``, one line).
     """
+
+    several_classes: ClassVar[bool] = False
+    """True if images may have several classes, or their classes are not read."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        for name, value in vars(self).items():
+            if value == ():
+                raise UserError(f"--{name.replace('_', '-')} needs one value or several")
 
     @abstractmethod
     def measure(self, subject: Subject) -> dict[str, Any]:
@@ -36,8 +47,8 @@ class Protocol(ABC):
 
     def report(self, subject: Subject, result: Mapping[str, Any]) -> str:
         """A result of ``measure`` for the terminal."""
-        numbers = (f"{name} {value:.3f}" for name, value in result.items() if isinstance(value, float))
-        return f"{type(self).__name__.lower()}: {', '.join(numbers)}"
+        values = (f"{name} {value:.3f}" for name, value in result.items() if isinstance(value, float))
+        return f"{type(self).__name__.lower()}: {', '.join(values)}"
 
 
 def find_protocol(name: str) -> type[Protocol]:

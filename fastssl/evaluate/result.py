@@ -58,7 +58,7 @@ def write_result(
         "test_images_are": data.test_images_are,
         "fingerprints": data.fingerprints,
         **result,
-        "settings": settings | {"view": dataclasses.asdict(config.spec)},
+        "settings": {"view": dataclasses.asdict(config.spec)} | settings,
         "cost": {"seconds": round(seconds, 2), "device": config.device.type},
         "versions": versions(_PACKAGES),
         "git_commit": git_commit(),

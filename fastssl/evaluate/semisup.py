@@ -1,9 +1,9 @@
-"""Linear evaluation with few labels: 1 % or 10 % of the training images, on the frozen encoder.
+"""Classification with few labels: 1 % or 10 % of the training images.
 
 The rates are those of the supplement of Moon, Buracas, Park, Kim, Canny, "An embedding-dynamic approach to
-self-supervised learning" (2022), section 2.2: Nesterov's momentum, batch 1024, 2.0 for 1 % and 0.25 for 10 %.
-It states no length and no schedule: here 30 epochs and a cosine to 0. At 10 % it moves the encoder as well
-(rate 2.5e-4), which is not done here: these are linear probes.
+self-supervised learning" (2022), section 2.2: Nesterov's momentum, batch 1024; 2.0 for 1 %, on the frozen
+encoder; 0.25 for 10 %, where the encoder moves at 2.5e-4. It states no length and no schedule: here 30 epochs
+and a cosine to 0.
 """
 
 from __future__ import annotations
@@ -15,65 +15,81 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fastssl.evaluate.augmentation import AugmentationChoice
 from fastssl.evaluate.class_draw import balanced_counts, draw_per_class
+from fastssl.evaluate.fine_tuning import fine_tuned_predictions
+from fastssl.evaluate.fine_tuning_setting import FineTuningSetting
 from fastssl.evaluate.linear import linear_predictions
 from fastssl.evaluate.linear_setting import SETTINGS, LinearSetting, choose_setting
 from fastssl.evaluate.protocol import Protocol
+from fastssl.evaluate.resumable import resume_file
 from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
-from pipelines.command.ranges import CountOrZero, Share, check_ranges
+from pipelines.command.ranges import CountOrZero, Share
 from pipelines.sources import Source
 
-_BETWEEN = 0.05  # share of labeled images: below it the rate of 1 %, from there on that of 10 %
+_BETWEEN = 0.05  # share of labeled images: below it the paper's setting of 1 %, from there on that of 10 %
+_ENCODER_RATE = 2.5e-4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Semisup(Protocol):
-    """A linear classifier on frozen features of few labeled training images.
-
-    The encoder stays frozen at every share; fine-tuning is not offered.
-    """
+    """A linear classifier of few labeled training images, on the frozen encoder or fine-tuned with it."""
 
     share: Share = 0.01
-    """Share of the training images whose labels are used, dealt evenly to the classes. The encoder stays
-    frozen at every share, though the paper moves it at 0.1."""
+    """Share of the training images whose labels are used, dealt evenly to the classes."""
     names: str = ""
     """File of the images to use in place of a draw, a name a line, such as SimCLR's 1percent.txt."""
     setting: Literal["auto", "paper", "search"] = "auto"
     """paper: rate 2.0 at batch 1024, from a share of 0.05 on 0.25; search: standardized features and the rate
     that is best on a fifth of the labeled images. auto: the paper's at ImageNet's scale, else search."""
-    augmentation: Literal["auto", "flip", "crop"] = "auto"
+    augmentation: AugmentationChoice = "auto"
     """crop, or cached features of the image and its mirror image (flip); auto: flip below 64 pixels."""
     epochs: CountOrZero = 0
     """0 keeps the setting's: 30, or 100 of search."""
-    seed: int = 0
+    seed: CountOrZero = 0
     """Random seed for the draw, initial weights, sample order, views and held-out images."""
+    encoder: Literal["auto", "frozen", "tuned"] = "auto"
+    """tuned: the encoder moves as well, at the paper's 2.5e-4. auto: tuned where the paper's setting is used
+    and does so, from a share of 0.05 on; else frozen."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        super().__post_init__()
+        if self.encoder == "tuned" and self.setting == "search":
+            raise UserError("--setting search has no rate for the encoder: with --encoder tuned leave it out")
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``top1`` of the test images, ``train_loss`` of the last epoch; see ``linear_top1``."""
         train = subject.data.train
-        numbers = _listed(train, self.names) if self.names else self._drawn(train)
+        indices = _listed(train, self.names) if self.names else self._drawn(train)
+        share = len(indices) / len(train.index)
         name = self.setting
         if name == "auto":
-            name = "search" if choose_setting(subject) == "search" else "paper"
-        share = len(numbers) / len(train.index)
-        setting = SETTINGS["search"] if name == "search" else _paper_setting(share)
-        if self.epochs:
+            searches = choose_setting(subject) == "search" and self.encoder != "tuned"
+            name = "search" if searches else "paper"
+        tunes = self.encoder == "tuned"
+        if self.encoder == "auto":
+            tunes = name == "paper" and share >= _BETWEEN
+        part = subject.on_part(indices)
+        if tunes:
+            tuned = _tuned_setting(share).lasting(self.epochs)
+            file = resume_file(self, subject)
+            _, result = fine_tuned_predictions(part, tuned, self.augmentation, self.seed, file)
+            settings = tuned.resolved()
+        else:
+            setting = SETTINGS["search"] if name == "search" else _paper_setting(share)
             setting = setting.lasting(self.epochs)
-        part = subject.on_part(numbers)
-        _, result = linear_predictions(part, setting, self.augmentation, self.seed)
-        settings = {**asdict(setting), "setting": name, "augmentation": result["augmentation"]}
-        settings |= {"learning_rate": result.pop("learning_rate"), "images": len(numbers)}
-        return result | {"settings": settings}
+            _, result = linear_predictions(part, setting, self.augmentation, self.seed)
+            settings = {**asdict(setting), "learning_rate": result.pop("learning_rate")}
+        settings |= {"setting": name, "augmentation": result["augmentation"], "images": len(indices)}
+        return result | {"settings": settings | {"encoder": "tuned" if tunes else "frozen"}}
 
     def report(self, subject: Subject, result: Mapping[str, Any]) -> str:
         """One line."""
         settings = result["settings"]
-        how = f"{settings['images']} labeled images, {settings['setting']} setting, frozen encoder"
+        which = f"{settings['setting']} setting, encoder {settings['encoder']}"
+        how = f"{settings['images']} labeled images, {which}"
         return f"semisup top-1 {result['top1']:.3f} ({how})"
 
     def _drawn(self, train: Source) -> np.ndarray:
@@ -89,8 +105,21 @@ def _paper_setting(share: float) -> LinearSetting:
     return LinearSetting(epochs=30, batch_size=1024, learning_rate=rate, nesterov=True, drops=())
 
 
+def _tuned_setting(share: float) -> FineTuningSetting:
+    """The paper's setting with an encoder that moves, and its batch norms with it."""
+    linear = _paper_setting(share)
+    return FineTuningSetting(
+        epochs=linear.epochs,
+        batch_size=linear.batch_size,
+        learning_rate=linear.learning_rate,
+        nesterov=linear.nesterov,
+        drops=linear.drops,
+        encoder_rate=_ENCODER_RATE,
+    )
+
+
 def _listed(train: Source, names: str) -> np.ndarray:
-    """Numbers of the training images that a file names, sorted, int64 [M].
+    """Indices of the training images that a file names, sorted, int64 [M].
 
     A name is the end of an image's path, with or without folders and extension.
 
@@ -107,13 +136,13 @@ def _listed(train: Source, names: str) -> np.ndarray:
     if not lines:
         raise UserError(f"--names {names} is empty: give a text file of image names")
     places: dict[str, list[tuple[str, int]]] = defaultdict(list)  # by the last part of a path
-    for number in range(len(train.index)):
-        where = "/" + _stem(train.describe(number).replace(":", "/"))
-        places[where.rpartition("/")[2]].append((where, number))
+    for index in range(len(train.index)):
+        where = "/" + _stem(train.describe(index).replace(":", "/"))
+        places[where.rpartition("/")[2]].append((where, index))
     found = []
     for line in lines:
         wanted = "/" + _stem(line).lstrip("/")
-        fits = [number for where, number in places[wanted.rpartition("/")[2]] if where.endswith(wanted)]
+        fits = [index for where, index in places[wanted.rpartition("/")[2]] if where.endswith(wanted)]
         if len(fits) != 1:
             said = f"{len(fits)} training images" if fits else "no training image"
             raise UserError(f"--names {names}: {line} names {said}: name each by the end of its path")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Subject
 from fastssl.metrics.spread import effective_rank, feature_std, rank_me
 from fastssl.metrics.uniformity import uniformity
-from pipelines.command.ranges import Count, check_ranges
+from pipelines.command.ranges import Count
 from pipelines.keys import stable_id
 from pipelines.plan.order import permute
 
@@ -22,11 +22,10 @@ from pipelines.plan.order import permute
 class Spread(Protocol):
     """RankMe, participation ratio, standard deviation and uniformity of features; labels are not read."""
 
+    several_classes: ClassVar[bool] = True
+
     images: Count = 4096
     """Most test images taken, drawn by key."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``rank_me`` of the features; ``effective_rank``, ``feature_std``, ``uniformity`` at unit length."""

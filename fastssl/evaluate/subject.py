@@ -21,7 +21,7 @@ from fastssl.distributed.device import choose_device
 from fastssl.distributed.precision import resolve_precision
 from fastssl.evaluate.data import LabeledData, labeled_data
 from fastssl.evaluate.feature_cache import FeatureCache, feature_key
-from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_views
+from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_views, require_finite
 from fastssl.run.folder import load_encoder
 from fastssl.run.summary import summary_if_whole
 from pipelines.command.errors import UserError
@@ -64,7 +64,9 @@ class Subject:
     cache: FeatureCache | None = None
     """Keeps features for the next protocol and command; None: they are computed when asked for."""
     part_of: tuple[Subject, np.ndarray] | None = None
-    """The subject of all training images, and the numbers of those that this one has; see ``on_part``."""
+    """The subject of all training images, and the indices of those that this one has; see ``on_part``."""
+    refuses_nan: bool = True
+    """Refuse features that are not finite; False: while training, which ends by itself where it diverges."""
     _held: dict[str, Features] = field(default_factory=dict, init=False, repr=False)
 
     def features(self, split: Split, *, mirrored: bool = False) -> Features:
@@ -73,12 +75,15 @@ class Subject:
         Args:
             split: training or test images.
             mirrored: flip every image left to right.
+
+        Raises:
+            UserError: a feature is not finite.
         """
         found = self._kept(split, mirrored)
         if found is None and split == "train" and self.part_of is not None:
-            whole, numbers = self.part_of
+            whole, indices = self.part_of
             if (kept := whole._kept(split, mirrored)) is not None:
-                return kept[0][numbers], kept[1][numbers]
+                return kept[0][indices], kept[1][indices]
         if found is None:
             source, config = self._what(split, mirrored)
             doing = f"features: {split} images{', mirrored' * mirrored}"
@@ -86,16 +91,18 @@ class Subject:
             name, key = self._entry(split, mirrored)
             if self.cache is not None and not self.cache.write(name, key, found):
                 self._held[name] = found  # for this command's other protocols
+        if self.refuses_nan:
+            require_finite(found[0], f"features of {self.run or self.where}")
         return found
 
-    def on_part(self, numbers: np.ndarray) -> Subject:
-        """The same with fewer training images, those at ``numbers``, int64 [M].
+    def on_part(self, indices: np.ndarray) -> Subject:
+        """The same with fewer training images, those at ``indices``, int64 [M].
 
         Features that are kept of all of them serve the part; else those of the part alone are computed.
         """
-        part = Subset(self.data.train, numbers)
+        part = Subset(self.data.train, indices)
         return dataclasses.replace(
-            self, data=dataclasses.replace(self.data, train=part), part_of=(self, numbers)
+            self, data=dataclasses.replace(self.data, train=part), part_of=(self, indices)
         )
 
     def _what(self, split: Split, mirrored: bool) -> tuple[Source, FeatureConfig]:

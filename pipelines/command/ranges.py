@@ -67,6 +67,7 @@ Positives = Annotated[tuple[float, ...], _POSITIVE, arg(help_behavior_hint=_POSI
 PositiveColor = Annotated[tuple[float, float, float], _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
 FiniteColor = Annotated[tuple[float, float, float], _FINITE, arg(help_behavior_hint=_FINITE.shown)]
 NotNegative = Annotated[float, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
+NotNegativeOrNone = Annotated[float | None, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
 Share = Annotated[float, _SHARE, arg(help_behavior_hint=_SHARE.shown)]
 BelowOne = Annotated[float, _BELOW_ONE, arg(help_behavior_hint=_BELOW_ONE.shown)]
 WithinOne = Annotated[float, _WITHIN_ONE, arg(help_behavior_hint=_WITHIN_ONE.shown)]

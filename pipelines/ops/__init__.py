@@ -23,13 +23,16 @@ from pipelines.ops.padded_crop import PaddedCrop as PaddedCrop
 from pipelines.ops.random_resized_crop import RandomResizedCrop as RandomResizedCrop
 from pipelines.ops.shift import Shift as Shift
 from pipelines.ops.solarize import Solarize as Solarize
+from pipelines.ops.whole_image import WholeImage as WholeImage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operations:
     """Operations on a view, in this order."""
 
-    crop: tyro.conf.AvoidSubcommands[RandomResizedCrop | PaddedCrop | CenterCrop] = RandomResizedCrop()
+    crop: tyro.conf.AvoidSubcommands[RandomResizedCrop | PaddedCrop | CenterCrop | WholeImage] = (
+        RandomResizedCrop()
+    )
     flip: Flip = Flip(p=0.5)
     jitter: ColorJitter = ColorJitter()
     grayscale: Grayscale = Grayscale()

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from pipelines.command.text import visible
+from pipelines.sources.objects import Objects
 from pipelines.sources.splits import Split
 
 _NAMES_SHOWN = 5
@@ -26,17 +27,19 @@ class Index:
     widths: np.ndarray
     """int32 [N], pixels of the upright image; 0: unreadable header."""
     labels: np.ndarray | None
-    """int64 [N], position in ``class_names``; None where the source has no classes."""
+    """int64 [N], position in ``class_names``; None where the source has no classes, or several per image."""
     class_names: tuple[str, ...]
     """Names of the classes, sorted; of a list whose labels are all whole numbers, as numbers."""
     fingerprint: str
     """Hex digest that changes when the samples or their labels do."""
+    objects: Objects | None = None
+    """Classes and boxes of sources whose images have several, which have no ``labels``."""
     notes: tuple[str, ...] = ()
     """Lines for the user on what of the data is not used."""
 
     def summary(self) -> str:
         """One line on the samples: how many, of how many classes, and the first names of these."""
-        if self.labels is None:
+        if self.labels is None and self.objects is None:
             return f"{len(self)} images without classes"
         names = ", ".join(map(visible, self.class_names[:_NAMES_SHOWN]))
         more = ", ..." if len(self.class_names) > _NAMES_SHOWN else ""

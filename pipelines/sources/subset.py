@@ -24,6 +24,7 @@ class Subset:
             heights=metadata.heights[indices],
             widths=metadata.widths[indices],
             labels=None if metadata.labels is None else metadata.labels[indices],
+            objects=None if metadata.objects is None else metadata.objects.at(indices),
             fingerprint=hashlib.blake2b(which, digest_size=16).hexdigest(),
         )
 

@@ -101,6 +101,21 @@ def test_simclrs_setting_is_0_1_at_256_over_90_epochs_with_drops_at_60_and_80() 
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
 
 
+@pytest.mark.parametrize(
+    ("name", "epochs", "drops"), [("inat18", 84, (28, 56)), ("places205", 28, (28 / 3, 56 / 3))]
+)
+def test_transfer_settings_are_0_2_at_256_and_two_drops_equally_spaced(
+    name: SettingName, epochs: int, drops: tuple[float, float]
+) -> None:
+    """Supplement of Moon et al. (2022), image classification."""
+    setting = SETTINGS[name]
+    assert (setting.epochs, setting.batch_size, setting.weight_decay) == (epochs, 256, 1e-4)
+    assert setting.drops == tuple(round(drop) for drop in drops)
+    first, second = setting.drops
+    rates = [setting.rate(5 * epoch, 5, 256) for epoch in (0, first - 1, first, second - 1, second)]
+    assert rates == pytest.approx([0.2, 0.2, 0.02, 0.02, 0.002])
+
+
 def test_the_papers_have_no_weight_decay_and_no_search() -> None:
     assert [name for name, setting in SETTINGS.items() if setting.standardized] == ["search"]
     assert all(SETTINGS[name].weight_decay == 0 for name in ("sgd", "lars", "search"))

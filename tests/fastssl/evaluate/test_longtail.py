@@ -46,3 +46,21 @@ def test_accuracy_of_each_class_by_hand() -> None:
 def test_a_factor_below_1_is_one_line() -> None:
     with pytest.raises(UserError, match=r"--factor must be at least 1, not 0\.5"):
         Longtail(factor=0.5)
+
+
+def test_a_part_tunes_the_encoder(run: Path) -> None:
+    subject = open_subject(run)
+    longtail = Longtail(factor=4.0, encoder="tuned", classifier_rate=0.2, epochs=2)
+    found = longtail.measure(subject)
+    settings = found["settings"]
+    assert settings["images"] == 21
+    assert (settings["classifier_rate"], settings["encoder_rate"], settings["epochs"]) == (0.2, 0.02, 2)
+    assert found["few"] == pytest.approx(found["top1"])  # all have fewer than 20 training images
+    assert "encoder tuned" in longtail.report(subject, found)
+
+
+def test_rates_and_settings_of_the_other_encoder_are_one_line() -> None:
+    with pytest.raises(UserError, match="--encoder-rate is of a fine-tuned encoder: add --encoder tuned"):
+        Longtail(encoder_rate=0.1)
+    with pytest.raises(UserError, match="--setting sgd is of a frozen encoder: leave it out"):
+        Longtail(setting="sgd", encoder="tuned")

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cattrs
 import pytest
+import torch
 
 from fastssl.evaluate import PROTOCOLS
 from fastssl.evaluate.__main__ import main
@@ -26,6 +29,7 @@ CHEAP = {  # an option that makes a protocol quick
     "linear": ("epochs", "1"),
     "logistic": ("c", "1.0"),
     "svm": ("costs", "1.0"),
+    "finetune": ("epochs", "1"),
     "semisup": ("epochs", "1"),
     "longtail": ("epochs", "1"),
 }
@@ -135,6 +139,64 @@ def test_mistakes_are_one_line(
     assert ended.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not (run / "eval").exists()
+
+
+def spoil_weights(run: Path) -> None:
+    """Weights of a training that has diverged, in all parts of the last checkpoint."""
+    state = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
+    for part in ("encoder", "method"):
+        state[part] = {
+            key: torch.full_like(value, torch.nan) if value.is_floating_point() else value
+            for key, value in state[part].items()
+        }
+    torch.save(state, run / "checkpoints" / "last.pt")
+
+
+def remove_classes(run: Path) -> None:
+    """Images without labels: all in one folder."""
+    data = run.parent / "data" / "train"
+    for number, path in enumerate(sorted(data.rglob("*.jpg"))):
+        path.rename(data / f"{number}.jpg")
+    for folder in [path for path in data.iterdir() if path.is_dir()]:
+        folder.rmdir()
+
+
+def add_a_class(run: Path) -> None:
+    """A class that only the test images have."""
+    test = run.parent / "data" / "test"
+    shutil.copytree(test / "red", test / "zebra")
+
+
+def empty_a_split(run: Path) -> None:
+    """A split without images."""
+    shutil.rmtree(run.parent / "data" / "train")
+    (run.parent / "data" / "train").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (spoil_weights, r"are not finite: the training has diverged; measure an earlier checkpoint"),
+        (remove_classes, "has no classes, and this needs labels: put the images into one folder per class"),
+        (add_a_class, "have a class that its training images lack, or number otherwise: zebra"),
+        (empty_a_split, "no images in .*train"),
+    ],
+)
+def test_unfit_runs_and_images_are_one_line(
+    name: str, run: Path, spoil: Callable[[Path], None], said: str
+) -> None:
+    spoil(run)
+    with pytest.raises(UserError, match=said) as caught:
+        main([name, str(run)])
+    assert "\n" not in str(caught.value)
+    assert not (run / "eval").exists()
+
+
+def test_weights_of_no_known_layout_are_one_line(name: str, tmp_path: Path) -> None:
+    torch.save({"tower.weight": torch.zeros(3, 3)}, tmp_path / "model.pt")
+    with pytest.raises(UserError, match="layout") as caught:
+        main([name, "--weights", str(tmp_path / "model.pt"), "--data", str(tmp_path)])
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["knn"])

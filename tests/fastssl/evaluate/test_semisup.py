@@ -1,8 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from fastssl.evaluate import semisup
+from fastssl.evaluate.fine_tuning_setting import FineTuningSetting
 from fastssl.evaluate.semisup import Semisup, _paper_setting
 from fastssl.evaluate.subject import Subject, open_subject
 from pipelines.command.errors import UserError
@@ -34,7 +38,7 @@ def test_a_share_of_the_labels_is_used_evenly(subject: Subject, monkeypatch: pyt
 def test_features_alone_decide_with_all_labels_and_the_paper_s_rates_are_by_the_share(
     subject: Subject,
 ) -> None:
-    found = Semisup(share=1.0, setting="paper", epochs=3).measure(subject)
+    found = Semisup(share=1.0, setting="paper", epochs=3, encoder="frozen").measure(subject)
     assert found["settings"]["learning_rate"] == 0.25
     assert found["settings"]["nesterov"] is True
     assert _paper_setting(0.01).learning_rate == 2.0
@@ -57,3 +61,36 @@ def test_a_file_names_the_images(subject: Subject, tmp_path: Path) -> None:
             Semisup(names=str(names)).measure(subject)
     with pytest.raises(UserError, match="cannot be read"):
         Semisup(names=str(tmp_path / "absent.txt")).measure(subject)
+
+
+def test_the_encoder_moves_as_in_the_paper_from_one_twentieth_on(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def record(part: Subject, setting: FineTuningSetting, *others: object) -> object:
+        asked.append((len(part.data.train.index), setting))
+        return torch.zeros(18), {"top1": 0.0, "augmentation": "flip"}
+
+    monkeypatch.setattr(semisup, "fine_tuned_predictions", record)
+    many = Semisup(share=0.25, setting="paper", epochs=1)
+    assert many.measure(subject)["settings"]["encoder"] == "tuned"
+    count, setting = asked[-1]
+    assert count == 9
+    assert (setting.learning_rate, setting.encoder_rate, setting.batch_size) == (0.25, 2.5e-4, 1024)
+    assert (setting.nesterov, setting.drops, setting.epochs) == (True, (), 1)
+    for others in (replace(many, encoder="frozen"), replace(many, setting="auto")):  # auto: search
+        assert others.measure(subject)["settings"]["encoder"] == "frozen"
+    monkeypatch.setattr(semisup, "_BETWEEN", 0.3)  # the images are too few for a share of 1 %
+    assert many.measure(subject)["settings"]["encoder"] == "frozen"
+    assert len(asked) == 1
+
+
+def test_few_labels_tune_a_whole_encoder(subject: Subject) -> None:
+    tuned = Semisup(share=0.5, encoder="tuned", epochs=2)
+    found = tuned.measure(subject)
+    assert (found["settings"]["setting"], found["settings"]["encoder"]) == ("paper", "tuned")
+    assert found["settings"]["images"] == 18
+    assert "encoder tuned" in tuned.report(subject, found)
+    with pytest.raises(UserError, match="--setting search has no rate for the encoder"):
+        Semisup(setting="search", encoder="tuned")

@@ -1,3 +1,6 @@
+import json
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,9 +11,15 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import LinearSVC
 
-from fastssl.evaluate.subject import Subject
+from fastssl.evaluate.__main__ import main
+from fastssl.evaluate.monitor import open_monitor
+from fastssl.evaluate.subject import Subject, open_subject
 from fastssl.evaluate.svm import Svm
 from pipelines.command.errors import UserError
+from pipelines.ops import WholeImage
+from pipelines.views import ViewSpec
+from tests.helpers.image_folder import COLORS
+from tests.helpers.voc_devkit import write_voc
 
 Part = tuple[np.ndarray, np.ndarray]
 NAMES = ("cat", "dog", "owl")
@@ -21,7 +30,9 @@ class Points:
 
     def __init__(self, train: Part, test: Part) -> None:
         self._parts = {"train": train, "test": test}
-        self.data = SimpleNamespace(train=SimpleNamespace(index=SimpleNamespace(class_names=NAMES)))
+        index = SimpleNamespace(class_names=NAMES, objects=None)
+        self.data = SimpleNamespace(train=SimpleNamespace(index=index), test=SimpleNamespace(index=index))
+        self.feature_config = SimpleNamespace(spec=ViewSpec(size=8))
 
     def features(self, split: str) -> tuple[torch.Tensor, torch.Tensor]:
         points, labels = self._parts[split]
@@ -51,7 +62,8 @@ def liblinear(cost: float) -> LinearSVC:
 def test_separable_features_have_a_precision_of_1() -> None:
     result = measure(Svm(costs=(0.1, 1.0)), clusters(60, 0, 0.01), clusters(30, 1, 0.01))
     assert (result["map"], result["map_11_points"]) == (pytest.approx(1.0), 1.0)
-    assert result["settings"] == {"classes": 3, "converged": True}
+    settings = result["settings"]
+    assert (settings["classes"], settings["converged"], settings["crop"]) == (3, True, "center")
 
 
 def test_it_is_liblinear_s_with_the_cost_of_the_best_three_folds() -> None:
@@ -89,9 +101,39 @@ def test_mistakes_are_one_line() -> None:
     with pytest.raises(UserError, match="class cat or the rest has 2 training images, too few for 3 folds"):
         measure(Svm(), few, test)
     assert measure(Svm(costs=(1.0,)), few, test)["settings"]["classes"] == 3
-    broken = train[0].copy()
-    broken[3, 2] = np.nan
-    with pytest.raises(UserError, match="features of the train images are not finite"):
-        measure(Svm(), (broken, train[1]), test)
     with pytest.raises(UserError, match="--costs must be above 0, not -1"):
         Svm(costs=(-1.0,))
+
+
+def test_voc_is_measured_as_vissl_does(run: Path, tmp_path: Path) -> None:
+    """Difficult objects: negatives in training, left out of the test; the view is the whole image."""
+    year = tmp_path / "VOCdevkit" / "VOC2007"
+    squares = list(write_voc(year).values())
+    assert main(["svm", str(run), "--data", str(year), "--costs", "1.0"]) == 0
+    (path,) = (run / "eval").glob("svm*.json")
+    found = json.loads(path.read_text())
+    assert found["settings"]["view"]["crop"]["kind"] == found["settings"]["crop"] == "whole"
+    subject = open_subject(run, str(year))
+    config = subject.feature_config
+    whole = replace(subject, feature_config=replace(config, spec=replace(config.spec, crop=WholeImage())))
+    points = [unit(whole.features(split)[0].numpy()) for split in ("train", "test")]
+    expected = {}
+    for name in COLORS:
+        targets = np.array(
+            [
+                max((-1 if difficult else 1 for color, _, _, difficult in image if color == name), default=0)
+                for image in squares
+            ]
+        )
+        model = liblinear(1.0).fit(points[0], np.where(targets[:24] == 1, 1, -1))
+        kept = targets[24:] != -1
+        scores = model.decision_function(points[1][kept])
+        expected[name] = average_precision_score(targets[24:][kept] == 1, scores)
+    assert {name: about["average_precision"] for name, about in found["per_class"].items()} == {
+        name: pytest.approx(value, abs=1e-3) for name, value in expected.items()
+    }
+    assert found["map"] == pytest.approx(np.mean(list(expected.values())), abs=1e-3)
+    assert any(difficult for image in squares[24:] for *_, difficult in image)
+    with pytest.raises(UserError, match="knn needs one class per image, and these may have several"):
+        main(["knn", str(run), "--data", str(year)])
+    assert open_monitor(str(year), config)[1].endswith("VOC2007 have several classes")

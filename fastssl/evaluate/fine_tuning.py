@@ -1,0 +1,193 @@
+"""Fine-tuning: an encoder and a new linear classifier, trained together on labeled images.
+
+The core of every protocol that moves the encoder. Its steps are those of pre-training (``TrainStep``), on
+freshly drawn views; it is resumed where it was stopped, as if it had not been.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fastssl.distributed.precision import AUTOCAST
+from fastssl.evaluate.augmentation import AugmentationChoice, augmented, choose_augmentation
+from fastssl.evaluate.features import FeatureConfig, extract, open_views, require_finite
+from fastssl.evaluate.fine_tuning_setting import FineTuningSetting, build_optimizer
+from fastssl.evaluate.linear_classifiers import initial_weight
+from fastssl.evaluate.resumable import Resumable
+from fastssl.evaluate.subject import Subject
+from fastssl.methods.method import autocast_off
+from fastssl.models.backbone import Backbone
+from fastssl.optim.train_step import TrainStep
+from pipelines.batch import Batch
+from pipelines.command.errors import UserError
+from pipelines.command.progress import show_progress
+from pipelines.plan.plan import Plan
+
+
+class EncoderWithClassifier(nn.Module):
+    """A copy of an encoder with a linear classifier; its loss is the mean cross entropy.
+
+    It has what ``TrainStep`` asks of a method. The classifier is computed in float32.
+
+    Args:
+        encoder: [B, 3, S, S] to [B, D]; left as it is.
+        weight: of the classifier, float32 [C, D]; its bias starts at 0.
+        fixed_batch_norms: batch norms keep their statistics, in training too.
+    """
+
+    def __init__(self, encoder: nn.Module, weight: Tensor, fixed_batch_norms: bool) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder).requires_grad_(True)
+        self.classifier = nn.Linear(weight.shape[1], weight.shape[0])
+        self._fixed_batch_norms = fixed_batch_norms
+        with torch.no_grad():
+            self.classifier.weight.copy_(weight)
+            self.classifier.bias.zero_()
+
+    def train(self, mode: bool = True) -> EncoderWithClassifier:
+        """Same as torch's, but batch norms that are fixed stay in evaluation mode."""
+        super().train(mode)
+        if self._fixed_batch_norms:
+            for part in self.modules():
+                if isinstance(part, _BatchNorm):
+                    part.eval()
+        return self
+
+    def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean cross entropy over the batch, 0-dim, and the same detached, by name."""
+        assert batch.labels is not None
+        features = self.encoder(batch.views[0]).float()
+        with autocast_off(features):
+            loss = functional.cross_entropy(self.classifier(features), batch.labels)
+        return loss, {"loss": loss.detach()}
+
+    def averages(self, step: int) -> list[tuple[nn.Module, nn.Module, float]]:
+        """Nothing is averaged."""
+        return []
+
+    def after_step(self, step: int) -> None:
+        """Nothing follows a step."""
+
+
+def fine_tuned_predictions(
+    subject: Subject,
+    setting: FineTuningSetting,
+    augmentation: AugmentationChoice,
+    seed: int,
+    resume_file: Path | None,
+) -> tuple[Tensor, dict[str, Any]]:
+    """Fine-tune a copy of a subject's encoder on its training images, and classify its test images.
+
+    Args:
+        subject: encoder, images and the test view; the encoder stays as it is.
+        setting: schedule; a data set smaller than its batch lowers the batch, and the rates with it.
+        augmentation: ``crop`` is the papers' random resized crop and flip; ``flip`` mirrors the test view
+            half the time; ``auto`` is flip below 64 pixels and crop from there.
+        seed: random seed for the classifier's initial weights, sample order and views.
+        resume_file: keeps the state of a training that is not finished; None: nothing is kept.
+
+    Returns:
+        classes of the test images, int64 [M]; and the result: ``top1``, ``train_loss`` of the last epoch, and
+        the settings used.
+
+    Raises:
+        UserError: the weights are not finite, before or in training.
+    """
+    network, result = fine_tune(subject, setting, augmentation, seed, resume_file)
+    features, labels = extract(
+        network.encoder, subject.data.test, subject.feature_config, "fine-tuned features: test images"
+    )
+    with torch.inference_mode():
+        predicted = network.classifier.cpu()(features).argmax(1)
+    return predicted, {"top1": int((predicted == labels).sum()) / len(labels), **result}
+
+
+def fine_tune(
+    subject: Subject,
+    setting: FineTuningSetting,
+    augmentation: AugmentationChoice,
+    seed: int,
+    resume_file: Path | None,
+) -> tuple[EncoderWithClassifier, dict[str, Any]]:
+    """The trained network of ``fine_tuned_predictions``, and its result but for the accuracy."""
+    config, train = subject.feature_config, subject.data.train
+    for value in subject.encoder.state_dict().values():
+        require_finite(value, f"weights of {subject.run or 'the encoder'}")
+    augmentation = choose_augmentation(augmentation, config.spec)
+    count = len(train.index)
+    batch_size = min(setting.batch_size, count)
+    steps_per_epoch = count // batch_size
+    total = setting.epochs * steps_per_epoch
+    network = _network(subject, setting, seed)
+    step = TrainStep(
+        network,
+        build_optimizer(network.encoder, network.classifier, setting),
+        device=config.device,
+        autocast=AUTOCAST[config.precision],
+        seed=seed,
+    )
+    plan = Plan(count=count, batch_size=batch_size, batches_per_epoch=steps_per_epoch, seed=seed)
+    views = replace(config, spec=augmented(config.spec, augmentation))
+    losses: list[Tensor] = []  # of the last epoch
+    done = 0
+    with Resumable(resume_file, _facts(subject, views, setting, seed)) as resumable:
+        if (state := resumable.restored()) is not None:
+            done = state["step"]
+            network.load_state_dict(state["network"])
+            step.load_state_dict(state)
+            losses = [loss.to(config.device) for loss in state["losses"]]
+        with open_views(train, views, plan, total, start=done) as loader:
+            batches = iter(loader)
+            for number in show_progress(range(done, total), total - done, "fine-tuning: steps"):
+                rate = setting.rate(number, steps_per_epoch, batch_size)
+                _, (metrics,) = step(batches, number, rate)
+                if number >= total - steps_per_epoch:
+                    losses.append(metrics["loss"])
+                if number + 1 == total or resumable.is_due():
+                    _require_convergence(network, number + 1)
+                    now = {"step": number + 1, "network": network.state_dict(), "losses": losses}
+                    resumable.save(now | step.state_dict())
+                resumable.stop_if_asked(number + 1, total)
+    return network, {
+        "train_loss": float(torch.stack(losses).mean()),
+        "augmentation": augmentation,
+        "batch_size": batch_size,
+        "epochs": setting.epochs,
+    }
+
+
+def _facts(subject: Subject, views: FeatureConfig, setting: FineTuningSetting, seed: int) -> str:
+    """All that decides a training, as JSON."""
+    facts = {
+        "weights": subject.digest,
+        "images": subject.data.train.index.fingerprint,
+        "view": asdict(views.spec),
+        "precision": views.precision,
+        "setting": asdict(setting),
+        "seed": seed,
+    }
+    return json.dumps(facts, sort_keys=True)
+
+
+def _network(subject: Subject, setting: FineTuningSetting, seed: int) -> EncoderWithClassifier:
+    """The network before its first step, on the device; an encoder that does not move has no gradients."""
+    dim = cast(Backbone, subject.encoder).feature_dim
+    weight = initial_weight(subject.data.num_classes, dim, seed)
+    network = EncoderWithClassifier(subject.encoder, weight, setting.fixed_batch_norms)
+    network.encoder.requires_grad_(setting.encoder_rate > 0)
+    device = subject.feature_config.device
+    return network.to(device).to(memory_format=torch.channels_last).train()
+
+
+def _require_convergence(network: nn.Module, step: int) -> None:
+    if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+        raise UserError(f"fine-tuning diverged before step {step}: lower its learning rates")
