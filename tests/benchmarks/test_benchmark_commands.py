@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from benchmarks import decode, limits, loader, render, rounds, threads
+from benchmarks import decode, limits, loader, render, rounds, scenes, threads
 from benchmarks.contenders import Batch, Work
 from benchmarks.images import generated_jpeg
 from benchmarks.rounds import Case, Row
@@ -232,3 +233,12 @@ def test_threads_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixtur
         for number in (1, 2)
     }
     assert "| contender | output | 1 thread | 2 threads |" in capsys.readouterr().out
+
+
+def test_scenes_are_timed_and_drawn(tmp_path: Path) -> None:
+    argv = ["--images", "1", "--json", str(tmp_path / "s.json"), "--sheet", str(tmp_path / "s.png")]
+    assert scenes.main(argv) == 0
+    rows = rows_of(tmp_path / "s.json", argv)
+    assert [row["core_us_per_image"] > 0 for row in rows] == [True] * 7
+    with Image.open(tmp_path / "s.png") as image:
+        assert image.size == (128 * (10 + 4), 128 * 12)

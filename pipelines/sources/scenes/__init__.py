@@ -1,4 +1,4 @@
-"""Built-in images: ray-marched scenes with known factors."""
+"""Built-in images: ray-marched solids, or ray-cast shapes with exact labels; both of known factors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ def takes(where: str) -> bool:
 
 
 def open_split(where: str, split: Split, cache: Path) -> KeyedSource:
-    """See ``pipelines.sources.scenes.scenes.open_scenes``."""
-    from pipelines.sources.scenes.scenes import open_scenes  # its kernels take a while to load
+    """See ``scenes.open_scenes`` and, for ``scenes:single-...`` and ``scenes:multi-...``, ``labeled``."""
+    variant = where.partition(":")[2]
+    if variant.startswith(("single", "multi")):  # the kernels of both take a while to load
+        from pipelines.sources.scenes.labeled import open_labeled
 
-    return open_scenes(split, cache, where.partition(":")[2])
+        return open_labeled(split, variant)
+    from pipelines.sources.scenes.scenes import open_scenes
+
+    return open_scenes(split, cache, variant)

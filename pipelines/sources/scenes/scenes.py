@@ -56,7 +56,10 @@ def open_scenes(split: Split, cache: Path | None = None, variant: str = "") -> S
 
 def _parse(variant: str) -> frozenset[str]:
     """The fixed factors of a variant."""
-    known = f"scenes, or scenes:fixed= and some of {', '.join(FACTORS)} with commas between"
+    known = (
+        f"scenes, scenes:fixed= and some of {', '.join(FACTORS)} with commas between, or those with labels: "
+        "scenes:single-1011"
+    )
     option, _, names = variant.partition("=")
     if variant and option != "fixed":
         raise UserError(f"scenes:{variant}: no such variant; give {known}")

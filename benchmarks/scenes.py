@@ -1,0 +1,110 @@
+"""Cost of the built-in images: core-microseconds per image, in one thread; and a sheet of them.
+
+Kinds take turns in each of several rounds; a result is the median over the rounds. The first row is what the
+solids of ``scenes`` would cost at 64 pixels a side, to compare; they are stored, at 48.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import tyro
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.result import result_of, write_result
+from pipelines.command.errors import run_command
+from pipelines.command.options import one_line_complaints
+from pipelines.command.ranges import Count, check_ranges
+from pipelines.files.atomic import atomic_file
+from pipelines.sources.scenes.arrangement import COMBINATIONS
+from pipelines.sources.scenes.factors import draw_scenes
+from pipelines.sources.scenes.labeled import open_labeled
+from pipelines.sources.scenes.raymarch import render
+from pipelines.sources.scenes.shapes import CLASSES
+
+_ROUNDS = 5
+_MULTI_IN_SHEET = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of the benchmark."""
+
+    images: Count = 200
+    """Images of each kind per round."""
+    sheet: Path | None = None
+    """PNG file for a sheet: a row per combination, a class per column, and images of several objects."""
+    json: Path | None = None
+    """File for the result."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark, print its table and draw the sheet."""
+    argv = sys.argv[1:] if argv is None else argv
+    prog = "python -m benchmarks.scenes"
+    with one_line_complaints(prog):
+        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    costs = measure(options.images)
+    table = Table("images", "core-us per image", title=f"{options.images} images, one thread")
+    for row in costs:
+        table.add_row(row["images"], f"{row['core_us_per_image']:,.0f}")
+    Console().print(table)
+    if options.json is not None:
+        write_result(options.json, result_of("scenes", argv, costs))
+    if options.sheet is not None:
+        with atomic_file(options.sheet) as file:
+            Image.fromarray(sheet()).save(file, "PNG")
+    return 0
+
+
+def measure(count: int) -> list[dict[str, Any]]:
+    """Cost of each kind of images, and of labels."""
+    old = draw_scenes(0, np.arange(count))
+    plain, single = open_labeled("train", "single-0000"), open_labeled("train", "single-1111")
+    multi = open_labeled("train", "multi-1111")
+    kinds: dict[str, Callable[[int], object]] = {
+        "scenes, at 64 pixels": lambda index: render(old[index], 64),
+        "scenes, at 48 pixels": lambda index: render(old[index], 48),
+        "scenes:single-0000": plain.read,
+        "scenes:single-1111": single.read,
+        "scenes:multi-1111": multi.read,
+        "labels of scenes:single-1111": single.labels,
+        "labels of scenes:multi-1111": multi.labels,
+    }
+    times: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(1 + _ROUNDS):  # the first compiles, and makes textures and shapes
+        for name, make in kinds.items():
+            begin = time.thread_time()
+            for index in range(count):
+                make(index)
+            times[name].append(1e6 * (time.thread_time() - begin) / count)
+    return [
+        {"images": name, "core_us_per_image": round(median(rounds[1:]), 1)} for name, rounds in times.items()
+    ]
+
+
+def sheet() -> np.ndarray:
+    """Images of all combinations, uint8 [H, W, 3]."""
+    rows = []
+    for combination in COMBINATIONS:
+        single = open_labeled("train", f"single-{combination},images={len(CLASSES)}")
+        multi = open_labeled("train", f"multi-{combination},images={_MULTI_IN_SHEET}")
+        large = [np.asarray(Image.fromarray(single.read(i)).resize((128, 128))) for i in range(len(CLASSES))]
+        rows.append(np.concatenate([*large, *map(multi.read, range(_MULTI_IN_SHEET))], axis=1))
+    return np.concatenate(rows)
+
+
+if __name__ == "__main__":
+    run_command(main)
