@@ -21,7 +21,7 @@ from launchers.reporting.results_csv import results_csv
 from launchers.reporting.several import read_sweeps
 from launchers.reporting.text import as_markdown, tell
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.text import visible
 from pipelines.files.atomic import atomic_file
 
@@ -73,8 +73,7 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     prog = "python -m launchers.report"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, args=argv)
+    options = read_options(Options, prog, argv)
     for path in report(*options.sweeps, out=options.out):
         print(path)
     return 0

@@ -19,7 +19,7 @@ from fastssl.distributed.device import DeviceName
 from fastssl.evaluate.result_name import ResultName, changed_options, data_name, file_part
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.ranges import SmallCount, check_ranges
 from pipelines.files.atomic import write_atomically, write_json
 
@@ -56,16 +56,15 @@ def parse(argv: list[str]) -> tuple[str, Options, Diagnostic]:
             raise UserError(
                 f"give a diagnostic first, of {', '.join(DIAGNOSTICS)}: {_PROG} --help tells more"
             )
-        tyro.cli(Options, prog=f"{_PROG} NAME", description=f"{Options.__doc__}\n\n{known}", args=["--help"])
+        read_options(Options, f"{_PROG} NAME", ["--help"], description=f"{Options.__doc__}\n\n{known}")
     name = words.pop(0)
     kind = find_diagnostic(name)
     field = ("diagnostic", kind, dataclasses.field(default=kind()))
     options = dataclasses.make_dataclass("Options", [field], bases=(Options,), frozen=True, kw_only=True)
     prog = f"{_PROG} {name}"
-    with one_line_complaints(prog):
-        description = f"{kind.__doc__}\n\n{known}"
-        flat = (tyro.conf.OmitArgPrefixes,)  # --images, not --diagnostic.images
-        found: Any = tyro.cli(options, prog=prog, description=description, args=words, config=flat)
+    description = f"{kind.__doc__}\n\n{known}"
+    flat = (tyro.conf.OmitArgPrefixes,)  # --images, not --diagnostic.images
+    found: Any = read_options(options, prog, words, description=description, config=flat)
     if not kind.fewest_runs <= len(found.runs) <= kind.most_runs:
         counts = sorted({kind.fewest_runs, kind.most_runs})
         wanted = " or ".join(map(str, counts))

@@ -22,7 +22,7 @@ from fastssl.evaluate.result import write_result
 from fastssl.evaluate.subject import Subject, open_subject
 from fastssl.foreign.layouts import check_layout
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.ranges import SmallCount, check_ranges
 
 
@@ -70,9 +70,8 @@ def parse(argv: list[str]) -> tuple[Options, dict[str, Protocol]]:
     options = dataclasses.make_dataclass("Options", fields, bases=(Options,), frozen=True, kw_only=True)
     known = f"Protocols: {', '.join(PROTOCOLS)}; with one of them, --help shows its options."
     description = f"{Options.__doc__}\n\n{known} The last part of an option's name will do if one has it."
-    with one_line_complaints(prog):
-        words = _with_full_names(words, protocols)
-        found: Any = tyro.cli(options, prog=prog, description=description, args=words)
+    words = _with_full_names(words, protocols)
+    found: Any = read_options(options, prog, words, description=description)
     if not found.runs and not found.weights:
         raise UserError(f"give a run folder, one of its checkpoints, or --weights: {prog} --help tells more")
     if found.layout != "auto":

@@ -14,7 +14,7 @@ from fastssl.export.norm_rescale import Which, constant_of, rescale
 from fastssl.export.writers import EXPORTS, Files
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.files.atomic import folder_aside, write_atomically, write_json
 
 _PACKAGES = ("torch", "torchvision", "timm", "safetensors")
@@ -41,8 +41,7 @@ class Options:
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     prog = "python -m fastssl.export"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, args=argv)
+    options = read_options(Options, prog, argv)
     if options.tensors == "all" and not options.norm_rescale:
         raise UserError("--tensors tells of --norm-rescale ANCHOR: give one, or leave it out")
     out, about = checked_out(options.out, options.to)
