@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
 from pipelines.batch import to_device
 from pipelines.command.ranges import CountOrNone, Positive, PositiveOrNone, check_ranges
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb, hash_keys, to_integer
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 import tyro
 from tyro import _errors as tyro_errors  # private: pyproject.toml pins tyro
 
-from pipelines.command.errors import UserError
+from pipelines.command.errors import UserError, drop_stdout
 from pipelines.command.suggest import suggest
 
 Options = TypeVar("Options")
@@ -64,7 +63,7 @@ def one_line_complaints(prog: str, known: Callable[[], Sequence[str]] = tuple) -
             finally:
                 sys.stdout.flush()
     except BrokenPipeError:  # --help | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()
         raise SystemExit(0) from None
 
 
