@@ -121,7 +121,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Take the steps and print a table."""
     prog = "python -m benchmarks.gpu"
     options = read_options(Options, prog, argv, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {options.out} ({error.strerror}): name another folder") from None
     return visit(_chosen(options), options.out, options.data)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.images import image_folder
 from benchmarks.report import publish
-from benchmarks.result import result_of
+from benchmarks.result import check_places, result_of
 from benchmarks.rounds import Case, Row, measure
 from pipelines.command.errors import run_command
 from pipelines.command.options import read_options
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.limits"
     options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json)
     rows: list[dict[str, Any]] = []
     with image_folder(options.data, options.images) as folder:
         for views in options.views:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from benchmarks.contenders import OTHERS
 from benchmarks.images import image_folder
 from benchmarks.report import publish
-from benchmarks.result import result_of
+from benchmarks.result import check_places, result_of
 from benchmarks.rounds import Case, Row, measure
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.loader"
     options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json)
     if options.device == "cuda" and not _has_gpu():
         raise UserError("--device cuda: torch sees no CUDA device here; --device cpu is a trial without")
     rows: list[Row] = []

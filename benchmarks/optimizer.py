@@ -29,7 +29,7 @@ from torchvision.models import mobilenet_v3_small, resnet50
 
 from benchmarks.profile_page import WAITS
 from benchmarks.report import publish
-from benchmarks.result import result_of
+from benchmarks.result import check_places, result_of
 from benchmarks.turns import Taken, Turn, quartiles, take_turns, warm_turn
 from fastssl.models.teacher import update_averages
 from fastssl.optim import LARS, SGD, Optimizer
@@ -120,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.optimizer"
     options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json)
     on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
     wanted = [
         (optimizer, name)

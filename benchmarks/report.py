@@ -16,7 +16,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks.result import Result, read_result, write_result
+from benchmarks.result import Result, check_places, read_result, write_result
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
 from pipelines.files.atomic import atomic_file
@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables and draw the chart."""
     prog = "python -m benchmarks.report"
     options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.chart)
     paths = options.results or sorted(RESULTS.glob("*.json"))
     if not paths:
         raise UserError(

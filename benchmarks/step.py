@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.contenders.plain_step import plain_step
 from benchmarks.profile_page import profile_page
 from benchmarks.report import publish
-from benchmarks.result import result_of
+from benchmarks.result import check_places, result_of
 from benchmarks.turns import Run, Taken, Turn, quartiles, take_turns, warm_turn
 from fastssl.config import Config, Machine
 from fastssl.distributed.device import choose_device
@@ -109,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.step"
     options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json, options.profile)
     if options.threads:
         torch.set_num_threads(options.threads)
     rows = measure(options, choose_device(options.device))

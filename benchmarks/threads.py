@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.images import image_folder
 from benchmarks.report import publish
-from benchmarks.result import result_of
+from benchmarks.result import check_places, result_of
 from benchmarks.rounds import Case, measure
 from pipelines.command.errors import run_command
 from pipelines.command.options import read_options
@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.threads"
     options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json)
     cases = [
         Case(contender=contender, output=output, views=2, threads=threads)
         for contender, output in _CONTENDERS

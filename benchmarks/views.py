@@ -27,7 +27,7 @@ from benchmarks.contenders.own_renderers import tables
 from benchmarks.images import GENERATED, image_folder
 from benchmarks.profile_page import profile_page
 from benchmarks.report import publish
-from benchmarks.result import result_of
+from benchmarks.result import check_places, result_of
 from benchmarks.turns import Taken, Turn, quartiles, take_turns, warm_turn
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
@@ -108,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.views"
     options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json, options.profile)
     with image_folder(options.data, options.images) as folder:
         images = [decode(path.read_bytes()) for path in sorted(folder.iterdir())]
     rows = measure(images, options.views, [*OWN_RENDERERS, *options.against])
