@@ -18,6 +18,7 @@ from fastssl.evaluate.feature_cache import FeatureCache, feature_key
 from fastssl.evaluate.features import FeatureConfig, Features, extract
 from fastssl.evaluate.subject import weights_digest
 from fastssl.export.load import OpenedEncoder, open_encoder
+from fastssl.foreign.layouts import layout_of
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
 from pipelines.command.ranges import SmallCount, check_ranges
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     prog = "python -m fastssl.features"
     options = read_options(Options, prog, argv)
     check_out(options.out)
-    opened = open_encoder(options.encoder, None if options.layout == "auto" else options.layout)
+    opened = open_encoder(options.encoder, layout_of(options.layout))
     source = open_source(options.data, options.split)
     if not len(source.index):
         raise UserError(f"{options.data} has no images: give some")

@@ -20,7 +20,7 @@ from fastssl.evaluate.foreign_subject import open_foreign_subject
 from fastssl.evaluate.protocol import Protocol, find_protocol
 from fastssl.evaluate.result import write_result
 from fastssl.evaluate.subject import Subject, open_subject
-from fastssl.foreign.layouts import check_layout
+from fastssl.foreign.layouts import layout_of
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
 from pipelines.command.ranges import SmallCount, check_ranges
@@ -74,10 +74,8 @@ def parse(argv: list[str]) -> tuple[Options, dict[str, Protocol]]:
     found: Any = read_options(options, prog, words, description=description)
     if not found.runs and not found.weights:
         raise UserError(f"give a run folder, one of its checkpoints, or --weights: {prog} --help tells more")
-    if found.layout != "auto":
-        if not found.weights:
-            raise UserError(f"--layout {found.layout} tells of --weights FILE: give these, or leave it out")
-        check_layout(found.layout)
+    if layout_of(found.layout) and not found.weights:
+        raise UserError(f"--layout {found.layout} tells of --weights FILE: give these, or leave it out")
     return found, {name: getattr(found, name) for name in protocols}
 
 
@@ -113,7 +111,7 @@ def _subjects(options: Options) -> Iterator[Subject]:
     """Subjects of the command line, each opened when the one before is measured."""
     for run in options.runs:
         yield open_subject(run, options.data, options.device, options.workers)
-    layout = None if options.layout == "auto" else options.layout
+    layout = layout_of(options.layout)
     for path in options.weights:
         yield open_foreign_subject(path, layout, options.data, options.device, options.workers)
 

@@ -12,6 +12,7 @@ import tyro
 from fastssl.export.load import OpenedEncoder, open_encoder
 from fastssl.export.norm_rescale import Which, constant_of, rescale
 from fastssl.export.writers import EXPORTS, Files
+from fastssl.foreign.layouts import layout_of
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.tensors == "all" and not options.norm_rescale:
         raise UserError("--tensors tells of --norm-rescale ANCHOR: give one, or leave it out")
     out, about = checked_out(options.out, options.to)
-    opened = open_encoder(options.encoder, None if options.layout == "auto" else options.layout)
+    opened = open_encoder(options.encoder, layout_of(options.layout))
     if options.norm_rescale:
         opened = rescaled(opened, options.norm_rescale, options.tensors)
     writer, _ = EXPORTS[options.to]
