@@ -22,7 +22,7 @@ help:
 	@echo "make bench      what the data path costs: rendering, decoding, the loader beside others (minutes)"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     ruff's formatter"
-	@echo "make pages      write the pages of --help and --list anew, after a change of options or recipes"
+	@echo "make pages      write the pages of --help, --list and the recipes anew, after a change of them"
 	@echo "make gpu        what needs a CUDA device, in 4 minutes: OUT=gpu/results.json (STEPS=c,f chooses)"
 	@echo "make gpu-long   byol-cifar10 on a CUDA device for 9 minutes: DATA=CIFAR10.beton"
 	@echo "make clean      remove caches of compiled code and tools"
@@ -83,6 +83,7 @@ format: $(VENV)/.installed-dev
 
 pages: $(VENV)/.installed
 	$(RUN) fastssl.live_pages
+	$(RUN) fastssl.recipes.table > fastssl/recipes/README.md
 
 clean:
 	find $(HOUSES) -name __pycache__ -prune -exec rm -rf {} +
