@@ -11,7 +11,7 @@ READY = $(VENV)/.installed-dev
 endif
 HOUSES := pipelines fastssl launchers benchmarks tests  # not `.`: a user's clone holds data, runs, notebooks
 
-.PHONY: help demo test test-slow fuzz test-slurm bench lint format gpu gpu-long clean
+.PHONY: help demo test test-slow fuzz test-slurm bench lint format pages gpu gpu-long clean
 
 help:
 	@echo "make demo       train the quickstart recipe on built-in images and measure it (minutes)"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench      what the data path costs: rendering, decoding, the loader beside others (minutes)"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     ruff's formatter"
+	@echo "make pages      write the pages of --help, --list and the recipes anew, after a change of them"
 	@echo "make gpu        what needs a CUDA device, in 4 minutes: OUT=gpu/results.json (STEPS=c,f chooses)"
 	@echo "make gpu-long   byol-cifar10 on a CUDA device for 9 minutes: DATA=CIFAR10.beton"
 	@echo "make clean      remove caches of compiled code and tools"
@@ -79,6 +80,10 @@ gpu-long: $(READY)
 format: $(VENV)/.installed-dev
 	$(RUN) ruff check --fix $(HOUSES)
 	$(RUN) ruff format $(HOUSES)
+
+pages: $(VENV)/.installed
+	$(RUN) fastssl.live_pages
+	$(RUN) fastssl.recipes.table > fastssl/recipes/README.md
 
 clean:
 	find $(HOUSES) -name __pycache__ -prune -exec rm -rf {} +

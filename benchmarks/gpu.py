@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.files.atomic import atomic_file
 
 _LOG_BYTES = 20_000  # of each step
@@ -120,11 +120,11 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Take the steps and print a table."""
     prog = "python -m benchmarks.gpu"
-    with one_line_complaints(prog):
-        options = tyro.cli(
-            Options, prog=prog, description=__doc__, args=argv, config=(tyro.conf.FlagCreatePairsOff,)
-        )
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = read_options(Options, prog, argv, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {options.out} ({error.strerror}): name another folder") from None
     return visit(_chosen(options), options.out, options.data)
 
 

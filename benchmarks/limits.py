@@ -15,14 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from benchmarks.images import image_folder
 from benchmarks.report import publish
-from benchmarks.result import result_of
+from benchmarks.result import check_places, result_of
 from benchmarks.rounds import Case, Row, measure
 from pipelines.command.errors import run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.ranges import Counts, check_ranges
 
 _OUTPUTS = ("decode", "pixels", "crops", "views")
@@ -50,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.limits"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json)
     rows: list[dict[str, Any]] = []
     with image_folder(options.data, options.images) as folder:
         for views in options.views:

@@ -17,15 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import tyro
-
 from benchmarks.contenders import OTHERS
 from benchmarks.images import image_folder
 from benchmarks.report import publish
-from benchmarks.result import result_of
+from benchmarks.result import check_places, result_of
 from benchmarks.rounds import Case, Row, measure
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.ranges import Count, Counts, check_ranges
 
 _OUTPUTS = ("views", "crops", "pixels")  # fastssl's
@@ -64,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.loader"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json)
     if options.device == "cuda" and not _has_gpu():
         raise UserError("--device cuda: torch sees no CUDA device here; --device cpu is a trial without")
     rows: list[Row] = []

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import tyro
 from torch import nn
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
@@ -30,13 +29,13 @@ from torchvision.models import mobilenet_v3_small, resnet50
 
 from benchmarks.profile_page import WAITS
 from benchmarks.report import publish
-from benchmarks.result import result_of
+from benchmarks.result import check_places, result_of
 from benchmarks.turns import Taken, Turn, quartiles, take_turns, warm_turn
 from fastssl.models.teacher import update_averages
 from fastssl.optim import LARS, SGD, Optimizer
 from fastssl.optim.optimizer import Implementation, build_optimizer, set_learning_rate, split_parameters
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.progress import show_progress
 
 NETWORKS = {"resnet50": resnet50, "mobilenet_v3_small": mobilenet_v3_small}
@@ -120,8 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.optimizer"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json)
     on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
     wanted = [
         (optimizer, name)

@@ -15,14 +15,13 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import tyro
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.result import result_of, write_result
+from benchmarks.result import check_places, result_of, write_result
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.ranges import Count, check_ranges
 from pipelines.ops import ColorJitter, GaussianBlur, Grayscale, Solarize
 from pipelines.render.cpu import Workspace, render_constants, render_views
@@ -56,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.render"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json)
     if options.data is None:
         images = noise(options.images, options.size)
     else:

@@ -16,9 +16,9 @@ from typing import Any
 
 import tyro
 
-from benchmarks.result import Result, read_result, write_result
+from benchmarks.result import Result, check_places, read_result, write_result
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.files.atomic import atomic_file
 
 RESULTS = Path(__file__).parent / "results"
@@ -40,8 +40,8 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables and draw the chart."""
     prog = "python -m benchmarks.report"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.chart)
     paths = options.results or sorted(RESULTS.glob("*.json"))
     if not paths:
         raise UserError(

@@ -52,6 +52,24 @@ def result_of(piece: str, arguments: Sequence[str], rows: Sequence[Mapping[str, 
     )
 
 
+def check_places(*paths: Path | None) -> None:
+    """Make the folders of files that will be written, before anything is measured.
+
+    Raises:
+        UserError: one cannot be written; the message names it.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write {path} ({error.strerror}): name another file") from None
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            reason = "it is a folder" if path.is_dir() else "its folder is read-only"
+            raise UserError(f"cannot write {path} ({reason}): name another file")
+
+
 def write_result(path: Path, result: Result) -> None:
     """Write a result as JSON, atomically."""
     with atomic_file(path) as file:

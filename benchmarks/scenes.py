@@ -15,14 +15,13 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import tyro
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.result import result_of, write_result
 from pipelines.command.errors import run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.ranges import Count, check_ranges
 from pipelines.files.atomic import atomic_file
 from pipelines.sources.scenes.arrangement import COMBINATIONS
@@ -54,8 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark, print its table and draw the sheet."""
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.scenes"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    options = read_options(Options, prog, argv, description=__doc__)
     costs = measure(options.images)
     table = Table("images", "core-us per image", title=f"{options.images} images, one thread")
     for row in costs:

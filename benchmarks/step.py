@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.contenders.plain_step import plain_step
 from benchmarks.profile_page import profile_page
 from benchmarks.report import publish
-from benchmarks.result import result_of
+from benchmarks.result import check_places, result_of
 from benchmarks.turns import Run, Taken, Turn, quartiles, take_turns, warm_turn
 from fastssl.config import Config, Machine
 from fastssl.distributed.device import choose_device
@@ -40,7 +40,7 @@ from fastssl.run.data import open_training_data
 from pipelines.backends.choose import open_loader
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.decode.bad_images import BadImages
 from pipelines.files.atomic import atomic_file
 
@@ -108,8 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.step"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json, options.profile)
     if options.threads:
         torch.set_num_threads(options.threads)
     rows = measure(options, choose_device(options.device))

@@ -11,14 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import tyro
-
 from benchmarks.images import image_folder
 from benchmarks.report import publish
-from benchmarks.result import result_of
+from benchmarks.result import check_places, result_of
 from benchmarks.rounds import Case, measure
 from pipelines.command.errors import run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.ranges import Counts, check_ranges
 
 _CONTENDERS = (("simplejpeg", "decode"), ("fastssl", "pixels"), ("fastssl", "crops"), ("fastssl", "views"))
@@ -45,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.threads"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json)
     cases = [
         Case(contender=contender, output=output, views=2, threads=threads)
         for contender, output in _CONTENDERS

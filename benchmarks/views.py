@@ -21,17 +21,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-import tyro
 
 from benchmarks.contenders import CHAIN, OTHER_RENDERERS, OWN_RENDERERS, Decoded, open_renderer
 from benchmarks.contenders.own_renderers import tables
 from benchmarks.images import GENERATED, image_folder
 from benchmarks.profile_page import profile_page
 from benchmarks.report import publish
-from benchmarks.result import result_of
+from benchmarks.result import check_places, result_of
 from benchmarks.turns import Taken, Turn, quartiles, take_turns, warm_turn
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.progress import show_progress
 from pipelines.command.ranges import Count, check_ranges
 from pipelines.decode.decode import decode
@@ -108,8 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.views"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, description=__doc__, args=argv)
+    options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json, options.profile)
     with image_folder(options.data, options.images) as folder:
         images = [decode(path.read_bytes()) for path in sorted(folder.iterdir())]
     rows = measure(images, options.views, [*OWN_RENDERERS, *options.against])

@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from fastssl.own_command import start
 from fastssl.remembered import with_memory
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.suggest import suggest
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         if not words or words[0] not in BENCHMARKS:
             raise UserError(f"fastssl bench takes one of {', '.join(BENCHMARKS)}, then its options")
         module = f"benchmarks.{words.pop(0)}"
+    start(module, words)
     sys.argv = [sys.argv[0], *words]
 
     def run() -> int:
@@ -56,6 +58,12 @@ def main(argv: list[str] | None = None) -> int:
         return status
 
     return with_memory(module, words, run)
+
+
+def modules() -> list[str]:
+    """Modules of all commands."""
+    own = [module for module, _ in COMMANDS.values() if module]
+    return own + [f"benchmarks.{name}" for name in BENCHMARKS]
 
 
 def _usage() -> str:

@@ -14,6 +14,7 @@ import tyro
 from fastssl.config import Config, families, read_config
 from fastssl.config_file import named_config
 from fastssl.fields import leaves, with_kinds
+from fastssl.help_pages import show
 from fastssl.recipes import RECIPES
 from fastssl.recipes.table import recipe_list
 from pipelines.command.errors import UserError
@@ -35,7 +36,7 @@ def parse(argv: list[str]) -> Config:
         SystemExit: status 0, for --help and --list.
     """
     if "--list" in argv:
-        _show(recipe_list(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
+        show(f"{recipe_list(shutil.get_terminal_size().columns if sys.stdout.isatty() else None)}\n")
         raise SystemExit(0)
     rest = list(argv)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else DEFAULT_RECIPE
@@ -166,10 +167,3 @@ def _explain(word: str, names: Iterable[str], prog: str) -> str:
         return f"unknown option {option}: give it first and without {option}: {prog.rpartition(' ')[0]} NAME"
     hint = suggest(option, names, otherwise=f"{prog} --help lists the options")
     return f"unknown option {word}: {hint}"
-
-
-def _show(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

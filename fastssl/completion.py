@@ -10,17 +10,15 @@ The options are those that the --help of each command names, when the script is 
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from fastssl.__main__ import BENCHMARKS, COMMANDS
-from fastssl.__main__ import main as run_command_line
 from fastssl.diagnostics import DIAGNOSTICS
 from fastssl.evaluate import PROTOCOLS
+from fastssl.live_pages import help_of
 from fastssl.recipes import RECIPES
 from pipelines.command.errors import UserError
 
@@ -58,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     os.environ["COLUMNS"] = _WIDE
     known = {
-        name: [*first.get(name, ()), *(options_in(_help_of(name)) if module else BENCHMARKS)]
+        name: [*first.get(name, ()), *(options_in(help_of(module)) if module else BENCHMARKS)]
         for name, (module, _) in COMMANDS.items()
         if module != "fastssl.completion"
     }
@@ -75,10 +73,3 @@ def script(known: Mapping[str, Sequence[str]]) -> str:
 def options_in(text: str) -> list[str]:
     """The options that a help page names, such as ``--optimizer.base-lr``."""
     return sorted(set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", text)))
-
-
-def _help_of(name: str) -> str:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        run_command_line([name, "--help"])
-    return said.getvalue()

@@ -18,8 +18,9 @@ from fastssl.evaluate.feature_cache import FeatureCache, feature_key
 from fastssl.evaluate.features import FeatureConfig, Features, extract
 from fastssl.evaluate.subject import weights_digest
 from fastssl.export.load import OpenedEncoder, open_encoder
+from fastssl.foreign.layouts import chosen_layout
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.ranges import SmallCount, check_ranges
 from pipelines.decode.bad_images import BadImages
 from pipelines.files.atomic import atomic_file
@@ -56,10 +57,9 @@ class Options:
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     prog = "python -m fastssl.features"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, args=argv)
+    options = read_options(Options, prog, argv)
     check_out(options.out)
-    opened = open_encoder(options.encoder, None if options.layout == "auto" else options.layout)
+    opened = open_encoder(options.encoder, chosen_layout(options.layout))
     source = open_source(options.data, options.split)
     if not len(source.index):
         raise UserError(f"{options.data} has no images: give some")

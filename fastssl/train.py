@@ -49,6 +49,7 @@ from fastssl.run.wandb_board import check_wandb
 from pipelines.backends.choose import choose_pipeline, open_loader
 from pipelines.command.errors import UserError, disk_error, is_disk_error, run_command
 from pipelines.command.options import user_path
+from pipelines.files.kernels import are_compiled
 from pipelines.sources import Index
 from pipelines.sources.notes import untold
 from pipelines.views import evaluation_spec
@@ -65,7 +66,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
     torch.set_num_threads(machine.threads or cores)
     config = replace(config, machine=replace(machine, workers=machine.workers or cores))
     device = choose_device(machine.device, env.local_rank)
-    compiles = not _kernels_are_compiled()
+    compiles = not are_compiled()
 
     if machine.logger == "wandb":
         check_wandb()
@@ -219,12 +220,6 @@ def _opening_lines(run: RunState, index: Index, env: DistEnv, device: torch.devi
     yield f"precision: {experiment.precision} ({run.precision_because})"
     if experiment.optimizer.warmup_epochs >= experiment.epochs:
         yield "warning: the warm-up outlasts the run, so that the learning rate never reaches its peak"
-
-
-def _kernels_are_compiled() -> bool:
-    """True if this or an earlier process has left compiled kernels in the cache."""
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
-    return any(folder.glob("*/*.nbi"))
 
 
 def _monitor_features(run: RunState, device: torch.device) -> FeatureConfig:

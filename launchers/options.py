@@ -16,7 +16,7 @@ from launchers.site import site_words
 from launchers.studies import STUDIES
 from launchers.sweeps.study import Scale
 from pipelines.command.errors import UserError
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.ranges import CountOrZero, FewCount, check_ranges
 from pipelines.command.suggest import suggest
 
@@ -105,13 +105,6 @@ _Command: type[Options] = dataclasses.make_dataclass(
 )
 
 
-def option_names() -> list[str]:
-    """All options, as they are typed."""
-    owners = (Options, *(cluster.Config for cluster in CLUSTERS))
-    names = [field.name for owner in owners for field in dataclasses.fields(owner)]
-    return [f"--{name.replace('_', '-')}" for name in names]
-
-
 def _together(argv: Sequence[str]) -> list[str]:
     """The command line with all values of a list option behind its first mention: repeated, they add up."""
     owners = (Options, *(cluster.Config for cluster in CLUSTERS))
@@ -184,16 +177,7 @@ def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
         SystemExit: status 0, for --help.
     """
     prog = "python -m launchers.sweep"
-    with one_line_complaints(prog):
-        command, unknown = tyro.cli(
-            _Command,
-            prog=prog,
-            description=_description(),
-            args=_together([*site_words(argv, Options, CLUSTERS), *argv]),
-            return_unknown_args=True,
-            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
-        )
-    if unknown:
-        hint = suggest(unknown[0].split("=")[0], option_names(), otherwise=f"{prog} --help lists them")
-        raise UserError(f"unknown option {unknown[0]}: {hint}")
+    words = _together([*site_words(argv, Options, CLUSTERS), *argv])
+    flat = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+    command = read_options(_Command, prog, words, description=_description(), config=flat)
     return command, _chosen_cluster(command)

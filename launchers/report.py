@@ -22,7 +22,7 @@ from launchers.reporting.table import study_table
 from launchers.reporting.table_files import latex, table_csv
 from launchers.reporting.text import as_markdown, tell
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.text import visible
 from pipelines.files.atomic import atomic_file
 
@@ -94,8 +94,7 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     prog = "python -m launchers.report"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, args=argv)
+    options = read_options(Options, prog, argv)
     written = report(
         *options.folders, out=options.out, csv=options.csv, tex=options.latex, columns=options.columns
     )

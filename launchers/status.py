@@ -33,7 +33,7 @@ from launchers.sweeps.log import last_lines
 from launchers.sweeps.plan import planned_jobs, read_plan
 from launchers.sweeps.state import ACTIVE, Submission, read_submission
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.progress import duration
 from pipelines.command.ranges import Positive, check_ranges
 from pipelines.command.suggest import suggest
@@ -232,13 +232,7 @@ class Options:
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     prog = "python -m launchers.status"
-    with one_line_complaints(prog):
-        options = tyro.cli(
-            Options,
-            prog=prog,
-            args=sys.argv[1:] if argv is None else argv,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+    options = read_options(Options, prog, argv, config=(tyro.conf.FlagCreatePairsOff,))
     folder = SweepFolder(options.sweep.absolute())
     if options.action == "cancel":
         cancel(folder, options.runs)

@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import tyro
 from tyro.conf import Positional, arg
 
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints, user_path
+from pipelines.command.options import read_options, user_path
 from pipelines.command.progress import show_progress, stream_in_threads
 from pipelines.command.ranges import Count, CountOrNone, Percent, SmallCount, ZeroToOneOrNone, check_ranges
 from pipelines.decode.bad_images import default_limit
@@ -83,8 +82,7 @@ def main() -> int:
     prog = "python -m pipelines.pack"
     if sum(word.endswith((".tar", ".beton")) for word in sys.argv[1:]) > 2:  # the shell expanded a pattern
         raise UserError("SRC is one word: put a pattern into quotes, 'train-*.tar'")
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog)
+    options = read_options(Options, prog, None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is aside is removed
     try:
         pack(options)

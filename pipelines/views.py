@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipelines.command.ranges import FewCount, FiniteColor, PositiveColor, ViewSize, check_ranges
+from pipelines.command.ranges import ColorMean, ColorStd, FewCount, ViewSize, check_ranges
 from pipelines.files.kernels import njit
 from pipelines.keys import absorb
 from pipelines.ops import KINDS, NEUTRAL, VIEW_PARAMETERS, CenterCrop, Flip, Operations
@@ -50,9 +50,9 @@ class ViewSpec(Operations):
     """Side of the finished view, pixels."""
     color_space: Literal["rgb", "lab"] = "rgb"
     """Color space of the finished view."""
-    mean: FiniteColor = IMAGENET_MEAN
+    mean: ColorMean = IMAGENET_MEAN
     """Mean subtracted from each channel, in the color space."""
-    std: PositiveColor = IMAGENET_STD
+    std: ColorStd = IMAGENET_STD
     """Standard deviation that each channel is divided by."""
 
     def __post_init__(self) -> None:

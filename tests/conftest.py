@@ -1,10 +1,15 @@
+import os
 from collections.abc import Iterator
 
 import pytest
 
-import fastssl  # noqa: F401 - before torch, as in every command: it sets how torch's threads wait
+from fastssl.own_command import prepare_environment
+from pipelines.files.kernels import compiled_folder
 
-import torch  # isort: skip
+prepare_environment()  # before torch, as in every command
+os.environ["NUMBA_CACHE_DIR"] = str(compiled_folder())  # for commands of tests with caches of their own
+
+import torch  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,7 +26,6 @@ learning?" (2016). The paper does not state the way up for ``artifact``; here it
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -46,7 +45,7 @@ from fastssl.classes.wordnet import (
     read_synsets,
 )
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import later, one_line_complaints
+from pipelines.command.options import later, read_options
 from pipelines.command.suggest import suggest
 from pipelines.sources import open_source
 
@@ -221,8 +220,7 @@ def show(
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     prog = "python -m fastssl.classes.taxonomy"
-    with one_line_complaints(prog):
-        command = tyro.cli(later(show), prog=prog, args=sys.argv[1:] if argv is None else argv)
+    command = read_options(later(show), prog, argv)
     command()
     return 0
 

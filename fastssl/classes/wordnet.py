@@ -8,7 +8,6 @@ of this package, which ``python -m fastssl.classes.wordnet [DIR]`` derives anew 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 import tyro
 
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import later, one_line_complaints
+from pipelines.command.options import later, read_options
 from pipelines.files.atomic import atomic_file
 
 WORDNET = Path("/usr/share/wordnet")  # where Debian's package wordnet-base puts its files
@@ -159,8 +158,7 @@ def derive(folder: tyro.conf.Positional[Path] = WORDNET, /) -> None:
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     prog = "python -m fastssl.classes.wordnet"
-    with one_line_complaints(prog):
-        command = tyro.cli(later(derive), prog=prog, args=sys.argv[1:] if argv is None else argv)
+    command = read_options(later(derive), prog, argv)
     command()
     return 0
 

@@ -21,10 +21,10 @@ from fastssl.diagnostics.opened_run import OpenedRun
 from fastssl.diagnostics.opened_weights import OpenedWeights
 from fastssl.distributed.device import DeviceName
 from fastssl.evaluate.result_name import ResultName, changed_options, data_name, file_part
-from fastssl.foreign.layouts import check_layout
+from fastssl.foreign.layouts import chosen_layout
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.ranges import SmallCount, check_ranges
 from pipelines.files.atomic import write_atomically, write_json
 
@@ -65,25 +65,22 @@ def parse(argv: list[str]) -> tuple[str, Options, Diagnostic]:
             raise UserError(
                 f"give a diagnostic first, of {', '.join(DIAGNOSTICS)}: {_PROG} --help tells more"
             )
-        tyro.cli(Options, prog=f"{_PROG} NAME", description=f"{Options.__doc__}\n\n{known}", args=["--help"])
+        read_options(Options, f"{_PROG} NAME", ["--help"], description=f"{Options.__doc__}\n\n{known}")
     name = words.pop(0)
     kind = find_diagnostic(name)
     field = ("diagnostic", kind, dataclasses.field(default=kind()))
     options = dataclasses.make_dataclass("Options", [field], bases=(Options,), frozen=True, kw_only=True)
     prog = f"{_PROG} {name}"
-    with one_line_complaints(prog):
-        description = f"{kind.__doc__}\n\n{known}"
-        flat = (tyro.conf.OmitArgPrefixes,)  # --images, not --diagnostic.images
-        found: Any = tyro.cli(options, prog=prog, description=description, args=words, config=flat)
+    description = f"{kind.__doc__}\n\n{known}"
+    flat = (tyro.conf.OmitArgPrefixes,)  # --images, not --diagnostic.images
+    found: Any = read_options(options, prog, words, description=description, config=flat)
     count = len(found.runs) + len(found.weights)
     if not kind.fewest_runs <= count <= kind.most_runs:
         counts = sorted({kind.fewest_runs, kind.most_runs})
         wanted = " or ".join(map(str, counts))
         raise UserError(f"{name} takes {wanted} run{'s' * (counts != [1])}, not {count}: {prog} RUN ...")
-    if found.layout != "auto":
-        if not found.weights:
-            raise UserError(f"--layout {found.layout} tells of --weights FILE: give these, or leave it out")
-        check_layout(found.layout)
+    if chosen_layout(found.layout) and not found.weights:
+        raise UserError(f"--layout {found.layout} tells of --weights FILE: give these, or leave it out")
     for run in (*found.runs, *found.weights):
         if not run.exists():
             raise UserError(f"{run} does not exist: give a run folder or one of its checkpoints")
@@ -137,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _opened(options: Options) -> list[OpenedRun]:
     """The runs, then the foreign weights, each on the images of the first."""
-    layout = None if options.layout == "auto" else options.layout
+    layout = chosen_layout(options.layout)
     opened: list[OpenedRun] = []
     for where in (*options.runs, *options.weights):
         more: dict[str, Any] = {

@@ -21,9 +21,9 @@ from fastssl.evaluate.protocol import Protocol, find_protocol
 from fastssl.evaluate.result import write_result
 from fastssl.evaluate.resumable import forget
 from fastssl.evaluate.subject import Subject, open_subject
-from fastssl.foreign.layouts import check_layout
+from fastssl.foreign.layouts import chosen_layout
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.command.ranges import SmallCount, check_ranges
 
 
@@ -71,15 +71,12 @@ def parse(argv: list[str]) -> tuple[Options, dict[str, Protocol]]:
     options = dataclasses.make_dataclass("Options", fields, bases=(Options,), frozen=True, kw_only=True)
     known = f"Protocols: {', '.join(PROTOCOLS)}; with one of them, --help shows its options."
     description = f"{Options.__doc__}\n\n{known} The last part of an option's name will do if one has it."
-    with one_line_complaints(prog):
-        words = _with_full_names(words, protocols)
-        found: Any = tyro.cli(options, prog=prog, description=description, args=words)
+    words = _with_full_names(words, protocols)
+    found: Any = read_options(options, prog, words, description=description)
     if not found.runs and not found.weights:
         raise UserError(f"give a run folder, one of its checkpoints, or --weights: {prog} --help tells more")
-    if found.layout != "auto":
-        if not found.weights:
-            raise UserError(f"--layout {found.layout} tells of --weights FILE: give these, or leave it out")
-        check_layout(found.layout)
+    if chosen_layout(found.layout) and not found.weights:
+        raise UserError(f"--layout {found.layout} tells of --weights FILE: give these, or leave it out")
     return found, {name: getattr(found, name) for name in protocols}
 
 
@@ -118,7 +115,7 @@ def _subjects(options: Options) -> Iterator[Subject]:
     """Subjects of the command line, each opened when the one before is measured."""
     for run in options.runs:
         yield open_subject(run, options.data, options.device, options.workers)
-    layout = None if options.layout == "auto" else options.layout
+    layout = chosen_layout(options.layout)
     for path in options.weights:
         yield open_foreign_subject(path, layout, options.data, options.device, options.workers)
 

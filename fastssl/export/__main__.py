@@ -15,9 +15,10 @@ from fastssl.export.load import LoadedEncoder, OpenedEncoder, open_encoder
 from fastssl.export.norm_rescale import Which, constant_of, rescale
 from fastssl.export.rescale_effect import rescale_effect
 from fastssl.export.writers import EXPORTS, Files
+from fastssl.foreign.layouts import chosen_layout
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import one_line_complaints
+from pipelines.command.options import read_options
 from pipelines.files.atomic import folder_aside, write_atomically, write_json
 
 _PACKAGES = ("torch", "torchvision", "timm", "safetensors")
@@ -46,13 +47,12 @@ class Options:
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     prog = "python -m fastssl.export"
-    with one_line_complaints(prog):
-        options = tyro.cli(Options, prog=prog, args=argv)
+    options = read_options(Options, prog, argv)
     for option in ("--tensors" * (options.tensors == "all"), "--data" * bool(options.data)):
         if option and not options.norm_rescale:
             raise UserError(f"{option} tells of --norm-rescale ANCHOR: give one, or leave it out")
     out, about = checked_out(options.out, options.to)
-    opened = open_encoder(options.encoder, None if options.layout == "auto" else options.layout)
+    opened = open_encoder(options.encoder, chosen_layout(options.layout))
     if options.norm_rescale:
         opened = rescaled(opened, options.norm_rescale, options.tensors, options.data)
     writer, _ = EXPORTS[options.to]

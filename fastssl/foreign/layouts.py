@@ -59,6 +59,18 @@ LAYOUTS = {
 """Layouts by name, in the order in which they are tried where none is given."""
 
 
+def chosen_layout(option: str) -> str | None:
+    """The layout that ``--layout`` names; None, the one that fits, for ``auto``.
+
+    Raises:
+        UserError: see ``check_layout``.
+    """
+    if option == "auto":
+        return None
+    check_layout(option)
+    return option
+
+
 def check_layout(name: str) -> None:
     """Check that a layout is known: one of ``LAYOUTS``, or ``timm:MODEL``.
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
 from pipelines.batch import to_device
-from pipelines.command.ranges import CountOrNone, Positive, PositiveOrNone, check_ranges
+from pipelines.command.ranges import CountOrNone, PositiveOrNone, Temperature, check_ranges
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb, hash_keys, to_integer
 
 
@@ -26,7 +26,7 @@ class InfoNCE:
     class Config:
         """Contrastive loss with EqCo's margin."""
 
-        temperature: Positive = 0.1
+        temperature: Temperature = 0.1
         """tau, by which similarities are divided."""
         num_negatives: CountOrNone = None
         """K, for each query; None: all that the batch has."""

@@ -16,7 +16,6 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,6 +27,7 @@ from fastssl.models.backbone import Backbone
 from fastssl.models.heads import Head
 from pipelines.batch import Batch, to_device
 from pipelines.command.ranges import CountFromTwo, NotNegative
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb, stable_id, to_normal
 
 _DIRECTION = stable_id("msbreg/brownian-direction")

@@ -7,7 +7,7 @@ STL-10, 0.15 on ImageNet; weight decay 1e-5, not on biases and norms; 10 epochs 
 epochs. The paper leaves open:
 
 - the stem of ResNet-18: torchvision's (7x7, stride 2, max-pooling), on STL-10's 96 pixels too;
-- which images share batch-norm statistics: all of a batch, one group;
+- which images share batch-norm statistics: by our choice all of a batch, one group;
 - the classes of ImageNet-100, "randomly sampled": those of CMC's imagenet100.txt (Tian, Krishnan, Isola,
   2019; github.com/HobbitLong/CMC), the usual ones; ``--data`` is a folder of just these 100 class folders;
 - the probe of STL-10: whole images, trained on the labeled 5,000. Pre-training takes the 100,000 unlabeled

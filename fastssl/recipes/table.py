@@ -19,7 +19,9 @@ _INDENT = "  "
 _PAGE = """# Recipes
 
 `python -m fastssl.recipes.table > fastssl/recipes/README.md` writes this page. "Not measured yet": nobody has
-run the recipe to its end with this code. A recipe's docstring names the settings that its paper leaves open.
+run the recipe to its end with this code. The docstring of a recipe, or of its file, names the settings that
+its paper leaves open: in [msbreg.py](msbreg.py), for example, all images of a batch share batch-norm
+statistics, one group, which is our choice.
 
 """
 

@@ -8,8 +8,8 @@ the share of a rank, the step to begin with, or the last batch of an epoch.
 What its decoder finds fault with is left to the CPU backend, a batch at a time. For a GPU, too, the CPU
 renders the views, which are then copied.
 
-FFCV maps the file: one that is cut short in place is noticed before the next batch and stops the run; only
-where that happens while a batch is being read the system ends the process (SIGBUS).
+The file is read, not mapped as FFCV does it: where one is cut short in place, reading a map would end the
+process (SIGBUS). Here such images are left to the CPU backend, which says what happened.
 
 Images that are stored as pixels give the very views of the CPU backend. JPEGs are decoded by libjpeg's fast
 cosine transform, to the bit, while the CPU backend takes the accurate one. Differences of two photographs, in
@@ -27,6 +27,7 @@ levels of 255:
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -46,7 +47,6 @@ from pipelines.backends.request import Request, Requests
 from pipelines.command.errors import UserError
 from pipelines.sources import Source
 from pipelines.sources.beton.beton import BetonSource
-from pipelines.sources.identity import printable
 
 
 class FfcvBackend(Backend):
@@ -70,7 +70,8 @@ class FfcvBackend(Backend):
         self._layout = ViewLayout.of(config.groups, config.dtype)
         self._parameters = self._layout.table(config.samples)
         self._loader = open_loader(path, self._layout, config.samples, workers, config.prefetch)
-        self._path, self._file_bytes = path, path.stat().st_size
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._file = np.array([self._descriptor, path.stat().st_size])
         self._run: Any = None
         self._requests: SimpleQueue[Request] = SimpleQueue()  # that FFCV's thread has not taken yet
         self._under_way: deque[Request] = deque()
@@ -95,7 +96,7 @@ class FfcvBackend(Backend):
             if self._run is None:
                 rows = partial(_rows_of, self._requests, self._rows, torch.get_num_threads())
                 state = self._parameters, self._layout.spans, self._layout.constants
-                self._run = _run_type()(self._loader, rows, state)
+                self._run = _run_type()(self._loader, rows, self._file, state)
             self._under_way.append(request)
             self._requests.put(request)
         return request
@@ -129,34 +130,19 @@ class FfcvBackend(Backend):
         self._under_way.clear()
 
     def close(self) -> None:
-        """End FFCV's thread."""
+        """End FFCV's thread, and close the file."""
         self.drop()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
 
     def _rows(self, request: Request) -> np.ndarray:
-        """Lay a batch's parameters ready and return its rows in the file, uint64 [B]; in FFCV's thread.
-
-        Raises:
-            UserError: the file has been cut short.
-        """
-        check_length(self._path, self._file_bytes)
+        """Lay a batch's parameters ready and return its rows in the file, uint64 [B]; in FFCV's thread."""
         np.concatenate(request.parameters, out=self._parameters[:, : len(request.indices)])
         return request.indices.astype(np.uint64)
 
 
 # --- FFCV's side --------------------------------------------------------------------------------------------
-
-
-def check_length(path: Path, size: int) -> None:
-    """Check that a mapped file still has its ``size`` bytes. One that was removed stays mapped as it was.
-
-    Raises:
-        UserError: it has been cut short: the pages beyond its end are gone.
-    """
-    if path.exists() and path.stat().st_size < size:
-        raise UserError(
-            f"{printable(str(path))} has been cut short since it was opened; when it is whole, start the "
-            "same command again"
-        )
 
 
 def _path_of(source: Source) -> Path:
@@ -187,23 +173,31 @@ def _rows_of(
 
 
 @cache
-def _run_type() -> Callable[[Any, Callable[[threading.Event], Iterator[np.ndarray]], tuple[Any, ...]], Any]:
+def _run_type() -> Callable[..., Any]:
     """The type of FFCV's thread of one epoch, to which we give batches without an end."""
     base: Any = importlib.import_module("ffcv.loader.epoch_iterator").EpochIterator
 
     class Run(base):
-        """Batches of the rows that ``feed`` gives; the operation gets ``state`` beside FFCV's own."""
+        """Batches of the rows that ``feed`` gives; the operation gets ``file`` and ``state``.
+
+        FFCV's own state is the map of the file, and the addresses and sizes of what lies in it.
+        """
 
         def __init__(
-            self, loader: Any, feed: Callable[[threading.Event], Iterator[np.ndarray]], state: tuple[Any, ...]
+            self,
+            loader: Any,
+            feed: Callable[[threading.Event], Iterator[np.ndarray]],
+            file: np.ndarray,
+            state: tuple[np.ndarray, ...],
         ) -> None:
-            self._feed, self._state = feed, state
+            self._feed, self._file, self._state = feed, file, state
             self._error: BaseException | None = None
             super().__init__(loader, ())
 
         def start(self) -> None:
             """Start the thread; called at the end of the base's constructor."""
-            self.storage_state: tuple[Any, ...] = (*self.memory_context.state, *self._state)
+            _, addresses, lengths = self.memory_context.state
+            self.storage_state: tuple[np.ndarray, ...] = (self._file, addresses, lengths, *self._state)
             self.iter_ixes = self._feed(self.terminate_event)
             super().start()
 

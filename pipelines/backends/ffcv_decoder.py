@@ -79,11 +79,11 @@ class ViewDecoder:
 
     Its result are two arrays: the memory of ``ViewLayout``, and for each sample, uint8 [B, 1], whether it is
     to be made otherwise: 1 where FFCV's decoder gives an error or a warning, the JPEG is of another size than
-    the file says, or the pixels are not there.
+    the file says, the pixels are not there, or the file has been cut short.
 
-    The ``storage_state`` of a batch has to be FFCV's own for a mapped file (its bytes; the addresses of what
-    lies in it, in order; its sizes), and then the parameters, VIEW_PARAMETERS [V, B] or more, and ``spans``
-    and ``constants`` of the layout.
+    The ``storage_state`` of a batch has to be the file's descriptor and bytes, int64 [2]; the addresses of
+    what lies in it, in order, and its sizes, as FFCV has them; the parameters, VIEW_PARAMETERS [V, B] or
+    more; and ``spans`` and ``constants`` of the layout.
 
     Args:
         layout: of what is made.
@@ -130,19 +130,27 @@ class ViewDecoder:
 @cache
 def _share_maker() -> Callable[..., None]:
     """A compiled function that makes every ``workers``-th sample of a batch."""
-    decode_jpeg, render_all = njit(nogil=True)(_ffcv("libffcv").imdecode), _renderer()
+    library, render_all = _ffcv("libffcv"), _renderer()
+    decode_jpeg, read = njit(nogil=True)(library.imdecode), njit(nogil=True)(library.read)
 
     @njit(nogil=True)
     def make_share(worker, workers, rows, views, failed, metadata, storage_state):
         file, addresses, lengths, parameters, spans, constants = storage_state
-        pixels, words = np.empty(0, np.uint8), np.empty(0, np.uint16)
+        encoded, pixels, words = np.empty(0, np.uint8), np.empty(0, np.uint8), np.empty(0, np.uint16)
         for slot in range(worker, len(rows), workers):
             image = metadata[rows[slot]]
             begin = np.int64(image["data_ptr"])
-            data = file[begin : begin + np.int64(lengths[np.searchsorted(addresses, image["data_ptr"])])]
+            length = np.int64(lengths[np.searchsorted(addresses, image["data_ptr"])])
             height, width = np.int64(image["height"]), np.int64(image["width"])
             size = 3 * height * width
             failed[slot, 0] = 1
+            if not 0 <= length <= file[1]:
+                continue
+            if len(encoded) < length:
+                encoded = np.empty(length, np.uint8)
+            data = encoded[:length]
+            if read(file[0], data, begin) != length:
+                continue
             if image["mode"] == _RAW:
                 if len(data) == size > 0:
                     stored = data.reshape(height, width, 3)

@@ -34,6 +34,11 @@ def disk_error(error: OSError, usual: object = "") -> str:
     return f"{error.strerror}{at}: make room there, or mend it, and run the same command again"
 
 
+def drop_stdout() -> None:
+    """Drop what is still to be printed: the reader of stdout has gone, as ``head`` after its lines."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def run_command(main: Callable[[], int]) -> None:
     """Run a command's ``main`` and leave the process with its exit status.
 
@@ -45,7 +50,7 @@ def run_command(main: Callable[[], int]) -> None:
         status = main()
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()
         status = 141
     except OSError as error:
         if not is_disk_error(error):

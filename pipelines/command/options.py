@@ -4,42 +4,67 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
-import os
-import re
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pipelines.command.errors import UserError
+import tyro
+from tyro import _errors as tyro_errors  # private: pyproject.toml pins tyro
 
-_COLOR = re.compile(r"\x1b\[[0-9;]*m")
-_FRAME = "─│╭╮╰╯ "
+from pipelines.command.errors import UserError, drop_stdout
+from pipelines.command.suggest import suggest
+
+Options = TypeVar("Options")
+
+
+def read_options(
+    kind: Callable[..., Options],
+    prog: str,
+    words: Sequence[str] | None,
+    *,
+    description: str | None = None,
+    config: Sequence[Any] = (),
+) -> Options:
+    """The options of a command.
+
+    Args:
+        kind: dataclass of the options, or a function (see ``later``) with one parameter per option.
+        prog: the command, as the user writes it.
+        words: of the command line, without the command; None: ``sys.argv[1:]``.
+        description: first lines of --help; None: docstring of ``kind``.
+        config: tyro's markers.
+
+    Raises:
+        UserError: unknown option (the message names the nearest), one that is missing, or a wrong value.
+        SystemExit: status 0, for --help.
+    """
+    with one_line_complaints(prog, lambda: _names(kind, config)):
+        return tyro.cli(kind, prog=prog, args=words, description=description, config=config)
 
 
 @contextlib.contextmanager
-def one_line_complaints(prog: str) -> Iterator[None]:
-    """Inside, what tyro prints in a box of many lines before it exits with status 2 becomes a ``UserError``.
+def one_line_complaints(prog: str, known: Callable[[], Sequence[str]] = tuple) -> Iterator[None]:
+    """Inside, a command line that tyro refuses becomes a ``UserError``; ``--help | head`` ends silently.
 
-    Only parse inside, do not run the command: its own words on stderr would be held back. ``later`` helps
-    where tyro calls a function. The box itself is read: tyro's structured errors are private, and change from
-    release to release.
+    Args:
+        prog: the command, as the user writes it.
+        known: names all options, among which an unknown one may be meant.
     """
-    said = io.StringIO()
+
+    def refuse(event: tyro_errors.ParseErrorEvent) -> None:
+        raise UserError(f"{_complaint(event, known)}: {prog} --help tells more")
+
     try:
-        with contextlib.redirect_stderr(said):
+        with tyro_errors.on_parse_error(refuse):
             try:
                 yield
             finally:
                 sys.stdout.flush()
     except BrokenPipeError:  # --help | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()
         raise SystemExit(0) from None
-    except SystemExit as ended:
-        if ended.code != 2:
-            raise
-        raise UserError(f"{_complaint(said.getvalue())}: {prog} --help tells more") from None
 
 
 def user_path(text: str) -> Path:
@@ -64,18 +89,46 @@ def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     return bind
 
 
-def _complaint(box: str) -> str:
-    """The words of a box between its title and the first line across it, and the option that was meant.
+def _complaint(event: tyro_errors.ParseErrorEvent, known: Callable[[], Sequence[str]]) -> str:
+    """Words on what tyro refuses; another release may know events that are not named here."""
+    match event:
+        case tyro_errors.UnrecognizedArgs(tokens=[str(word), *_]):
+            what = f"unknown option {word}" if word.startswith("-") else f"unexpected {word}"
+            return f"{what}{_hint(word.partition('=')[0], known())}"
+        case tyro_errors.MissingArgs():
+            missing = ", ".join(_name(each.arg) for each in event.missing_arguments)
+            hints = [f" (did you write {word} for it?)" for word in event.unrecognized_tokens[:1]]
+            return "".join([missing, " must be given", *hints])
+        case tyro_errors.InvalidChoice():
+            hint = _hint(event.value, event.choices)
+            choices = ", ".join(event.choices)
+            return f"invalid choice '{event.value}' for {_name(event.argument)}{hint}, it takes {choices}"
+        case tyro_errors.BadValue() if event.argument.is_positional():
+            return f"{_name(event.argument)} must be given"
+        case tyro_errors.BadValue():
+            count = event.argument.lowered.nargs
+            return f"{_name(event.argument)} needs {'a value' if count == 1 else f'{count} values'}"
+        case tyro_errors.InstantiationFailure() if event.argument is not None:
+            return f"{_name(event.argument)}: {event.message}"
+        case tyro_errors.InstantiationFailure():
+            return event.message
+    return "the options do not fit together"
 
-    Where the output has no frames (ASCII, Latin-1), the title is followed by a line of dashes too.
-    """
-    paragraphs: list[list[str]] = [[]]
-    for line in _COLOR.sub("", box).strip().splitlines()[1:]:
-        if "──" in line or "---" in line:
-            paragraphs.append([])
-        else:
-            paragraphs[-1] += line.strip(_FRAME).split()
-    said, *more = [words for words in paragraphs if words] or [[]]
-    near = (word for words in more for word in words if words[0] == "Perhaps" and word.startswith("--"))
-    hint = f" (did you mean {option}?)" if (option := next(near, "")) else ""
-    return " ".join(said).rstrip(".:") + hint
+
+def _name(argument: Any) -> str:
+    """The option, such as ``--out``; in capitals, such as ``OUT``, where it is given without its name."""
+    if argument.is_positional():
+        return str(argument.display_name()).upper()
+    return str(argument.lowered.name_or_flags[-1])
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    return suggest(word, known, form=" ({})")
+
+
+def _names(kind: Callable[..., Any], config: Sequence[Any]) -> list[str]:
+    """All options of a command, such as ``--out``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # tyro offers no other list of them
+        parser = tyro.extras.get_parser(kind, config=config)
+    return [name for action in parser._actions for name in action.option_strings if name.startswith("--")]

@@ -51,7 +51,7 @@ class Range:
 
 
 _LARGEST = 1e12  # epochs, minutes: their counts of steps and seconds are still numbers
-_FINITE, _POSITIVE, _NOT_NEGATIVE = Range(), Range(above=0), Range(at_least=0)
+_POSITIVE, _NOT_NEGATIVE = Range(above=0), Range(at_least=0)
 _FROM_ONE, _FROM_TWO = Range(at_least=1), Range(at_least=2)
 _FEW, _HUNDRED = Range(at_least=1, at_most=1024), Range(at_least=0, at_most=100)
 _VIEW_SIZE = Range(at_least=1, at_most=4096)
@@ -59,13 +59,20 @@ _SMALL, _PERCENT = Range(at_least=0, at_most=1024), Range(at_least=1, at_most=10
 _SHARE, _BELOW_ONE = Range(above=0, at_most=1), Range(at_least=0, below=1)
 _WITHIN_ONE, _ZERO_TO_ONE = Range(above=0, below=1), Range(at_least=0, at_most=1)
 _UP_TO_HALF = Range(at_least=0, at_most=0.5)
+_TEMPERATURE = Range(at_least=1e-3, at_most=1e3)  # e to its inverse is a number
+_CROP_SCALE, _CROP_RATIO = Range(at_least=1e-6, at_most=1), Range(at_least=0.01, at_most=100)
+_BLUR_SIGMA = Range(at_least=0.01, at_most=1e3)
+_COLOR_MEAN, _COLOR_STD = Range(at_least=-1e3, at_most=1e3), Range(at_least=1e-3, at_most=1e3)
 
 Positive = Annotated[float, _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
 PositiveOrNone = Annotated[float | None, _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
-PositivePair = Annotated[tuple[float, float], _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
 Positives = Annotated[tuple[float, ...], _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
-PositiveColor = Annotated[tuple[float, float, float], _POSITIVE, arg(help_behavior_hint=_POSITIVE.shown)]
-FiniteColor = Annotated[tuple[float, float, float], _FINITE, arg(help_behavior_hint=_FINITE.shown)]
+Temperature = Annotated[float, _TEMPERATURE, arg(help_behavior_hint=_TEMPERATURE.shown)]
+CropScale = Annotated[tuple[float, float], _CROP_SCALE, arg(help_behavior_hint=_CROP_SCALE.shown)]
+CropRatio = Annotated[tuple[float, float], _CROP_RATIO, arg(help_behavior_hint=_CROP_RATIO.shown)]
+BlurSigma = Annotated[tuple[float, float], _BLUR_SIGMA, arg(help_behavior_hint=_BLUR_SIGMA.shown)]
+ColorMean = Annotated[tuple[float, float, float], _COLOR_MEAN, arg(help_behavior_hint=_COLOR_MEAN.shown)]
+ColorStd = Annotated[tuple[float, float, float], _COLOR_STD, arg(help_behavior_hint=_COLOR_STD.shown)]
 NotNegative = Annotated[float, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
 NotNegativeOrNone = Annotated[float | None, _NOT_NEGATIVE, arg(help_behavior_hint=_NOT_NEGATIVE.shown)]
 Share = Annotated[float, _SHARE, arg(help_behavior_hint=_SHARE.shown)]

@@ -14,13 +14,11 @@ _KERNEL = re.compile(rb"^ *@njit|= *njit\(", re.M)
 _IMPORT = re.compile(rb"^ *(?:from|import) ([\w.]+)(?: import (?:\(([^)]*)\)|([\w, ]*)))?", re.M)
 
 
-def kernels_digest(package: Path) -> str:
-    """A hex digest of the package's files with numba's kernels and of all files of it that these import."""
-    contents = {path: path.read_bytes() for path in sorted(package.rglob("*.py"))}
-    modules = {
-        ".".join((package.name, *path.relative_to(package).with_suffix("").parts)).encode(): path
-        for path in contents
-    }
+def kernels_digest(*packages: Path) -> str:
+    """A hex digest of packages' files with numba's kernels and of all files of theirs that these import."""
+    root = packages[0].parent
+    contents = {path: path.read_bytes() for package in packages for path in sorted(package.rglob("*.py"))}
+    modules = {".".join(path.relative_to(root).with_suffix("").parts).encode(): path for path in contents}
     waiting = [path for path, content in contents.items() if _KERNEL.search(content)]
     found: set[Path] = set()
     while waiting:
@@ -30,7 +28,7 @@ def kernels_digest(package: Path) -> str:
             waiting += [modules[name] for name in _imported(contents[path]) if name in modules]
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(found):
-        digest.update(f"{path.relative_to(package)} {len(contents[path])}\n".encode() + contents[path])
+        digest.update(f"{path.relative_to(root)} {len(contents[path])}\n".encode() + contents[path])
     return digest.hexdigest()
 
 

@@ -1,51 +1,82 @@
-"""``njit`` for the kernels of this package. All copies of the same kernels share their compiled code.
+"""``njit`` for the kernels of our packages. All copies of the same kernels share their compiled code.
 
 Numba keeps compiled code by the path of its source: each sweep's snapshot, each clone and each installed copy
-would compile for a minute what another one has compiled.
+would compile for a minute what another one has compiled. Kernels of others are kept as numba keeps them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numba
 from numba import config
-from numba import njit as njit
 from numba.core.caching import CacheImpl, UserProvidedCacheLocator
 
+from pipelines.files.cache_folder import code_folder
 from pipelines.files.kernel_cache import kernels_digest
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PIPELINES = Path(__file__).resolve().parents[1]
+
+
+def njit(*function: Any, **options: Any) -> Any:
+    """``numba.njit``; with ``cache=True`` the compiled code is kept in ``compiled_folder()``."""
+    if not function:
+        return lambda function: njit(function, **options)
+    with _own_locator():
+        return numba.njit(*function, **options)
 
 
 @cache
-def _digest() -> str:
-    return kernels_digest(_PACKAGE)
+def compiled_folder() -> Path:
+    """``$NUMBA_CACHE_DIR`` where the user has set it, else a folder of this version in the cache."""
+    if config.CACHE_DIR:  # type: ignore[attr-defined]
+        return Path(config.CACHE_DIR)  # type: ignore[attr-defined]
+    return code_folder(f"compiled-{_digest(_PIPELINES)}")
+
+
+def are_compiled() -> bool:
+    """True if this or an earlier process has left compiled kernels."""
+    return any(compiled_folder().glob("*/*.nbi"))
+
+
+@cache
+def _digest(package: Path) -> str:
+    return kernels_digest(*dict.fromkeys((_PIPELINES, package)))
 
 
 class KernelLocator(UserProvidedCacheLocator):
-    """A folder in ``$NUMBA_CACHE_DIR`` named after a file's folder in this package and the kernels' version.
+    """A folder in ``compiled_folder()`` named after a file's folder in our packages and the kernels' version.
 
-    The version stands in the name as a process may inherit ``$NUMBA_CACHE_DIR`` from one of another version.
+    The version stands in the name as several versions may share ``$NUMBA_CACHE_DIR``.
     """
 
     def __init__(self, function: Callable[..., Any], file: str) -> None:
-        super().__init__(function, file)  # type: ignore[no-untyped-call]
-        folder = Path(file).resolve().parent.relative_to(_PACKAGE.parent)
-        cache_dir: str = config.CACHE_DIR  # type: ignore[attr-defined]
-        self._cache_path = str(Path(cache_dir) / "-".join((*folder.parts, _digest())))
+        # not the parent's: it asks for $NUMBA_CACHE_DIR
+        self._py_file = file
+        self._lineno = function.__code__.co_firstlineno
+        folder = Path(file).resolve().parent.relative_to(_PIPELINES.parent)
+        package = _PIPELINES.with_name(folder.parts[0])
+        self._cache_path = str(compiled_folder() / "-".join((*folder.parts, _digest(package))))
 
     @classmethod
     def from_function(cls, function: Callable[..., Any], file: str) -> KernelLocator | None:
-        """The locator of a function; None for one outside this package, or where no cache folder is set."""
-        if not Path(file).resolve().is_relative_to(_PACKAGE):
+        """The locator of a function; None for one outside our packages, such as of a user's file."""
+        folder = Path(file).resolve().parent
+        if folder == _PIPELINES.parent or not folder.is_relative_to(_PIPELINES.parent):
             return None
-        return super().from_function(function, file)  # type: ignore[no-untyped-call]
+        return super(UserProvidedCacheLocator, cls).from_function(function, file)  # type: ignore[no-untyped-call]
 
 
-if getattr(config, "CACHE_LOCATOR_CLASSES", None) == "":  # numba before 0.62 has none; a user may have set it
-    _others = (locator.__name__ for locator in CacheImpl._locator_classes)
-    _all = ",".join((f"{__name__}.{KernelLocator.__name__}", *_others))
-    config.CACHE_LOCATOR_CLASSES = _all  # type: ignore[attr-defined]
+@contextlib.contextmanager
+def _own_locator() -> Iterator[None]:
+    """Inside, numba asks ``KernelLocator`` first. A user's $NUMBA_CACHE_LOCATOR_CLASSES come before all."""
+    others = CacheImpl._locator_classes
+    CacheImpl._locator_classes = [KernelLocator, *others]
+    try:
+        yield
+    finally:
+        CacheImpl._locator_classes = others

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from pipelines.command.ranges import PositivePair, ZeroToOne
+from pipelines.command.ranges import BlurSigma, ZeroToOne
 from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_uniform
 from pipelines.ops.fixed_point import at, multiply_high, padded
@@ -203,7 +203,7 @@ class GaussianBlur(Op):
 
     p: ZeroToOne = 0.0
     """Probability."""
-    sigma: PositivePair = (0.1, 2.0)
+    sigma: BlurSigma = (0.1, 2.0)
     """Standard deviation in pixels of the view, drawn uniformly."""
 
     fields: ClassVar = (Field("blur_sigma", "f4", 0),)  # pixels of the view

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.command.ranges import PositivePair
+from pipelines.command.ranges import CropRatio, CropScale
 from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_integer
 from pipelines.ops.crop import CROP_STREAM, Crop
@@ -45,9 +45,9 @@ class RandomResizedCrop(Crop):
 
     kind: Literal["random_resized"] = "random_resized"
     """Kind of the crop."""
-    scale: PositivePair = (0.08, 1.0)
+    scale: CropScale = (0.08, 1.0)
     """Share of the image's area, drawn uniformly."""
-    ratio: PositivePair = (3 / 4, 4 / 3)
+    ratio: CropRatio = (3 / 4, 4 / 3)
     """Width / height, drawn log-uniformly."""
 
     draw = staticmethod(_draw)

@@ -1,5 +1,6 @@
 """Every command for real, on a few images."""
 
+import importlib
 import importlib.util
 import json
 import multiprocessing
@@ -19,6 +20,7 @@ from PIL import Image
 from benchmarks import decode, limits, loader, render, rounds, scenes, threads
 from benchmarks.contenders import Batch, Work
 from benchmarks.images import generated_jpeg
+from benchmarks.result import check_places
 from benchmarks.rounds import Case, Row
 from benchmarks.worker import core_seconds_of, measure
 from pipelines.backends.backend import BACKENDS
@@ -59,6 +61,23 @@ def assert_measured(row: dict[str, Any]) -> None:
     rounding = 0.05 * (1 + row["views"])  # both are rounded to a tenth
     assert row["views_per_s"] == pytest.approx(row["views"] * row["images_per_s"], abs=rounding + 1e-9)
     assert 50 < row["peak_mb"] < 10_000
+
+
+@pytest.mark.parametrize("name", ["decode", "gpu", "limits", "loader", "render", "step", "threads", "views"])
+def test_a_place_that_takes_no_file_is_refused_before_anything_is_measured(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    words = ["--data", "generated"] if name in ("decode", "limits", "loader", "threads") else []
+    option = "--out" if name == "gpu" else "--json"
+    main = importlib.import_module(f"benchmarks.{name}").main
+    with pytest.raises(UserError, match=r"^cannot write .*file/new.* \(Not a directory\): name another f"):
+        main([*words, option, str(tmp_path / "file" / "new" / "out.json")])
+
+
+def test_folders_of_results_are_made(tmp_path: Path) -> None:
+    check_places(tmp_path / "new" / "folder" / "out.json", None)
+    assert (tmp_path / "new" / "folder").is_dir()
+    with pytest.raises(UserError, match=r"folder \(it is a folder\): name another file"):
+        check_places(tmp_path / "new" / "folder")
 
 
 @pytest.mark.usefixtures("_without_ffcv")

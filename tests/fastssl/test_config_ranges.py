@@ -59,9 +59,11 @@ OPTIMIZER = {
     "warmup_epochs": NOT_NEGATIVE,
     "clip_grad_norm": NOT_NEGATIVE,
 }
-COLOR = ([(0.1, TINY, HUGE)], [(0.1, 0.0, 0.1)])
+TEMPERATURE = ([0.001, 1000.0], [0.00099, 0.0, 1e-300, 1000.1])
+SIGMA = ([(0.01, 0.01), (0.5, 1000.0)], [(0.009, 1.0), (1.0, 1000.1), (0.5, 0.4)])
 DROPS = ([(TINY, 0.999)], [(0.0,), (1.0,), (0.5, 0.5)])
-PAIR = ([(TINY, TINY), (0.5, HUGE)], [(0.0, 1.0), (0.5, 0.4)])
+SCALE = ([(1e-6, 1e-6), (0.5, 1.0)], [(0.0, 1.0), (9e-7, 1.0), (0.5, 1.001), (0.5, 1e300), (0.5, 0.4)])
+RATIO = ([(0.01, 0.01), (0.5, 100.0)], [(0.0, 1.0), (0.009, 1.0), (0.5, 100.1), (0.5, 0.4)])
 EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
     Machine: {
         "workers": SMALL,
@@ -76,7 +78,7 @@ EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
     },
     Head.Config: {"layers": FEW, "hidden_dim": COUNT, "out_dim": COUNT},
     Teacher.Config: {"momentum": ZERO_TO_ONE},
-    InfoNCE.Config: {"temperature": POSITIVE, "num_negatives": COUNT, "eqco_alpha": POSITIVE},
+    InfoNCE.Config: {"temperature": TEMPERATURE, "num_negatives": COUNT, "eqco_alpha": POSITIVE},
     BarlowTwins.Config: {"redundancy_weight": NOT_NEGATIVE},
     BYOL.Config: {"uniformity_weight": NOT_NEGATIVE},
     MSBReg.Config: {"num_views": ([2, 99], [1, 0]), "lambda_s": NOT_NEGATIVE, "lambda_b": NOT_NEGATIVE},
@@ -108,10 +110,10 @@ EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
     ViewGroup: {"num_views": FEW},
     ViewSpec: {
         "size": ([1, 4096], [0, 4097]),
-        "std": COLOR,
-        "mean": ([(0.0, -HUGE, HUGE)], [(0.0, math.nan, 0.0)]),
+        "std": ([(0.1, 0.001, 1000.0)], [(0.1, 0.1, 0.0), (0.1, 0.1, 0.0009), (0.1, 0.1, 1000.1)]),
+        "mean": ([(0.0, -1000.0, 1000.0)], [(-1000.1, 0.0, 0.0), (0.0, 0.0, 1e300), (0.0, 0.0, math.nan)]),
     },
-    RandomResizedCrop: {"scale": PAIR, "ratio": PAIR},
+    RandomResizedCrop: {"scale": SCALE, "ratio": RATIO},
     PaddedCrop: {"padding": COUNT_OR_ZERO},
     CenterCrop: {"fraction": SHARE},
     Flip: {"p": ZERO_TO_ONE},
@@ -123,7 +125,7 @@ EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
         "hue": ([0.0, 0.5], [-TINY, 0.501]),
     },
     Grayscale: {"p": ZERO_TO_ONE},
-    GaussianBlur: {"p": ZERO_TO_ONE, "sigma": PAIR},
+    GaussianBlur: {"p": ZERO_TO_ONE, "sigma": SIGMA},
     Solarize: {"p": ZERO_TO_ONE, "threshold": ZERO_TO_ONE},
     Lighting: {"p": ZERO_TO_ONE, "std": TO_HUNDRED},
     Cutout: {"size": ZERO_TO_ONE},

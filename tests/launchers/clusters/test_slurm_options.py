@@ -25,6 +25,7 @@ from tests.helpers.stub_runs import stub_job, stub_sweep
         ("2-12", 60 * 60),
         ("2-12:30", 60 * 60 + 30),
         ("2-12:30:15", 60 * 60 + 31),
+        ("3650-0", 3650 * 24 * 60),
     ],
 )
 def test_time_limits(text: str, minutes: int) -> None:
@@ -32,7 +33,9 @@ def test_time_limits(text: str, minutes: int) -> None:
     assert parse_minutes(text) == minutes
 
 
-@pytest.mark.parametrize("text", ["", "1h", "1:2:3:4", "-5", "1.5", "0", "one"])
+@pytest.mark.parametrize(
+    "text", ["", "1h", "1:2:3:4", "-5", "1.5", "0", "one", "3651-0", "9" * 14, "9" * 5000]
+)
 def test_what_is_no_time_limit(text: str) -> None:
     with pytest.raises(UserError, match="give minutes, HH:MM:SS or D-HH:MM:SS"):
         parse_minutes(text)
