@@ -8,6 +8,7 @@ from pathlib import Path
 
 from launchers.reporting.lone_runs import is_run, read_runs
 from launchers.reporting.results import Sweep, apart_by_data, read_as_planned
+from pipelines.command.errors import UserError
 
 
 def read_folders(folders: Sequence[Path], into: Path) -> Sweep:
@@ -20,7 +21,14 @@ def read_folders(folders: Sequence[Path], into: Path) -> Sweep:
     Raises:
         UserError: one is neither, or its sweep.json is damaged.
     """
-    lone = [folder for folder in folders if is_run(folder) and not (folder / "sweep.json").exists()]
+    plain = [folder for folder in folders if not (folder / "sweep.json").exists()]
+    lone = [folder for folder in plain if is_run(folder)]
+    astray = next((folder for folder in plain if folder not in lone), None)
+    if astray is not None:
+        raise UserError(
+            f"{astray} is no sweep folder and no run folder (no sweep.json, no config.json): give one that "
+            "launchers.sweep or fastssl.train made"
+        )
     sweeps = {_name(folder, folders): read_as_planned(folder) for folder in folders if folder not in lone}
     if lone:
         sweeps["runs"] = read_runs({_name(folder, lone): folder for folder in lone}, into)

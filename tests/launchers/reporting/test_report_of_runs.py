@@ -140,6 +140,12 @@ def test_a_run_and_a_sweep_stand_side_by_side(tmp_path: Path) -> None:
     assert "did not train on the paper's data" in (tmp_path / "report.md").read_text()
 
 
+def test_a_folder_of_neither_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a is no sweep folder and no run folder \(no sweep\.json"):
+        main([str(tmp_path / "a")])
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_report_of_one_run_lies_in_its_folder_and_damage_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
