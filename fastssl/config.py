@@ -119,6 +119,9 @@ class Experiment:
     """Names the labels: `classes`, `artifact`, `up-1`, `depth-6`, ... or a mapping file."""
     batch_norm_group: int | None = None
     """Images that share batch-norm statistics (`fastssl.models.batch_norm`); None: all of a micro-batch."""
+    probes: bool = False
+    """Train a linear and an MLP classifier of the labels on the encoder's features beside the method, which
+    takes no gradient from them, and log their accuracies."""
     views: tuple[ViewGroup, ...]
     """Augmentation of an image's views, group by group."""
     backbone: Backbone.Config

@@ -27,7 +27,7 @@ class SavedRun:
     """Steps that it was trained for."""
 
     def build(self) -> Method:
-        """The method with its saved weights, on the CPU.
+        """The method with its saved weights, without probes, on the CPU.
 
         Raises:
             UserError: they do not fit the config.
@@ -37,7 +37,7 @@ class SavedRun:
             experiment.method, experiment.backbone, seed=experiment.seed, total_steps=1, num_classes=None
         )
         try:
-            method.load_state_dict(self.method)
+            method.load_state_dict({k: v for k, v in self.method.items() if not k.startswith("probes.")})
         except (RuntimeError, TypeError, AttributeError):  # torch's, of several lines
             raise UserError(f"{self.path} is damaged: its weights do not fit its config") from None
         return method

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import ClassVar, Literal, Self, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,6 +28,8 @@ class RunFacts:
     total_steps: int
     num_classes: int | None
     """None: the data has no classes."""
+    sample_ids: np.ndarray | None = None
+    """int64 [images], of the training images; None: there are none to train on."""
 
 
 class Method(Component, nn.Module, ABC):
@@ -43,7 +46,13 @@ class Method(Component, nn.Module, ABC):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ComponentConfig):
-        """Fields and checks of every method."""
+        """Fields and checks of every method.
+
+        Attributes:
+            color_space: the one that views should be in; None: any.
+        """
+
+        color_space: ClassVar[Literal["lab"] | None] = None
 
         def __post_init__(self) -> None:
             check_ranges(self, "--method.")
@@ -72,6 +81,10 @@ class Method(Component, nn.Module, ABC):
     def encoder(self) -> Backbone:
         """The network that the method is for: it is saved by itself, evaluated and exported."""
         return cast(Backbone, self.student.encoder)
+
+    def of_first_view(self, features: Tensor, images: int) -> Tensor:
+        """The first view's features [B, D] in the encoder's first output of a forward pass on B images."""
+        return features[:images]
 
     @abstractmethod
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:

@@ -90,6 +90,10 @@ class SimCLR(Method):
         projector = Head(encoder.feature_dim, config.projector)
         self.student = nn.Sequential(OrderedDict(encoder=encoder, projector=projector))
 
+    def of_first_view(self, features: Tensor, images: int) -> Tensor:
+        """See ``Method.of_first_view``: views are encoded together, all of an image side by side."""
+        return features[:: len(features) // images]
+
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the batch's views; see ``Method.forward``."""
         views = expect_views(batch, self.config.num_views, self.config.kind)

@@ -40,6 +40,9 @@ class Backbone(Component, nn.Module, ABC):
             return self
 
     feature_dim: int
+    inner_maps: tuple[tuple[str, int], tuple[str, int]] | None = None
+    """Two submodules, each by name with the channels of its map, a finer and a coarser one: AMDIM predicts
+    them from the features (``fastssl.methods.amdim``). None: it offers none."""
 
     def check_size(self, size: int) -> None:
         """Check that the encoder takes views of ``size`` pixels.

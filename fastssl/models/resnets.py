@@ -89,7 +89,7 @@ class ResNet(Backbone):
         return tuple(maps)
 
 
-class _ConvPool(nn.Sequential):
+class ConvPool(nn.Sequential):
     """conv 3x3, max-pool to half the side, batch norm, CELU."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -136,11 +136,12 @@ class ResNet9(Backbone):
         self.conv1 = nn.Conv2d(3, c64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(c64)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = nn.Sequential(_ConvPool(c64, c128), BasicBlock(c128, c128))
-        self.layer2 = _ConvPool(c128, c256)
-        self.layer3 = nn.Sequential(_ConvPool(c256, c512), BasicBlock(c512, c512))
+        self.layer1 = nn.Sequential(ConvPool(c64, c128), BasicBlock(c128, c128))
+        self.layer2 = ConvPool(c128, c256)
+        self.layer3 = nn.Sequential(ConvPool(c256, c512), BasicBlock(c512, c512))
         self.linear = nn.Linear(c512, c256)
         self.feature_dim = c256
+        self.inner_maps = (("layer2", c256), ("layer3.0", c512))
         initialize(self, config.zero_init_residual)
 
     def stages(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -46,6 +46,43 @@ class WideResNet(ResNet):
         return super()._make_layer(block, scaled(planes, self._width), blocks, stride, dilate)
 
 
+class DividedResNet50(ResNet):
+    """torchvision's ResNet-50, each stage at 1 / ``divisor`` of its width behind a stem of 64 channels."""
+
+    def __init__(self, divisor: int, in_channels: int, *, dilated: bool) -> None:
+        self._divisor = divisor
+        super().__init__(*_LAYERS[50], replace_stride_with_dilation=[False, False, dilated])
+        self.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+        del self.avgpool, self.fc
+        initialize(self, zero_init_residual=False)
+
+    def _make_layer(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        planes: int,
+        blocks: int,
+        stride: int = 1,
+        dilate: bool = False,
+    ) -> nn.Sequential:
+        return super()._make_layer(block, planes // self._divisor, blocks, stride, dilate)
+
+
+class NarrowBlock(BasicBlock):
+    """torchvision's basic block with half the channels between its convolutions."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        shortcut = None
+        if in_channels != channels:
+            shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels)
+            )
+        super().__init__(in_channels, channels, downsample=shortcut)
+        middle = max(1, channels // 2)
+        self.conv1 = nn.Conv2d(in_channels, middle, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(middle)
+        self.conv2 = nn.Conv2d(middle, channels, 3, padding=1, bias=False)
+
+
 def initialize(module: nn.Module, zero_init_residual: bool) -> None:
     """torchvision's: He et al. (2015) over a convolution's outputs; batch norms start at 1 and 0 anyway."""
     for part in module.modules():

@@ -11,7 +11,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastssl.config import Config
-from fastssl.recipes import barlow_twins, byol, eqco, moco, msbreg, own_images, small_images, supervised
+from fastssl.recipes import (
+    barlow_twins,
+    byol,
+    eqco,
+    moco,
+    msbreg,
+    own_images,
+    pretexts,
+    small_images,
+    supervised,
+)
 from fastssl.recipes.small_images import quickstart
 from fastssl.recipes.user_recipe import recipe_of_file
 from fastssl.recipes.variant import Recipe
@@ -22,7 +32,7 @@ __all__ = ["RECIPES", "find_recipe", "quickstart"]
 
 RECIPES: dict[str, Recipe] = {
     recipe().recipe: recipe
-    for family in (small_images, own_images, moco, byol, barlow_twins, eqco, msbreg, supervised)
+    for family in (small_images, own_images, moco, byol, barlow_twins, eqco, msbreg, supervised, pretexts)
     for recipe in family.RECIPES
 }
 

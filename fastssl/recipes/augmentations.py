@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipelines.ops import ColorJitter, GaussianBlur, Grayscale, PaddedCrop, RandomResizedCrop, Solarize
+from pipelines.ops import (
+    CenterCrop,
+    ChannelJitter,
+    ChannelMean,
+    ColorJitter,
+    Cutout,
+    GaussianBlur,
+    Grayscale,
+    PaddedCrop,
+    RandomResizedCrop,
+    Shift,
+    Solarize,
+)
 from pipelines.views import ViewSpec
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -75,3 +87,18 @@ SUPERVISED_CIFAR10 = ViewSpec(size=32, crop=PaddedCrop(padding=4), mean=CIFAR10_
 
 # For a small network and little time on 32-pixel images: MoCo v2's colors, milder crops, no blur
 SMALL_IMAGES = replace(MOCO_V2, size=32, crop=RandomResizedCrop(scale=(0.25, 1.0)), blur=GaussianBlur())
+
+# Newell, Deng, "How useful is self-supervised pretraining for visual tasks?" (2020), by its authors' code: in
+# L*a*b*, with the mean (38.44, 3.03, 4.77) and deviation (17.42, 9.41, 11.37) of its scenes; everything but
+# the flip is done to the normalized view. Images are as large as the view
+SCENES_LAB = ViewSpec(
+    size=64,
+    crop=CenterCrop(fraction=1.0),
+    channel_jitter=ChannelJitter(p=0.8),
+    channel_mean=ChannelMean(p=0.25),
+    shift=Shift(padding=0.125),
+    cutout=Cutout(size=0.25, inside=True),
+    color_space="lab",
+    mean=(38.44 / 100, (3.03 + 128) / 255, (4.77 + 128) / 255),
+    std=(17.42 / 100, 9.41 / 255, 11.37 / 255),
+)

@@ -27,6 +27,8 @@ def build_on_device(experiment: Experiment, data: TrainingData, device: torch.de
         seed=experiment.seed,
         total_steps=data.total_steps,
         num_classes=data.num_classes,
+        sample_ids=data.source.index.sample_ids,
+        probes=experiment.probes,
     )
     method = method.to(device).to(memory_format=torch.channels_last).train()
     for group in experiment.views:

@@ -35,6 +35,12 @@ def size_warnings(config: Config, images: int, total_steps: int) -> Iterator[str
     """Sizes that do not suit one another, a line each."""
     experiment, machine = config.experiment, config.machine
     yield from experiment.method.warnings(images)
+    wanted = experiment.method.color_space
+    if wanted and any(group.spec.color_space != wanted for group in experiment.views):
+        yield (
+            f"{experiment.method.kind} is made for views in {wanted}, whose channels it tells apart: set "
+            f"--views.0.spec.color-space {wanted}, with its mean and std"
+        )
     yield from experiment.backbone.warnings(max(group.spec.size for group in experiment.views))
     if total_steps < machine.log_every:
         yield (

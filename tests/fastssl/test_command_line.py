@@ -84,6 +84,7 @@ CHOICES: dict[str, tuple[Any, Any]] = {
     "norm": ("batch", "layer"),
     "out-norm": ("batch", "layer"),
     "predictor-on": ("student", "both"),
+    "output-size": (64, 32),
     "centroid": ("leave_one_out", "centroids"),
 }
 
@@ -162,7 +163,7 @@ def test_another_kind_of_component_can_be_asked_for(capsys: pytest.CaptureFixtur
     ("words", "reason"),
     [
         (["--optimizer", "adagrad"], "--optimizer takes sgd, lars, adam, not adagrad"),
-        (["--backbone"], "--backbone needs a kind: resnet, resnet9, timm"),
+        (["--backbone"], "--backbone needs a kind: resnet, resnet9, denseresnet, amdimencoder, timm"),
         (["--backbone", "timm", "--backbone.width", "2"], r"unknown option --backbone\.width"),
     ],
 )

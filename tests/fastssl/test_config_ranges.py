@@ -19,9 +19,9 @@ from fastssl.evaluate.protocol import find_protocol
 from fastssl.evaluate.semisup import Semisup
 from fastssl.evaluate.spread import Spread
 from fastssl.evaluate.svm import Svm
-from fastssl.methods import BYOL, BarlowTwins, MSBReg
+from fastssl.methods import AMDIM, BYOL, CMC, VAE, BarlowTwins, MSBReg
 from fastssl.methods.info_nce import InfoNCE
-from fastssl.models import ResNet, ResNet9, Timm
+from fastssl.models import AMDIMEncoder, DenseResNet, ResNet, ResNet9, Timm
 from fastssl.models.heads import Head
 from fastssl.models.teacher import Teacher
 from fastssl.optim import LARS, SGD, Adam
@@ -80,10 +80,19 @@ EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
     Teacher.Config: {"momentum": ZERO_TO_ONE},
     InfoNCE.Config: {"temperature": TEMPERATURE, "num_negatives": COUNT, "eqco_alpha": POSITIVE},
     BarlowTwins.Config: {"redundancy_weight": NOT_NEGATIVE},
+    CMC.Config: {"temperature": POSITIVE, "num_negatives": COUNT, "memory_momentum": BELOW_ONE},
+    AMDIM.Config: {"clip": POSITIVE, "penalty_weight": NOT_NEGATIVE, "joint_flip": ZERO_TO_ONE},
+    VAE.Config: {"kl_weight": NOT_NEGATIVE},
     BYOL.Config: {"uniformity_weight": NOT_NEGATIVE},
     MSBReg.Config: {"num_views": ([2, 99], [1, 0]), "lambda_s": NOT_NEGATIVE, "lambda_b": NOT_NEGATIVE},
     ResNet.Config: {"width": ([1 / 64, 9.0], [0.0156, -1.0])},
     ResNet9.Config: {"width": ([1 / 64, 9.0], [0.0156, -1.0])},
+    DenseResNet.Config: {"feature_dim": COUNT},
+    AMDIMEncoder.Config: {
+        "channels": ([1, 64], [0, -1]),
+        "feature_dim": ([512, 10**6], [511, 0]),
+        "depth": COUNT,
+    },
     Timm.Config: {"image_size": COUNT, "drop_path": BELOW_ONE},
     SGD.Config: OPTIMIZER | {"momentum": BELOW_ONE},
     LARS.Config: OPTIMIZER | {"momentum": BELOW_ONE, "trust_coefficient": POSITIVE},

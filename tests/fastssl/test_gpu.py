@@ -19,6 +19,7 @@ def on_gpu(batch: Batch) -> Batch:
     return replace(
         batch,
         views=tuple(view.cuda() for view in batch.views),
+        sample_ids=batch.sample_ids.cuda(),
         labels=None if batch.labels is None else batch.labels.cuda(),
     )
 

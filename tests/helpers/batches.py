@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from fastssl.methods import Method, build_method
@@ -35,5 +36,6 @@ def tiny_method(config: Method.Config, *, seed: int = 0, total_steps: int = 20) 
         seed=seed,
         total_steps=total_steps,
         num_classes=NUM_CLASSES,
+        sample_ids=np.arange(64),
     )
     return method.to(memory_format=torch.channels_last).train()

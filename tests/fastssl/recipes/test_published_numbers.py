@@ -101,6 +101,8 @@ WITHOUT_NUMBER = {
     # a sentence of Huang et al. 2022, section 4.1; one of Moon et al. 2022, section 1.1
     "moco-v2-sync-bn-alone-imagenet",
     "msbreg-320ep-imagenet100",
+    # Newell and Deng 2020: plots
+    *(name for name in RECIPES if name.endswith(("-scenes64", "-scenes128", "-tiny"))),
 }
 
 

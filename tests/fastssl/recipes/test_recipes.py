@@ -5,12 +5,13 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from fastssl.config import Experiment
 from fastssl.methods import Method, build_method
-from fastssl.models import ResNet
+from fastssl.models import Backbone, ResNet, ResNet9
 from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim import SGD
 from fastssl.optim.optimizer import build_optimizer, set_learning_rate
@@ -226,6 +227,13 @@ def test_moco_v1_augmentation() -> None:
     assert (scale(spec), spec.blur.p, spec.solarize.p, spec.flip.p) == ((0.2, 1), 0, 0, 0.5)
 
 
+def narrow(backbone: Any) -> Backbone.Config:
+    """A sixteenth of the width; of a network that has no other, a ResNet-9 of that."""
+    if not hasattr(backbone, "width"):
+        return ResNet9.Config(width=0.0625)
+    return replace(backbone, width=0.0625)
+
+
 def reduced(experiment: Experiment) -> Experiment:
     """The same run with a narrow encoder, 32-pixel views, the fewest images per step and few epochs."""
     for batch_size in (4, 16, 64):
@@ -237,7 +245,7 @@ def reduced(experiment: Experiment) -> Experiment:
                 batch_norm_group=batch_size // 2 if experiment.batch_norm_group else None,
                 taxonomy="classes",
                 views=tuple(replace(group, spec=replace(group.spec, size=32)) for group in experiment.views),
-                backbone=replace(experiment.backbone, width=0.0625),  # type: ignore[call-arg]
+                backbone=narrow(experiment.backbone),
                 method=experiment.method.small(),
             )
     raise AssertionError(f"{experiment.method.kind} takes no batch of at most 64 images")
@@ -276,6 +284,8 @@ def test_every_recipe_takes_two_steps(experiment: Experiment) -> None:
         seed=experiment.seed,
         total_steps=total_steps,
         num_classes=10,
+        sample_ids=np.arange(64),
+        probes=experiment.probes,
     ).train()
     if experiment.batch_norm_group:
         group_batch_norms(method, experiment.batch_norm_group, experiment.batch_size)
@@ -303,6 +313,6 @@ def test_evaluation_sees_what_training_showed(name: str) -> None:
     spec = evaluation_spec(experiment.views[0].spec, experiment.center_fraction)
     trained = experiment.views[0].spec
     assert (spec.size, spec.mean, spec.std) == (trained.size, trained.mean, trained.std)
-    # whole images where they are as small as the views (CIFAR-10's 32, STL-10's 96), else the usual 224 of
-    # 256
-    assert spec.crop == CenterCrop(fraction=1.0 if spec.size in (32, 96) else 0.875)
+    # whole images where they are as small as the views (CIFAR-10's 32, STL-10's 96, scenes' 64 and 128), else
+    # the usual 224 of 256
+    assert spec.crop == CenterCrop(fraction=1.0 if spec.size in (32, 64, 96, 128) else 0.875)

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from fastssl.config import Experiment, Machine, read_config
-from fastssl.methods import BYOL, METHODS, Method, SimCLR, SiMo
+from fastssl.methods import BYOL, CMC, METHODS, Method, SimCLR, SiMo
 from fastssl.models import ResNet, ResNet9
 from fastssl.recipes import find_recipe
 from fastssl.recipes.variant import with_changes
 from fastssl.run.fit import fit_line, fitted, size_warnings
 from fastssl.train import main
+from pipelines.views import LAB_MEAN, LAB_STD
 from tests.helpers.image_folder import write_colors
 from tests.helpers.methods import narrow
 
@@ -104,6 +105,17 @@ def test_the_cifar_stem_at_large_views_is_warned_of(backbone: Any, size: int, ex
 def views_of(size: int) -> Any:
     (group,) = OWN.views
     return (replace(group, spec=replace(group.spec, size=size)),)
+
+
+def test_a_method_for_lab_is_warned_of_views_in_rgb() -> None:
+    (group,) = OWN.views
+    method = CMC.Config(num_negatives=8)
+    one_view = replace(OWN, method=method, views=(replace(group, num_views=1),))
+    (line,) = warned(one_view, 10_000)
+    assert "cmc is made for views in lab" in line
+    assert "--views.0.spec.color-space lab" in line
+    in_lab = replace(group.spec, color_space="lab", mean=LAB_MEAN, std=LAB_STD)
+    assert not warned(replace(one_view, views=(replace(group, spec=in_lab, num_views=1),)), 10_000)
 
 
 def test_a_run_shorter_than_a_logging_interval_is_warned_of() -> None:

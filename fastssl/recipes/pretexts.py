@@ -1,0 +1,165 @@
+"""The four pretexts of Newell and Deng on factor-controlled scenes, the supervised baseline, and short runs.
+
+Newell, Deng, "How useful is self-supervised pretraining for visual tasks?", 2020. Settings are those of its
+public code. Its rates hold at the batch beside them, its "epochs" are rounds of at most 50,000 images
+(single objects) or 10,000 (several): of 400,000 images an epoch here is 8 rounds, of 250,000 25. AMDIM's
+rounds have half as many images, each twice. Views are in L*a*b*, normalized by the scenes' own numbers.
+``--data`` names those images; without it the built-in scenes stand in for them, fewer and simpler ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from fastssl.config import Config, Experiment, Machine, Paper
+from fastssl.methods import AMDIM, CMC, VAE, Method, Rotation, Supervised
+from fastssl.models import Backbone, DenseResNet, ResNet9
+from fastssl.optim import Adam
+from fastssl.recipes.augmentations import SCENES_LAB
+from fastssl.recipes.variant import Recipe
+from pipelines.ops import ChannelJitter, Cutout, Flip
+from pipelines.views import ViewGroup, ViewSpec
+
+_TITLE = "How useful is self-supervised pretraining for visual tasks? (2020)"
+_WARMUP_ROUNDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    """A network, and the images that it is trained on."""
+
+    name: str
+    backbone: Backbone.Config
+    size: int
+    """Side of the views, pixels."""
+    rounds_per_epoch: float
+    place: str
+    probes: bool
+    """Images have one class each, which probes can tell."""
+
+
+_RESNET9 = _Column(
+    name="resnet9-scenes64",
+    backbone=ResNet9.Config(),
+    size=64,
+    rounds_per_epoch=8,
+    place="supplement, figures 5, 6 and 8",
+    probes=True,
+)
+_RESNET50 = replace(
+    _RESNET9,
+    name="resnet50-scenes64",
+    backbone=DenseResNet.Config(),
+    place="supplement, figures 7 and 9",
+)
+_DENSE = _Column(
+    name="resnet50-scenes128",
+    backbone=DenseResNet.Config(feature_dim=512, dilated=True),
+    size=128,
+    rounds_per_epoch=25,
+    place="supplement, figures 12 and 15",
+    probes=False,
+)
+
+
+def _views(method: Method.Config, spec: ViewSpec) -> tuple[ViewGroup, ...]:
+    return (ViewGroup(spec=spec, num_views=method.num_views),)
+
+
+def _cell(
+    pretext: str,
+    method: Method.Config,
+    spec: ViewSpec,
+    column: _Column,
+    batch: int,
+    peak: float,
+    end: float,
+    weight_decay: float,
+    rounds: int,
+) -> Config:
+    """Config of a cell: a pretext on a network.
+
+    Args:
+        pretext: begin of the recipe's name.
+        method: config of the pretext.
+        spec: of its views, at any size.
+        column: network and images.
+        batch: images a step.
+        peak, end: rates after the warm-up and at the end.
+        weight_decay: of all parameters.
+        rounds: length, the code's "epochs".
+    """
+    per_epoch = column.rounds_per_epoch * (2 if isinstance(method, AMDIM.Config) else 1)
+    return Config(
+        recipe=f"{pretext}-{column.name}",
+        paper=Paper(title=_TITLE, place=column.place),
+        experiment=Experiment(
+            epochs=rounds / per_epoch,
+            batch_size=batch,
+            center_fraction=1.0,
+            probes=column.probes and not isinstance(method, Supervised.Config),
+            views=_views(method, replace(spec, size=column.size)),
+            backbone=column.backbone,
+            method=method,
+            optimizer=Adam.Config(
+                base_lr=peak * 256 / batch,
+                weight_decay=weight_decay,
+                warmup_epochs=_WARMUP_ROUNDS / per_epoch,
+                schedule="linear",
+                end_share=end / peak,
+            ),
+        ),
+        machine=Machine(keep_every=10),
+    )
+
+
+_NO_CUTOUT = replace(SCENES_LAB, cutout=Cutout())
+_NO_JITTER = replace(SCENES_LAB, channel_jitter=ChannelJitter())
+_ONE_FLIP = replace(SCENES_LAB, flip=Flip())  # the method flips both views of an image or neither
+_FEWER, _MORE = (CMC.Config(num_negatives=k, memory_momentum=0.4) for k in (4086, 16384))
+_CELLS = (
+    ("scratch", Supervised.Config(), SCENES_LAB, _RESNET9, 512, 1e-3, 1e-6, 1e-4, 600),
+    ("scratch", Supervised.Config(), SCENES_LAB, _RESNET50, 384, 1e-3, 1e-6, 1e-4, 800),
+    ("vae", VAE.Config(), _NO_CUTOUT, _RESNET9, 512, 1e-3, 1e-5, 1e-5, 800),
+    ("vae", VAE.Config(), _NO_CUTOUT, _RESNET50, 384, 1e-3, 1e-5, 1e-5, 800),
+    ("vae", VAE.Config(), _NO_CUTOUT, _DENSE, 96, 1e-3, 1e-5, 1e-5, 1200),
+    ("rotation", Rotation.Config(), SCENES_LAB, _RESNET9, 512, 5e-4, 1e-5, 1e-4, 400),
+    ("rotation", Rotation.Config(), SCENES_LAB, _RESNET50, 384, 5e-4, 1e-5, 1e-4, 400),
+    ("rotation", Rotation.Config(), SCENES_LAB, _DENSE, 64, 5e-4, 1e-5, 1e-4, 900),
+    ("cmc", CMC.Config(), _NO_JITTER, _RESNET9, 256, 1e-3, 1e-6, 1e-5, 800),
+    ("cmc", _FEWER, _NO_JITTER, _RESNET50, 384, 5e-3, 1e-6, 1e-5, 1600),
+    ("cmc", _MORE, SCENES_LAB, _DENSE, 64, 1e-3, 1e-6, 1e-5, 1600),
+    ("amdim", AMDIM.Config(), _ONE_FLIP, _RESNET9, 384, 1e-3, 1e-6, 1e-5, 800),
+    ("amdim", AMDIM.Config(), _ONE_FLIP, _RESNET50, 192, 1e-3, 1e-6, 1e-5, 1600),
+    ("amdim", AMDIM.Config(), _ONE_FLIP, _DENSE, 32, 5e-4, 1e-6, 1e-5, 1600),
+)
+
+
+def _tiny(pretext: str, method: Method.Config, spec: ViewSpec, epochs: float) -> Config:
+    """A run of minutes on the built-in scenes: a narrow ResNet-9, 32 pixels, batches of 64."""
+    return Config(
+        recipe=f"{pretext}-tiny",
+        paper=Paper(title=_TITLE, place=f"{pretext}, in miniature"),
+        experiment=Experiment(
+            epochs=epochs,
+            batch_size=64,
+            center_fraction=1.0,
+            probes=True,
+            views=_views(method, replace(spec, size=32)),
+            backbone=ResNet9.Config(width=0.25),
+            method=method,
+            optimizer=Adam.Config(base_lr=4e-3, weight_decay=1e-5, warmup_epochs=0.4, schedule="linear"),
+        ),
+        machine=Machine(monitor_every=4),
+    )
+
+
+_SHORT_CMC = CMC.Config(num_negatives=512)
+RECIPES: tuple[Recipe, ...] = (
+    *(partial(_cell, *cell) for cell in _CELLS),
+    partial(_tiny, "vae", VAE.Config(output_size=8), _NO_CUTOUT, 3),
+    partial(_tiny, "rotation", Rotation.Config(), SCENES_LAB, 6),
+    partial(_tiny, "cmc", _SHORT_CMC, _NO_JITTER, 4),
+    partial(_tiny, "amdim", AMDIM.Config(), _ONE_FLIP, 4),
+)
