@@ -4,10 +4,10 @@ import pytest
 
 from fastssl.methods import BYOL, MSBReg, SiMo
 from fastssl.optim import LARS
-from fastssl.recipes import find_recipe
+from fastssl.recipes import find_recipe, quickstart
 from fastssl.recipes.variant import with_changes
 from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_values
-from launchers.sweeps.grid import applied, grid_study
+from launchers.sweeps.grid import applied, file_name, grid_study
 from launchers.sweeps.study import Study, to_plan, with_seeds
 from pipelines.command.errors import UserError
 
@@ -33,6 +33,29 @@ def test_every_combination_is_a_run() -> None:
     last = study.runs[-1].config.experiment
     assert (last.method.loss.num_negatives, last.method.loss.eqco_alpha) == (16, None)  # type: ignore[attr-defined]
     assert last.epochs == 200
+
+
+def test_a_grid_is_named_after_what_varies() -> None:
+    base = quickstart()
+    assert grid_study("quickstart", base, ["temperature=0.1,0.2"]).name == "quickstart-by-temperature"
+    assert (
+        grid_study("quickstart", base, ["epochs=1"], ["base_lr=0.1"]).name == "quickstart-by-epochs-base-lr"
+    )
+    assert grid_study("quickstart", base, []).name == "quickstart"
+    assert grid_study("mine/../x", base, ["epochs=1"]).name == "mine-..-x-by-epochs"  # no folder but its own
+    many = ["num_negatives=8", "eqco_alpha=256", "temperature=0.1", "weight_decay=0", "nesterov=true"]
+    name = grid_study("quickstart", base, many).name
+    assert name == "quickstart-by-num-negatives-eqco-alpha-and-3-more"
+    assert len(name) <= 60
+
+
+def test_long_names_are_told_apart() -> None:
+    """255 bytes are the most of a file system, and an evaluation's name follows."""
+    one, other = (file_name("x/" * 200 + end) for end in ("a", "b"))
+    assert one != other
+    assert len(one) == len(other) == 150
+    assert one.startswith("x-x-")
+    assert file_name("base_lr=0.1") == "base-lr-0.1"
 
 
 def test_the_papers_number_stays_with_the_papers_experiment() -> None:
