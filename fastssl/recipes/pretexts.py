@@ -4,7 +4,8 @@ Newell, Deng, "How useful is self-supervised pretraining for visual tasks?", 202
 public code. Its rates hold at the batch beside them, its "epochs" are rounds of at most 50,000 images
 (single objects) or 10,000 (several): of 400,000 images an epoch here is 8 rounds, of 250,000 25. AMDIM's
 rounds have half as many images, each twice. Views are in L*a*b*, normalized by the scenes' own numbers.
-``--data`` names those images; without it the built-in scenes stand in for them, fewer and simpler ones.
+The data are the built-in ``scenes:single-1111`` and ``scenes:multi-1111``, all factors free; ``--data`` takes
+another of the twelve combinations.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class _Column:
     size: int
     """Side of the views, pixels."""
     rounds_per_epoch: float
+    data: str
     place: str
     probes: bool
     """Images have one class each, which probes can tell."""
@@ -44,6 +46,7 @@ _RESNET9 = _Column(
     backbone=ResNet9.Config(),
     size=64,
     rounds_per_epoch=8,
+    data="scenes:single-1111",
     place="supplement, figures 5, 6 and 8",
     probes=True,
 )
@@ -58,6 +61,7 @@ _DENSE = _Column(
     backbone=DenseResNet.Config(feature_dim=512, dilated=True),
     size=128,
     rounds_per_epoch=25,
+    data="scenes:multi-1111",
     place="supplement, figures 12 and 15",
     probes=False,
 )
@@ -110,7 +114,7 @@ def _cell(
                 end_share=end / peak,
             ),
         ),
-        machine=Machine(keep_every=10),
+        machine=Machine(data=column.data, keep_every=10),
     )
 
 

@@ -42,7 +42,7 @@ def recipe_table() -> str:
         experiment, paper = config.experiment, config.paper
         what = f"{experiment.method.kind}, {experiment.backbone.label}, {experiment.epochs:g}"
         published = f"{_numbers(paper.results)} ({paper.title}; {paper.place})" if paper else ""
-        data = "" if config.machine.data == "scenes" else " --data DIR"
+        data = "" if config.machine.data.startswith("scenes") else " --data DIR"
         lines.append(
             f"| `{name}` | {what} | {published} | {_here(config)} | `python -m fastssl.train {name}{data}` |"
         )

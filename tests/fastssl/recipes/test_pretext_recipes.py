@@ -42,6 +42,7 @@ def test_settings_are_the_published_ones(name: str) -> None:
     multi, doubled = name.endswith("128"), name.startswith("amdim")
     images, per_round = (250_000, 10_000) if multi else (400_000, 50_000)
     per_round //= 2 if doubled else 1
+    assert RECIPES[name]().machine.data == f"scenes:{'multi' if multi else 'single'}-1111"
     assert experiment.batch_size == batch
     assert experiment.epochs * images == pytest.approx(rounds * per_round)
     steps_per_epoch = images // batch
