@@ -14,6 +14,7 @@ from pipelines.ops import (
     KINDS,
     NEUTRAL,
     VIEW_PARAMETERS,
+    ChannelMean,
     ColorJitter,
     Cutout,
     Flip,
@@ -38,6 +39,7 @@ _AT_WORK: dict[str, Op] = {
     "grayscale": Grayscale(p=0.2),
     "blur": GaussianBlur(p=0.5),
     "solarize": Solarize(p=0.2),
+    "channel_mean": ChannelMean(p=0.25),
     "shift": Shift(padding=0.125),
     "cutout": Cutout(size=0.25),
 }
