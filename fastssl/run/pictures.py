@@ -128,6 +128,7 @@ def save_curves(path: Path, metrics: Path, title: str, baselines: dict[str, floa
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.grid(alpha=0.3)
+    loss_axes.set_xlim(left=0)  # of all three; a short run has too few whole epochs after its first line
     for (name, value), style in zip(baselines.items(), ("--", ":"), strict=False):
         knn_axes.axhline(value, linestyle=style, color="gray", label=f"{name} ({value:.3f})")
     if baselines:

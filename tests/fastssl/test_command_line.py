@@ -53,6 +53,7 @@ SPECIAL: dict[str, list[str]] = {
     "--taxonomy": ["depth-2"],
     "--batch-norm-group": ["8"],
     "--order": ["blocks"],
+    "--logger": ["wandb"],
     "--device": ["cpu"],
     "--pipeline": ["resident"],
     "--cpu-output": ["crops"],

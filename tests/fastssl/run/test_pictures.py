@@ -205,6 +205,17 @@ def test_the_legend_hides_nothing_and_epochs_are_whole(tmp_path: Path, figures: 
         assert len(axes.get_xticks()) > 2
 
 
+def test_a_run_of_two_epochs_has_whole_ones_too(tmp_path: Path, figures: list[Figure]) -> None:
+    """Its lines may begin after the first."""
+    rows = [{"step": 20, "epoch": 4 / 3, "loss": 2.0}, {"step": 30, "epoch": 2.0, "loss": 1.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    save_curves(tmp_path / "curves.png", tmp_path / "metrics.jsonl", "short", {})
+    for axes in figures[0].axes:
+        assert axes.get_xlim()[0] == 0
+        assert {0, 1, 2} <= {*axes.get_xticks()}
+        assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
 def test_a_run_without_labels_or_without_a_line_has_curves_too(tmp_path: Path, figures: list[Figure]) -> None:
     save_curves(tmp_path / "curves.png", tmp_path / "absent.jsonl", "empty", {})
     (figure,) = figures

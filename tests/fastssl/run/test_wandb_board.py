@@ -77,6 +77,7 @@ def test_a_run_and_its_resumption_are_one_run_of_wandb(
             log.picture(tmp_path / "views.png")
             log.metrics(first + 2, 1.0, {"loss": first + 1.0})
             log.metrics(first + 2, 1.0, {"knn_top1": 0.75})
+    wandb.teardown()  # waits for its process, which writes the files
     said = [line for line in capsys.readouterr().err.splitlines() if "W&B" in line]
     folders = [Path(line.removeprefix("W&B: offline in ").partition(", for")[0]) for line in said]
     assert len({*folders}) == 2
@@ -104,6 +105,7 @@ def test_steps_that_the_run_has_already_are_left_as_they_are(
         log.use_wandb(config_of(tmp_path))
         for step, loss in ((2, 2.0), (1, 9.0), (3, 3.0)):
             log.metrics(step, 0.5, {"loss": loss})
+    wandb.teardown()  # waits for its process, which writes the files
     folder = next((tmp_path / "wandb").glob("offline-run-*"))
     assert logged(folder) == [{"_step": 2, "loss": 2.0}, {"_step": 3, "loss": 3.0}]
     assert "W&B failed" not in capsys.readouterr().err
