@@ -90,10 +90,8 @@ class Longtail(Linear):
 
     def _tune(self, part: Subject, file: Path | None) -> tuple[Tensor, dict[str, Any]]:
         """Predicted classes of the test images, and the result, as ``Linear._train`` gives them."""
-        own = {"epochs": self.epochs} if self.epochs else {}
-        setting = Finetune(
-            classifier_rate=self.classifier_rate, encoder_rate=self.encoder_rate, **own
-        ).resolved_setting()
+        rates = Finetune(classifier_rate=self.classifier_rate, encoder_rate=self.encoder_rate)
+        setting = rates.resolved_setting().lasting(self.epochs)
         predicted, result = fine_tuned_predictions(part, setting, self.augmentation, self.seed, file)
         settings = setting.resolved() | {"augmentation": result["augmentation"]}
         return predicted, result | {"settings": settings}

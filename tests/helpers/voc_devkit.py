@@ -26,7 +26,7 @@ def write_voc(folder: Path, trainval: int = 24, test: int = 16, seed: int = 0) -
         name = f"{number:06d}"
         pixels = generator.integers(100, 140, (HEIGHT, WIDTH, 3), dtype=np.uint8)
         squares[name] = []
-        colors: list[str] = generator.permutation(NAMES)[: number % 4].tolist()
+        colors = [NAMES[place] for place in generator.permutation(len(NAMES))[: number % 4]]
         for place, color in enumerate(colors):
             left, top = SIDE * place, int(generator.integers(0, HEIGHT - SIDE))
             pixels[top : top + SIDE, left : left + SIDE] = COLORS[color]
@@ -36,8 +36,8 @@ def write_voc(folder: Path, trainval: int = 24, test: int = 16, seed: int = 0) -
         path.write_bytes(simplejpeg.encode_jpeg(pixels, quality=95))
         (folder / "Annotations" / f"{name}.xml").write_text(annotation(squares[name]))
     names = list(squares)
-    for split, part in (("trainval", names[:trainval]), ("test", names[trainval:])):
-        (folder / "ImageSets/Main" / f"{split}.txt").write_text("\n".join(part) + "\n")
+    for split, listed in (("trainval", names[:trainval]), ("test", names[trainval:])):
+        (folder / "ImageSets/Main" / f"{split}.txt").write_text("\n".join(listed) + "\n")
     return squares
 
 

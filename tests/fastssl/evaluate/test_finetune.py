@@ -51,8 +51,9 @@ def patterns(tmp_path: Path) -> Path:
 def test_it_overfits_100_images_with_labels_at_random(
     run: Path, patterns: Path, optimizer: OptimizerName, rate: float
 ) -> None:
-    rates = {"classifier_rate": rate, "encoder_rate": rate}
-    finetune = Finetune(optimizer=optimizer, batch_size=50, epochs=60, **rates)
+    finetune = Finetune(
+        optimizer=optimizer, classifier_rate=rate, encoder_rate=rate, batch_size=50, epochs=60
+    )
     subject = replace(open_subject(run, str(patterns)), run=None)
     result = finetune.measure(subject)
     assert result["top1"] == 1.0
@@ -167,7 +168,7 @@ def test_a_command_that_was_killed_ends_as_one_that_was_not(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FASTSSL_CACHE")  # where compiled kernels are
-    words = [run, "--epochs", "40", "--batch-size", "12", "--device", "cpu"]
+    words: list[str | Path] = [run, "--epochs", "40", "--batch-size", "12", "--device", "cpu"]
     state = run / "unfinished" / "finetune+batch_size=12+epochs=40.pt"
     killed = ForkedCommand("fastssl.evaluate", "finetune", *words)
     while not state.exists() and killed.poll() is None:
@@ -184,7 +185,7 @@ def test_a_command_that_was_killed_ends_as_one_that_was_not(
     assert result_of(run, "finetune+batch_size=12+epochs=40") == ours
 
 
-def run_to_the_end(words: list[Any]) -> str:
+def run_to_the_end(words: list[str | Path]) -> str:
     process = ForkedCommand("fastssl.evaluate", "finetune", *words)
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 0
