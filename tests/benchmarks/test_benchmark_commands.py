@@ -255,9 +255,9 @@ def test_threads_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_scenes_are_timed_and_drawn(tmp_path: Path) -> None:
-    argv = ["--images", "1", "--json", str(tmp_path / "s.json"), "--sheet", str(tmp_path / "s.png")]
+    argv = ["--images", "1", "--json", str(tmp_path / "s.json"), "--sheet", str(tmp_path / "s.jpg")]
     assert scenes.main(argv) == 0
     rows = rows_of(tmp_path / "s.json", argv)
     assert [row["core_us_per_image"] > 0 for row in rows] == [True] * 7
-    with Image.open(tmp_path / "s.png") as image:
-        assert image.size == (128 * (10 + 4), 128 * 12)
+    with Image.open(tmp_path / "s.jpg") as image:
+        assert image.size == (64 * (10 + 4), 64 * 12)
