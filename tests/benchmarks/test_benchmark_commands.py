@@ -63,7 +63,9 @@ def assert_measured(row: dict[str, Any]) -> None:
     assert 50 < row["peak_mb"] < 10_000
 
 
-@pytest.mark.parametrize("name", ["decode", "gpu", "limits", "loader", "render", "step", "threads", "views"])
+@pytest.mark.parametrize(
+    "name", ["decode", "gpu", "limits", "loader", "render", "scenes", "step", "threads", "views"]
+)
 def test_a_place_that_takes_no_file_is_refused_before_anything_is_measured(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     words = ["--data", "generated"] if name in ("decode", "limits", "loader", "threads") else []
