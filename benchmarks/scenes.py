@@ -41,7 +41,7 @@ class Options:
     images: Count = 200
     """Images of each kind per round."""
     sheet: Path | None = None
-    """PNG file for a sheet: a row per combination, a class per column, and images of several objects."""
+    """JPEG file for a sheet: a row per combination, a class per column, then images of several shapes."""
     json: Path | None = None
     """File for the result."""
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_result(options.json, result_of("scenes", argv, costs))
     if options.sheet is not None:
         with atomic_file(options.sheet) as file:
-            Image.fromarray(sheet()).save(file, "PNG")
+            Image.fromarray(sheet()).save(file, "JPEG", quality=85)
     return 0
 
 
@@ -99,8 +99,8 @@ def sheet() -> np.ndarray:
     for combination in COMBINATIONS:
         single = open_labeled("train", f"single-{combination},images={len(CLASSES)}")
         multi = open_labeled("train", f"multi-{combination},images={_MULTI_IN_SHEET}")
-        large = [np.asarray(Image.fromarray(single.read(i)).resize((128, 128))) for i in range(len(CLASSES))]
-        rows.append(np.concatenate([*large, *map(multi.read, range(_MULTI_IN_SHEET))], axis=1))
+        small = [np.asarray(Image.fromarray(multi.read(i)).resize((64, 64))) for i in range(_MULTI_IN_SHEET)]
+        rows.append(np.concatenate([*map(single.read, range(len(CLASSES))), *small], axis=1))
     return np.concatenate(rows)
 
 

@@ -63,7 +63,9 @@ def assert_measured(row: dict[str, Any]) -> None:
     assert 50 < row["peak_mb"] < 10_000
 
 
-@pytest.mark.parametrize("name", ["decode", "gpu", "limits", "loader", "render", "step", "threads", "views"])
+@pytest.mark.parametrize(
+    "name", ["decode", "gpu", "limits", "loader", "render", "scenes", "step", "threads", "views"]
+)
 def test_a_place_that_takes_no_file_is_refused_before_anything_is_measured(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     words = ["--data", "generated"] if name in ("decode", "limits", "loader", "threads") else []
@@ -255,9 +257,9 @@ def test_threads_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_scenes_are_timed_and_drawn(tmp_path: Path) -> None:
-    argv = ["--images", "1", "--json", str(tmp_path / "s.json"), "--sheet", str(tmp_path / "s.png")]
+    argv = ["--images", "1", "--json", str(tmp_path / "s.json"), "--sheet", str(tmp_path / "s.jpg")]
     assert scenes.main(argv) == 0
     rows = rows_of(tmp_path / "s.json", argv)
     assert [row["core_us_per_image"] > 0 for row in rows] == [True] * 7
-    with Image.open(tmp_path / "s.png") as image:
-        assert image.size == (128 * (10 + 4), 128 * 12)
+    with Image.open(tmp_path / "s.jpg") as image:
+        assert image.size == (64 * (10 + 4), 64 * 12)

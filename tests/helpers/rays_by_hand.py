@@ -60,12 +60,12 @@ def enter_box(center: np.ndarray, axes: np.ndarray, taper: float, directions: np
     best = np.full(len(directions), np.inf)
     for axis, end in itertools.product(range(3), (-1, 1)):
         square = []
-        for a, b in ((-1, -1), (-1, 1), (1, 1), (1, -1)):
-            spots = [a, b]
+        for spots in ([-1, -1], [-1, 1], [1, 1], [1, -1]):
             spots.insert(axis, end)
             square.append(corner(*spots))
-        for triangle in (square[:3], [square[2], square[3], square[0]]):
-            best = np.minimum(best, meet_triangle(*triangle, directions))
+        a, b, c, d = square
+        best = np.minimum(best, meet_triangle(a, b, c, directions))
+        best = np.minimum(best, meet_triangle(c, d, a, directions))
     return best
 
 

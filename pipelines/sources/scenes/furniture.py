@@ -192,7 +192,7 @@ def _slats(
     aside = np.cross((1.0, 0, 0), step / np.linalg.norm(step)) * thick / 2
     reach = np.array([width / 2, 0, 0])
     middles = [first + (slat + 0.5) * step for slat in range(count)]
-    return [beam(middle - reach, middle + reach, half, aside) for middle in middles]
+    return [beam(middle - reach, middle + reach, half.tolist(), aside.tolist()) for middle in middles]
 
 
 def _legs(width: float, depth: float, top: float, length: float, radius: float, splay: float = 0.0) -> Parts:

@@ -134,7 +134,8 @@ def open_labeled(split: Split, text: str) -> LabeledScenes:
         textures: Textures = BuiltInTextures(side)
     else:
         textures = FolderTextures(variant.textures, side)
-    name, first, count = split, 0, variant.images
+    name: str = split
+    first, count = 0, variant.images
     if split == "test":
         name, count = variant.heldout, HELDOUT
         first = (TRAINING_BUCKETS + (variant.heldout == "test")) * PER_BUCKET[kind]
@@ -232,7 +233,7 @@ def _heldout(where: str, text: str) -> Heldout:
 def paint_arrangement(arrangement: Arrangement, textures: Textures) -> np.ndarray:
     """The image of an arrangement, uint8 [S, S, 3]."""
     side, objects = textures.side, arrangement.objects
-    owners, arrays = _cast(arrangement, side)
+    owners, (solids, frames, depths, faces) = _cast(arrangement, side)
     materials = np.array([[*placed.color, placed.texture_share] for placed in objects])
     unturn = np.array([[*(placed.rotation.T / placed.scale[:, None]), placed.location] for placed in objects])
     background = np.array([*arrangement.background, *arrangement.background_shift])
@@ -242,7 +243,8 @@ def paint_arrangement(arrangement: Arrangement, textures: Textures) -> np.ndarra
     else:
         skins = np.empty((0, side, side, 3), np.uint8)
     image = np.empty((side, side, 3), np.uint8)
-    paint(*arrays, owners, arrangement.lamp, materials, unturn, background, skins, image)
+    lamp = arrangement.lamp
+    paint(solids, frames, depths, faces, owners, lamp, materials, unturn, background, skins, image)
     return image
 
 

@@ -34,8 +34,8 @@ def airplane(draw: Draw) -> Parts:
                 x, y, z = side * (radius + 0.04), 0.5 * radius, 0.45 * half
             parts.append(rod((x, y, z - 0.03), (x, y, z + draw(0.08, 0.13)), draw(0.03, 0.042), 0.8))
     if jets == 0:  # a propeller
-        tip = draw(0.1, 0.18)
-        parts.append(beam((-tip, 0, -half - 0.01), (tip, 0, -half - 0.01), (0, 0.018, 0), (0, 0, 0.01)))
+        reach, front = draw(0.1, 0.18), -half - 0.01
+        parts.append(beam((-reach, 0, front), (reach, 0, front), (0, 0.018, 0), (0, 0, 0.01)))
     return parts
 
 

@@ -84,8 +84,9 @@ def test_splits_share_no_shape(kind: Kind, per_bucket: int) -> None:
         source = opened(text, "test")
         for number in (0, 4_999):
             assert {placed.bucket for placed in source.arrangement(number).objects} == {bucket}
-    ids = [opened(f"{kind}-0000,heldout={name}", "test").index.sample_ids for name in ("validation", "test")]
-    assert not np.intersect1d(*ids).size
+    names = "validation", "test"
+    first, second = (opened(f"{kind}-0000,heldout={name}", "test").index.sample_ids for name in names)
+    assert not np.intersect1d(first, second).size
 
 
 def values(arrangement: Arrangement) -> dict[str, list[object]]:
