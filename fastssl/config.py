@@ -228,6 +228,8 @@ class Machine:
     """Time between two checkpoints; one is also written at the end of an epoch and when stopped."""
     keep_every: CountOrZero = 0
     """Epochs between two checkpoints that are kept for good; 0 keeps only the last."""
+    keep_best: bool = False
+    """Keep the checkpoint of the best kNN top-1 too, measured on images held out of training."""
     max_bad_images: CountOrZeroOrNone = None
     """Undecodable images tolerated; None: max(10, 0.1 %)."""
     wait_minutes: Positive = 30
