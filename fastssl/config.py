@@ -216,6 +216,10 @@ class Machine:
     """CPU threads of torch; 0 takes every core. Bit-equal resuming on a CPU needs the same number."""
     optimizer_implementation: Implementation = "auto"
     """Code of the optimizer's step; results agree to rounding. auto: fused on a GPU, else foreach."""
+    compile: bool = False
+    """Compile the networks (torch.compile); losses agree to rounding. Unmeasured on GPUs, thus off."""
+    cuda_graph: bool = False
+    """Replay each step as one CUDA graph; the same kernels. Unmeasured on GPUs, thus off."""
     log_every: Count = 20
     """Steps between two lines of metrics.jsonl."""
     logger: Logger = "tensorboard"

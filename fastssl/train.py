@@ -316,10 +316,10 @@ def main(argv: list[str] | None = None) -> int:
         try:
             return train(config, env)
         except OSError as error:
-            words = disk_error(error, config.out) if is_disk_error(error) else _in_the_way(error, config.out)
-            if not words:
+            reason = disk_error(error, config.out) if is_disk_error(error) else _in_the_way(error, config.out)
+            if not reason:
                 raise
-            raise UserError(f"{words}; checkpoints written before are intact") from None
+            raise UserError(f"{reason}; checkpoints written before are intact") from None
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
