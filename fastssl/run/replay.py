@@ -43,7 +43,9 @@ def replay(config: Config, file: Path) -> Iterator[str]:
     Raises:
         UserError: the file, the images or the checkpoint are not those of the run.
     """
-    fault, machine, cores = read_divergence(file), config.machine, own_cores()
+    machine = replace(config.machine, compile=False, cuda_graph=False)  # which skip hooks
+    config = replace(config, machine=machine)
+    fault, cores = read_divergence(file), own_cores()
     torch.set_num_threads(machine.threads or cores)
     device = choose_device(machine.device)
     data = open_training_data(config, DistEnv())

@@ -71,9 +71,10 @@ class FakeGraphs:
 
 
 def losses(step: TrainStep, method: Method, device: torch.device, count: int = 7) -> Tensor:
+    config: Any = method.config
     taken = []
     for number in range(count):
-        batch = make_batch(number, views=method.config.num_views)  # type: ignore[attr-defined]
+        batch = make_batch(number, views=config.num_views)
         _, metrics = step(
             iter([on_gpu(batch) if device.type == "cuda" else batch]), number, 0.1 / (1 + number)
         )
