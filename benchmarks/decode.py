@@ -14,7 +14,7 @@ from benchmarks.rounds import Case, measure
 from pipelines.command.errors import run_command
 from pipelines.command.options import read_options
 
-DECODERS = ("fastssl", "simplejpeg", "torchvision", "opencv", "dali", "pillow")
+DECODERS = ("fastssl", "simplejpeg", "torchvision", "opencv", "dali", "pillow", "spdl")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """fastssl's loader against others: the same files, the same operations, the same number of views.
 
 Every contender applies the whole augmentation of ``benchmarks.contenders.CHAIN`` at 224 pixels, uint8 out,
-but for FFCV, which can only crop and flip: compare it with fastssl's output "crops". Each has a process of
+but for FFCV, which can only crop and flip, and SPDL, which only decodes: compare them with fastssl's outputs
+"crops" and "pixels". Each has a process of
 its own, they take turns, and medians of five rounds count, after one that warms up. Core-microseconds are
 user and system time of all of its threads and processes.
 
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchmarks.contenders import OTHERS
+from benchmarks.contenders import LEAVES_OUT, OTHERS
 from benchmarks.images import image_folder
 from benchmarks.report import publish
 from benchmarks.result import check_places, result_of
@@ -91,7 +92,7 @@ def cases(views: int, against: Sequence[str], threads: int, device: str | None) 
         Case(contender=name, output=output, views=views, threads=threads)
         for output in _OUTPUTS
         for name in ("fastssl", *against)
-        if name == "fastssl" or output == ("crops" if name == "ffcv" else "views")
+        if name == "fastssl" or output == LEAVES_OUT.get(name, "views")
     ]
     if device is None:
         return on_cpu

@@ -79,6 +79,10 @@ def markdown(result: Result) -> str:
         return head + _optimizers(rows)
     if piece == "step":
         return head + _training_steps(rows)
+    if piece == "start":
+        return head + _openings(rows)
+    if piece == "training":
+        return head + _trainings(rows)
     cell = {"loader": _times_own, "decode": _times_own, "limits": _share}[piece]
     tables = [_by_views(rows, lambda row: cell(row, rows))]
     if piece == "loader" and any(row["threads"] > 1 or _is_backend(row) for row in rows):
@@ -93,6 +97,8 @@ _CONTENTS = {
     "optimizer": "an optimizer's microseconds per step; in brackets: share of the byte bound",
     "render": "core-us per view",
     "threads": "images per second; in brackets: times those of the fewest threads",
+    "start": "opening a folder of images",
+    "training": "training with its images; in brackets: times fastssl's",
     "step": "training steps; in brackets: share of the byte bound",
     "views": "a renderer's microseconds per view; in brackets: share of the byte bound",
 }
@@ -203,6 +209,24 @@ def _training_steps(rows: Sequence[Row]) -> str:
     moved = "; ".join(f"{row['recipe']} {row['gb_per_step']:.2f} GB per step" for row in own)
     rate = rows[0]["copied_gb_per_s"]
     return f"{_table(lines)}\n\nThe byte bound: {moved}; the device copies at {rate:,.0f} GB/s."
+
+
+def _openings(rows: Sequence[Row]) -> str:
+    lines = [["files", "cache", "core-s", "MB above the imports"]]
+    for row in rows:
+        lines.append([f"{row['files']:,}", row["cache"], f"{row['core_s']:.2f}", f"{row['peak_mb']:,.0f}"])
+    return _table(lines)
+
+
+def _trainings(rows: Sequence[Row]) -> str:
+    lines = [["recipe", "contender", "device", "precision", "images per second", "core-ms per image"]]
+    own = {row["recipe"]: row for row in rows if row["contender"] == "fastssl"}
+    for row in rows:
+        what = [row["recipe"], row["contender"], row["device"], row["precision"]]
+        cost, ours = row["core_ms_per_image"], own[row["recipe"]]["core_ms_per_image"]
+        times = "" if row["contender"] == "fastssl" else f" ({cost / ours:.2f})"
+        lines.append([*what, f"{row['images_per_s']:,.0f}", f"{cost:,.2f}{times}"])
+    return _table(lines)
 
 
 def _steps(rows: Sequence[Row]) -> str:

@@ -1,8 +1,9 @@
-"""Training steps alone: images per second of recipes on one ready batch, beside a plain torch loop.
+"""Training steps alone: images per second of recipes on one ready batch, beside a plain loop and lightly.
 
 A step is forward, loss, backward, optimizer, averages and queue, at the learning rate of the recipe's peak.
 "fastssl" is the trainer's ``TrainStep``, metrics included; "plain" is the loop that a user would write with
-the same networks, loss and optimizer (``benchmarks.contenders.plain_step``). They take turns, and medians of
+the same networks, loss and optimizer (``benchmarks.contenders.plain_step``), "lightly" the same loop with
+lightly's modules (``benchmarks.contenders.lightly``), if that is installed. They take turns, and medians of
 five rounds count, after one that warms up. The byte bound is the time that the tensors of the eager step,
 each read or written by every operation that touches it, take at the rate at which the device copies a large
 block of its memory, measured in the same rounds.
@@ -11,11 +12,11 @@ block of its memory, measured in the same rounds.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ import tyro
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.contenders.plain_step import plain_step
+from benchmarks.contenders.plain_step import Views, plain_step
 from benchmarks.profile_page import profile_page
 from benchmarks.report import publish
 from benchmarks.result import check_places, result_of
@@ -34,6 +35,7 @@ from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.precision import AUTOCAST, Precision, resolve_precision
 from fastssl.methods import BYOL, Method, MoCo
 from fastssl.optim import SGD
+from fastssl.optim.graphed_step import GraphedStep
 from fastssl.recipes import find_recipe
 from fastssl.run.build import build_on_device, build_train_step, training_batches
 from fastssl.run.data import open_training_data
@@ -55,7 +57,7 @@ class Row:
 
     recipe: str
     contender: str
-    """fastssl, or plain."""
+    """fastssl, plain, lightly, or fastssl with an option."""
     device: str
     precision: str
     images: int
@@ -87,6 +89,8 @@ class Options:
     """auto, cpu or cuda."""
     threads: int = 0
     """torch's threads on a CPU; 0: one per core."""
+    variants: tuple[Literal["compile", "cuda-graph"], ...] = ()
+    """Measure fastssl's step with these options of the training too."""
     json: Path | None = None
     """File for the result."""
     profile: Path | None = None
@@ -124,11 +128,19 @@ def measure(options: Options, device: torch.device) -> list[Row]:
         contenders: list[Contender] = []
         for name in options.recipes:
             config = recipe_on_scenes(name, options.batch_size, precision)
-            step, plain = ready_steps(stack, config, device)
+            step, others = ready_steps(stack, config, device)
             with ByteCount() as count:
                 step(1)
-            if plain is None:
+            if not others:
                 print(f"{name}: no plain loop of its method and optimizer to compare with", file=sys.stderr)
+            for variant in options.variants:
+                machine = replace(
+                    config.machine, compile=variant == "compile", cuda_graph=variant == "cuda-graph"
+                )
+                others[f"fastssl --{variant}"], _ = ready_steps(
+                    stack, replace(config, machine=machine), device
+                )
+                others[f"fastssl --{variant}"](1 + GraphedStep.WARM_UP_STEPS)
             contenders += [
                 Contender(
                     recipe=name,
@@ -136,8 +148,7 @@ def measure(options: Options, device: torch.device) -> list[Row]:
                     gigabytes=count.bytes / 1e9,
                     turn=warm_turn(contender, device, run, _PATIENCE),
                 )
-                for contender, run in (("fastssl", step), ("plain", plain))
-                if run is not None
+                for contender, run in {"fastssl": step, **others}.items()
             ]
         taken, rate = take_turns([contender.turn for contender in contenders], copying_on=device)
         if options.profile is not None:
@@ -169,15 +180,15 @@ def recipe_on_scenes(name: str, batch_size: int, precision: Precision) -> Config
     return replace(config, experiment=experiment, machine=Machine(data="scenes", pipeline="fake", workers=1))
 
 
-def ready_steps(stack: ExitStack, config: Config, device: torch.device) -> tuple[Run, Run | None]:
-    """The step of a recipe, and the plain one where there is one; views are noise."""
+def ready_steps(stack: ExitStack, config: Config, device: torch.device) -> tuple[Run, dict[str, Run]]:
+    """The step of a recipe, and those of others by name where there are any; views are noise."""
     experiment = config.experiment
     data = open_training_data(config, DistEnv())
     method = build_on_device(experiment, data, device)
     loading = training_batches(config, data, device, BadImages(None, 0), start=0, stop=_MOST_STEPS)
     batches = iter(stack.enter_context(open_loader(loading)))
     rate = experiment.optimizer.base_lr * experiment.batch_size / 256
-    plain = _plain(method, config, batches, rate)
+    others = {name: _on_batches(step, batches) for name, step in other_steps(method, config, rate).items()}
     train_step = build_train_step(config, method, device)
     done = 0
 
@@ -187,23 +198,43 @@ def ready_steps(stack: ExitStack, config: Config, device: torch.device) -> tuple
             train_step(batches, done % data.total_steps, rate)
             done += 1
 
-    return step, plain
+    return step, others
 
 
-def _plain(method: Method, config: Config, batches: Iterator[Batch], rate: float) -> Run | None:
+def other_steps(method: Method, config: Config, rate: float) -> dict[str, Callable[[Views], None]]:
+    """Steps of "plain" torch and, if it is installed, "lightly" on a pair of views; {} for other recipes.
+
+    Args:
+        method: of the config, on its device; its networks are copied.
+        config: config of a run; its precision is resolved.
+        rate: learning rate, the same at each step.
+    """
     experiment = config.experiment
     moco_both_ways = isinstance(method, MoCo) and method.config.symmetric_loss
     if not (type(method) is BYOL or moco_both_ways) or not isinstance(experiment.optimizer, SGD.Config):
-        return None
+        return {}
     if experiment.accumulation_steps > 1 or experiment.batch_norm_group is not None:
-        return None
-    plain = plain_step(method, rate, experiment.optimizer.weight_decay, AUTOCAST[experiment.precision])
+        return {}
+    decay, autocast = experiment.optimizer.weight_decay, AUTOCAST[experiment.precision]
+    steps = {"plain": plain_step(method, rate, decay, autocast)}
+    try:
+        from benchmarks.contenders.lightly import lightly_step
+    except ImportError as error:
+        print(f"lightly is left out, not installed: {error}", file=sys.stderr)
+        return steps
+    assert isinstance(method, BYOL | MoCo)
+    heads = method.config.heads
+    if "predictor" not in heads or any(head.layers != 2 for head in heads.values()):
+        return steps
+    return steps | {"lightly": lightly_step(method, rate, decay, autocast)}
 
-    def step(times: int) -> None:
+
+def _on_batches(step: Callable[[Views], None], batches: Iterator[Batch]) -> Run:
+    def run(times: int) -> None:
         for _ in range(times):
-            plain(next(batches).each_view())
+            step(next(batches).each_view())
 
-    return step
+    return run
 
 
 class ByteCount(TorchDispatchMode):

@@ -30,7 +30,19 @@ COMMANDS = {  # name: module, description
     "bench": ("", "measure speed: {benchmarks}"),
     "completion": ("fastssl.completion", "print a script that completes all this in bash and zsh"),
 }
-BENCHMARKS = ("decode", "limits", "loader", "optimizer", "render", "report", "step", "threads", "views")
+BENCHMARKS = (
+    "decode",
+    "limits",
+    "loader",
+    "optimizer",
+    "render",
+    "report",
+    "start",
+    "step",
+    "threads",
+    "training",
+    "views",
+)
 
 
 def main(argv: list[str] | None = None) -> int:

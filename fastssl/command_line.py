@@ -112,7 +112,9 @@ def _description(name: str) -> str:
         f"Without a recipe it is {DEFAULT_RECIPE}; RUN, a run folder, is resumed.\n\n"
         "The end of an option's name will do where one option ends so: --base-lr. "
         "--size sets the side of all views.\n\n"
-        f"python -m fastssl.train --list shows the recipes.\n\n{kinds}"
+        "python -m fastssl.train --list shows the recipes.\n\n"
+        "--replay RUN/diverged.json takes the step at which a run diverged again, and says what is not "
+        f"finite in it.\n\n{kinds}"
     )
 
 

@@ -219,6 +219,10 @@ class Machine:
     """CPU threads of torch; 0 takes every core. Bit-equal resuming on a CPU needs the same number."""
     optimizer_implementation: Implementation = "auto"
     """Code of the optimizer's step; results agree to rounding. auto: fused on a GPU, else foreach."""
+    compile: bool = False
+    """Compile the networks (torch.compile); losses agree to rounding. Unmeasured on GPUs, thus off."""
+    cuda_graph: bool = False
+    """Replay each step as one CUDA graph; the same kernels. Unmeasured on GPUs, thus off."""
     log_every: Count = 20
     """Steps between two lines of metrics.jsonl."""
     logger: Logger = "tensorboard"
@@ -231,6 +235,8 @@ class Machine:
     """Time between two checkpoints; one is also written at the end of an epoch and when stopped."""
     keep_every: CountOrZero = 0
     """Epochs between two checkpoints that are kept for good; 0 keeps only the last."""
+    keep_best: bool = False
+    """Keep the checkpoint of the best kNN top-1 too, measured on images held out of training."""
     max_bad_images: CountOrZeroOrNone = None
     """Undecodable images tolerated; None: max(10, 0.1 %)."""
     wait_minutes: Positive = 30

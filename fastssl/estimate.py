@@ -1,9 +1,10 @@
-"""Estimate a run before it starts: python -m fastssl.estimate [RECIPE] [options of the training] [--gpus N]
+"""Estimate a run before it starts: python -m fastssl.estimate [RECIPE] [options of training] [--gpus N]
 
 Steps, memory and hours. A few steps are taken here, on the images that the run would see, and the run's hours
 are those steps' times their number. With ``--pipeline fake --images N`` noise stands in for a data set of N
 images that is elsewhere. A device that is not here cannot be timed: of it only the memory of weights,
-gradients, optimizer and queue is said.
+gradients, optimizer and queue is said, and with ``--images-per-s`` (of one GPU, measured elsewhere) hours.
+With ``--gpus`` the cores, storage and network that the GPUs need are said too, and which of them limits.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -24,6 +26,7 @@ from fastssl.distributed.device import choose_device
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.precision import resolve_precision
 from fastssl.methods import Method
+from fastssl.needs import IMAGENET_BYTES, Needs
 from fastssl.run.build import build_on_device, build_train_step, training_batches
 from fastssl.run.data import TrainingData, open_training_data
 from pipelines.backends.choose import choose_pipeline, open_loader
@@ -32,6 +35,7 @@ from pipelines.decode.bad_images import BadImages
 from pipelines.sources.absent import AbsentSource
 
 _STEPS = 3  # that count, after one that warms up
+_SOME = 100  # images whose size is looked at
 _ENOUGH_S = 60  # of measuring: fewer steps count where one takes long
 
 
@@ -40,19 +44,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(words):
         print(f"{__doc__}\nThe options of the training:\n")
-    gpus, images = _take_number(words, "--gpus"), _take_number(words, "--images")
-    for line in estimate(parse(words), gpus, images):
+    gpus, images, rate = (_take_number(words, name) for name in ("--gpus", "--images", "--images-per-s"))
+    for line in estimate(parse(words), gpus, images, rate):
         print(line, flush=True)
     return 0
 
 
-def estimate(config: Config, gpus: int = 0, images: int = 0) -> Iterator[str]:
+def estimate(config: Config, gpus: int = 0, images: int = 0, images_per_s: int = 0) -> Iterator[str]:
     """Lines of text, each as soon as it is known.
 
     Args:
         config: config of the run.
         gpus: GPUs that share a batch; 0: this machine's device alone.
         images: images of a data set that is elsewhere; 0: the config's are here.
+        images_per_s: rate of one GPU that is elsewhere; 0: not known.
 
     Raises:
         UserError: the run could not start, here or there.
@@ -75,10 +80,17 @@ def estimate(config: Config, gpus: int = 0, images: int = 0) -> Iterator[str]:
     )
     method = build_on_device(experiment, data, device)
     yield _standing(method)
-    if gpus and device.type != "cuda":
-        yield f"activations and hours on {gpus} GPUs: unknown, as there is no GPU here to take a step on"
+    if images_per_s and not gpus:
+        raise UserError("--images-per-s is the rate of one GPU of several: add --gpus")
+    if gpus and (images_per_s or device.type != "cuda"):
+        if images_per_s:
+            yield f"the run: {experiment.batch_size * steps / images_per_s / gpus / 3600:.3g} hours, as told"
+        else:
+            yield f"activations and hours on {gpus} GPUs: unknown, as there is no GPU here to take a step on"
+            yield "for each 1,000 images/s of a GPU:"
+        yield from _needs(data, method, gpus, images_per_s or 1000)
         return
-    each = "a step"
+    whole, each = data, "a step"
     if gpus > 1:
         config = replace(config, experiment=replace(experiment, batch_size=experiment.batch_size // gpus))
         data = open_training_data(config, DistEnv(), elsewhere)
@@ -90,6 +102,26 @@ def estimate(config: Config, gpus: int = 0, images: int = 0) -> Iterator[str]:
         f"the run: {seconds * steps / 3600:.3g} hours at {experiment.batch_size / seconds:,.0f} images/s, "
         "kNN and checkpoints apart"
     )
+    if gpus:
+        yield from _needs(whole, method, gpus, experiment.batch_size / gpus / seconds)
+
+
+def _needs(data: TrainingData, method: Method, gpus: int, images_per_s: float) -> Iterator[str]:
+    """Lines on cores, storage and network, with the mean size of the images that are here."""
+    experiment, count = data.config.experiment, data.plan.count
+    size: float = IMAGENET_BYTES
+    with suppress(OSError, TypeError):  # images that are elsewhere, or are not encoded
+        some = range(0, count, max(1, count // _SOME))
+        size = statistics.mean(len(data.source.read(index)) for index in some)
+    needs = Needs(
+        gpus=gpus,
+        images_per_s=images_per_s,
+        batch_size=experiment.batch_size,
+        parameters=sum(weight.numel() for weight in method.parameters() if weight.requires_grad),
+        view_pixels=sum(group.num_views * group.spec.size**2 for group in experiment.views),
+        image_bytes=size,
+    )
+    yield from needs.lines(len(os.sched_getaffinity(0)) / max(1, torch.cuda.device_count()))
 
 
 def measure(

@@ -8,7 +8,6 @@ Under torchrun or srun each process trains on its share of every batch, and rank
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import sys
@@ -35,14 +34,16 @@ from fastssl.metrics.collapse import collapse_warning
 from fastssl.optim.optimizer import learning_rates
 from fastssl.optim.schedules import learning_rate
 from fastssl.run.build import build_on_device, training_batches
-from fastssl.run.data import open_training_data
+from fastssl.run.data import TrainingData, open_training_data
+from fastssl.run.divergence import DIVERGED, read_divergence, write_divergence
 from fastssl.run.fit import fit_line, size_warnings
-from fastssl.run.folder import LAST
+from fastssl.run.folder import BEST, LAST
 from fastssl.run.init import take_weights
 from fastssl.run.interrupt import Interrupt
 from fastssl.run.log import RunLog, SilentLog
 from fastssl.run.open_run import open_run
 from fastssl.run.pictures import save_curves, save_views
+from fastssl.run.replay import replay
 from fastssl.run.state import RunState
 from fastssl.run.verdict import verdict
 from fastssl.run.wandb_board import check_wandb
@@ -119,8 +120,13 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
             if monitor is None and machine.monitor_data:
                 raise UserError(f"--monitor-data {where}: {monitor_line}")
             log.say(monitor_line)
+        if machine.keep_best and env.is_main and not _is_held_out(monitor, machine.monitor_data):
+            raise UserError(
+                "--keep-best chooses by kNN on images held out of training: give --data with a test split, "
+                "or --monitor-data WHERE, and --monitor-every above 0"
+            )
         if monitor is not None and run.knn["knn_top1_untrained"] is None:
-            with log.other_work():
+            with run.clock.pause("evaluation"), log.other_work():
                 _measure_baselines(run, monitor, device)
             log.say(
                 f"kNN top-1: pixels {run.knn['knn_top1_pixels']:.3f}, "
@@ -151,12 +157,18 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
             late = env.is_main and time.monotonic() - saved_at > 60 * machine.checkpoint_minutes
             stopping, overdue = any_rank(bool(interrupt.signal), late)
 
+            logs = run.step % machine.log_every == 0 or run.is_done
+            measures = run.ends_epochs(machine.monitor_every) or (run.is_done and machine.monitor_every > 0)
+            saves = run.ends_epochs(1) or overdue or stopping or run.is_done
+            if logs or measures or saves or run.losses.is_full:
+                _stop_if_diverged(run, data, env, weights=measures or saves)
+
             if env.is_main and not (out / "views.png").exists():
-                with run.clock.pause():
+                with run.clock.pause("pictures"):
                     save_views(out / "views.png", batch, experiment.views, data.source)
                     log.picture(out / "views.png")
             glance = log.wants_glance(run.step)
-            if run.step % machine.log_every == 0 or run.is_done:
+            if logs:
                 values = _values(run)
                 log.metrics(run.step, run.epoch, values)
                 warning = collapse_warning(values, run.step, run.total_steps)
@@ -165,15 +177,18 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                     warned = True
             elif glance:
                 log.glance(run.step, run.epoch, run.means.peek())
-            if monitor is not None and (run.is_done or run.ends_epochs(machine.monitor_every)):
-                with run.clock.pause(), log.other_work():
+            if monitor is not None and measures:
+                with run.clock.pause("evaluation"), log.other_work():
                     log.baselines(run.step, run.baselines)
                     run.knn["knn_top1"] = knn_top1 = monitor.encoder(method.encoder)
-                    log.metrics(run.step, run.epoch, {"knn_top1": knn_top1})
+                log.metrics(run.step, run.epoch, {"knn_top1": knn_top1, **run.clock.spent()})
+                if machine.keep_best and run.keeps_best(knn_top1):
+                    with run.clock.pause("checkpoint"):
+                        run.save(out / BEST)
             if run.ends_epochs(1):
                 log.epoch(run.step, run.epoch)
-            if run.ends_epochs(1) or overdue or stopping or run.is_done:
-                with run.clock.pause():
+            if saves:
+                with run.clock.pause("checkpoint"):
                     run.bad_images.extend(all_gather_objects(run.bad_images.news()))
                     if env.is_main:
                         run.save(out / LAST)
@@ -246,16 +261,30 @@ def _measure_baselines(run: RunState, monitor: KnnMonitor, device: torch.device)
 def _values(run: RunState) -> dict[str, float]:
     """Everything that is logged of the steps since the last line. Waits for the device."""
     values = run.means.read()
-    if not math.isfinite(values["loss"]):
-        last, out = run.config.out / LAST, run.config.out
-        kept = f"{last} is kept as it was before: choose another --out" if last.exists() else f"{out} is free"
-        raise UserError(
-            f"the loss is not finite at step {run.step}, the run has diverged: start anew with a lower "
-            f"--optimizer.base-lr; {kept}"
-        )
     images_per_s, data_wait = run.clock.lap()
     values |= learning_rates(run.train_step.optimizer) | run.method.schedules(run.step - 1)
-    return values | {"images_per_s": images_per_s, "data_wait": data_wait}
+    return values | {"images_per_s": images_per_s, "data_wait": data_wait, **run.clock.spent()}
+
+
+def _is_held_out(monitor: KnnMonitor | None, monitor_data: str) -> bool:
+    """True if kNN is measured on images that are not trained on."""
+    return monitor is not None and (bool(monitor_data) or monitor.has_test_split)
+
+
+def _stop_if_diverged(run: RunState, data: TrainingData, env: DistEnv, *, weights: bool) -> None:
+    """Stop a run whose loss, or one of whose weights, is not finite. Waits for the device."""
+    found = run.diverged(weights=weights)
+    if found is None:
+        return
+    (step, what), out = found, run.config.out
+    if env.is_main:
+        write_divergence(out, step, data)
+    last = out / LAST
+    kept = f"{last} is kept as it was before: choose another --out" if last.exists() else f"{out} is free"
+    raise UserError(
+        f"the {what} not finite at step {step}, the run has diverged: start anew with a lower "
+        f"--optimizer.base-lr; {kept}. --replay {out / DIVERGED} takes that step again"
+    )
 
 
 def _record_failure(run: RunState, env: DistEnv) -> Callable[[Any, BaseException | None, Any], None]:
@@ -272,8 +301,11 @@ def _record_failure(run: RunState, env: DistEnv) -> Callable[[Any, BaseException
 def main(argv: list[str] | None = None) -> int:
     """The command. See ``fastssl.command_line.parse`` for its options."""
     env, more = dist_env(os.environ)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "--replay" in words:
+        return _replay(words)
     try:
-        config = parse(sys.argv[1:] if argv is None else argv)
+        config = parse(words)
     except UserError:
         if env.is_main:
             raise
@@ -284,10 +316,10 @@ def main(argv: list[str] | None = None) -> int:
         try:
             return train(config, env)
         except OSError as error:
-            words = disk_error(error, config.out) if is_disk_error(error) else _in_the_way(error, config.out)
-            if not words:
+            reason = disk_error(error, config.out) if is_disk_error(error) else _in_the_way(error, config.out)
+            if not reason:
                 raise
-            raise UserError(f"{words}; checkpoints written before are intact") from None
+            raise UserError(f"{reason}; checkpoints written before are intact") from None
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -296,6 +328,18 @@ def main(argv: list[str] | None = None) -> int:
                 f"out of memory in a batch of {size} images: lower --batch-size, raise --accumulation-steps, "
                 "or take smaller views"
             ) from None
+
+
+def _replay(words: list[str]) -> int:
+    """``--replay FILE [options]``: the config is that of the folder of FILE, but for the options."""
+    place = words.index("--replay")
+    if place or len(words) == 1:
+        raise UserError(f"--replay comes first: python -m fastssl.train --replay RUN/{DIVERGED} [options]")
+    file = user_path(words[1])
+    read_divergence(file)  # before its folder
+    for line in replay(parse([str(file.absolute().parent), *words[2:]]), file):
+        print(line, flush=True)
+    return 0
 
 
 def _in_the_way(error: OSError, out: Path) -> str:

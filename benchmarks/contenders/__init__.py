@@ -24,7 +24,8 @@ from pipelines.views import ViewSpec
 if TYPE_CHECKING:  # slow to import, and most contenders do without
     import torch
 
-OTHERS = ("torchvision", "pillow", "dali", "ffcv", "opencv")
+OTHERS = ("torchvision", "pillow", "dali", "ffcv", "opencv", "spdl")
+LEAVES_OUT = {"ffcv": "crops", "spdl": "pixels"}  # the output of those that cannot do the whole chain
 OWN_RENDERERS = ("reference", "numba", "triton")
 OTHER_RENDERERS = ("torchvision", "kornia", "dali")
 

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.contenders import Batch, Pass, Work
 
 
-class _Views(Dataset[torch.Tensor]):
-    """uint8 [K, 3, S, S] for each file."""
+class Views(Dataset[torch.Tensor]):
+    """[K, 3, S, S] for each file: decoded once, and transformed K times."""
 
     def __init__(
         self, work: Work, load: Callable[[str], object], transform: Callable[[object], torch.Tensor]
@@ -41,7 +41,7 @@ def passes(work: Work, load: Callable[[str], object], transform: Callable[[objec
     torch.set_num_threads(1)
     workers = work.threads if work.threads > 1 else 0
     loader = DataLoader(
-        _Views(work, load, transform),
+        Views(work, load, transform),
         batch_size=work.batch_size,
         num_workers=workers,
         persistent_workers=workers > 0,

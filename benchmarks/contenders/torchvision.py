@@ -24,11 +24,13 @@ from benchmarks.contenders.torch_dataset import passes
 from pipelines.views import ViewSpec
 
 
-def _load(path: str) -> torch.Tensor:
+def load(path: str) -> torch.Tensor:
+    """Read and decode a file: uint8 [3, H, W]."""
     return decode_jpeg(read_file(path), ImageReadMode.RGB)
 
 
-def _transform(spec: ViewSpec) -> v2.Transform:
+def transform_of(spec: ViewSpec) -> v2.Transform:
+    """The operations of a view, uint8 [3, H, W] to uint8 [3, S, S]."""
     crop = random_crop(spec)
     strengths = (spec.jitter.brightness, spec.jitter.contrast, spec.jitter.saturation, spec.jitter.hue)
     blur = v2.GaussianBlur(2 * math.ceil(4 * spec.blur.sigma[1]) + 1, spec.blur.sigma)
@@ -45,7 +47,7 @@ def _transform(spec: ViewSpec) -> v2.Transform:
 
 
 def _views(work: Work) -> Pass:
-    return passes(work, _load, _transform(work.spec))
+    return passes(work, load, transform_of(work.spec))
 
 
 def _decode(work: Work) -> Pass:
@@ -61,7 +63,7 @@ def _decode(work: Work) -> Pass:
 def _renderer(decoded: Decoded) -> Render:
     spec, size = decoded.spec, decoded.spec.size
     transform = v2.Compose(
-        [_transform(spec), v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)]
+        [transform_of(spec), v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)]
     )
     images = [
         torch.from_numpy(image).permute(2, 0, 1).contiguous().to(decoded.device) for image in decoded.images

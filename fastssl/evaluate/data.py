@@ -16,6 +16,7 @@ from pipelines.sources.notes import untold
 from pipelines.sources.subset import Subset, hold_out
 
 HELD_OUT_SHARE = 0.2
+TEST_SPLIT = "test split"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,7 +88,7 @@ def labeled_data(
     _refuse_one_class(where, train.index)
     try:
         test = _open(where, "test")
-        test_images_are = "test split"
+        test_images_are = TEST_SPLIT
         _refuse_other_classes(where, train.index, test.index)
     except NoSplitError:
         train, test = hold_out(train, HELD_OUT_SHARE)

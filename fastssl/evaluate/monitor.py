@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from fastssl.evaluate.data import labeled_data
+from fastssl.evaluate.data import TEST_SPLIT, labeled_data
 from fastssl.evaluate.features import FeatureConfig, Pixels, calibrated, pixel_config
 from fastssl.evaluate.knn import Knn
 from fastssl.evaluate.subject import Subject
@@ -27,6 +27,11 @@ class KnnMonitor:
     def queries(self) -> int:
         """Number of images classified."""
         return len(self._subject.data.test.index)
+
+    @property
+    def has_test_split(self) -> bool:
+        """True if the images classified are a test split; False if they are a part of the training images."""
+        return self._subject.data.test_images_are == TEST_SPLIT
 
     def encoder(self, encoder: nn.Module) -> float:
         """kNN top-1 of an encoder as it is."""

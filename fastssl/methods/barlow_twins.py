@@ -68,6 +68,11 @@ class BarlowTwins(Method):
             **embedding_diagnostics(l2_normalize(first), l2_normalize(second)),
         }
 
+    @property
+    def repeats(self) -> bool:
+        """True."""
+        return True
+
 
 def cross_correlation(first: Tensor, second: Tensor) -> Tensor:
     """Correlations over the rows of each dimension of one view with each of the other.

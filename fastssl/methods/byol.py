@@ -62,6 +62,11 @@ class BYOL(StudentTeacher):
         metrics = embedding_diagnostics(q1, k2, torch.cat([first, second]), [q1, q2])
         return loss, {"loss": loss.detach(), **metrics}
 
+    @property
+    def repeats(self) -> bool:
+        """True without shuffling BN, whose order is drawn."""
+        return not self.config.teacher.shuffling_bn
+
 
 def squared_distance(queries: Tensor, keys: Tensor) -> Tensor:
     """|q - k|^2 = 2 - 2 q.k of unit vectors [B, D], [B]."""

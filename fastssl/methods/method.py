@@ -72,6 +72,20 @@ class Method(Component, nn.Module, ABC):
 
     student: nn.Sequential
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending: list[Tensor] = []
+        """Tensors that ``forward`` leaves to ``after_step``, which clears it; empty between steps."""
+
+    @property
+    def repeats(self) -> bool:
+        """True if ``forward`` launches the same kernels at every step: the host draws and chooses nothing.
+
+        Only then can a CUDA graph replay it (``fastssl.optim.graphed_step``). False unless a method says
+        otherwise.
+        """
+        return False
+
     @classmethod
     def build_encoder(cls, config: Config, backbone: Backbone.Config) -> Backbone:
         """A new encoder with the shape of ``encoder``, whose saved weights it can load."""

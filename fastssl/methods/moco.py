@@ -99,7 +99,6 @@ class MoCo(StudentTeacher):
         super().__init__(config, backbone, run, teacher_heads=2 if config.predictor_on == "both" else 1)
         self.queue = KeyQueue(config.queue_size, config.projector.out_dim)
         self._loss = InfoNCE(config.loss)
-        self._pending: list[Tensor] = []  # keys of the step under way; empty between steps
 
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the batch of the loss; see ``Method.forward``."""
@@ -111,7 +110,7 @@ class MoCo(StudentTeacher):
             logits = [self._logits(q, k) for q, k in zip(queries, reversed(keys), strict=True)]
             losses = [self._loss(*pair) for pair in logits]
             loss = torch.stack([each.mean() for each in losses]).sum()
-        self._pending.extend(all_gather(k) for k in self._enqueued(keys, step))  # of all processes
+        self.pending.extend(keys)
         with torch.no_grad():
             positives = torch.cat([positive for positive, _ in logits])
             rivals = torch.cat([negatives.amax(1) for _, negatives in logits])
@@ -123,10 +122,16 @@ class MoCo(StudentTeacher):
         }
         return loss, metrics
 
+    @property
+    def repeats(self) -> bool:
+        """True without shuffling BN, whose order is drawn."""
+        return not self.config.teacher.shuffling_bn
+
     def after_step(self, step: int) -> None:
-        """Enqueue the step's keys: not before, as backward still reads the old queue."""
-        self.queue.enqueue(self._kept(torch.cat(self._pending), step), step)
-        self._pending.clear()
+        """Enqueue the step's keys, of all processes: not before, as backward still reads the old queue."""
+        keys = torch.cat([all_gather(rows) for rows in self._enqueued(self.pending, step)])
+        self.queue.enqueue(self._kept(keys, step), step)
+        self.pending.clear()
 
     def _logits(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Similarities over temperature: to each query's own key [B], to the queue's [B, K]."""
@@ -142,7 +147,8 @@ class MoCo(StudentTeacher):
         return keys[draw_keys(draw, candidates=len(keys), count=size, device=keys.device)]
 
     def _enqueued(self, keys: list[Tensor], step: int) -> list[Tensor]:
-        if len(keys) == 1 or self.config.enqueue == "all":
+        """Those of the keys that join the queue: each micro-batch left one view's, or both in turn."""
+        if not self.config.symmetric_loss or self.config.enqueue == "all":
             return keys
         draw = uniforms(np.array([self._seed, step, _ENQUEUED_VIEW]), 1)[0]
-        return keys[:1] if draw < 0.5 else keys[1:]
+        return keys[0::2] if draw < 0.5 else keys[1::2]

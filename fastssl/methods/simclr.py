@@ -126,6 +126,11 @@ class SimCLR(Method):
         }
         return loss, metrics
 
+    @property
+    def repeats(self) -> bool:
+        """True where all negatives of the batch are taken; False where they are drawn."""
+        return self.config.loss.num_negatives is None
+
 
 def _interleaved(views: tuple[Tensor, ...]) -> Tensor:
     """Views [B, 3, S, S] as one tensor, channels-last: all of the first image, then of the second, ..."""

@@ -51,3 +51,8 @@ class Supervised(Method):
         with torch.no_grad():
             accuracy = (logits.argmax(1) == batch.labels).float().mean()
         return loss, {"loss": loss.detach(), "accuracy": accuracy}
+
+    @property
+    def repeats(self) -> bool:
+        """True."""
+        return True

@@ -55,8 +55,10 @@ def average_statistics(module: nn.Module) -> None:
 
     After every step, so that the buffers never depend on when a checkpoint was written.
     """
+    if world_size() == 1:
+        return
     norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
-    if world_size() == 1 or not norms or all(_spans_all_processes(norm) for norm in norms):
+    if not norms or all(_spans_all_processes(norm) for norm in norms):
         return
     buffers = [
         buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None

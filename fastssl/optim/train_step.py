@@ -64,17 +64,31 @@ class TrainStep:
         Returns:
             The last micro-batch, and the metrics of each: detached 0-dim tensors on the device.
         """
-        set_learning_rate(self.optimizer, rate)
-        torch.manual_seed(stable_id(f"layers/{self._seed}/{step}/{rank()}"))  # the same in a resumed run
+        self._begin(step, rate)
         metrics = []
         for part in range(self._accumulation_steps):
             batch = next(batches)
             if isinstance(self._model, DistributedDataParallel):  # once per step is enough
                 self._model.require_backward_grad_sync = part == self._accumulation_steps - 1
-            with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
-                loss, values = self._model(batch, step)
-            self.scaler.scale(loss / self._accumulation_steps).backward()
-            metrics.append(values)
+            metrics.append(self._add_gradients(batch, step))
+        metrics = self._move_weights(metrics, step)
+        self._end(step)
+        return batch, metrics
+
+    def _begin(self, step: int, rate: float) -> None:
+        set_learning_rate(self.optimizer, rate)
+        torch.manual_seed(stable_id(f"layers/{self._seed}/{step}/{rank()}"))  # the same in a resumed run
+
+    def _add_gradients(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Forward and backward of a micro-batch. Returns its metrics."""
+        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+            loss, values = self._model(batch, step)
+        self.scaler.scale(loss / self._accumulation_steps).backward()
+        metrics: dict[str, Tensor] = values
+        return metrics
+
+    def _move_weights(self, metrics: list[dict[str, Tensor]], step: int) -> list[dict[str, Tensor]]:
+        """Optimizer and moving averages. Returns the metrics, with the gradient's norm if it is clipped."""
         if self._clip_grad_norm:
             norm = self._clip_gradients()
             metrics = [values | {"grad_norm": norm} for values in metrics]
@@ -85,9 +99,12 @@ class TrainStep:
         self.optimizer.zero_grad(set_to_none=True)
         if not fused:
             update_averages(averages)
+        return metrics
+
+    def _end(self, step: int) -> None:
+        """What follows the weights."""
         self._method.after_step(step)  # type: ignore[operator]
         average_statistics(self._method)
-        return batch, metrics
 
     def _clip_gradients(self) -> Tensor:
         """Scale gradients down to the largest norm. Returns the norm before, 0-dim, 0 if it is not finite."""

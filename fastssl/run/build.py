@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import torch
 
 from fastssl.config import Config, Experiment
 from fastssl.distributed.precision import AUTOCAST
 from fastssl.methods import Method, build_method
 from fastssl.models.batch_norm import group_batch_norms
+from fastssl.optim.graphed_step import GraphedStep, graph_blocker
 from fastssl.optim.optimizer import build_optimizer
 from fastssl.optim.train_step import TrainStep
 from fastssl.run.data import TrainingData
 from pipelines.backends.backend import LoaderConfig
+from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
 
 
@@ -46,18 +51,42 @@ def build_train_step(config: Config, method: Method, device: torch.device) -> Tr
         device: device of the method.
 
     Raises:
-        UserError: the optimizer is not implemented as the config asks, or not on this machine.
+        UserError: the optimizer is not implemented as the config asks, or not on this machine; or a step
+            cannot be compiled or captured in a graph.
     """
-    experiment, implementation = config.experiment, config.machine.optimizer_implementation
-    return TrainStep(
+    experiment, machine = config.experiment, config.machine
+    autocast, accumulation_steps = AUTOCAST[experiment.precision], experiment.accumulation_steps
+    optimizer = build_optimizer(method.param_groups(), experiment.optimizer, machine.optimizer_implementation)
+    if machine.compile:
+        compile_networks(method, device)
+    if machine.cuda_graph:
+        blocker = graph_blocker(method, optimizer, device, autocast, accumulation_steps)
+        if blocker is not None:
+            raise UserError(f"--cuda-graph cannot be: {blocker}: leave it out")
+    return (GraphedStep if machine.cuda_graph else TrainStep)(
         method,
-        build_optimizer(method.param_groups(), experiment.optimizer, implementation),
+        optimizer,
         device=device,
-        autocast=AUTOCAST[experiment.precision],
-        accumulation_steps=experiment.accumulation_steps,
+        autocast=autocast,
+        accumulation_steps=accumulation_steps,
         clip_grad_norm=experiment.optimizer.clip_grad_norm,
         seed=experiment.seed,
     )
+
+
+def compile_networks(method: Method, device: torch.device) -> None:
+    """Have the student and its moving averages compiled at their first call, in place: names stay.
+
+    Losses and metrics, which draw on the host, stay eager. They agree with those of an eager run to the
+    rounding of the operations that are fused; draws of dropout and drop path are others.
+
+    Raises:
+        UserError: the device is a CPU, and there is no compiler for it.
+    """
+    if device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        raise UserError("--compile on a CPU needs a C++ compiler: install g++, or leave it out")
+    for network in (method.student, *(target for target, _, _ in method.averages(0))):
+        network.compile(dynamic=False)
 
 
 def training_batches(

@@ -1,46 +1,128 @@
-"""Clock of a run: seconds of training and of waiting for data. Saved with the run."""
+"""Clock of a run: seconds of training, of waiting for data, and of other work. Saved with the run."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import partial
+from typing import Literal, Protocol, Self, TypeVar
+
+import torch
 
 _Item = TypeVar("_Item")
+
+Work = Literal["evaluation", "checkpoint", "pictures"]
+
+
+class Event(Protocol):
+    """The part of ``torch.cuda.Event`` that is used here."""
+
+    def record(self) -> None:
+        """Mark this place of the current stream."""
+        ...
+
+    def query(self) -> bool:
+        """True once the device has come to the mark; it is not waited for."""
+        ...
+
+    def elapsed_time(self, other: Self) -> float:
+        """Milliseconds between two marks that the device has passed."""
+        ...
+
+
+class StepEvents:
+    """Seconds that a GPU works on steps, by events around each micro-batch; the device is never waited for.
+
+    A part that the device has not finished yet counts in a later ``take``.
+    """
+
+    def __init__(self, event: Callable[[], Event]) -> None:
+        self._event = event
+        self._begin: Event | None = None
+        self._parts: deque[tuple[Event, Event]] = deque()
+        self._seconds = 0.0
+
+    def begin(self) -> None:
+        """A micro-batch is there."""
+        self._begin = self._mark()
+
+    def end(self) -> None:
+        """The next micro-batch is asked for, or the step has ended."""
+        if self._begin is not None:
+            self._parts.append((self._begin, self._mark()))
+            self._begin = None
+        while self._parts and self._parts[0][1].query():
+            begin, end = self._parts.popleft()
+            self._seconds += begin.elapsed_time(end) / 1e3
+
+    def take(self) -> float:
+        """Seconds since the last call."""
+        self.end()
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+    def _mark(self) -> Event:
+        event = self._event()
+        event.record()
+        return event
 
 
 class Clock:
     """Adds up seconds and images. Pauses (evaluation, checkpoints) and the first steps after a start
     (compilation, caches) count neither as training time nor as images.
+
+    Args:
+        device: of the run. On a GPU the seconds of steps in ``spent`` are its own, by events; all others are
+            the host's.
+        event: makes the events; None: ``torch.cuda.Event`` where the device is a GPU, else there are none.
     """
 
     WARM_UP_STEPS = 3
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | None = None, event: Callable[[], Event] | None = None) -> None:
         self.train_seconds = 0.0
         self.wait_seconds = 0.0
+        self.evaluation_seconds = 0.0
+        self.checkpoint_seconds = 0.0
         self.images = 0
         self._to_skip = self.WARM_UP_STEPS
         self._mark = time.perf_counter()
         self._wait = 0.0
         self._lap = (0, 0.0, 0.0)
+        self._spent = {"step": 0.0, "data": 0.0, "evaluation": 0.0, "checkpoint": 0.0}
+        if event is None and device is not None and device.type == "cuda":
+            event = partial(torch.cuda.Event, enable_timing=True)
+        self._events = StepEvents(event) if event is not None else None
 
     def waiting_for(self, items: Iterator[_Item]) -> Iterator[_Item]:
         """The same items; the time until each is there is waiting for data."""
         while True:
+            if self._events is not None:
+                self._events.end()
             start = time.perf_counter()
             try:
                 item = next(items)
             except StopIteration:
                 return
             self._wait += time.perf_counter() - start
+            if self._events is not None:
+                self._events.begin()
             yield item
 
     @contextmanager
-    def pause(self) -> Iterator[None]:
-        """Time inside is not training."""
+    def pause(self, work: Work) -> Iterator[None]:
+        """Time inside is not training but ``work``."""
+        start = time.perf_counter()
         yield
+        seconds = time.perf_counter() - start
+        if work == "evaluation":
+            self.evaluation_seconds += seconds
+        elif work == "checkpoint":
+            self.checkpoint_seconds += seconds
+        if work in self._spent:
+            self._spent[work] += seconds
         self.restart()
 
     def restart(self) -> None:
@@ -50,6 +132,11 @@ class Clock:
     def step(self, images: int) -> None:
         """A training step has ended."""
         now = time.perf_counter()
+        if self._events is not None:
+            self._events.end()
+        else:
+            self._spent["step"] += now - self._mark - self._wait
+        self._spent["data"] += self._wait
         if self._to_skip:
             self._to_skip -= 1
         else:
@@ -64,13 +151,33 @@ class Clock:
         before, self._lap = self._lap, now
         return rates(now[0] - before[0], now[1] - before[1], now[2] - before[2])
 
+    def spent(self) -> dict[str, float]:
+        """Seconds since the last call, or since this process began, the first steps included.
+
+        ``step_seconds`` (without waiting for data), ``data_seconds``, ``evaluation_seconds``,
+        ``checkpoint_seconds``.
+        """
+        if self._events is not None:
+            self._spent["step"] = self._events.take()
+        taken = {f"{work}_seconds": seconds for work, seconds in self._spent.items()}
+        self._spent = dict.fromkeys(self._spent, 0.0)
+        return taken
+
     def state_dict(self) -> dict[str, float]:
         """State for a checkpoint."""
-        return {"train": self.train_seconds, "wait": self.wait_seconds, "images": self.images}
+        return {
+            "train": self.train_seconds,
+            "wait": self.wait_seconds,
+            "evaluation": self.evaluation_seconds,
+            "checkpoint": self.checkpoint_seconds,
+            "images": self.images,
+        }
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Resume from a checkpoint."""
+        """Resume from a checkpoint; older ones know nothing of evaluation and checkpoints."""
         self.train_seconds, self.wait_seconds = state["train"], state["wait"]
+        self.evaluation_seconds = state.get("evaluation", 0.0)
+        self.checkpoint_seconds = state.get("checkpoint", 0.0)
         self.images = int(state["images"])
         self._lap = (self.images, self.train_seconds, self.wait_seconds)
 

@@ -14,6 +14,7 @@ from torch import nn
 from fastssl.config import Config, differing_fields, from_dict, read_config, to_dict
 from fastssl.methods import build_encoder
 from fastssl.run import checkpoint
+from fastssl.run.divergence import DIVERGED
 from fastssl.run.summary import summary_if_whole
 from fastssl.run.versions import git_commit, versions
 from fastssl.user_file import keep_copy
@@ -21,6 +22,7 @@ from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
 
 LAST = "checkpoints/last.pt"
+BEST = "checkpoints/best.pt"
 _PACKAGES = ("torch", "torchvision", "numpy", "numba", "simplejpeg", "pillow")
 
 
@@ -113,6 +115,7 @@ def _clear(folder: Path) -> None:
     """Remove the files of a run that came to nothing."""
     own = json.loads((folder / "config.json").read_text())["config"].get("user_file")
     names = ["config.json", "summary.json", "metrics.jsonl", "views.png", "curves.png", "bad_images.txt"]
+    names.append(DIVERGED)
     for name in [*names, *([Path(own["name"]).name] if own else [])]:
         (folder / name).unlink(missing_ok=True)
     for name in ("tb", "wandb", "checkpoints"):

@@ -17,6 +17,7 @@ from fastssl.distributed.precision import AUTOCAST, resolve_precision
 from fastssl.methods import Method
 from fastssl.run import checkpoint
 from fastssl.run.build import build_train_step
+from fastssl.run.clock import Clock
 from fastssl.run.data import TrainingData
 from fastssl.run.folder import LAST, claim
 from fastssl.run.state import RunState
@@ -84,6 +85,7 @@ def open_run(
         total_steps=data.total_steps,
         precision_because=why,
         finished=finished,
+        clock=Clock(device),
     )
     if state is not None:
         try:

@@ -15,8 +15,8 @@ from fastssl.methods import Method
 from fastssl.optim.train_step import TrainStep
 from fastssl.run import checkpoint
 from fastssl.run.clock import Clock, rates
+from fastssl.run.divergence import LossWatch
 from fastssl.run.log import MetricMeans
-from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
 from pipelines.files.atomic import write_json
 
@@ -37,10 +37,12 @@ class RunState:
     step: int = 0
     """Steps done."""
     means: MetricMeans = field(default_factory=MetricMeans)
+    losses: LossWatch = field(default_factory=LossWatch)
     clock: Clock = field(default_factory=Clock)
     knn: dict[str, float | None] = field(
         default_factory=lambda: {"knn_top1": None, "knn_top1_untrained": None, "knn_top1_pixels": None}
     )
+    """Accuracies of the monitor; ``knn_top1_best`` too, where the best checkpoint is kept."""
 
     @property
     def epoch(self) -> float:
@@ -65,10 +67,35 @@ class RunState:
 
     def advance(self, metrics: list[dict[str, Tensor]]) -> None:
         """Count a step that is done, with the metrics of its micro-batches."""
-        for values in metrics:
-            self.means.add(all_reduce_mean(values))
         self.step += 1
+        for values in metrics:
+            means = all_reduce_mean(values)
+            self.means.add(means)
+            self.losses.add(self.step, means["loss"])
         self.clock.step(self.config.experiment.batch_size)
+
+    def diverged(self, *, weights: bool) -> tuple[int, str] | None:
+        """The first step (from 1) that went wrong, and what is not finite: "loss is" or "weights are".
+
+        None if all is well. Waits for the device; equal on all ranks.
+
+        Args:
+            weights: look at the weights too.
+        """
+        step = self.losses.first_not_finite()
+        if step is not None:
+            return step, "loss is"
+        if weights and not all(bool(weight.isfinite().all()) for weight in self.method.parameters()):
+            return self.step, "weights are"
+        return None
+
+    def keeps_best(self, top1: float) -> bool:
+        """Take in a kNN top-1; True if it is above all before, so that its checkpoint is to be kept."""
+        best = self.knn.get("knn_top1_best")
+        if best is not None and top1 <= best:
+            return False
+        self.knn["knn_top1_best"] = top1
+        return True
 
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
         """Resume from the state that ``save`` wrote; the method has its weights already."""
@@ -81,13 +108,8 @@ class RunState:
         """Write a checkpoint.
 
         Raises:
-            UserError: the weights are not finite, or the file cannot be written; the one before stands.
+            UserError: the file cannot be written; the one before stands.
         """
-        if not all(bool(torch.isfinite(weight).all()) for weight in self.method.parameters()):
-            raise UserError(
-                f"the weights are not finite at step {self.step}, the run has diverged: lower "
-                f"--optimizer.base-lr and start anew in another --out"
-            )
         state = {
             "config": to_dict(self.config),
             "step": self.step,
@@ -113,6 +135,8 @@ class RunState:
             "images_per_s": round(images_per_s, 1),
             "data_wait": round(data_wait, 4),
             "train_seconds": round(clock.train_seconds, 1),
+            "evaluation_seconds": round(clock.evaluation_seconds, 1),
+            "checkpoint_seconds": round(clock.checkpoint_seconds, 1),
             "bad_images": len(self.bad_images),
             **self.knn,
             **more,

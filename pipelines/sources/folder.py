@@ -23,9 +23,8 @@ from pipelines.command.progress import map_in_threads
 from pipelines.command.text import visible
 from pipelines.decode.header import IMAGE_EXTENSIONS, UndecodableImageError, image_size_of_file
 from pipelines.files.patience import is_of_the_file, open_regular, read_at, with_patience
-from pipelines.keys import stable_id
 from pipelines.sources.cache import cache_file, load_arrays, save_arrays
-from pipelines.sources.identity import fingerprint, printable, sample_ids
+from pipelines.sources.identity import fingerprint, printable, sample_ids, stable_ids
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.service_files import is_service
 from pipelines.sources.source import Index
@@ -116,7 +115,7 @@ def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
     names = sorted(set().union(*map(_class_folders, folders.values()))) if not loose else []
     heights, widths = image_sizes(root, files, cache_file(cache, "folder", root))
     index = Index(
-        sample_ids=sample_ids([os.path.splitext(path)[0] for path in paths], paths),
+        sample_ids=sample_ids([path[: path.rindex(".")] for path in paths], paths),
         heights=heights,
         widths=widths,
         labels=_labels(paths, names) if names else None,
@@ -249,8 +248,8 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 def _reason_against(entry: os.DirEntry[str]) -> str | None:
     """The reason why a file is no image of the data set; None if it is one."""
-    extension = os.path.splitext(entry.name)[1].lower()
-    if extension not in IMAGE_EXTENSIONS:
+    if not entry.name.lower().endswith(IMAGE_EXTENSIONS):
+        extension = os.path.splitext(entry.name)[1].lower()
         return f"{visible(printable(extension))} files" if extension else "files without extension"
     if not entry.is_file() and not (entry.is_symlink() and not os.path.exists(entry.path)):
         return "pipes, sockets or devices"
@@ -270,9 +269,7 @@ def image_sizes(root: Path, files: Sequence[ImageFile], kept: Path) -> tuple[np.
 
     An unreadable header gives 0.
     """
-    marks = np.array(
-        [stable_id(printable(f"{f.path}\0{f.size}\0{f.changed}\0{f.touched}")) for f in files], np.int64
-    )
+    marks = stable_ids(printable(f"{f.path}\0{f.size}\0{f.changed}\0{f.touched}") for f in files)
     sizes = np.zeros((len(files), 2), np.int32)
     stored = load_arrays(kept, ("marks", "sizes"))
     if stored is not None and _are_sizes(stored["marks"], stored["sizes"]):

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from pipelines.keys import stable_id
 
+_LINES_AT_A_TIME = 1 << 12  # hashed
+
 
 def printable(name: str) -> str:
     """A file name as text that can be printed and hashed, even where it is not valid UTF-8."""
+    if name.isascii():  # nearly all are
+        return name
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def stable_ids(texts: Iterable[str]) -> np.ndarray:
+    """``stable_id`` of each text, int64 [N]."""
+    digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts]
+    return np.frombuffer(b"".join(digests), "<i8").astype(np.int64)
 
 
 def sample_ids(keys: Sequence[str], full_names: Sequence[str]) -> np.ndarray:
@@ -21,7 +32,7 @@ def sample_ids(keys: Sequence[str], full_names: Sequence[str]) -> np.ndarray:
     Where samples share a key (``a.jpg`` beside ``a.png``, or one key in two shards), the first keeps the id
     of the key and the others get that of their full name, so that all are samples of their own.
     """
-    ids = np.array([stable_id(printable(key)) for key in keys], np.int64)
+    ids = stable_ids(map(printable, keys))
     _, first = np.unique(ids, return_index=True)
     repeated = np.ones(len(ids), bool)
     repeated[first] = False
@@ -45,8 +56,9 @@ def fingerprint(
         class_names: what these labels stand for.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for name, size in zip(names, sizes, strict=True):
-        digest.update(f"{printable(name)}\0{size}\n".encode())
+    lines = (f"{printable(name)}\0{size}\n" for name, size in zip(names, sizes, strict=True))
+    while some := "".join(itertools.islice(lines, _LINES_AT_A_TIME)):
+        digest.update(some.encode())
     if labels is not None:
         digest.update(labels.astype("<i8").tobytes())
     for name in class_names:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.contenders import OTHERS, Work, open_contender
+from benchmarks.contenders import LEAVES_OUT, OTHERS, Work, open_contender
 from pipelines.ops import ColorJitter, Flip, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.render import reference
 from pipelines.views import ViewSpec, draw
@@ -25,7 +25,7 @@ PLAIN = ViewSpec(
     blur=GaussianBlur(sigma=(2.0, 2.0)),
 )
 OPERATIONS = ("plain", "flip", "grayscale", "blur", "solarize")
-LOADERS = {"fastssl": "views"} | {name: "crops" if name == "ffcv" else "views" for name in OTHERS}
+LOADERS = {"fastssl": "views"} | {name: LEAVES_OUT.get(name, "views") for name in OTHERS if name != "spdl"}
 EXACT = ("fastssl", "torchvision")
 
 
@@ -182,3 +182,16 @@ def test_the_stubbed_loader_makes_views_of_one_pixel() -> None:
     run = open_contender("stubbed", "views", Work(folder=Path(), views=2, threads=2))
     batch = next(run())
     assert torch.tensor(np.array(batch)).shape == (2, 64, 1, 1, 3)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("output", ["pixels", "decode"])
+def test_spdl_decodes_every_file_in_order(output: str, threads: int, folder: Path) -> None:
+    try:
+        run = open_contender("spdl", output, Work(folder=folder, views=1, batch_size=2, threads=threads))
+    except ImportError as error:
+        pytest.skip(f"spdl is not installed: {error}")
+    images = [image for batch in run() for image in batch[0]]
+    assert len(images) == COUNT
+    for image in images:
+        assert np.abs(image.astype(int) - decoded(folder)).max() <= 16

@@ -37,6 +37,24 @@ def test_the_plain_loop_is_the_same_computation(kind: type[StudentTeacher]) -> N
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize("kind", [MoCo, BYOL])
+def test_lightly_s_modules_train_an_encoder_of_their_own(kind: type[StudentTeacher]) -> None:
+    lightly = pytest.importorskip("benchmarks.contenders.lightly", exc_type=ImportError)
+    method = tiny_method(narrow(kind, {"loss.num_negatives": 40} if kind is MoCo else {}))
+    before = copy.deepcopy(method.state_dict())
+    step = lightly.lightly_step(method, 0.1, 1e-4, None)
+    views = make_batch(0).each_view()
+    for _ in range(2):
+        step(views)
+    encoder = {
+        cell: content.cell_contents
+        for cell, content in zip(step.__code__.co_freevars, step.__closure__, strict=True)
+    }["followed"][0]
+    pairs = zip(encoder.parameters(), method.encoder.parameters(), strict=True)
+    assert not any(torch.equal(one, other) for one, other in pairs)
+    assert all(torch.equal(method.state_dict()[name], before[name]) for name in before)
+
+
 def _networks(plain: object) -> list[torch.nn.Module]:
     """The networks that a plain step's loss holds: student, teacher."""
     cells = {}
@@ -67,10 +85,11 @@ def test_measured_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.turns._LEAST_S", 0.0)
     monkeypatch.setattr("benchmarks.turns.ROUNDS", 1)
     options = replace(Options(), recipes=("quickstart",), batch_size=8, precision="fp32")
-    ours, plain = measure(options, CPU)
+    ours, plain, *lightly = measure(options, CPU)  # lightly where it is installed
     assert (ours.contender, plain.contender) == ("fastssl", "plain")
+    assert [row.contender for row in lightly] in ([], ["lightly"])
     assert ours.images == plain.images == 8
-    for row in (ours, plain):
+    for row in (ours, plain, *lightly):
         assert row.images_per_s == pytest.approx(1e3 * 8 / row.ms_per_step, rel=1e-3)
         assert row.share_of_bound > 0
     assert ours.gb_per_step == plain.gb_per_step

@@ -23,7 +23,7 @@ def test_a_run_on_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_memory_that_is_held(capsys: pytest.CaptureFixture[str]) -> None:
     main([*TINY, "--gpus", "4"])
-    first, held, unknown = capsys.readouterr().out.splitlines()
+    first, held, unknown, *needs = capsys.readouterr().out.splitlines()
     assert first.endswith("steps of 8 images, 2 per GPU, 2 epochs of 10,000 images")
     total, parameters, averages, rest = (
         float(number.replace(",", "")) for number in re.findall(r"([\d.,]+) M", held)
@@ -32,6 +32,13 @@ def test_memory_that_is_held(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 < averages < 4 * parameters  # the teacher has no predictor
     if not torch.cuda.is_available():
         assert unknown.startswith("activations and hours on 4 GPUs: unknown")
+        assert needs[0] == "for each 1,000 images/s of a GPU:"
+        assert [line.partition(":")[0] for line in needs[1:]] == [
+            "cores per GPU",
+            "storage",
+            "network",
+            "limit",
+        ]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_no_step_waits_for_the_device(case: Case, optimizer_class: type[Optimize
     group_batch_norms(method, case.images_per_group, case.images)
     optimizer = build_optimizer(method.param_groups(), optimizer_class.Config(base_lr=0.1))
     views = case.config.num_views
-    batches = [on_gpu(make_batch(step, size=case.images, views=views)) for step in range(5)]
+    batches = [on_gpu(make_batch(step, size=case.images, views=views)) for step in range(20)]
     losses = []
     try:
         for step, batch in enumerate(batches):

@@ -79,7 +79,7 @@ def test_pauses_are_not_training(seconds: Time) -> None:
     clock = Clock()
     warm(clock, seconds)
     run_step(clock, seconds, wait=0, work=1)
-    with clock.pause():
+    with clock.pause("pictures"):
         seconds.passes(100)
     run_step(clock, seconds, wait=0, work=1)
     assert clock.train_seconds == pytest.approx(2.0)
@@ -127,6 +127,68 @@ def test_a_lap_counts_from_the_one_before(seconds: Time) -> None:
     again.load_state_dict(clock.state_dict())
     assert clock.lap() == (4.0, 0.0)
     assert again.lap() == (0.0, 0.0)  # the steps before it was resumed are not its own
+
+
+def test_the_seconds_of_each_kind_of_work_are_told_apart(seconds: Time) -> None:
+    clock = Clock()
+    run_step(clock, seconds, wait=0.5, work=2)  # the first steps are work like any other here
+    with clock.pause("evaluation"):
+        seconds.passes(7)
+    with clock.pause("checkpoint"):
+        seconds.passes(3)
+    with clock.pause("pictures"):
+        seconds.passes(100)
+    run_step(clock, seconds, wait=0.25, work=1)
+    kinds = ("step_seconds", "data_seconds", "evaluation_seconds", "checkpoint_seconds")
+    assert clock.spent() == pytest.approx(dict(zip(kinds, (3, 0.75, 7, 3), strict=True)))
+    assert clock.spent() == dict.fromkeys(kinds, 0.0)
+    again = Clock()
+    again.load_state_dict(clock.state_dict())
+    assert (again.evaluation_seconds, again.checkpoint_seconds) == (7, 3)
+
+
+class Device:
+    """A GPU that comes to the marks of its stream later than the host makes them."""
+
+    def __init__(self) -> None:
+        self.marks = 0
+        self.reached = 0
+        self.lags = (1.0, 0.25)  # before a begin: waiting for data; before an end: work
+
+    def event(self) -> "Mark":
+        return Mark(self)
+
+
+class Mark:
+    def __init__(self, device: Device) -> None:
+        self.device, self.place = device, -1
+
+    def record(self) -> None:
+        self.place, self.device.marks = self.device.marks, self.device.marks + 1
+
+    def query(self) -> bool:
+        return self.place < self.device.reached
+
+    def elapsed_time(self, other: "Mark") -> float:
+        assert self.query()
+        assert other.query()
+        return 1e3 * sum(self.device.lags[place % 2] for place in range(self.place + 1, other.place + 1))
+
+
+def test_a_gpu_s_steps_are_timed_by_events_that_nobody_waits_for(seconds: Time) -> None:
+    device = Device()
+    clock = Clock(event=device.event)
+    for _ in range(3):
+        wait_for(clock, seconds, 0.5)  # two micro-batches a step
+        run_step(clock, seconds, wait=0.5, work=100)
+    assert device.marks == 12
+    assert clock.spent()["step_seconds"] == 0  # the device has come to nothing yet
+    device.reached = 3
+    assert clock.spent()["step_seconds"] == pytest.approx(0.25)  # one part, and half of the next
+    device.reached = 12
+    taken = clock.spent()
+    assert taken["step_seconds"] == pytest.approx(5 * 0.25)
+    assert taken["data_seconds"] == 0  # the host's, told before
 
 
 def test_rates() -> None:

@@ -1,0 +1,30 @@
+"""The benchmark of openings: links are as many images as asked for, and an opening is measured."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.report import markdown
+from benchmarks.result import Result
+from benchmarks.start import linked_files, opening
+
+
+def test_an_opening_of_linked_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+    with linked_files(130) as folder:
+        assert len(list(folder.rglob("*.jpg"))) == 130
+        assert len(list(folder.iterdir())) == 100
+        taken = opening(str(folder))
+    assert taken.keys() == {"core_s", "wall_s", "peak_mb"}
+    assert taken["core_s"] > 0
+    assert list((tmp_path / "cache").glob("folder-*.npz"))
+    assert not folder.exists()
+
+
+def test_its_table() -> None:
+    rows = [
+        {"files": 10_000, "cache": cache, "core_s": 1.25, "wall_s": 2.0, "peak_mb": 12.5}
+        for cache in ("empty", "filled")
+    ]
+    result = Result(machine="m", versions={}, commit=None, command="python -m benchmarks.start", rows=rows)
+    assert "| 10,000 | filled | 1.25 | 12 |" in markdown(result)

@@ -1,0 +1,39 @@
+"""Networks are channels-last from end to end: no convolution or pooling sees or makes an NCHW tensor."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.helpers.batches import make_batch, tiny_method
+from tests.helpers.methods import CASES, Case
+
+
+def is_channels_last(tensor: Tensor) -> bool:
+    return tensor.ndim != 4 or tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_no_step_makes_an_nchw_copy(case: Case) -> None:
+    method = tiny_method(case.config)
+    found, layers = [], 0
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal layers
+        layers += 1
+        if not is_channels_last(inputs[0]) or not is_channels_last(output):
+            found.append(str(module))
+        if output.requires_grad:
+            output.register_hook(
+                lambda gradient: None if is_channels_last(gradient) else found.append(str(module))
+            )
+
+    for module in method.modules():
+        if isinstance(module, nn.Conv2d | nn.modules.batchnorm._BatchNorm | nn.MaxPool2d):
+            module.register_forward_hook(look)
+    loss, _ = method(make_batch(0, size=case.images, views=case.config.num_views), 0)
+    loss.backward()
+    assert layers > 8
+    assert found == []
+    assert all(
+        is_channels_last(p) and is_channels_last(p.grad) for p in method.parameters() if p.grad is not None
+    )
