@@ -28,7 +28,8 @@ def _load(path: str) -> torch.Tensor:
     return decode_jpeg(read_file(path), ImageReadMode.RGB)
 
 
-def _transform(spec: ViewSpec) -> v2.Transform:
+def transform_of(spec: ViewSpec) -> v2.Transform:
+    """The whole chain, on uint8 tensors [3, H, W]."""
     crop = random_crop(spec)
     strengths = (spec.jitter.brightness, spec.jitter.contrast, spec.jitter.saturation, spec.jitter.hue)
     blur = v2.GaussianBlur(2 * math.ceil(4 * spec.blur.sigma[1]) + 1, spec.blur.sigma)
@@ -45,7 +46,7 @@ def _transform(spec: ViewSpec) -> v2.Transform:
 
 
 def _views(work: Work) -> Pass:
-    return passes(work, _load, _transform(work.spec))
+    return passes(work, _load, transform_of(work.spec))
 
 
 def _decode(work: Work) -> Pass:
@@ -61,7 +62,7 @@ def _decode(work: Work) -> Pass:
 def _renderer(decoded: Decoded) -> Render:
     spec, size = decoded.spec, decoded.spec.size
     transform = v2.Compose(
-        [_transform(spec), v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)]
+        [transform_of(spec), v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)]
     )
     images = [
         torch.from_numpy(image).permute(2, 0, 1).contiguous().to(decoded.device) for image in decoded.images
