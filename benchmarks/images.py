@@ -18,6 +18,7 @@ GENERATED = "generated"
 _HEIGHT, _WIDTH = 375, 500  # ImageNet's median
 _CONTRAST = 50  # standard deviation of the luma, levels
 _TINT = 0.3  # of each channel's own part of that
+_ROWS_OF_GROUP = 100
 _STEEPNESS = 1.3  # amplitude falls with frequency to this power: files of about 70 KB
 
 
@@ -45,6 +46,28 @@ def image_folder(where: str, count: int) -> Iterator[Path]:
             for number, path in enumerate(_evenly_spaced(_plain_jpegs(Path(where)), count)):
                 (folder / f"{number:05}.jpg").symlink_to(path.resolve())
         yield folder
+
+
+def parquet_of(folder: Path) -> Path:
+    """The Parquet file beside a folder of ``image_folder``, which ``write_parquet`` writes."""
+    return folder.with_name("images.parquet")
+
+
+def write_parquet(folder: Path) -> None:
+    """Write the images of a folder as ``datasets`` does: a struct of bytes and path, 100 rows in a group.
+
+    Raises:
+        UserError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow.parquet import write_table
+    except ImportError:
+        raise UserError("--data-kind parquet needs pyarrow: pip install -e '.[parquet]'") from None
+    images = [{"bytes": path.read_bytes(), "path": path.name} for path in sorted(folder.glob("*.jpg"))]
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    table = pyarrow.table({"image": pyarrow.array(images, kind)})
+    write_table(table, parquet_of(folder), row_group_size=_ROWS_OF_GROUP)
 
 
 def generated_jpeg(number: int, height: int = _HEIGHT, width: int = _WIDTH) -> bytes:

@@ -2,9 +2,10 @@
 
 Every contender applies the whole augmentation of ``benchmarks.contenders.CHAIN`` at 224 pixels, uint8 out,
 but for FFCV, which can only crop and flip, and SPDL, which only decodes: compare them with fastssl's outputs
-"crops" and "pixels". Each has a process of
-its own, they take turns, and medians of five rounds count, after one that warms up. Core-microseconds are
-user and system time of all of its threads and processes.
+"crops" and "pixels". ``--data-kind parquet`` puts the images into one Parquet file too, and fastssl beside
+itself on files and a DataLoader over pyarrow. Each has a process of its own, they take turns, and medians of
+five rounds count, after one that warms up. Core-microseconds are user and system time of all of its threads
+and processes.
 
 ``--device cuda`` adds fastssl's backends as training on a GPU sees them, whole and normalized views in its
 memory, beside which images per second count; ``--device cpu`` is a trial of the same without a GPU.
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from benchmarks.contenders import LEAVES_OUT, OTHERS
-from benchmarks.images import image_folder
+from benchmarks.images import image_folder, write_parquet
 from benchmarks.report import publish
 from benchmarks.result import check_places, result_of
 from benchmarks.rounds import Case, Row, measure
@@ -48,6 +49,8 @@ class Options:
     """Other loaders to measure."""
     threads: Count = 1
     """Threads per contender."""
+    data_kind: Literal["files", "parquet"] = "files"
+    """parquet: read the same images from one Parquet file too."""
     device: Literal["cpu", "cuda"] | None = None
     """Measure fastssl's backends too, handing over there."""
     images: int = 256
@@ -70,17 +73,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows: list[Row] = []
     missing: set[tuple[str, str]] = set()
     with image_folder(options.data, options.images) as folder:
+        if options.data_kind == "parquet":
+            write_parquet(folder)
         for views in options.views:
-            wanted = [
-                case
-                for case in cases(views, options.against, options.threads, options.device)
-                if (case.contender, case.output) not in missing
-            ]
+            wanted = [case for case in _cases(options, views) if (case.contender, case.output) not in missing]
             measured = measure(wanted, folder)
             missing |= _names(wanted) - _names(measured)  # not installed, which is said once
             rows += measured
     publish(result_of("loader", argv, [asdict(row) for row in rows]), options.json)
     return 0
+
+
+def _cases(options: Options, views: int) -> list[Case]:
+    if options.data_kind == "files":
+        return cases(views, options.against, options.threads, options.device)
+    beside = (("fastssl", "views"), ("fastssl", "parquet"), ("pyarrow", "parquet"))
+    return [
+        Case(contender=name, output=output, views=views, threads=options.threads) for name, output in beside
+    ]
 
 
 def cases(views: int, against: Sequence[str], threads: int, device: str | None) -> list[Case]:

@@ -19,7 +19,7 @@ from pipelines.files.atomic import atomic_file
 
 _PACKAGES = (
     *("torch", "torchvision", "triton", "numpy", "numba", "simplejpeg", "pillow", "kornia"),
-    *("nvidia-dali-cuda120", "opencv-python-headless", "opencv-python", "ffcv"),
+    *("nvidia-dali-cuda120", "opencv-python-headless", "opencv-python", "ffcv", "pyarrow"),
 )
 
 

@@ -19,6 +19,7 @@ from fastssl.recipes import RECIPES
 from fastssl.recipes.table import recipe_list
 from pipelines.command.errors import UserError
 from pipelines.command.options import one_line_complaints, user_path
+from pipelines.command.places import join_repeated
 from pipelines.command.suggest import suggest
 
 DEFAULT_RECIPE = "quickstart"
@@ -38,7 +39,7 @@ def parse(argv: list[str]) -> Config:
     if "--list" in argv:
         show(f"{recipe_list(shutil.get_terminal_size().columns if sys.stdout.isatty() else None)}\n")
         raise SystemExit(0)
-    rest = list(argv)
+    rest = join_repeated(argv)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else DEFAULT_RECIPE
     base = with_kinds(_base(name), _taken_kinds(rest))
     names, rest = option_names(base), _of_all_views(rest, len(base.experiment.views))

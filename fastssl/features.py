@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,6 +22,7 @@ from fastssl.export.load import OpenedEncoder, open_encoder
 from fastssl.foreign.layouts import chosen_layout
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
+from pipelines.command.places import join_repeated
 from pipelines.command.ranges import SmallCount, check_ranges
 from pipelines.decode.bad_images import BadImages
 from pipelines.files.atomic import atomic_file
@@ -57,7 +59,7 @@ class Options:
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     prog = "python -m fastssl.features"
-    options = read_options(Options, prog, argv)
+    options = read_options(Options, prog, join_repeated(sys.argv[1:] if argv is None else argv))
     check_out(options.out)
     opened = open_encoder(options.encoder, chosen_layout(options.layout))
     source = open_source(options.data, options.split)

@@ -17,6 +17,7 @@ from launchers.studies import STUDIES
 from launchers.sweeps.study import Scale
 from pipelines.command.errors import UserError
 from pipelines.command.options import read_options
+from pipelines.command.places import join_repeated
 from pipelines.command.ranges import CountOrZero, FewCount, check_ranges
 from pipelines.command.suggest import suggest
 
@@ -177,7 +178,7 @@ def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
         SystemExit: status 0, for --help.
     """
     prog = "python -m launchers.sweep"
-    words = _together([*site_words(argv, Options, CLUSTERS), *argv])
+    words = _together([*site_words(argv, Options, CLUSTERS), *join_repeated(argv)])
     flat = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     command = read_options(_Command, prog, words, description=_description(), config=flat)
     return command, _chosen_cluster(command)

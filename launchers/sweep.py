@@ -32,6 +32,7 @@ from launchers.sweeps.study import PlannedRun, Study, to_plan, with_seeds
 from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
+from pipelines.command.places import map_places, places
 from pipelines.files import folder_lock
 
 _WATCH = 60.0  # seconds between two submissions of --watch
@@ -133,7 +134,11 @@ def _with_absolute_paths(config: Config) -> Config:
 
 def _absolute(data: str) -> str:
     """A location of images as a job sees it; the built-in scenes have none."""
-    return data if data.partition(":")[0] == "scenes" else str(user_path(data).absolute())
+    return map_places(data, lambda one: one if one.partition(":")[0] == "scenes" else _absolute_path(one))
+
+
+def _absolute_path(name: str) -> str:
+    return str(user_path(name).absolute())
 
 
 def _chosen_runs(study: Study, only: Sequence[str]) -> list[PlannedRun]:
@@ -195,7 +200,7 @@ def _check_data(runs: Sequence[PlannedRun], options: Options, cluster: Cluster) 
     locations |= dict.fromkeys(
         (where, "--transfer-data", where) for run in runs for where in run.transfer_data.values()
     )
-    for data, option, typed in locations:
+    for data, option, typed in ((each, *rest) for where, *rest in locations for each in places(where)):
         pattern = set(data) & set("*?{")
         given = typed and Path(typed).is_absolute()
         if data.partition(":")[0] == "scenes" or pattern or (cluster.elsewhere and given):

@@ -44,6 +44,7 @@ from pipelines.sources.source import KeyedSource
 from pipelines.sources.torchvision_dataset import open_torchvision
 
 _FILE_NAMES: dict[Split, str] = {"train": "train", "test": "val"}
+_SUFFIXES = (".tar", ".beton", ".parquet")
 _MOST_PIXELS_A_SIDE = 0xFFFF  # in a .beton
 
 
@@ -52,7 +53,7 @@ class Options:
     """Write a data set as tar shards or as FFCV's .beton, and verify it."""
 
     src: Annotated[Positional[str], arg(metavar="SRC")]
-    """A folder of images, tar shards, a .beton file, or `scenes`; with --torchvision the data set's root."""
+    """A folder of images, tar shards, Parquet or .beton files, or `scenes`; with --torchvision its root."""
     dst: Annotated[Positional[Path], arg(metavar="DST")]
     """Output: NAME.beton, or a folder."""
     torchvision: Annotated[str, arg(metavar="NAME")] = ""
@@ -80,7 +81,7 @@ class Options:
 def main() -> int:
     """Run the command and return its exit status."""
     prog = "python -m pipelines.pack"
-    if sum(word.endswith((".tar", ".beton")) for word in sys.argv[1:]) > 2:  # the shell expanded a pattern
+    if sum(word.endswith(_SUFFIXES) for word in sys.argv[1:]) > 2:  # the shell expanded a pattern
         raise UserError("SRC is one word: put a pattern into quotes, 'train-*.tar'")
     options = read_options(Options, prog, None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is aside is removed

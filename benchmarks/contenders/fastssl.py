@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from benchmarks.contenders import Batch, Pass, Work, decode_each
+from benchmarks.images import parquet_of
 from pipelines.backends.backend import LoaderConfig
 from pipelines.backends.buffers import Crops, Output, Pixels
 from pipelines.backends.choose import open_loader
@@ -21,6 +22,7 @@ from pipelines.decode.decode import decode
 from pipelines.plan.plan import evaluation_plan
 from pipelines.sources import Source
 from pipelines.sources.folder import open_folder
+from pipelines.sources.parquet.parquet import open_parquet
 from pipelines.views import ViewGroup
 
 
@@ -95,7 +97,13 @@ def _decode(work: Work) -> Pass:
     return decode_each(work, lambda data: decode(data, buffer))
 
 
+def _parquet(work: Work) -> Pass:
+    where = str(parquet_of(work.folder))
+    return passes(work, open_parquet(where, "train", cache=work.folder.with_name("index")))
+
+
 OUTPUTS = {
+    "parquet": _parquet,
     "views": lambda work: passes(work, _open(work)),
     "crops": lambda work: _stages(work, Crops(), _open(work)),
     "pixels": lambda work: _stages(work, Pixels(), _open(work)),

@@ -24,6 +24,7 @@ from fastssl.evaluate.subject import Subject, open_subject
 from fastssl.foreign.layouts import chosen_layout
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
+from pipelines.command.places import join_repeated
 from pipelines.command.ranges import SmallCount, check_ranges
 
 
@@ -54,7 +55,7 @@ def parse(argv: list[str]) -> tuple[Options, dict[str, Protocol]]:
     Raises:
         UserError: no such protocol or option.
     """
-    words = list(argv)
+    words = join_repeated(argv)
     if words and words[0] not in PROTOCOLS and Path(words[0]).exists():
         raise UserError(
             f"give a protocol first, of {', '.join(PROTOCOLS)}: python -m fastssl.evaluate knn {words[0]}"

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from pipelines.command.errors import UserError
+from pipelines.command.places import map_places, places
 
 
 def staged(data: str, stage: str) -> str:
@@ -30,6 +31,8 @@ def staged(data: str, stage: str) -> str:
     Raises:
         UserError: the folder cannot be written, or there is no data.
     """
+    if len(places(data)) > 1:
+        return map_places(data, lambda place: staged(place, stage))
     if not stage or not _is_on_disk(data):
         return data
     where = os.path.expandvars(stage)

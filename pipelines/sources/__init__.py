@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pipelines.command.errors import UserError
 from pipelines.files.cache_folder import cache_folder
-from pipelines.sources import folder, image_list, scenes, shards, voc
+from pipelines.sources import folder, image_list, scenes, several, shards, voc
 from pipelines.sources.beton import beton
+from pipelines.sources.parquet import parquet
 from pipelines.sources.source import Index, Reader, Source
 from pipelines.sources.splits import NoSplitError, Split
 
 __all__ = ["Index", "NoSplitError", "Source", "Split", "open_source"]
 
 # The first that takes a name opens it: this is the one place that lists the kinds of sources.
-READERS: tuple[Reader, ...] = (scenes, beton, image_list, shards, voc, folder)
+READERS: tuple[Reader, ...] = (several, scenes, beton, image_list, parquet, shards, voc, folder)
 
 
 def open_source(where: str, split: Split) -> Source:
@@ -20,9 +21,10 @@ def open_source(where: str, split: Split) -> Source:
 
     Args:
         where: ``scenes`` (built in; ``./scenes`` is a folder of that name), a folder of images (see
-            ``sources.folder``), tar shards or ``.beton`` files: a glob, a range in braces, one file or a
-            folder of them (see ``sources.shards``, ``sources.beton``), a ``.tsv`` list of images (see
-            ``sources.image_list``), or a year of VOCdevkit (see ``sources.voc``).
+            ``sources.folder``), tar shards, ``.beton`` or Parquet files: a glob, a range in braces, one file
+            or a folder of them (see ``sources.shards``, ``sources.beton``, ``sources.parquet``), a ``.tsv``
+            list of images (see ``sources.image_list``), or a year of VOCdevkit (see ``sources.voc``); or
+            several of these, ``A + B``.
         split: "train", which is all there is where the data has no splits, or "test".
 
     Raises:
@@ -34,7 +36,7 @@ def open_source(where: str, split: Split) -> Source:
     for reader in READERS:
         if reader.takes(where):
             return reader.open_split(where, split, cache_folder())
-    *kinds, last = (reader.ABOUT for reader in READERS)
+    last, *kinds = (reader.ABOUT for reader in READERS)
     known = f"{', '.join(kinds)} or {last}"
     if folder.path_of(where).exists():
         raise UserError(f"{folder.path_of(where)} is no data of a known kind: give {known}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -64,6 +65,13 @@ def fingerprint(
     for name in class_names:
         digest.update(f"{printable(name)}\n".encode())
     return digest.hexdigest()
+
+
+def sorted_names(names: set[str]) -> list[str]:
+    """Names of classes, sorted: as numbers where all are whole numbers."""
+    if all(re.fullmatch(r"\d+", name) for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
 
 
 def largest_class(count: int) -> int:

@@ -10,7 +10,6 @@ has in that folder, however its path is written.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from pipelines.command.progress import map_in_threads
 from pipelines.files.patience import with_patience
 from pipelines.sources.cache import cache_file
 from pipelines.sources.folder import FolderSource, ImageFile, image_sizes, path_of
-from pipelines.sources.identity import fingerprint, printable, sample_ids
+from pipelines.sources.identity import fingerprint, printable, sample_ids, sorted_names
 from pipelines.sources.source import Index
 from pipelines.sources.splits import NoSplitError, Split, test_names
 
@@ -55,7 +54,7 @@ def open_split(where: str, split: Split, cache: Path) -> FolderSource:
     if any((table.labels is None) != (labels is None) for table in tables.values()):
         both = " and ".join(map(str, lists.values()))
         raise UserError(f"{both}: one has labels, and the other none: give both, or take them from both")
-    names = _sorted_names({label for table in tables.values() for label in table.labels or ()})
+    names = sorted_names({label for table in tables.values() for label in table.labels or ()})
     label_of = {name: label for label, name in enumerate(names)}
     root = lists[split].parent
     files = _files(root, tables[split], lists[split])
@@ -144,12 +143,6 @@ def _files(root: Path, table: _Table, where: Path) -> list[ImageFile]:
             f"{where}, line {table.lines[index]}: {reason}: {path}{others} (a list has no header line)"
         )
     return [file for file in found if isinstance(file, ImageFile)]
-
-
-def _sorted_names(names: set[str]) -> list[str]:
-    if all(re.fullmatch(r"\d+", name) for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names)
 
 
 def _distinct(paths: Sequence[str]) -> list[str]:

@@ -100,6 +100,18 @@ def test_loader(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "ffcv |" not in printed.out
 
 
+def test_loader_over_parquet(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="the file is written by pyarrow: pip install -e '.[parquet]'")
+    path = tmp_path / "loader.json"
+    argv = ["--data", str(folder), "--views", "2", "--images", "3", "--data-kind", "parquet"]
+    assert loader.main([*argv, "--json", str(path)]) == 0
+    rows = rows_of(path, argv)
+    names = [(row["contender"], row["output"]) for row in rows]
+    assert names == [("fastssl", "views"), ("fastssl", "parquet"), ("pyarrow", "parquet")]
+    for row in rows:
+        assert_measured(row)
+
+
 def test_backends_beside_the_loaders(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

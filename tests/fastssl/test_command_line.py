@@ -229,6 +229,10 @@ def test_size_is_that_of_all_views(name: str, words: list[str]) -> None:
     assert after == dataclasses.replace(before, views=views, seed=3)
 
 
+def test_data_given_twice_is_both() -> None:
+    assert parse(["--data", "a", "--epochs", "2", "--data=b"]).machine.data == "a + b"
+
+
 def test_size_without_a_number_is_refused() -> None:
     for words in (["--size"], ["--size", "large"], ["--size="]):
         with pytest.raises(UserError, match=r"size"):

@@ -232,6 +232,10 @@ def test_a_run_that_someone_trains_is_left_alone(tmp_path: Path) -> None:
         (["tiny", "--set", "epochs=-1"], r"^--set epochs=-1: --epochs must be above 0, not -1"),
         (["moco-ladder"], r"no such folder or file: /.*/imagenet; say with --data where"),
         (["tiny", "--data", "nowhere"], r"no such folder or file: /.*/nowhere"),
+        (
+            ["tiny", "--data", "scenes", "--data", "nowhere"],
+            r"no such folder or file: /.*/nowhere; say with --data",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_made(

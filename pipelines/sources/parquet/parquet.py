@@ -1,0 +1,260 @@
+"""Parquet files with random access to their images: nothing is copied, no row group is read for one image.
+
+``WHERE`` is a glob (``DIR/train-*.parquet``), a range in braces, one file, or a folder: of such files, with a
+folder ``data`` of them, as the Hugging Face hub has it, or with a folder of them per split. Splits go by the
+words "train", "val" and "test" in the names. Images are a column ``image`` or ``img`` (bytes, or a struct of
+bytes and path), labels a column ``label``, numbers or text; ``WHERE?image=photo&label=kind`` names others.
+
+The key of a sample is its path without the extension, where the paths of the split are all there, distinct,
+and names that a tar can hold; else it is ``FILE/ROW``, as in ``train-00000-of-00002/00000017``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.command.errors import UserError
+from pipelines.command.progress import show_progress, stream_in_threads
+from pipelines.command.text import visible
+from pipelines.sources.folder import holds_images, path_of
+from pipelines.sources.identity import fingerprint, largest_class, printable, sample_ids
+from pipelines.sources.notes import LeftOut
+from pipelines.sources.parquet.arrow import decompress
+from pipelines.sources.parquet.columns import ANY, Asked, split_where
+from pipelines.sources.parquet.pages import (
+    CODEC,
+    CODECS,
+    HEIGHT,
+    LENGTH,
+    OFFSET,
+    STORED,
+    UNPACKED,
+    WIDTH,
+    unpack_image,
+)
+from pipelines.sources.parquet.parquet_index import NO_LABEL, ParquetIndex, index_file
+from pipelines.sources.patterns import expand, files_of_split
+from pipelines.sources.service_files import lies_in_service
+from pipelines.sources.shards import key_of
+from pipelines.sources.slices import FileSlices
+from pipelines.sources.source import Index
+from pipelines.sources.splits import TEST_NAMES, NoSplitError, Split, split_of_folder
+
+ABOUT = "Parquet files"
+_SUFFIX = ".parquet"
+_MOST_AT_A_TIME = 4  # files that are indexed at a time: each holds a page in memory, packed and unpacked
+_COSTLY = 4  # bytes decoded per byte of image from which on a word is due
+
+
+def takes(where: str) -> bool:
+    """True if Parquet files are meant, or a folder of them that holds neither images nor tars."""
+    path = path_of(split_where(where)[0])
+    if not path.is_dir():
+        return path.suffix == _SUFFIX
+    return not holds_images(path) and not any(path.glob("*.tar")) and bool(_folders_of_files(path))
+
+
+def open_split(where: str, split: Split, cache: Path) -> ParquetSource:
+    """See ``open_parquet``."""
+    pattern, asked = split_where(where)
+    return open_parquet(str(path_of(pattern)), split, cache, asked)
+
+
+class ParquetSource:
+    """Images in Parquet files (a ``Source``)."""
+
+    def __init__(
+        self, index: Index, paths: Sequence[Path], files: Sequence[ParquetIndex], keys: Sequence[str]
+    ) -> None:
+        self.index = index
+        self._paths, self._keys = paths, keys
+        self._table = np.concatenate([file.table for file in files])
+        self._rows = np.concatenate([file.rows for file in files])
+        counts = [len(file.rows) for file in files]
+        self._samples = FileSlices(paths, counts, self._table[:, OFFSET], self._table[:, STORED])
+
+    def read(self, index: int) -> bytes:
+        """The encoded bytes of a sample."""
+        return unpack_image(self._samples.read(index), self._table[index], decompress)
+
+    def read_ahead(self, first: int, end: int) -> None:
+        """Bring the samples from ``first`` to before ``end`` into memory in one sweep."""
+        self._samples.read_ahead(first, end)
+
+    def key(self, index: int) -> str:
+        """The key of a sample, which its id is made of."""
+        return self._keys[index]
+
+    def describe(self, index: int) -> str:
+        """``path/of/file.parquet:row 17``, counted from 0."""
+        file, _ = self._samples.find(index)
+        return f"{printable(str(self._paths[file]))}:row {self._rows[index]}"
+
+
+def open_parquet(pattern: str, split: Split, cache: Path, asked: Asked = ANY) -> ParquetSource:
+    """Open one split of a set of Parquet files.
+
+    Each file is read through once, for the places and sizes of its images; these are kept in ``cache`` by
+    path, file size and times of change. Numbers are labels as they stand, with the names that ``datasets``
+    keeps in the file; text counts through the sorted names of both splits. Where some samples lack a label,
+    none is used, and a note of the index says so.
+
+    Args:
+        pattern: a glob, a range in braces, a file, or a folder.
+        split: "train" or "test".
+        cache: folder for the indices.
+        asked: columns by other names.
+
+    Raises:
+        NoSplitError: asked for "test" where there is none.
+        UserError: no such files, one that is damaged, without images or with other columns than the first,
+            or pyarrow is not installed.
+    """
+    left_out = LeftOut()
+    paths = _files(pattern, split, left_out)
+    files = _indices(paths, asked, cache)
+    _refuse_different_columns(paths, files)
+    table = np.concatenate([file.table for file in files])
+    if not len(table):
+        raise UserError(f"no images in {pattern}: its files have no rows")
+    for path, file in zip(paths, files, strict=True):
+        if file.nulls:
+            left_out.add("rows without an image", printable(path.name), file.nulls)
+    keys, full_names = _keys(paths, files)
+    labels, class_names, notes = _labels(pattern, split, paths, files, asked, cache)
+    index = Index(
+        sample_ids=sample_ids(keys, full_names),
+        heights=table[:, HEIGHT].astype(np.int32),
+        widths=table[:, WIDTH].astype(np.int32),
+        labels=labels,
+        class_names=class_names,
+        fingerprint=fingerprint(keys, table[:, LENGTH].tolist(), labels, class_names),
+        notes=left_out.note(pattern) + notes + _note_of_cost(pattern, table),
+    )
+    return ParquetSource(index, paths, files, keys)
+
+
+def _folders_of_files(path: Path) -> dict[str, list[Path]]:
+    """The files of a folder by split, or under "" where their names tell it."""
+    for folder in (path, path / "data"):
+        if any(folder.glob(f"*{_SUFFIX}")):
+            return {"": expand(str(folder), _SUFFIX)}
+    found: dict[str, list[Path]] = {}
+    for folder in sorted(path.iterdir()):
+        split = split_of_folder(folder.name) if folder.is_dir() else None
+        if split is not None and any(folder.glob(f"*{_SUFFIX}")):
+            found[split] = expand(str(folder), _SUFFIX)
+    return found
+
+
+def _files(pattern: str, split: Split, left_out: LeftOut) -> list[Path]:
+    folders = _folders_of_files(Path(pattern)) if Path(pattern).is_dir() else {}
+    if not folders or "" in folders:
+        return files_of_split(folders.get("") or expand(pattern, _SUFFIX), split, pattern, left_out)
+    tests = next((folders[name] for name in TEST_NAMES if name in folders), None)
+    found = folders.get("train") if split == "train" else tests if "train" in folders else None
+    if found is None and split == "test":
+        raise NoSplitError(f"{pattern} has no test split: no folder validation or test beside train")
+    return found or tests or []
+
+
+def _indices(paths: Sequence[Path], asked: Asked, cache: Path) -> list[ParquetIndex]:
+    workers = min(_MOST_AT_A_TIME, len(os.sched_getaffinity(0)))
+    found = stream_in_threads(lambda path: index_file(path, asked, cache), paths, workers)
+    return list(show_progress(found, len(paths), "Indexing Parquet files"))
+
+
+def _refuse_different_columns(paths: Sequence[Path], files: Sequence[ParquetIndex]) -> None:
+    first = files[0].columns
+    for path, file in zip(paths, files, strict=True):
+        for what, one, other in (
+            ("has its images in column", first.image, file.columns.image),
+            ("has its labels in column", first.label, file.columns.label),
+            ("names its classes", ", ".join(first.class_names), ", ".join(file.columns.class_names)),
+        ):
+            if one != other:
+                raise UserError(
+                    f"{printable(str(path))} {what} {visible(other[:80]) or '(none)'}, and {paths[0].name} "
+                    f"{visible(one[:80]) or '(none)'}: give files of one data set"
+                )
+
+
+def _keys(paths: Sequence[Path], files: Sequence[ParquetIndex]) -> tuple[list[str], list[str]]:
+    """The keys of the samples, and names that are distinct in any case."""
+    root = os.path.commonpath([path.parent for path in paths])
+    names = [printable(str(path.relative_to(root))) for path in paths]
+    full_names = [
+        f"{name}:{row}" for name, file in zip(names, files, strict=True) for row in file.rows.tolist()
+    ]
+    keys = [os.path.splitext(path)[0] for file in files for path in file.paths]
+    if len(set(keys)) == len(keys) and all(map(_suits_tar, keys)):
+        return keys, full_names
+    stems = [key_of(name) for name in names]
+    if len({os.path.basename(stem) for stem in stems}) == len(stems):
+        stems = [os.path.basename(stem) for stem in stems]
+    keys = [
+        f"{stem}/{row:08d}" for stem, file in zip(stems, files, strict=True) for row in file.rows.tolist()
+    ]
+    return keys, full_names
+
+
+def _suits_tar(key: str) -> bool:
+    """True if a member of a tar keeps this key."""
+    plain = key_of(f"{key}.") == key and os.path.basename(key) != ""
+    return plain and not key.startswith("/") and ".." not in key.split("/") and not lies_in_service(key)
+
+
+def _labels(
+    pattern: str,
+    split: Split,
+    paths: Sequence[Path],
+    files: Sequence[ParquetIndex],
+    asked: Asked,
+    cache: Path,
+) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
+    """Labels (int64 [N] or None), class names, and a note where labels are not used."""
+    notes = [file.columns.note for file in files if file.columns.note]
+    numbers = np.concatenate([file.labels for file in files])
+    names = [name for file in files for name in file.label_names]
+    numbered = numbers != NO_LABEL
+    named = np.array([name != "" for name in names])
+    there = named if named.any() else numbered
+    if notes or not there.any():
+        return None, (), tuple(notes[:1])
+    if not there.all():
+        missing = len(there) - int(there.sum())
+        return None, (), (f"labels are not used: {missing} of {len(there)} images of {pattern} have none",)
+    if named.any():
+        known = sorted(set(names) | _names_of_other_split(pattern, split, asked, cache))
+        label_of = {name: label for label, name in enumerate(known)}
+        return np.array([label_of[name] for name in names], np.int64), tuple(known), ()
+    largest = int(numbers.max())
+    if largest >= largest_class(len(numbers)):
+        return None, (), (f"labels are not used: {largest} is no class number ({pattern})",)
+    listed = files[0].columns.class_names
+    return numbers, listed + tuple(map(str, range(len(listed), largest + 1))), ()
+
+
+def _names_of_other_split(pattern: str, split: Split, asked: Asked, cache: Path) -> set[str]:
+    try:
+        paths = _files(pattern, "test" if split == "train" else "train", LeftOut())
+    except NoSplitError:
+        return set()
+    return {name for file in _indices(paths, asked, cache) for name in file.label_names if name}
+
+
+def _note_of_cost(pattern: str, table: np.ndarray) -> tuple[str, ...]:
+    """One line where an image costs far more than itself, which no order changes."""
+    decoded, wanted = int(table[:, UNPACKED].sum()), int(table[:, LENGTH].sum())
+    if decoded < _COSTLY * wanted:
+        return ()
+    codecs = sorted({CODECS[codec] for codec in np.unique(table[:, CODEC]).tolist()} - {""})
+    mean = decoded / len(table) / 1e6
+    return (
+        f"{pattern}: to read an image, {mean:.1f} MB are decoded, for {', '.join(codecs)} has no access to "
+        "parts of a page; python -m pipelines.pack writes shards, with the same views",
+    )

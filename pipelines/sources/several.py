@@ -1,0 +1,188 @@
+"""Several places as one data set: ``A + B``, which is what ``--data A --data B`` stands for.
+
+Samples come place by place. Their keys begin with the name of the place (its folder, or its file without the
+suffix), so that ids do not depend on where it lies or on the other places. Classes of one name are one class;
+``A + B?classes=separate`` keeps those of each place apart, under names such as ``A/cat``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.command.errors import UserError
+from pipelines.command.places import BETWEEN, SEPARATE, places
+from pipelines.sources.folder import path_of
+from pipelines.sources.identity import printable, sample_ids, sorted_names
+from pipelines.sources.source import Index, KeyedSource, ReadsAhead
+from pipelines.sources.splits import NoSplitError, Split
+
+ABOUT = "several of them (A + B)"
+
+
+def takes(where: str) -> bool:
+    """True if two or more places are named, and no file or folder has that name."""
+    return len(places(where)) > 1
+
+
+def open_split(where: str, split: Split, cache: Path) -> SeveralSources:
+    """Open one split of all places.
+
+    The test split is that of the places that have one; a note names the others. Labels count through the
+    classes of both splits of all places, and are used where all places have some.
+
+    Raises:
+        NoSplitError: asked for "test" where no place has it.
+        UserError: a place cannot be read, or two have one name.
+    """
+    named = places(where)
+    names = _names(named)
+    opened = {each: _open_splits(each) for each in named}
+    chosen = [each for each in named if split in opened[each]]
+    if not chosen:
+        raise NoSplitError(f"{where}: no place has a test split")
+    parts = [opened[each][split] for each in chosen]
+    part_names = [names[each] for each in chosen]
+    lacking = [each for each in named if each not in chosen]
+    notes = (f"without a test split, and so not in it: {', '.join(lacking)}",) if lacking else ()
+    separate = where.endswith(SEPARATE)
+    everything = [(names[each], source.index) for each in named for source in opened[each].values()]
+    return SeveralSources(parts, part_names, _class_names(everything, separate), separate, notes)
+
+
+class SeveralSources:
+    """The samples of several sources, one after the other (a ``Source``).
+
+    Args:
+        parts: the sources.
+        names: of each, the beginning of its samples' keys.
+        class_names: of all; None where some have no labels.
+        separate: whether these begin with the name of the part.
+        notes: see ``Index.notes``.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[KeyedSource],
+        names: Sequence[str],
+        class_names: Sequence[str] | None,
+        separate: bool,
+        notes: tuple[str, ...],
+    ) -> None:
+        self._parts, self._names = parts, names
+        self._firsts = np.cumsum([0, *(len(part.index) for part in parts)])
+        labels = None
+        if class_names is not None:
+            label_of = {name: label for label, name in enumerate(class_names)}
+            each = zip(parts, names, strict=True)
+            labels = np.concatenate(
+                [_labels(part.index, label_of, f"{name}/" if separate else "") for part, name in each]
+            )
+        elif any(part.index.labels is not None for part in parts):
+            notes += ("labels are not used: some places have none",)
+        self.index = Index(
+            sample_ids=self._sample_ids(),
+            heights=np.concatenate([part.index.heights for part in parts]),
+            widths=np.concatenate([part.index.widths for part in parts]),
+            labels=labels,
+            class_names=tuple(class_names or ()),
+            fingerprint=self._fingerprint(class_names or ()),
+            notes=tuple(note for part in parts for note in part.index.notes) + notes,
+        )
+
+    def read(self, index: int) -> bytes | memoryview | np.ndarray:
+        """See ``Source.read``."""
+        part, position = self._find(index)
+        return self._parts[part].read(position)
+
+    def read_ahead(self, first: int, end: int) -> None:
+        """See ``ReadsAhead``; nothing for places that do not read ahead."""
+        for part, begin in zip(self._parts, self._firsts.tolist(), strict=False):
+            low, high = max(first - begin, 0), min(end - begin, len(part.index))
+            if low < high and isinstance(part, ReadsAhead):
+                part.read_ahead(low, high)
+
+    def key(self, index: int) -> str | None:
+        """The key of a sample: the name of its place, and its key there; None where it has none there."""
+        part, position = self._find(index)
+        key = self._parts[part].key(position)
+        return None if key is None else f"{self._names[part]}/{key}"
+
+    def describe(self, index: int) -> str:
+        """See ``Source.describe``."""
+        part, position = self._find(index)
+        return self._parts[part].describe(position)
+
+    def _find(self, index: int) -> tuple[int, int]:
+        part = int(np.searchsorted(self._firsts, index, side="right")) - 1
+        return part, index - int(self._firsts[part])
+
+    def _sample_ids(self) -> np.ndarray:
+        keys = []
+        for part, name in zip(self._parts, self._names, strict=True):
+            for position, own in enumerate(part.index.sample_ids.tolist()):
+                key = part.key(position)
+                keys.append(f"{name}/{own if key is None else key}")
+        return sample_ids(keys, [f"{key}\0{index}" for index, key in enumerate(keys)])
+
+    def _fingerprint(self, class_names: Sequence[str]) -> str:
+        prints = [part.index.fingerprint for part in self._parts]
+        text = "\0".join([*prints, *self._names, *class_names])
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _open_splits(where: str) -> dict[Split, KeyedSource]:
+    from pipelines.sources import open_source  # which lists this module among its readers
+
+    if not where.strip():
+        raise UserError("a place has no name: give --data A --data B, or --data 'A + B'")
+    opened: dict[Split, KeyedSource] = {}
+    for split in ("train", "test"):
+        try:
+            source = open_source(where, split)
+        except NoSplitError:
+            continue
+        assert isinstance(source, KeyedSource)  # as every reader's
+        opened[split] = source
+    return opened
+
+
+def _names(named: Sequence[str]) -> dict[str, str]:
+    """The name of each place."""
+    names = {where: _name(where) for where in named}
+    if len(set(names.values())) < len(named):
+        raise UserError(
+            f"{BETWEEN.join(named)}: places are told apart by the names of their folders or files, and these "
+            f"are {' and '.join(names[where] for where in named)}: give folders of different names, or links"
+        )
+    return names
+
+
+def _name(where: str) -> str:
+    """The name of a file without its suffix, or of the folder, that of a pattern."""
+    plain = re.split(r"[*?{]", str(path_of(where)), maxsplit=1)[0]
+    if plain != str(path_of(where)) and not Path(plain).exists():
+        plain = os.path.dirname(plain)
+    path = Path(os.path.abspath(plain))
+    return printable(path.stem if path.is_file() else path.name)
+
+
+def _class_names(indices: Sequence[tuple[str, Index]], separate: bool) -> list[str] | None:
+    """The classes of all places, sorted; None where one has none."""
+    if any(index.labels is None for _, index in indices):
+        return None
+    return sorted_names(
+        {f"{name}/{each}" if separate else each for name, index in indices for each in index.class_names}
+    )
+
+
+def _labels(index: Index, label_of: dict[str, int], prefix: str) -> np.ndarray:
+    """Labels (int64 [N]) of a place in the classes of all."""
+    assert index.labels is not None
+    table = np.array([label_of[prefix + name] for name in index.class_names], np.int64)
+    return table[index.labels]
