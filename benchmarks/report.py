@@ -33,15 +33,16 @@ class Options:
 
     results: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Results; left out: all in benchmarks/results."""
-    chart: Path = RESULTS / "loader.png"
-    """File for the chart."""
+    chart: Path | None = None
+    """File for the chart; left out: loader.png in benchmarks/results."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables and draw the chart."""
     prog = "python -m benchmarks.report"
     options = read_options(Options, prog, argv, description=__doc__)
-    check_places(options.chart)
+    place = options.chart or RESULTS / "loader.png"
+    check_places(place)
     paths = options.results or sorted(RESULTS.glob("*.json"))
     if not paths:
         raise UserError(
@@ -51,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n\n".join(map(markdown, results)))
     loaders = [result for result in results if _piece(result) == "loader" and not _on_gpu(result)]
     if loaders:
-        with atomic_file(options.chart) as file:
+        with atomic_file(place) as file:
             file.write(chart(loaders))
-        print(f"chart: {options.chart}", file=sys.stderr)
+        print(f"chart: {place}", file=sys.stderr)
     return 0
 
 
