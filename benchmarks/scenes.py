@@ -19,7 +19,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.result import result_of, write_result
+from benchmarks.result import check_places, result_of, write_result
 from pipelines.command.errors import run_command
 from pipelines.command.options import read_options
 from pipelines.command.ranges import Count, check_ranges
@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     prog = "python -m benchmarks.scenes"
     options = read_options(Options, prog, argv, description=__doc__)
+    check_places(options.json, options.sheet)
     costs = measure(options.images)
     table = Table("images", "core-us per image", title=f"{options.images} images, one thread")
     for row in costs:

@@ -12,7 +12,6 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,6 +21,7 @@ from fastssl.models.backbone import Backbone
 from fastssl.models.decoder import Decoder
 from pipelines.batch import Batch, to_device
 from pipelines.command.ranges import NotNegative
+from pipelines.files.kernels import njit
 from pipelines.keys import absorb, hash_keys, stable_id, to_normal
 
 _NOISE = stable_id("vae/noise")

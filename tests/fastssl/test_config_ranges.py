@@ -11,6 +11,7 @@ import pytest
 from fastssl.config import FAMILIES, Machine
 from fastssl.evaluate import PROTOCOLS
 from fastssl.evaluate.alignment import Alignment
+from fastssl.evaluate.finetune import Finetune
 from fastssl.evaluate.knn import Knn
 from fastssl.evaluate.linear import Linear
 from fastssl.evaluate.logistic import Logistic
@@ -116,6 +117,15 @@ EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
     Svm: {"costs": ([(TINY,)], [(), (1.0, 0.0)]), "max_iterations": COUNT},
     Semisup: {"share": SHARE, "epochs": COUNT_OR_ZERO},
     Longtail: {"factor": ([1.0, HUGE], [0.999]), "epochs": COUNT_OR_ZERO},
+    partial(Longtail, encoder="tuned"): {"classifier_rate": POSITIVE, "encoder_rate": NOT_NEGATIVE},
+    Finetune: {
+        "classifier_rate": POSITIVE,
+        "encoder_rate": NOT_NEGATIVE,
+        "layer_decay": SHARE,
+        "weight_decay": NOT_NEGATIVE,
+        "batch_size": COUNT,
+        "epochs": COUNT,
+    },
     ViewGroup: {"num_views": FEW},
     ViewSpec: {
         "size": ([1, 4096], [0, 4097]),
