@@ -175,5 +175,5 @@ def test_help_is_there(capsys: pytest.CaptureFixture[str]) -> None:
         main(["knn,linear", "--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert "--linear.setting {auto,sgd,lars,simclr,search}" in said
+    assert "--linear.setting {auto,sgd,lars,simclr,inat18,places205,search}" in said
     assert "--knn.k" in said
