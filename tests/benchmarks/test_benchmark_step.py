@@ -90,7 +90,7 @@ def test_measured_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row.contender for row in lightly] in ([], ["lightly"])
     assert ours.images == plain.images == 8
     for row in (ours, plain, *lightly):
-        assert row.images_per_s == pytest.approx(1e3 * 8 / row.ms_per_step, rel=1e-3)
+        assert row.images_per_s == pytest.approx(1e3 * 8 / row.ms_per_step, rel=1e-3, abs=0.05)  # rounded
         assert row.share_of_bound > 0
     assert ours.gb_per_step == plain.gb_per_step
 
