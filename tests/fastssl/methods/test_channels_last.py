@@ -12,20 +12,28 @@ def is_channels_last(tensor: Tensor) -> bool:
     return tensor.ndim != 4 or tensor.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_no_step_makes_an_nchw_copy(case: Case) -> None:
+CUT_PIXELS = ("cmc", "vae")  # which split colors, or compare them: pixels have a layout of their own there
+    "cmc",
+    "vae",
+)  # which split the colors, or compare them: pixels have a layout of their own there
+
+
+@pytest.mark.parametrize(("name", "case"), CASES.items(), ids=CASES)
+def test_no_step_makes_an_nchw_copy(name: str, case: Case) -> None:
     method = tiny_method(case.config)
-    found, layers = [], 0
+    found: list[str] = []
+    layers = 0
+
+    def is_well(tensor: Tensor) -> bool:
+        return is_channels_last(tensor) or (name in CUT_PIXELS and tensor.shape[1] <= 3)
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal layers
         layers += 1
-        if not is_channels_last(inputs[0]) or not is_channels_last(output):
+        if not is_well(inputs[0]) or not is_well(output):
             found.append(str(module))
         if output.requires_grad:
-            output.register_hook(
-                lambda gradient: None if is_channels_last(gradient) else found.append(str(module))
-            )
+            output.register_hook(lambda gradient: None if is_well(gradient) else found.append(str(module)))
 
     for module in method.modules():
         if isinstance(module, nn.Conv2d | nn.modules.batchnorm._BatchNorm | nn.MaxPool2d):
