@@ -12,10 +12,7 @@ def is_channels_last(tensor: Tensor) -> bool:
     return tensor.ndim != 4 or tensor.is_contiguous(memory_format=torch.channels_last)
 
 
-CUT_PIXELS = ("cmc", "vae")  # which split colors, or compare them: pixels have a layout of their own there
-    "cmc",
-    "vae",
-)  # which split the colors, or compare them: pixels have a layout of their own there
+CUT_PIXELS = ("cmc", "vae")  # which split colors, or compare them: pixels are laid out otherwise there
 
 
 @pytest.mark.parametrize(("name", "case"), CASES.items(), ids=CASES)
