@@ -37,6 +37,7 @@ BENCHMARKS = (
     "optimizer",
     "render",
     "report",
+    "scenes",
     "start",
     "step",
     "threads",
