@@ -54,7 +54,7 @@ def recipe_list(width: int | None = None) -> str:
 
     Args:
         width: columns to fit into, if at all possible: where one line is too long for it, each recipe takes
-            two. None: always one line.
+            two or more. None: always one line.
     """
     papers: dict[str, list[tuple[str, ...]]] = {}
     for recipe in RECIPES.values():
@@ -87,16 +87,16 @@ def _cells(config: Config) -> tuple[str, ...]:
 
 
 def _line(cells: tuple[str, ...], widths: list[int], width: int | None) -> str:
-    """A row, in two lines if it has to fit a width: there the last cell is wrapped in its column."""
+    """A row; if it has to fit a width, its first three cells and below them the others, the last wrapped."""
     aligned = [
         cell.rjust(size) if title in _RIGHT_ALIGNED else cell.ljust(size)
         for cell, size, title in zip(cells, widths, _HEADER, strict=True)
     ]
     if width is None:
         return "  ".join(aligned).rstrip()
-    start = _INDENT + "  ".join(aligned[1:-1]) + "  "
+    start = _INDENT + "  ".join(aligned[3:-1]) + "  "
     wrapped = textwrap.fill(cells[-1], width, initial_indent=start, subsequent_indent=" " * len(start))
-    return f"{cells[0]}\n{wrapped or start.rstrip()}"
+    return f"{'  '.join(cells[:3])}\n{wrapped or start.rstrip()}"
 
 
 def _heading(config: Config) -> str:

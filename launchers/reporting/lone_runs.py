@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastssl.config import differing_fields, read_config
-from fastssl.recipes import find_recipe
 from fastssl.run.metrics import read_metrics
 from launchers.reporting.results import Sweep
 from launchers.reporting.run_result import (
@@ -94,6 +92,9 @@ def _read_run(
 
 def _paper(path: Path) -> dict[str, Any] | None:
     """What the recipe of a config.json rebuilds; None where the run is not the recipe's, but for its seed."""
+    from fastssl.config import differing_fields, read_config  # they load torch, which sweeps do without
+    from fastssl.recipes import find_recipe
+
     try:
         config = read_config(path, execute=False)
         recipe = find_recipe(config.recipe)

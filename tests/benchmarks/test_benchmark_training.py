@@ -33,4 +33,4 @@ def test_contenders_train_on_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_recipe_without_a_plain_loop_is_refused() -> None:
     with pytest.raises(UserError, match="there is no plain loop of its method"):
-        measure(replace(Options(), recipe="supervised-cifar10", images=600), CPU)
+        measure(replace(Options(), recipe="byol-layer-norm-brownian-stl10", images=600), CPU)

@@ -170,7 +170,7 @@ NONSENSE = [
     ("--blocks-per-window 9223372036854775807", "--block-size times --blocks-per-window must be below 2^63"),
     ("--color-space lab", "--views.0.spec.color-space lab has mean and std of RGB: give Lab's own"),
     ("--threads 100000", "--threads must be at least 0 and at most 1024, not 100000"),
-    ("--data=", "the name of the images is empty: give --data WHERE"),
+    ("--data=", "a place has no name: give --data A --data B"),
 ]
 
 

@@ -397,7 +397,7 @@ def test_an_unknown_recipe_is_told_the_list() -> None:
         (["--threads", "100000"], "--threads must be at least 0 and at most 1024, not 100000"),
         (["--prefetch", "1000000000"], "--prefetch must be at least 0 and at most 1024"),
         (["--lr", "inf"], r"--optimizer\.base-lr must be finite and above 0, not inf"),
-        (["--views.0.spec.std", "inf", "1", "1"], "view std must be finite and above 0"),
+        (["--views.0.spec.std", "inf", "1", "1"], "view std must be finite and at least 0.001"),
         (["--views.0.spec.mean", "nan", "1", "1"], "view mean must be finite"),
         (["--batch-size", "100", "--accumulation-steps", "3"], "multiple"),
     ],
