@@ -70,8 +70,8 @@ class FfcvBackend(Backend):
         self._layout = ViewLayout.of(config.groups, config.dtype)
         self._parameters = self._layout.table(config.samples)
         self._loader = open_loader(path, self._layout, config.samples, workers, config.prefetch)
+        self._path, self._size = path, path.stat().st_size
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._file = np.array([self._descriptor, path.stat().st_size])
         self._run: Any = None
         self._requests: SimpleQueue[Request] = SimpleQueue()  # that FFCV's thread has not taken yet
         self._under_way: deque[Request] = deque()
@@ -96,7 +96,10 @@ class FfcvBackend(Backend):
             if self._run is None:
                 rows = partial(_rows_of, self._requests, self._rows, torch.get_num_threads())
                 state = self._parameters, self._layout.spans, self._layout.constants
-                self._run = _run_type()(self._loader, rows, self._file, state)
+                if self._descriptor < 0:  # it was closed
+                    self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+                file = np.array([self._descriptor, self._size])
+                self._run = _run_type()(self._loader, rows, file, state)
             self._under_way.append(request)
             self._requests.put(request)
         return request
