@@ -7,8 +7,7 @@ freshly drawn views; it is resumed where it was stopped, as if it had not been.
 from __future__ import annotations
 
 import copy
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,10 +18,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fastssl.distributed.precision import AUTOCAST
 from fastssl.evaluate.augmentation import AugmentationChoice, augmented, choose_augmentation
-from fastssl.evaluate.features import FeatureConfig, extract, open_views, require_finite
+from fastssl.evaluate.features import extract, open_views, require_finite
 from fastssl.evaluate.fine_tuning_setting import FineTuningSetting, build_optimizer
 from fastssl.evaluate.linear_classifiers import initial_weight
-from fastssl.evaluate.resumable import Resumable
+from fastssl.evaluate.resumable import Resumable, training_facts
 from fastssl.evaluate.subject import Subject
 from fastssl.methods.method import autocast_off
 from fastssl.models.backbone import Backbone
@@ -139,7 +138,7 @@ def fine_tune(
     views = replace(config, spec=augmented(config.spec, augmentation))
     losses: list[Tensor] = []  # of the last epoch
     done = 0
-    with Resumable(resume_file, _facts(subject, views, setting, seed)) as resumable:
+    with Resumable(resume_file, training_facts(subject, views, setting, seed)) as resumable:
         if (state := resumable.restored()) is not None:
             done = state["step"]
             network.load_state_dict(state["network"])
@@ -163,19 +162,6 @@ def fine_tune(
         "batch_size": batch_size,
         "epochs": setting.epochs,
     }
-
-
-def _facts(subject: Subject, views: FeatureConfig, setting: FineTuningSetting, seed: int) -> str:
-    """All that decides a training, as JSON."""
-    facts = {
-        "weights": subject.digest,
-        "images": subject.data.train.index.fingerprint,
-        "view": asdict(views.spec),
-        "precision": views.precision,
-        "setting": asdict(setting),
-        "seed": seed,
-    }
-    return json.dumps(facts, sort_keys=True)
 
 
 def _network(subject: Subject, setting: FineTuningSetting, seed: int) -> EncoderWithClassifier:

@@ -4,13 +4,15 @@ Peers report the best epoch on the test set, which is to choose on the test set;
 paper states a rate for the features at hand, several are trained at once on one pass over the features and
 one is chosen on held-out training images. Each rate has two classifiers: one that does not learn from the
 held-out images and is scored on them, and one that learns from all and is tested if its rate is chosen.
+Stopped, it resumes, as if it had not been.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +23,7 @@ from fastssl.evaluate.augmentation import AugmentationChoice, augmented, choose_
 from fastssl.evaluate.linear_classifiers import LinearClassifiers
 from fastssl.evaluate.linear_setting import SETTINGS, LinearSetting, choose_setting
 from fastssl.evaluate.protocol import Protocol
+from fastssl.evaluate.resumable import Resumable, resume_file, training_facts
 from fastssl.evaluate.subject import Subject
 from pipelines.command.progress import show_progress
 from pipelines.command.ranges import CountOrZero
@@ -48,13 +51,13 @@ class Linear(Protocol):
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``top1`` of the test images, ``train_loss`` of the last epoch; see ``linear_top1``."""
-        return self._train(subject)[1]
+        return self._train(subject, resume_file(self, subject))[1]
 
-    def _train(self, subject: Subject) -> tuple[Tensor, dict[str, Any]]:
+    def _train(self, subject: Subject, file: Path | None) -> tuple[Tensor, dict[str, Any]]:
         """Predicted classes of the test images, and the result of ``measure``."""
         name = choose_setting(subject) if self.setting == "auto" else self.setting
         setting = SETTINGS[name].lasting(self.epochs)
-        predicted, result = linear_predictions(subject, setting, self.augmentation, self.seed)
+        predicted, result = linear_predictions(subject, setting, self.augmentation, self.seed, file)
         chosen = result.pop("learning_rate")
         settings = {"setting": name, "augmentation": result["augmentation"], **asdict(setting)}
         return predicted, result | {"settings": settings | {"learning_rate": chosen}}
@@ -82,32 +85,34 @@ class _TrainBatch:
 
 
 def _cached_batches(
-    subject: Subject, held_out: np.ndarray, batch_size: int, epochs: int, seed: int
+    subject: Subject, held_out: np.ndarray, batch_size: int, epochs: int, seed: int, start: int
 ) -> Iterator[_TrainBatch]:
-    """Batches of features that were computed once, of each image and of its mirror image."""
+    """Batches, from step ``start``, of features computed once, of each image and of its mirror image."""
     device = subject.feature_config.device
     upright, labels = subject.features("train")
     mirrored, _ = subject.features("train", mirrored=True)
     both = torch.stack([upright, mirrored]).to(device)
     labels, held = labels.to(device), torch.from_numpy(held_out).to(device)
-    for epoch in range(epochs):
+    skipped_epochs, skipped = divmod(start, len(labels) // batch_size)
+    for epoch in range(skipped_epochs, epochs):
         order = torch.from_numpy(permute(seed, epoch, len(labels), np.arange(len(labels))))
         side = torch.randint(
             2, (len(labels),), generator=torch.Generator().manual_seed(seed * epochs + epoch)
         )
-        for start in range(0, len(labels) - batch_size + 1, batch_size):
-            chosen = order[start : start + batch_size].to(device)
+        first = skipped * batch_size if epoch == skipped_epochs else 0
+        for place in range(first, len(labels) - batch_size + 1, batch_size):
+            chosen = order[place : place + batch_size].to(device)
             features = both[side[chosen.cpu()].to(device), chosen]
             yield _TrainBatch(features=features, labels=labels[chosen], held_out=held[chosen])
 
 
 def _cropped_batches(
-    subject: Subject, held_out: np.ndarray, batch_size: int, epochs: int, seed: int
+    subject: Subject, held_out: np.ndarray, batch_size: int, epochs: int, seed: int, start: int
 ) -> Iterator[_TrainBatch]:
-    """Batches of features of freshly cropped and flipped views (random resized crop at its usual scale)."""
+    """Batches, from step ``start``, of features of freshly cropped (at the usual scale) and flipped views."""
     spec = augmented(subject.feature_config.spec, "crop")
     ids = torch.from_numpy(subject.data.train.index.sample_ids[held_out]).to(subject.feature_config.device)
-    batches = subject.batches(spec, batch_size=batch_size, epochs=epochs, seed=seed)
+    batches = subject.batches(spec, batch_size=batch_size, epochs=epochs, seed=seed, start=start)
     for features, labels, sample_ids in batches:
         yield _TrainBatch(features=features, labels=labels, held_out=torch.isin(sample_ids, ids))
 
@@ -131,13 +136,20 @@ def linear_top1(
         ``top1`` of the test images, ``train_loss`` of the last epoch, ``learning_rate`` at the setting's
         batch, ``train_held_out_top1`` of each candidate (``lr 0.1``), and the settings used.
     """
-    return linear_predictions(subject, setting, augmentation, seed)[1]
+    return linear_predictions(subject, setting, augmentation, seed, None)[1]
 
 
 def linear_predictions(
-    subject: Subject, setting: LinearSetting, augmentation: AugmentationChoice, seed: int
+    subject: Subject,
+    setting: LinearSetting,
+    augmentation: AugmentationChoice,
+    seed: int,
+    resume_file: Path | None,
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Classes that ``linear_top1``'s classifier gives the test images, int64 [M], and its result."""
+    """Classes that ``linear_top1``'s classifier gives the test images, int64 [M], and its result.
+
+    ``resume_file`` keeps the state of a training that is not finished; None: nothing is kept.
+    """
     config, data = subject.feature_config, subject.data
     augmentation = choose_augmentation(augmentation, config.spec)
     count = len(data.train.index)
@@ -152,20 +164,31 @@ def linear_predictions(
     learns_from_all = torch.arange(len(shares), device=config.device) < len(candidates)
     classifiers = LinearClassifiers(len(shares), test[0].shape[1], data.num_classes, seed, config.device)
     make_batches = _cached_batches if augmentation == "flip" else _cropped_batches
-    batches = make_batches(subject, held_out, batch_size, setting.epochs, seed)
-    last_losses: list[Tensor] = []
-    total = setting.epochs * steps_per_epoch
-    for step, batch in enumerate(show_progress(batches, total, "linear: steps")):
-        losses = classifiers.step(
-            scale(batch.features),
-            batch.labels,
-            shares * setting.rate(step, steps_per_epoch, batch_size),
-            used=learns_from_all[:, None] | ~batch.held_out if searches else None,
-            nesterov=setting.nesterov,
-            weight_decay=setting.weight_decay,
-        )
-        if step >= total - steps_per_epoch:
-            last_losses.append(losses)
+    views = replace(config, spec=augmented(config.spec, augmentation))
+    losses: list[Tensor] = []  # of the last epoch
+    total, done = setting.epochs * steps_per_epoch, 0
+    with Resumable(resume_file, training_facts(subject, views, setting, seed)) as resumable:
+        if (state := resumable.restored()) is not None:
+            done = state["step"]
+            classifiers.load_state_dict(state["classifiers"])
+            losses = [loss.to(config.device) for loss in state["losses"]]
+        batches = make_batches(subject, held_out, batch_size, setting.epochs, seed, done)
+        steps = show_progress(enumerate(batches, done), total - done, "linear: steps")
+        for step, batch in steps:
+            loss = classifiers.step(
+                scale(batch.features),
+                batch.labels,
+                shares * setting.rate(step, steps_per_epoch, batch_size),
+                used=learns_from_all[:, None] | ~batch.held_out if searches else None,
+                nesterov=setting.nesterov,
+                weight_decay=setting.weight_decay,
+            )
+            if step >= total - steps_per_epoch:
+                losses.append(loss)
+            if step + 1 == total or resumable.is_due():
+                now = {"step": step + 1, "classifiers": classifiers.state_dict(), "losses": losses}
+                resumable.save(now)
+            resumable.stop_if_asked(step + 1, total)
     best, scores = 0, {}
     if searches:
         features, labels = (part[torch.from_numpy(held_out)] for part in subject.features("train"))
@@ -177,7 +200,7 @@ def linear_predictions(
     predicted = classifiers.predictions(scale(test[0]), best)
     return predicted, {
         "top1": int((predicted == test[1]).sum()) / len(predicted),
-        "train_loss": float(torch.stack(last_losses).mean(0)[best]),
+        "train_loss": float(torch.stack(losses).mean(0)[best]),
         "train_held_out_top1": scores,
         "learning_rate": candidates[best],
         "augmentation": augmentation,

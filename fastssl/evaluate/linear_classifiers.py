@@ -29,6 +29,18 @@ class LinearClassifiers:
         self.biases = torch.zeros(count, num_classes, device=device, requires_grad=True)
         self._momenta = [torch.zeros_like(self.weights), torch.zeros_like(self.biases)]
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights, biases and their momenta."""
+        weights, biases = self._momenta
+        parameters = {"weights": self.weights.detach(), "biases": self.biases.detach()}
+        return parameters | {"weight_momenta": weights, "bias_momenta": biases}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore what ``state_dict`` gave."""
+        for name, value in self.state_dict().items():
+            value.copy_(state[name])
+
     def logits(self, features: Tensor) -> Tensor:
         """Features [B, D] to [R, B, C]."""
         count, num_classes, dim = self.weights.shape

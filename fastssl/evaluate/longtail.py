@@ -65,10 +65,8 @@ class Longtail(Linear):
         counts = long_tailed_counts(sizes, self.factor)
         indices = draw_per_class(index.labels, counts, "longtail", self.seed)
         part = subject.on_part(indices)
-        if self.encoder == "tuned":
-            predicted, result = self._tune(part, resume_file(self, subject))
-        else:
-            predicted, result = self._train(part)
+        train = self._tune if self.encoder == "tuned" else self._train
+        predicted, result = train(part, resume_file(self, subject))
         accuracies = _accuracies(predicted, subject.features("test")[1], len(counts))
         groups = {"many": counts > _MANY, "few": counts < _FEW}
         groups["medium"] = ~groups["many"] & ~groups["few"]

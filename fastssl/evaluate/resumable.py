@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.result import result_name
 from fastssl.evaluate.subject import Subject
+from fastssl.evaluate.training_setting import TrainingSetting
 from fastssl.run import checkpoint
 from fastssl.run.interrupt import Interrupt
 from pipelines.command.errors import UserError
@@ -37,6 +41,26 @@ def forget(protocol: Protocol, subject: Subject) -> None:
         path.unlink()
         if not any(path.parent.iterdir()):
             path.parent.rmdir()
+
+
+def training_facts(subject: Subject, views: FeatureConfig, setting: TrainingSetting, seed: int) -> str:
+    """All that decides a training, as JSON.
+
+    Args:
+        subject: encoder and images.
+        views: distribution of the training views, and their precision.
+        setting: schedule.
+        seed: random seed.
+    """
+    facts = {
+        "weights": subject.digest,
+        "images": subject.data.train.index.fingerprint,
+        "view": asdict(views.spec),
+        "precision": views.precision,
+        "setting": asdict(setting),
+        "seed": seed,
+    }
+    return json.dumps(facts, sort_keys=True)
 
 
 class Resumable:

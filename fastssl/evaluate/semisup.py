@@ -72,15 +72,15 @@ class Semisup(Protocol):
         if self.encoder == "auto":
             tunes = name == "paper" and share >= _BETWEEN
         part = subject.on_part(indices)
+        file = resume_file(self, subject)
         if tunes:
             tuned = _tuned_setting(share).lasting(self.epochs)
-            file = resume_file(self, subject)
             _, result = fine_tuned_predictions(part, tuned, self.augmentation, self.seed, file)
             settings = tuned.resolved()
         else:
             setting = SETTINGS["search"] if name == "search" else _paper_setting(share)
             setting = setting.lasting(self.epochs)
-            _, result = linear_predictions(part, setting, self.augmentation, self.seed)
+            _, result = linear_predictions(part, setting, self.augmentation, self.seed, file)
             settings = {**asdict(setting), "learning_rate": result.pop("learning_rate")}
         settings |= {"setting": name, "augmentation": result["augmentation"], "images": len(indices)}
         return result | {"settings": settings | {"encoder": "tuned" if tunes else "frozen"}}

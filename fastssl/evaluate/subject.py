@@ -126,7 +126,7 @@ class Subject:
         return self._held[name] if name in self._held else self.cache.read(name, key)
 
     def batches(
-        self, spec: ViewSpec, *, batch_size: int, epochs: int, seed: int
+        self, spec: ViewSpec, *, batch_size: int, epochs: int, seed: int, start: int = 0
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Features [B, D], labels [B] and sample ids [B] of freshly drawn views of the training images.
 
@@ -137,12 +137,13 @@ class Subject:
             batch_size: images per batch; the last, partial batch of an epoch is dropped.
             epochs: passes over the images.
             seed: random seed for sample order and views.
+            start: first batch.
         """
         count = len(self.data.train.index)
         steps = count // batch_size
         plan = Plan(count=count, batch_size=batch_size, batches_per_epoch=steps, seed=seed)
         config = dataclasses.replace(self.feature_config, spec=spec)
-        with open_views(self.data.train, config, plan, epochs * steps) as loader:
+        with open_views(self.data.train, config, plan, epochs * steps, start=start) as loader:
             for batch in loader:
                 with torch.no_grad():
                     features = encode(self.encoder, batch.views[0], config)

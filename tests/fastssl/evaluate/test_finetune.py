@@ -23,6 +23,7 @@ from fastssl.evaluate.resumable import Resumable, forget, resume_file
 from fastssl.evaluate.subject import open_subject
 from pipelines.command.errors import UserError
 from tests.helpers.commands import ForkedCommand
+from tests.helpers.power_cut import stopped_at
 
 SETTING = FineTuningSetting(
     epochs=6, batch_size=12, learning_rate=0.1, encoder_rate=0.01, nesterov=True, drops=(), weight_decay=1e-4
@@ -78,7 +79,7 @@ def test_an_encoder_rate_of_0_with_fixed_batch_norms_is_linear(
     expected = LinearSetting(
         epochs=6, batch_size=12, learning_rate=0.1, nesterov=True, drops=(), weight_decay=1e-4
     )
-    classes, theirs = linear.linear_predictions(subject, expected, "crop", 3)
+    classes, theirs = linear.linear_predictions(subject, expected, "crop", 3, None)
     setting = replace(SETTING, encoder_rate=0.0, fixed_batch_norms=True)
     network, ours = fine_tune(subject, setting, "crop", 3, None)
     assert same(network.encoder.state_dict(), subject.encoder.state_dict())
@@ -105,30 +106,13 @@ def test_weights_and_statistics_move_in_a_copy(run: Path) -> None:
         assert {name for name, value in state.items() if torch.equal(value, before[name])} == still
 
 
-def stopped_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A context in which a training saves after each step, and ends after one with its power cut."""
-
-    class PowerCutError(Exception):
-        pass
-
-    def stop(resumable: Resumable, done: int, total: int) -> None:
-        if done == step:
-            raise PowerCutError
-
-    monkeypatch.setattr(Resumable, "is_due", lambda resumable: True)
-    monkeypatch.setattr(Resumable, "stop_if_asked", stop)
-    return pytest.raises(PowerCutError)
-
-
 @pytest.mark.parametrize("optimizer", ["sgd", "lars", "adamw"])
-def test_a_training_goes_on_to_the_bit(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: OptimizerName
-) -> None:
+def test_a_training_goes_on_to_the_bit(run: Path, tmp_path: Path, optimizer: OptimizerName) -> None:
     subject, setting = open_subject(run), replace(SETTING, optimizer=optimizer)
     whole, expected = fine_tune(subject, setting, "crop", 1, None)
     file = tmp_path / "state.pt"
     for step in (5, 17):  # of 18: the second time in the last epoch, whose losses are kept
-        with monkeypatch.context() as patch, stopped_at(step, patch):
+        with stopped_at(step):
             fine_tune(subject, setting, "crop", 1, file)
     network, result = fine_tune(subject, setting, "crop", 1, file)
     assert result == expected
@@ -142,13 +126,12 @@ def test_a_training_goes_on_to_the_bit(
 def test_a_state_of_something_else_is_left_alone(
     run: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     damage: str,
 ) -> None:
     subject, file = open_subject(run), tmp_path / "state.pt"
     other = replace(SETTING, encoder_rate=0.02) if damage == "another setting" else SETTING
-    with monkeypatch.context() as patch, stopped_at(5, patch):
+    with stopped_at(5):
         fine_tune(subject, other, "flip", 1, file)
     if damage == "cut short":
         file.write_bytes(file.read_bytes()[:-100])

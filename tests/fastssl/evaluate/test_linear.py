@@ -9,15 +9,17 @@ import simplejpeg
 import torch
 from torch import nn
 
+from fastssl.evaluate.augmentation import AugmentationChoice
 from fastssl.evaluate.data import LabeledData, labeled_data
 from fastssl.evaluate.features import FeatureConfig, Features
-from fastssl.evaluate.linear import Linear, _cropped_batches, linear_top1
+from fastssl.evaluate.linear import Linear, _cropped_batches, linear_predictions, linear_top1
 from fastssl.evaluate.linear_setting import SETTINGS, LinearSetting, SettingName, choose_setting
 from fastssl.evaluate.subject import Subject
 from pipelines.decode.bad_images import BadImages
 from pipelines.ops import CenterCrop, Flip
 from pipelines.views import ViewSpec
 from tests.helpers.image_folder import write_colors
+from tests.helpers.power_cut import stopped_at
 
 SIDE, TRAIN, TEST = 20, 16, 5  # pixels, and images per class
 SHORT = LinearSetting(epochs=12, batch_size=16, learning_rate=2.0, nesterov=False, drops=(8, 10))
@@ -218,7 +220,7 @@ def test_held_out_images_are_judged_unseen_and_learned_from_in_the_end(data: Lab
 def test_freshly_drawn_views_of_held_out_images_are_told_apart(data: LabeledData) -> None:
     held = np.arange(48) % 5 == 0
     index = data.train.index
-    batches = list(_cropped_batches(subject(Means().eval(), data), held, 16, 1, 0))
+    batches = list(_cropped_batches(subject(Means().eval(), data), held, 16, 1, 0, 0))
     labels = torch.cat([batch.labels[batch.held_out] for batch in batches])
     assert index.labels is not None
     assert sorted(labels.tolist()) == sorted(index.labels[held].tolist())
@@ -284,6 +286,24 @@ def test_it_repeats_to_the_bit_and_follows_the_seed(data: LabeledData, augmentat
 
     assert run(3, 1) == run(3, 2)
     assert run(4, 1)["train_loss"] != run(3, 1)["train_loss"]
+
+
+@pytest.mark.parametrize("candidates", [(), (0.05, 0.5)], ids=["one rate", "search"])
+@pytest.mark.parametrize("augmentation", ["flip", "crop"])
+def test_a_training_goes_on_to_the_bit(
+    data: LabeledData, tmp_path: Path, augmentation: AugmentationChoice, candidates: tuple[float, ...]
+) -> None:
+    setting = replace(SHORT, learning_rate=0.05, candidates=candidates)
+    features = subject(Means().eval(), data)
+    classes, expected = linear_predictions(features, setting, augmentation, 3, None)
+    for step in (7, 12, 35):  # of 36: within an epoch, at the end of one, and in the last
+        with stopped_at(step):
+            linear_predictions(features, setting, augmentation, 3, tmp_path / "state.pt")
+        assert torch.load(tmp_path / "state.pt")["step"] == step
+    for _ in range(2):  # the second time nothing is left of it
+        predicted, result = linear_predictions(features, setting, augmentation, 3, tmp_path / "state.pt")
+        assert result == expected
+        assert torch.equal(predicted, classes)
 
 
 @pytest.mark.parametrize(("size", "augmentation"), [(63, "flip"), (64, "crop")])
