@@ -102,7 +102,7 @@ class TrainStep:
         return metrics
 
     def _end(self, step: int) -> None:
-        """What follows the weights."""
+        """Finish a step whose weights have moved: queues, memories, statistics."""
         self._method.after_step(step)  # type: ignore[operator]
         average_statistics(self._method)
 

@@ -71,7 +71,7 @@ class Labels:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What follows ``scenes:``, understood."""
+    """The data that a text behind ``scenes:`` names."""
 
     kind: Kind
     combination: str
@@ -100,7 +100,7 @@ class LabeledScenes:
         return label_arrangement(self.arrangement(index), self._textures.side)
 
     def arrangement(self, index: int) -> Arrangement:
-        """What an image shows.
+        """The objects, camera, lamp and background of an image.
 
         Raises:
             IndexError: there is no such image.
