@@ -101,7 +101,7 @@ def _run(base: Config, values: Mapping[_Axis, Any]) -> PlannedRun:
 
 
 def _study_name(recipe: str, axes: Sequence[str]) -> str:
-    """Recipe and varied fields, short enough for a terminal of 80 columns: ``quickstart-by-base-lr-temperature``."""
+    """Recipe and varied fields, short enough for 80 columns: ``quickstart-by-base-lr-temperature``."""
     for kept in range(len(axes), 0, -1):
         more = f"-and-{len(axes) - kept}-more" if kept < len(axes) else ""
         name = file_name(f"{recipe}-by-{'-'.join(axes[:kept])}") + more

@@ -100,7 +100,7 @@ class LabeledScenes:
         return label_arrangement(self.arrangement(index), self._textures.side)
 
     def arrangement(self, index: int) -> Arrangement:
-        """The objects, camera, lamp and background of an image.
+        """The content of an image: objects, lamp, background.
 
         Raises:
             IndexError: there is no such image.
