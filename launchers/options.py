@@ -126,6 +126,9 @@ def _together(argv: Sequence[str]) -> list[str]:
         else:
             current = words if word.startswith("--") else current
             current.append(word)
+    for name, given in values.items():
+        if not given:
+            raise UserError(f"{name} needs one value or several: python -m launchers.sweep --help tells more")
     return [each for word in words for each in (word, *values.get(word, ()))]
 
 

@@ -69,7 +69,6 @@ class CMC(Method):
         self.lightness_memory = MemoryBank(len(ids), encoder.feature_dim // 2)
         self.color_memory = MemoryBank(len(ids), encoder.feature_dim // 2)
         self._seed = run.seed
-        self._pending: list[tuple[Tensor, ...]] = []  # of the step under way; empty between steps
 
     @classmethod
     def build_encoder(cls, config: Method.Config, backbone: Backbone.Config) -> Backbone:
@@ -89,7 +88,7 @@ class CMC(Method):
             ]
             losses = [functional.softplus(each[:, 1:].logsumexp(1) - each[:, 0]) for each in logits]
             loss = torch.stack([each.mean() for each in losses]).sum().float()
-        self._pending.append(tuple(all_gather(rows) for rows in (own, lightness, colors)))
+        self.pending.extend(all_gather(rows) for rows in (own, lightness, colors))
         with torch.no_grad():
             first = torch.cat(logits)
             metrics = {
@@ -105,10 +104,10 @@ class CMC(Method):
     def after_step(self, step: int) -> None:
         """Bring the memories up to date: those of all processes' images."""
         momentum = self.config.memory_momentum
-        for own, lightness, colors in self._pending:
+        for own, lightness, colors in zip(*[iter(self.pending)] * 3, strict=True):  # of each micro-batch
             self.lightness_memory.update(own, lightness, momentum)
             self.color_memory.update(own, colors, momentum)
-        self._pending.clear()
+        self.pending.clear()
 
     def _negatives(self, batch: Batch) -> Tensor:
         """Rows of the memories that are negatives of each query, int64 [B, K]."""

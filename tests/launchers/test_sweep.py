@@ -217,6 +217,7 @@ def test_a_run_that_someone_trains_is_left_alone(tmp_path: Path) -> None:
         ([], r"give a study \(tiny, .*or --recipe RECIPE"),
         (["tiny", "--recipe", "quickstart"], r"give a study"),
         (["tiny", "--grid", "epochs=1"], r"--grid belongs to --recipe"),
+        (["tiny", "--grid"], r"--grid needs one value or several"),
         (["tiny", "--zip", "epochs=1"], r"--zip belongs to --recipe"),
         (["tiny", "--eval-data", "nowhere"], r"no such folder or file: /.*/nowhere; say with --eval-data"),
         (["--recipe", "quickstrat"], r"unknown recipe quickstrat \(did you mean quickstart\?\)"),
