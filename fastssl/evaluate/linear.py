@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from fastssl.evaluate.augmentation import AugmentationChoice, augmented, choose_augmentation
-from fastssl.evaluate.linear_classifiers import LinearClassifiers
+from fastssl.evaluate.linear_classifiers import FeatureBatch, LinearClassifiers, SGDAtRates
 from fastssl.evaluate.linear_setting import SETTINGS, LinearSetting, choose_setting
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.resumable import Resumable, resume_file, training_facts
 from fastssl.evaluate.subject import Subject
+from fastssl.optim.train_step import TrainStep
 from pipelines.command.progress import show_progress
 from pipelines.command.ranges import CountOrZero
 from pipelines.keys import stable_id
@@ -77,16 +78,12 @@ class Linear(Protocol):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _TrainBatch:
-    features: Tensor  # [B, D]
-    labels: Tensor  # [B]
-    held_out: Tensor  # bool [B]
+_Batch = tuple[Tensor, Tensor, Tensor]  # features [B, D], labels [B], held out or not: bool [B]
 
 
 def _cached_batches(
     subject: Subject, held_out: np.ndarray, batch_size: int, epochs: int, seed: int, start: int
-) -> Iterator[_TrainBatch]:
+) -> Iterator[_Batch]:
     """Batches, from step ``start``, of features computed once, of each image and of its mirror image."""
     device = subject.feature_config.device
     upright, labels = subject.features("train")
@@ -103,18 +100,18 @@ def _cached_batches(
         for place in range(first, len(labels) - batch_size + 1, batch_size):
             chosen = order[place : place + batch_size].to(device)
             features = both[side[chosen.cpu()].to(device), chosen]
-            yield _TrainBatch(features=features, labels=labels[chosen], held_out=held[chosen])
+            yield features, labels[chosen], held[chosen]
 
 
 def _cropped_batches(
     subject: Subject, held_out: np.ndarray, batch_size: int, epochs: int, seed: int, start: int
-) -> Iterator[_TrainBatch]:
+) -> Iterator[_Batch]:
     """Batches, from step ``start``, of features of freshly cropped (at the usual scale) and flipped views."""
     spec = augmented(subject.feature_config.spec, "crop")
     ids = torch.from_numpy(subject.data.train.index.sample_ids[held_out]).to(subject.feature_config.device)
     batches = subject.batches(spec, batch_size=batch_size, epochs=epochs, seed=seed, start=start)
     for features, labels, sample_ids in batches:
-        yield _TrainBatch(features=features, labels=labels, held_out=torch.isin(sample_ids, ids))
+        yield features, labels, torch.isin(sample_ids, ids)
 
 
 def linear_top1(
@@ -165,29 +162,39 @@ def linear_predictions(
     classifiers = LinearClassifiers(len(shares), test[0].shape[1], data.num_classes, seed, config.device)
     make_batches = _cached_batches if augmentation == "flip" else _cropped_batches
     views = replace(config, spec=augmented(config.spec, augmentation))
+    train_step = TrainStep(
+        classifiers,
+        SGDAtRates(
+            classifiers.parameters(), shares, nesterov=setting.nesterov, weight_decay=setting.weight_decay
+        ),
+        device=config.device,
+        seed=seed,
+    )
     losses: list[Tensor] = []  # of the last epoch
     total, done = setting.epochs * steps_per_epoch, 0
     with Resumable(resume_file, training_facts(subject, views, setting, seed)) as resumable:
         if (state := resumable.restored()) is not None:
             done = state["step"]
             classifiers.load_state_dict(state["classifiers"])
+            train_step.load_state_dict(state)
             losses = [loss.to(config.device) for loss in state["losses"]]
-        batches = make_batches(subject, held_out, batch_size, setting.epochs, seed, done)
-        steps = show_progress(enumerate(batches, done), total - done, "linear: steps")
-        for step, batch in steps:
-            loss = classifiers.step(
-                scale(batch.features),
-                batch.labels,
-                shares * setting.rate(step, steps_per_epoch, batch_size),
-                used=learns_from_all[:, None] | ~batch.held_out if searches else None,
-                nesterov=setting.nesterov,
-                weight_decay=setting.weight_decay,
+        made = make_batches(subject, held_out, batch_size, setting.epochs, seed, done)
+        batches = (
+            FeatureBatch(
+                features=scale(features),
+                labels=labels,
+                used=learns_from_all[:, None] | ~held if searches else None,
             )
+            for features, labels, held in made
+        )
+        for step in show_progress(range(done, total), total - done, "linear: steps"):
+            rate = setting.rate(step, steps_per_epoch, batch_size)
+            _, (metrics,) = train_step(batches, step, rate)
             if step >= total - steps_per_epoch:
-                losses.append(loss)
+                losses.append(metrics["losses"])
             if step + 1 == total or resumable.is_due():
                 now = {"step": step + 1, "classifiers": classifiers.state_dict(), "losses": losses}
-                resumable.save(now)
+                resumable.save(now | train_step.state_dict())
             resumable.stop_if_asked(step + 1, total)
     best, scores = 0, {}
     if searches:

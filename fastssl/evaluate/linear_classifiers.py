@@ -1,6 +1,10 @@
-"""Several linear classifiers on the same features, trained at once by SGD, each at a rate of its own."""
+"""Several linear classifiers on the same features, trained at once, each at a rate of its own."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +19,22 @@ def initial_weight(num_classes: int, dim: int, seed: int) -> Tensor:
     return nn.init.normal_(weight, std=0.01, generator=torch.Generator().manual_seed(seed))
 
 
-class LinearClassifiers:
-    """R linear classifiers with equal initial weights; softmax cross entropy, SGD with momentum.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FeatureBatch:
+    """Features of B images, and which classifiers learn from each."""
+
+    features: Tensor
+    """float32 [B, D]."""
+    labels: Tensor
+    """int64 [B]."""
+    used: Tensor | None = None
+    """bool [R, B], the images that each of R classifiers learns from; None: all."""
+
+
+class LinearClassifiers(nn.Module):
+    """R linear classifiers with equal initial weights; the loss is the sum of their mean cross entropies.
+
+    It has what ``TrainStep`` asks of a method; a classifier that diverges leaves the others alone.
 
     Attributes:
         weights: float32 [R, C, D].
@@ -24,22 +42,10 @@ class LinearClassifiers:
     """
 
     def __init__(self, count: int, dim: int, num_classes: int, seed: int, device: torch.device) -> None:
+        super().__init__()
         weight = initial_weight(num_classes, dim, seed)
-        self.weights = weight.to(device).repeat(count, 1, 1).requires_grad_()
-        self.biases = torch.zeros(count, num_classes, device=device, requires_grad=True)
-        self._momenta = [torch.zeros_like(self.weights), torch.zeros_like(self.biases)]
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Weights, biases and their momenta."""
-        weights, biases = self._momenta
-        parameters = {"weights": self.weights.detach(), "biases": self.biases.detach()}
-        return parameters | {"weight_momenta": weights, "bias_momenta": biases}
-
-    @torch.no_grad()
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what ``state_dict`` gave."""
-        for name, value in self.state_dict().items():
-            value.copy_(state[name])
+        self.weights = nn.Parameter(weight.to(device).repeat(count, 1, 1))
+        self.biases = nn.Parameter(torch.zeros(count, num_classes, device=device))
 
     def logits(self, features: Tensor) -> Tensor:
         """Features [B, D] to [R, B, C]."""
@@ -47,46 +53,23 @@ class LinearClassifiers:
         flat = functional.linear(features, self.weights.view(-1, dim), self.biases.view(-1))
         return flat.view(len(features), count, num_classes).transpose(0, 1)
 
-    def step(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        rates: Tensor,
-        *,
-        used: Tensor | None = None,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-    ) -> Tensor:
-        """Update every classifier once. A classifier that diverges leaves the others alone.
-
-        Args:
-            features: float32 [B, D].
-            labels: int64 [B].
-            rates: learning rates [R].
-            used: bool [R, B], the samples that a classifier learns from; None: all.
-            nesterov: Nesterov's momentum.
-            weight_decay: coefficient of the L2 penalty.
-
-        Returns:
-            mean loss of each classifier before the update, [R], detached.
-        """
-        logits = self.logits(features)
-        losses = functional.cross_entropy(
-            logits.transpose(1, 2), labels.expand(len(rates), -1), reduction="none"
-        )
-        if used is None:
+    def forward(self, batch: FeatureBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, 0-dim, and as ``losses`` the mean of each classifier, [R], detached."""
+        logits = self.logits(batch.features)
+        labels = batch.labels.expand(len(logits), -1)
+        losses = functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+        if batch.used is None:
             means = losses.mean(1)
         else:
-            means = torch.where(used, losses, 0).sum(1) / used.sum(1).clamp(min=1)
-        parameters = (self.weights, self.biases)
-        gradients = torch.autograd.grad(means.sum(), parameters)
-        with torch.no_grad():
-            for parameter, gradient, momentum in zip(parameters, gradients, self._momenta, strict=True):
-                gradient = gradient + weight_decay * parameter
-                momentum.mul_(_MOMENTUM).add_(gradient)
-                update = gradient + _MOMENTUM * momentum if nesterov else momentum
-                parameter -= rates.view(-1, *(1,) * (parameter.ndim - 1)) * update
-        return means.detach()
+            means = torch.where(batch.used, losses, 0).sum(1) / batch.used.sum(1).clamp(min=1)
+        return means.sum(), {"losses": means.detach()}
+
+    def averages(self, step: int) -> list[tuple[nn.Module, nn.Module, float]]:
+        """Nothing is averaged."""
+        return []
+
+    def after_step(self, step: int) -> None:
+        """Nothing follows a step."""
 
     @torch.no_grad()
     def predictions(self, features: Tensor, index: int, block: int = 8192) -> Tensor:
@@ -108,3 +91,35 @@ class LinearClassifiers:
             entropy = functional.cross_entropy(logits.transpose(1, 2), expected, reduction="none")
             losses += entropy.sum(1).cpu()
         return [int(count) / len(labels) for count in correct], (losses / len(labels)).tolist()
+
+
+class SGDAtRates(torch.optim.Optimizer):
+    """SGD with momentum whose rate differs along the first dimension of each parameter.
+
+    Args:
+        parameters: each [R, ...].
+        shares: [R], rates as shares of the group's ``lr``.
+        nesterov: Nesterov's momentum.
+        weight_decay: coefficient of the L2 penalty.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], shares: Tensor, *, nesterov: bool, weight_decay: float
+    ) -> None:
+        super().__init__(parameters, {"lr": 0.0})
+        self._shares, self._nesterov, self._weight_decay = shares, nesterov, weight_decay
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Update every parameter. Closures are not taken."""
+        for group in self.param_groups:
+            rates = self._shares * group["lr"]
+            for parameter in group["params"]:
+                momentum = self.state[parameter]["momentum_buffer"]
+                gradient = parameter.grad + self._weight_decay * parameter
+                momentum.mul_(_MOMENTUM).add_(gradient)
+                update = gradient + _MOMENTUM * momentum if self._nesterov else momentum
+                parameter -= rates.view(-1, *(1,) * (parameter.ndim - 1)) * update

@@ -90,7 +90,7 @@ class GraphedStep(TrainStep):
         self._metrics: list[dict[str, Tensor]]
         self._left: list[Tensor]
 
-    def __call__(
+    def __call__(  # type: ignore[override]
         self, batches: Iterator[Batch], step: int, rate: float
     ) -> tuple[Batch, list[dict[str, Tensor]]]:
         """See ``TrainStep``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,9 @@ from fastssl.distributed.collectives import rank, wrap_ddp
 from fastssl.models.batch_norm import average_statistics
 from fastssl.models.teacher import update_averages
 from fastssl.optim.optimizer import Optimizer, set_learning_rate
-from pipelines.batch import Batch
 from pipelines.keys import stable_id
+
+AnyBatch = TypeVar("AnyBatch")
 
 
 class TrainStep:
@@ -24,7 +26,8 @@ class TrainStep:
     step whether to skip it.
 
     Args:
-        method: a ``fastssl.methods.Method`` on its device; its ``forward`` is called on each micro-batch.
+        method: a ``fastssl.methods.Method`` on its device, or a module with its ``forward``, which is called
+            on each micro-batch, ``averages`` and ``after_step``.
         optimizer: optimizer of the method's parameters. Each step sets the rate of its groups.
         device: device of the method.
         autocast: dtype of forward and backward; None: the weights'.
@@ -57,8 +60,8 @@ class TrainStep:
         self._seed = seed
 
     def __call__(
-        self, batches: Iterator[Batch], step: int, rate: float
-    ) -> tuple[Batch, list[dict[str, Tensor]]]:
+        self, batches: Iterator[AnyBatch], step: int, rate: float
+    ) -> tuple[AnyBatch, list[dict[str, Tensor]]]:
         """Take the micro-batches of ``step`` (from 0) and move the weights at the learning rate ``rate``.
 
         Returns:
@@ -79,7 +82,7 @@ class TrainStep:
         set_learning_rate(self.optimizer, rate)
         torch.manual_seed(stable_id(f"layers/{self._seed}/{step}/{rank()}"))  # the same in a resumed run
 
-    def _add_gradients(self, batch: Batch, step: int) -> dict[str, Tensor]:
+    def _add_gradients(self, batch: Any, step: int) -> dict[str, Tensor]:
         """Forward and backward of a micro-batch. Returns its metrics."""
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
             loss, values = self._model(batch, step)

@@ -221,7 +221,7 @@ def test_freshly_drawn_views_of_held_out_images_are_told_apart(data: LabeledData
     held = np.arange(48) % 5 == 0
     index = data.train.index
     batches = list(_cropped_batches(subject(Means().eval(), data), held, 16, 1, 0, 0))
-    labels = torch.cat([batch.labels[batch.held_out] for batch in batches])
+    labels = torch.cat([labels[held_out] for _, labels, held_out in batches])
     assert index.labels is not None
     assert sorted(labels.tolist()) == sorted(index.labels[held].tolist())
 

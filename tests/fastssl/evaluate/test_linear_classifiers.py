@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fastssl.evaluate.linear_classifiers import LinearClassifiers
+from fastssl.evaluate.linear_classifiers import FeatureBatch, LinearClassifiers, SGDAtRates
+from fastssl.optim.train_step import TrainStep
 
 CPU = torch.device("cpu")
 RATES = (0.01, 0.3, 5.0)
@@ -27,24 +28,21 @@ def test_each_is_the_one_that_torch_trains(nesterov: bool, weight_decay: float, 
                 classifier.parameters(), 0.1, momentum=0.9, nesterov=nesterov, weight_decay=weight_decay
             )
         )
+    ours = SGDAtRates(
+        together.parameters(), torch.tensor(RATES), nesterov=nesterov, weight_decay=weight_decay
+    )
+    train_step = TrainStep(together, ours, device=CPU)
+    batch = FeatureBatch(features=FEATURES, labels=LABELS, used=used if masked else None)
     for step in range(10):
-        rates = torch.tensor(RATES) * 0.9**step
-        losses = together.step(
-            FEATURES,
-            LABELS,
-            rates,
-            used=used if masked else None,
-            nesterov=nesterov,
-            weight_decay=weight_decay,
-        )
+        _, (metrics,) = train_step(iter([batch]), step, 0.9**step)
         for i, (classifier, optimizer) in enumerate(zip(alone, optimizers, strict=True)):
-            optimizer.param_groups[0]["lr"] = float(rates[i])
+            optimizer.param_groups[0]["lr"] = RATES[i] * 0.9**step
             seen = used[i] if masked else slice(None)
             loss = functional.cross_entropy(classifier(FEATURES[seen]), LABELS[seen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            assert losses[i] == pytest.approx(loss.item(), rel=1e-4)
+            assert metrics["losses"][i] == pytest.approx(loss.item(), rel=1e-4)
     for i, classifier in enumerate(alone):
         torch.testing.assert_close(together.weights[i], classifier.weight, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(together.biases[i], classifier.bias, rtol=1e-4, atol=1e-5)
@@ -52,11 +50,16 @@ def test_each_is_the_one_that_torch_trains(nesterov: bool, weight_decay: float, 
 
 def test_one_that_diverges_leaves_the_others_alone() -> None:
     alone, beside = (LinearClassifiers(count, 6, 4, seed=0, device=CPU) for count in (1, 2))
-    for _ in range(20):
-        alone.step(FEATURES, LABELS, torch.tensor([0.1]), used=torch.ones(1, 40, dtype=torch.bool))
-        used = torch.ones(2, 40, dtype=torch.bool)
-        losses = beside.step(FEATURES, LABELS, torch.tensor([0.1, 1e38]), used=used)
-    assert not losses[1].isfinite()
+    for classifiers, rates in ((alone, [0.1]), (beside, [0.1, 1e38])):
+        used = torch.ones(len(rates), 40, dtype=torch.bool)
+        optimizer = SGDAtRates(
+            classifiers.parameters(), torch.tensor(rates), nesterov=False, weight_decay=0.0
+        )
+        train_step = TrainStep(classifiers, optimizer, device=CPU)
+        batch = FeatureBatch(features=FEATURES, labels=LABELS, used=used)
+        for step in range(20):
+            _, (metrics,) = train_step(iter([batch]), step, 1.0)
+    assert not metrics["losses"][1].isfinite()
     torch.testing.assert_close(beside.weights[0], alone.weights[0])
 
 

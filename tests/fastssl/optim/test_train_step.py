@@ -113,7 +113,7 @@ def fp16_steps(implementation: Implementation, steps: Sequence[str]) -> tuple[Sq
     )
     for number, kind in enumerate(steps):
         data = batches(1)[0].x if kind != "overflow" else torch.full((4, 3), 3e4)
-        step(iter([SimpleNamespace(x=data)]), number, 0.3)  # type: ignore[list-item]
+        step(iter([SimpleNamespace(x=data)]), number, 0.3)
     return model, step
 
 
