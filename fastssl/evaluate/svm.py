@@ -24,7 +24,11 @@ from torch.nn import functional
 
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Split, Subject
-from fastssl.metrics.average_precision import average_precision, average_precision_11_points
+from fastssl.metrics.average_precision import (
+    average_precision,
+    average_precision_11_points,
+    average_precision_interpolated,
+)
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
 from pipelines.command.ranges import Count, Positives
@@ -48,7 +52,9 @@ class Svm(Protocol):
     it. auto: whole where images have several classes."""
 
     def measure(self, subject: Subject) -> dict[str, Any]:
-        """``map`` and ``map_11_points`` over the classes, in [0, 1]; of each class the same and its cost.
+        """``map``, ``map_interpolated`` (VISSL's) and ``map_11_points`` over the classes, in [0, 1].
+
+        ``per_class`` has the same of each class, and its cost.
 
         Raises:
             UserError: features are not finite, or a class has too few training images for the folds.
@@ -81,12 +87,14 @@ class Svm(Protocol):
             scores, answers = model.decision_function(test[counts]), expected[counts, label] == 1
             found[names[label]] = {
                 "average_precision": average_precision(answers, scores),
+                "average_precision_interpolated": average_precision_interpolated(answers, scores),
                 "average_precision_11_points": average_precision_11_points(answers, scores),
                 "cost": cost,
             }
         settings = {"crop": crop, "view": asdict(subject.feature_config.spec)}
         return {
             "map": _mean(found, "average_precision"),
+            "map_interpolated": _mean(found, "average_precision_interpolated"),
             "map_11_points": _mean(found, "average_precision_11_points"),
             "per_class": found,
             "settings": {"classes": len(found), "converged": bool(converged), **settings},

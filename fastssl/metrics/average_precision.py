@@ -1,4 +1,4 @@
-"""Average precision of a ranking: the area below the curve, and PASCAL VOC's mean over 11 points."""
+"""Average precision of a ranking: the area below the curve, and PASCAL VOC's two measures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,18 @@ def average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
         scores: float [N]; equal scores are taken together.
     """
     return float(average_precision_score(positive, scores))
+
+
+def average_precision_interpolated(positive: np.ndarray, scores: np.ndarray) -> float:
+    """Area below the curve of the best precision at each recall or a higher one: VOC's since 2010, VISSL's.
+
+    Args:
+        positive: bool [N], at least one of them True.
+        scores: float [N]; equal scores are taken together.
+    """
+    precision, recall, _ = precision_recall_curve(positive, scores)  # recall falls
+    best = np.maximum.accumulate(precision[:-1])
+    return float(np.sum(-np.diff(recall) * best))
 
 
 def average_precision_11_points(positive: np.ndarray, scores: np.ndarray) -> float:

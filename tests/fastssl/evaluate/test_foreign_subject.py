@@ -43,6 +43,16 @@ def test_results_and_features_have_a_folder_of_their_own(weights: Path) -> None:
     assert json.loads(knn.read_text())["train_images"] == 12
 
 
+def test_they_are_fine_tuned_too(weights: Path) -> None:
+    words = ["finetune", "--weights", str(weights), "--data", "data", "--epochs", "1", "--batch-size", "4"]
+    assert main(words) == 0
+    (path,) = Path("runs").glob("moco_v2-*/eval/finetune*")
+    result = json.loads(path.read_text())
+    assert 0 <= result["top1"] <= 1
+    assert result["settings"]["encoder_rate"] == 0.01  # a tenth of the classifier's
+    assert not list(Path("runs").glob("*/unfinished"))
+
+
 def test_other_weights_of_the_same_name_overwrite_nothing(weights: Path) -> None:
     words = ["knn", "--weights", str(weights), "--layout", "moco", "--data", "data"]
     assert main(words) == 0
