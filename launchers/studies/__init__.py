@@ -23,6 +23,7 @@ _NAMES = (
     "uniformity",
     "epochs",
     "class-share",
+    "longtail",
     "taxonomies",
     "augmentations",
     "architectures",

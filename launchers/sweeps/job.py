@@ -37,7 +37,8 @@ class Job:
         data: as --data of the training.
         eval_data: labeled images of the evaluation; "": those of the training.
         evaluation: "" trains; else the name of the result: ``linear``, ``linear-epoch-0050`` (a kept
-            checkpoint), ``linear@cifar100`` (other images, by a name; ``eval_data`` has them).
+            checkpoint), ``linear@cifar100`` (other images, by a name; ``eval_data`` has them),
+            ``longtail+encoder=tuned`` (an option).
         stage: folder on the node to which the data is copied first; "" leaves it where it is.
         retries: restarts of a job that crashed or was lost.
         device: as --device of the training and the evaluation; "": the config's choice.
@@ -82,7 +83,8 @@ class Job:
             return "fastssl.train", [config, "--out", str(run), *options]
         result = ResultName.parse(self.evaluation)
         where = run / "checkpoints" / f"{result.checkpoint}.pt" if result.checkpoint else run
-        return "fastssl.evaluate", [result.protocol, str(where), *options]
+        own = [f"--{option.replace('_', '-')}" for option in result.options.split("+") if option]
+        return "fastssl.evaluate", [result.protocol, str(where), *own, *options]
 
     def command(self) -> list[str]:
         """The command line; see ``arguments``."""

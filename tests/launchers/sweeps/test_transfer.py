@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from fastssl.evaluate.__main__ import parse
+from fastssl.evaluate.result_name import changed_options
 from fastssl.recipes import quickstart
 from launchers.report import main as report
 from launchers.studies import STUDIES
 from launchers.sweep import main as sweep
 from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import Job
 from launchers.sweeps.plan import planned_jobs, planned_results
 from launchers.sweeps.study import PlannedRun, Study, to_plan
 from launchers.sweeps.transfer import left_out, with_transfer_data
@@ -70,6 +73,15 @@ def test_its_job_reads_those_images_and_finds_its_result(tmp_path: Path) -> None
     assert not job.is_done()
     write(folder.run("a") / "eval/linear@c100-12345678.json", {})
     assert job.result() == folder.run("a") / "eval/linear@c100-12345678.json"
+
+
+def test_options_of_an_evaluation_stand_in_its_name(tmp_path: Path) -> None:
+    job = Job(sweep=tmp_path, run="a", data="d", evaluation="longtail+factor=50.0+encoder=tuned-epoch-0002")
+    checkpoint = job.folder.run("a") / "checkpoints/epoch-0002.pt"
+    words = ["longtail", str(checkpoint), "--factor=50.0", "--encoder=tuned", "--data", "d"]
+    assert job.arguments() == ("fastssl.evaluate", words)
+    options = parse(words)[1]["longtail"]
+    assert changed_options(options) == "factor=50.0+encoder=tuned"
 
 
 def test_the_report_has_a_column_of_its_name_beside_the_paper_s_number(tmp_path: Path) -> None:
