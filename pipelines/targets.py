@@ -34,6 +34,8 @@ class Targets:
     """uint8 [height, width], class of each pixel; IGNORED has none."""
     depth: np.ndarray | None = None
     """float32 [height, width], distance."""
+    label: int | None = None
+    """Class of the whole image, position in the class names of the index; set where an image is evaluated."""
 
 
 @runtime_checkable
