@@ -25,11 +25,22 @@ class Evaluator(ABC):
 
     @abstractmethod
     def add(self, prediction: Prediction, targets: Targets) -> None:
-        """Take one image in; targets are in the pixels of the original image, with its ``label``."""
+        """Take one image in; targets are in the pixels of the original image."""
 
     @abstractmethod
     def metrics(self) -> dict[str, float]:
-        """Metrics by name, fractions of 1 (``AP``, ``AP50``, ``mIoU``) unless their names tell a unit."""
+        """Metrics by name, fractions of 1 (``AP``, ``AP50``, ``mIoU``) unless their names tell a unit.
+
+        A metric that nothing was given for is left out: ``APs`` without a small object.
+        """
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """Metrics by class name, of the classes that occur."""
+        return {}
+
+    @abstractmethod
+    def merge(self, other: Self) -> None:
+        """Take in what another evaluator of its kind was given, for instance one unpickled from rank 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
