@@ -33,7 +33,9 @@ class Targets:
     segmentation: np.ndarray | None = None
     """uint8 [height, width], class of each pixel; IGNORED has none."""
     depth: np.ndarray | None = None
-    """float32 [height, width], distance."""
+    """float32 [height, width], distance; 0 where it is not known."""
+    label: int | None = None
+    """Class of the image."""
 
 
 @runtime_checkable

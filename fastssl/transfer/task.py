@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 from fastssl.models.backbone import Backbone
+from fastssl.optim import LARS, SGD, Adam, Optimizer
+from fastssl.optim.optimizer import Groups, split_parameters
 from fastssl.transfer.network import TransferNetwork
 from fastssl.transfer.prediction import Prediction
-from pipelines.command.ranges import check_ranges
+from pipelines.command.ranges import Count, CountOrZero, NotNegative, Positive, check_ranges
+from pipelines.sources import Source
 from pipelines.targets import TargetKind, Targets
+from pipelines.views import ViewSpec
+
+OptimizerName = Literal["sgd", "lars", "adam"]
 
 
 class Evaluator(ABC):
@@ -23,26 +29,127 @@ class Evaluator(ABC):
 
     @abstractmethod
     def metrics(self) -> dict[str, float]:
-        """Metrics by name, fractions of 1 (``AP``, ``AP50``, ``mIoU``) unless their names tell a unit."""
+        """Metrics by name, fractions of 1 (``AP``, ``AP50``, ``mIoU``) unless their names tell a unit.
+
+        A metric that nothing was given for is left out: ``APs`` without a small object.
+        """
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """Metrics by class name, of the classes that occur."""
+        return {}
+
+    @abstractmethod
+    def merge(self, other: Self) -> None:
+        """Take in what another evaluator of its kind was given, for instance one unpickled from rank 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Length:
+    """Length of a training."""
+
+    steps: int
+    """Steps in all."""
+    steps_per_epoch: int
+    """Steps of an epoch as the schedule counts them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """Base of the tasks. The fields of a task are its options, each with a default."""
+    """Base of the tasks. The fields of a task are its options, each with a default: its paper's setting."""
 
     needs: ClassVar[frozenset[TargetKind]] = frozenset()
     """Kinds of targets without which it cannot be trained."""
+    needs_labels: ClassVar[bool] = False
+    """True where each image must have a class."""
+    leading: ClassVar[str]
+    """The metric that is shown first."""
+    divisor: ClassVar[int] = 32
+    """Sides of a batch of images are padded to a multiple of it."""
+    paper: ClassVar[Mapping[str, float]] = {}
+    """Metrics that a paper states for these settings, by the name of the metric."""
+
+    steps: CountOrZero = 0
+    """Steps of the training; 0: the paper's number of them."""
+    batch_size: Count = 16
+    """Images per step, over all processes."""
+    optimizer: OptimizerName = "sgd"
+    """lars and adam in place of sgd; lars leaves norms and biases undecayed and unadapted."""
+    learning_rate: Positive = 0.02
+    """Peak of the learning rate, at this batch size."""
+    weight_decay: NotNegative = 1e-4
+    """Coefficient of the L2 penalty."""
+    batch_norm_group: CountOrZero = 0
+    """Images that share batch-norm statistics (`fastssl.models.batch_norm`); 0: all of a batch."""
+    precise_bn: CountOrZero = 0
+    """Training batches from which batch norms' statistics are measured anew before an evaluation."""
+    seed: CountOrZero = 0
+    """Random seed for fresh weights, sample order and views."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
 
+    @property
+    def from_scratch(self) -> bool:
+        """True where training starts from fresh weights, whatever encoder is given."""
+        return False
+
+    @abstractmethod
+    def train_view(self, view: ViewSpec) -> Any:
+        """The views to train on: a ``ViewSpec`` or ``pipelines.dense.view.ResizedView``.
+
+        Args:
+            view: the encoder's own view of a test image: its size, color space and normalization.
+        """
+
+    @abstractmethod
+    def test_view(self, view: ViewSpec) -> Any:
+        """The view of a test image, likewise."""
+
     @abstractmethod
     def network(self, encoder: Backbone, class_names: Sequence[str]) -> TransferNetwork:
-        """The network before its first step: a copy of the encoder, and a head of fresh weights."""
+        """The network before its first step: a copy of the encoder, and a head of fresh weights.
+
+        Fresh weights are drawn from torch's global generator.
+        """
 
     @abstractmethod
     def evaluator(self, class_names: Sequence[str]) -> Evaluator:
         """An evaluator of one pass over the test images."""
+
+    @abstractmethod
+    def length(self, images: int) -> Length:
+        """Length of the training on so many images."""
+
+    @abstractmethod
+    def rate(self, step: int, length: Length) -> float:
+        """Learning rate of a step, from 0."""
+
+    @abstractmethod
+    def small(self) -> Self:
+        """The same in seconds on a CPU, with a narrow encoder and small images: for tests."""
+
+    def class_names(self, source: Source) -> tuple[str, ...]:
+        """Names of the classes that are predicted."""
+        return source.index.class_names
+
+    def training_images(self, source: Source, where: str) -> Source:
+        """The images of an epoch.
+
+        Raises:
+            UserError: they are unfit.
+        """
+        return source
+
+    def parameter_parts(self, network: TransferNetwork) -> Groups:
+        """Parameters that are trained, in the form of ``split_parameters``."""
+        return split_parameters(network)
+
+    def optimizer_config(self) -> Optimizer.Config:
+        """Config of the optimizer; rates are ``rate``'s."""
+        decay = self.weight_decay
+        if self.optimizer == "lars":
+            return LARS.Config(weight_decay=decay, exclude_norm_and_bias=True)
+        return Adam.Config(weight_decay=decay) if self.optimizer == "adam" else SGD.Config(weight_decay=decay)
 
     def settings(self) -> dict[str, Any]:
         """The task's options as they go into the result."""

@@ -1,0 +1,1 @@
+"""Metrics of transfer: evaluators that take predictions in image by image."""
