@@ -1,4 +1,4 @@
-"""Crop, resize and mirror in one pass, in fixed point: antialiased bilinear resampling in fixed point.
+"""Crop, resize and mirror in one pass: antialiased bilinear resampling in fixed point.
 
 The weights are those of PyTorch's ``interpolate(mode="bilinear", antialias=True)``: a triangle as wide as
 the scale, at least 1, normalized over the taps inside the box. Only the pixels of the box are read: source
@@ -25,26 +25,43 @@ _SIXTEEN, _ROUND = np.uint32(16), np.uint32(1 << 15)
 class _Plan(NamedTuple):
     """Layout of the vector of words, and how the filters run."""
 
-    size: int
-    """Side of the output."""
+    height: int
+    """Height of the output, pixels."""
+    width: int
+    begin_y: int
+    """Row of the resized box that is the output's first."""
+    begin_x: int
+    resized_height: int
+    """Height of the whole box once resized, pixels."""
+    resized_width: int
+    box_height: int
+    box_width: int
+    skip_y: int
+    """Rows of the box above the first that is needed."""
+    skip_x: int
+    """Columns of the box left of the first that is needed."""
+    columns: int
+    """Columns of the box that are needed."""
     taps_x: int
     taps_y: int
     step: int
     """Outputs of one ``blend_block``; 0: singly."""
     columns_first: bool
     first_x: int
-    """[wide]: the first source column of each output; then the rows'."""
+    """[wide]: the first source column of each output, from ``skip_x`` on."""
     first_y: int
+    """[high]: the first source row of each output, from ``skip_y`` on."""
     weights_x: int
     """[taps_x, wide]."""
     weights_y: int
-    """[taps_y, wide]."""
+    """[taps_y, high]."""
     wide: int
+    high: int
     row: int
-    """One row of three planes of the source's width."""
+    """One row of three planes of the columns that are needed."""
     row_plane: int
     ring: int
-    """[taps_y] rows of three planes, of the source's width or the output's."""
+    """[taps_y] rows of three planes, as wide as ``row`` or as the output."""
     ring_row: int
     ring_plane: int
     sums: int
@@ -58,36 +75,65 @@ def plan(height, width, size, start):
 
     The scratch ends before word ``.end``.
     """
-    wide, row_plane = padded(size), padded(width) + LANES
-    taps_x, taps_y = _tap_count(width, size), _tap_count(height, size)
-    columns_first = height <= size
+    return plan_window((height, width), (size, size), (0, 0), (size, size), start)
+
+
+@njit(cache=True)
+def plan_window(box, resized, begin, shape, start):
+    """Lay out the scratch for a window of a resized box.
+
+    Args:
+        box: height and width, pixels; likewise all others.
+        resized: size that the box is resized to.
+        begin: first row and column of the window in the resized box.
+        shape: of the window, which lies within the resized box.
+        start: first word of the scratch, which ends before word ``.end``.
+    """
+    wide, high = padded(shape[1]), padded(shape[0])
+    taps_x, taps_y = _tap_count(box[1], resized[1]), _tap_count(box[0], resized[0])
+    skip_x = _first_pixel(box[1], resized[1], taps_x, begin[1])
+    skip_y = _first_pixel(box[0], resized[0], taps_y, begin[0])
+    columns = _first_pixel(box[1], resized[1], taps_x, begin[1] + shape[1] - 1) + taps_x - skip_x
+    row_plane = padded(columns) + LANES
+    columns_first = box[0] <= resized[0]
     ring_plane = wide + LANES if columns_first else row_plane
     row_words, ring_row = 3 * row_plane + 2 * LANES, 3 * ring_plane + 2 * LANES
     first_x = start
     first_y = first_x + wide
-    weights_x = first_y + wide
+    weights_x = first_y + high
     weights_y = weights_x + taps_x * wide
-    row = weights_y + taps_y * wide
+    row = weights_y + taps_y * high
     ring = row + row_words
     sums = ring + taps_y * ring_row
     return _Plan(
-        size,
+        shape[0],
+        shape[1],
+        begin[0],
+        begin[1],
+        resized[0],
+        resized[1],
+        box[0],
+        box[1],
+        skip_y,
+        skip_x,
+        columns,
         taps_x,
         taps_y,
-        _block_step(width / size, taps_x),
+        _block_step(box[1] / resized[1], taps_x),
         columns_first,
         first_x,
         first_y,
         weights_x,
         weights_y,
         wide,
+        high,
         row,
         row_plane,
         ring,
         ring_row,
         ring_plane,
         sums,
-        sums + max(2 * ring_row, 6 * wide),
+        sums + max(2 * ring_row, 6 * max(wide, high)),
     )
 
 
@@ -103,30 +149,71 @@ def resample(image, row, plan, words, plane_words):
             plane must be followed by 32 words that may be overwritten.
         plane_words: from one plane to the next.
     """
-    top, left, width, size = np.int64(row.top), np.int64(row.left), np.int64(row.width), plan.size
+    top, left = np.int64(row.top), np.int64(row.left)
     pixels = image.reshape(-1)
-    floats, sums = words[plan.sums :].view(np.float32), words[plan.sums :].view(np.uint32)
-    flip = row.flip != 0
-    _fill_taps(width, size, flip, plan.taps_x, plan.first_x, plan.weights_x, plan.wide, words, floats)
-    height = np.int64(row.height)
-    _fill_taps(height, size, False, plan.taps_y, plan.first_y, plan.weights_y, plan.wide, words, floats)
+    fill_taps(plan, row.flip != 0, words)
     loaded = 0
-    for y in range(size):
-        start = np.int64(words[at(plan.first_y + y)])
-        while loaded < start + plan.taps_y:
-            slot = plan.ring + loaded % plan.taps_y * plan.ring_row
-            source = plan.row if plan.columns_first else slot
-            _load_row(pixels, image.shape, top + loaded, left, width, words, source, plan.row_plane)
-            if plan.columns_first:
-                _blend_columns(plan, words, source, slot, plan.ring_plane)
-            loaded += 1
+    for y in range(plan.height):
+        out = y * plan.width
+        loaded = resample_row(pixels, image.shape, top, left, plan, y, loaded, words, out, plane_words)
+
+
+@njit(cache=True, nogil=True)
+def fill_taps(plan, flip, words):
+    """Write the filters of a plan into its scratch, mirrored left to right if ``flip``."""
+    floats = words[plan.sums :].view(np.float32)
+    _fill_taps(
+        (plan.box_width, plan.resized_width, plan.taps_x),
+        (plan.begin_x, plan.width, flip, plan.skip_x),
+        (plan.first_x, plan.weights_x, plan.wide),
+        words,
+        floats,
+    )
+    _fill_taps(
+        (plan.box_height, plan.resized_height, plan.taps_y),
+        (plan.begin_y, plan.height, False, plan.skip_y),
+        (plan.first_y, plan.weights_y, plan.high),
+        words,
+        floats,
+    )
+
+
+@njit(cache=True, nogil=True)
+def resample_row(pixels, shape, top, left, plan, y, loaded, words, out, plane_words):
+    """One row of the output, in three planes; rows are asked for in order.
+
+    Args:
+        pixels: the image, uint8 [H * W * 3].
+        shape: of the image, (H, W, 3).
+        top, left: of the box in the image.
+        plan: its filters are filled in.
+        y: the row.
+        loaded: returned for the row before; 0 for the first row.
+        words: uint16 vector of output and scratch.
+        out: word of the output's first plane; 32 words behind each plane may be overwritten.
+        plane_words: from one plane to the next.
+
+    Returns:
+        the source rows that are loaded.
+    """
+    start = np.int64(words[at(plan.first_y + y)])
+    while loaded < start + plan.taps_y:
+        slot = plan.ring + loaded % plan.taps_y * plan.ring_row
+        source = plan.row if plan.columns_first else slot
+        line, column = top + plan.skip_y + loaded, left + plan.skip_x
+        _load_row(pixels, shape, line, column, plan.columns, words, source, plan.row_plane)
         if plan.columns_first:
-            for plane in range(3):
-                out = plane * plane_words + y * size
-                _blend_rows(plan, y, start, words, sums, plane * plan.ring_plane, out, size)
-        else:
-            _blend_rows(plan, y, start, words, sums, 0, plan.row, 3 * plan.row_plane - LANES)
-            _blend_columns(plan, words, plan.row, y * size, plane_words)
+            _blend_columns(plan, words, source, slot, plan.ring_plane)
+        loaded += 1
+    sums = words[plan.sums :].view(np.uint32)
+    if plan.columns_first:
+        for plane in range(3):
+            skip = plane * plan.ring_plane
+            _blend_rows(plan, y, start, words, sums, skip, out + plane * plane_words, plan.width)
+    else:
+        _blend_rows(plan, y, start, words, sums, 0, plan.row, 3 * plan.row_plane - LANES)
+        _blend_columns(plan, words, plan.row, out, plane_words)
+    return loaded
 
 
 @njit(cache=True, inline="always")
@@ -142,6 +229,13 @@ def _tap_count(source: int, size: int) -> int:
 
 
 @njit(cache=True)
+def _first_pixel(source: int, size: int, taps: int, position: int) -> int:
+    """The first source pixel of a line of ``source`` under the triangle of a position in ``size``."""
+    scale = source / size
+    return min(max(math.floor((position + 0.5) * scale - max(1.0, scale) + 0.5), 0), source - taps)
+
+
+@njit(cache=True)
 def _block_step(scale: float, taps: int) -> int:
     """Number of valid outputs of one ``blend_block``: their words lie in its window. 0: do without."""
     if taps > min(_MOST_NARROW_TAPS, WINDOW):
@@ -150,29 +244,29 @@ def _block_step(scale: float, taps: int) -> int:
 
 
 @njit(cache=True)
-def _fill_taps(source, size, mirror, taps, first, weights, count, words, scratch):
+def _fill_taps(line, window, place, words, scratch):
     """Per output position, its first source pixel and the weights of this and the following ones.
 
     Args:
-        source, size: pixels before and after.
-        mirror: positions are counted from the far end.
-        taps: of ``_tap_count``.
-        first: word where the first pixels are written, [count]; positions beyond ``size`` repeat the last.
-        weights: word where the weights are written, [taps, count]. Each position's add up to 65536, but a
-            single weight of 65536 is 65535.
-        count: positions, at least ``size``.
+        line: pixels before and after, and taps of ``_tap_count``.
+        window: the first position, how many there are, whether they are counted from the far end, and the
+            source pixels to skip.
+        place: word where the first pixels are written, [count], positions beyond the window repeating the
+            last; word where the weights are written, [taps, count], each position's adding up to 65536, but
+            a single weight of 65536 is 65535; count.
         words: uint16 vector.
         scratch: float32, at least [3 * count].
     """
-    scale = source / size
+    (source, resized, taps), (begin, size, mirror, skip), (first, weights, count) = line, window, place
+    scale = source / resized
     support = max(1.0, scale)
     slope = np.float32(1 / support)
     offset, total, running = scratch[:count], scratch[count : 2 * count], scratch[2 * count : 3 * count]
     for x in range(count):
         position = min(x, size - 1)
-        center = (mirrored(position, size, mirror) + 0.5) * scale
+        center = (begin + mirrored(position, size, mirror) + 0.5) * scale
         pixel = min(max(math.floor(center - support + 0.5), 0), source - taps)
-        words[at(first + x)] = pixel
+        words[at(first + x)] = pixel - skip
         offset[x] = pixel + 0.5 - center
         total[x] = running[x] = _ZERO
     for tap in range(taps):
@@ -222,7 +316,7 @@ def _blend_rows(plan, y, start, words, sums, skip, out, count):
             sums[x] = _ROUND
         for tap in range(taps):
             row = plan.ring + (start + tap) % taps * plan.ring_row + skip
-            weight = np.uint32(words[at(weights + tap * plan.wide)])
+            weight = np.uint32(words[at(weights + tap * plan.high)])
             for x in range(count):
                 sums[x] += np.uint32(np.uint32(words[at(row + x)]) * weight)
         for x in range(count):
@@ -238,8 +332,8 @@ def _blend_rows(plan, y, start, words, sums, skip, out, count):
             ring + (start + tap + 1) % taps * plan.ring_row,
             ring + (start + tap + 2) % taps * plan.ring_row,
             ring + (start + tap + 3) % taps * plan.ring_row,
-            weights + tap * plan.wide,
-            plan.wide,
+            weights + tap * plan.high,
+            plan.high,
             taps - tap,
             np.uint16(0 if tap > 0 else taps // 2),
             np.uint16(0xFFFF if tap > 0 else 0),
@@ -267,9 +361,9 @@ def _blend_columns(plan, words, row, out, out_plane):
     if plan.step == 0:
         _blend_columns_singly(plan, words, row, out, out_plane)
         return
-    for block in range((plan.size + plan.step - 1) // plan.step):
+    for block in range((plan.width + plan.step - 1) // plan.step):
         x = block * plan.step
-        last = min(x + plan.step, plan.size) - 1
+        last = min(x + plan.step, plan.width) - 1
         base = min(words[at(plan.first_x + x)], words[at(plan.first_x + last)])  # mirrored: the last
         blend_block(
             words,
@@ -288,7 +382,7 @@ def _blend_columns(plan, words, row, out, out_plane):
 @njit(cache=True)
 def _blend_columns_singly(plan, words, row, out, out_plane):
     """The same for any scale and on any processor, with exact sums."""
-    for x in range(plan.size):
+    for x in range(plan.width):
         red = row + np.int64(words[at(plan.first_x + x)])
         green, blue = red + plan.row_plane, red + 2 * plan.row_plane
         red_sum = green_sum = blue_sum = _ROUND
