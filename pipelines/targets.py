@@ -54,3 +54,20 @@ class TargetSource(Protocol):
             UserError: its labels are damaged.
         """
         ...
+
+
+def target_kinds_of(source: object) -> frozenset[TargetKind]:
+    """Kinds of targets that all images of a source have; none where it is no ``TargetSource``."""
+    return source.target_kinds if isinstance(source, TargetSource) else frozenset()
+
+
+def targets_of(source: object, index: int) -> Targets:
+    """Targets of an image of a source that may have some, for sources that show the samples of others.
+
+    Raises:
+        TypeError: the source has none, as its ``target_kinds_of`` tells.
+        UserError: see ``TargetSource.targets``.
+    """
+    if not isinstance(source, TargetSource):
+        raise TypeError(f"a {type(source).__name__} has no targets")
+    return source.targets(index)

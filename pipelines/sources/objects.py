@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +31,21 @@ class Objects:
             labels=self.labels[chosen],
             boxes=self.boxes[chosen],
             difficult=self.difficult[chosen],
+        )
+
+    def relabeled(self, table: np.ndarray) -> Objects:
+        """The same objects with ``table[label]`` for each label, int64 [C]."""
+        return replace(self, labels=table[self.labels])
+
+    @staticmethod
+    def joined(parts: Sequence[Objects]) -> Objects:
+        """Objects of the images of all parts, one part after the other."""
+        counts = np.concatenate([np.diff(part.offsets) for part in parts])
+        return Objects(
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            labels=np.concatenate([part.labels for part in parts]),
+            boxes=np.concatenate([part.boxes for part in parts]),
+            difficult=np.concatenate([part.difficult for part in parts]),
         )
 
     def presence(self, num_classes: int) -> np.ndarray:

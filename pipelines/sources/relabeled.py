@@ -9,6 +9,7 @@ import numpy as np
 
 from pipelines.command.errors import UserError
 from pipelines.sources.source import ReadsAhead, Source
+from pipelines.targets import TargetKind, Targets, target_kinds_of, targets_of
 
 
 class Relabeled:
@@ -32,7 +33,8 @@ class Relabeled:
         if groups.shape != (len(index.class_names),):
             raise ValueError(f"{len(index.class_names)} classes need a group each, not {groups.shape}")
         used, positions = np.unique(groups, return_inverse=True)
-        labels = positions.astype(np.int64)[index.labels]
+        self._group_of = positions.astype(np.int64)
+        labels = self._group_of[index.labels]
         names = tuple(group_names[group] for group in used.tolist())
         which = "\0".join([index.fingerprint, *names]).encode() + labels.astype("<i8").tobytes()
         self.index = replace(
@@ -54,3 +56,15 @@ class Relabeled:
     def describe(self, index: int) -> str:
         """See ``Source.describe``."""
         return self._source.describe(index)
+
+    @property
+    def target_kinds(self) -> frozenset[TargetKind]:
+        """Those of the source."""
+        return target_kinds_of(self._source)
+
+    def targets(self, index: int) -> Targets:
+        """See ``TargetSource.targets``; classes of objects are groups, those of pixels are as they were."""
+        targets = targets_of(self._source, index)
+        if targets.classes is None:
+            return targets
+        return replace(targets, classes=self._group_of[targets.classes])

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from pipelines.command.errors import UserError
 from pipelines.command.places import BETWEEN, SEPARATE, places
 from pipelines.sources.folder import path_of
 from pipelines.sources.identity import printable, sample_ids, sorted_names
+from pipelines.sources.objects import Objects
 from pipelines.sources.source import Index, KeyedSource, ReadsAhead
 from pipelines.sources.splits import NoSplitError, Split
+from pipelines.targets import TargetKind, Targets, target_kinds_of, targets_of
 
 ABOUT = "several of them (A + B)"
 
@@ -33,8 +36,9 @@ def takes(where: str) -> bool:
 def open_split(where: str, split: Split, cache: Path) -> SeveralSources:
     """Open one split of all places.
 
-    The test split is that of the places that have one; a note names the others. Labels count through the
-    classes of both splits of all places, and are used where all places have some.
+    The test split is that of the places that have one; a note names the others. Labels and objects count
+    through the classes of both splits of all places, and are used where all places have some. Kinds of
+    targets are those that all places have; classes of pixels must be the same ones in all.
 
     Raises:
         NoSplitError: asked for "test" where no place has it.
@@ -61,7 +65,7 @@ class SeveralSources:
     Args:
         parts: the sources.
         names: of each, the beginning of its samples' keys.
-        class_names: of all; None where some have no labels.
+        class_names: of all; None where some have no classes.
         separate: whether these begin with the name of the part.
         notes: see ``Index.notes``.
     """
@@ -76,22 +80,28 @@ class SeveralSources:
     ) -> None:
         self._parts, self._names = parts, names
         self._firsts = np.cumsum([0, *(len(part.index) for part in parts)])
-        labels = None
+        prefixes = [f"{name}/" if separate else "" for name in names]
+        label_of = {name: label for label, name in enumerate(class_names or ())}
+        self._tables: list[np.ndarray] | None = None
         if class_names is not None:
-            label_of = {name: label for label, name in enumerate(class_names)}
-            each = zip(parts, names, strict=True)
-            labels = np.concatenate(
-                [_labels(part.index, label_of, f"{name}/" if separate else "") for part, name in each]
-            )
-        elif any(part.index.labels is not None for part in parts):
+            self._tables = [
+                np.array([label_of[prefix + name] for name in part.index.class_names], np.int64)
+                for part, prefix in zip(parts, prefixes, strict=True)
+            ]
+        labels, objects = self._labels(), self._objects()
+        if labels is None and any(part.index.labels is not None for part in parts):
             notes += ("labels are not used: some places have none",)
+        if objects is None and any(part.index.objects is not None for part in parts):
+            notes += ("objects are not used: some places have none",)
         self.index = Index(
             sample_ids=self._sample_ids(),
             heights=np.concatenate([part.index.heights for part in parts]),
             widths=np.concatenate([part.index.widths for part in parts]),
             labels=labels,
+            objects=objects,
             class_names=tuple(class_names or ()),
-            fingerprint=self._fingerprint(class_names or ()),
+            segmentation_names=_common_segmentation_names(parts),
+            fingerprint=self._fingerprint((class_names or ()) if labels is not None or objects else ()),
             notes=tuple(note for part in parts for note in part.index.notes) + notes,
         )
 
@@ -117,6 +127,38 @@ class SeveralSources:
         """See ``Source.describe``."""
         part, position = self._find(index)
         return self._parts[part].describe(position)
+
+    @property
+    def target_kinds(self) -> frozenset[TargetKind]:
+        """Kinds that all places have; boxes, masks and segmentation where their classes are in common too."""
+        kinds = frozenset.intersection(*map(target_kinds_of, self._parts))
+        if self._tables is None:
+            kinds -= {"boxes", "masks"}
+        return kinds if self.index.segmentation_names else kinds - {"segmentation"}
+
+    def targets(self, index: int) -> Targets:
+        """See ``TargetSource.targets``."""
+        part, position = self._find(index)
+        targets = targets_of(self._parts[part], position)
+        if targets.classes is not None and self._tables is not None:
+            targets = replace(targets, classes=self._tables[part][targets.classes])
+        return targets if self.index.segmentation_names else replace(targets, segmentation=None)
+
+    def _labels(self) -> np.ndarray | None:
+        """Labels (int64 [N]) in the classes of all."""
+        if self._tables is None:
+            return None
+        given = [part.index.labels for part in self._parts]
+        taken = [table[each] for table, each in zip(self._tables, given, strict=True) if each is not None]
+        return np.concatenate(taken) if len(taken) == len(given) else None
+
+    def _objects(self) -> Objects | None:
+        """Objects in the classes of all."""
+        if self._tables is None:
+            return None
+        given = [part.index.objects for part in self._parts]
+        taken = [each.relabeled(table) for table, each in zip(self._tables, given, strict=True) if each]
+        return Objects.joined(taken) if len(taken) == len(given) else None
 
     def _find(self, index: int) -> tuple[int, int]:
         part = int(np.searchsorted(self._firsts, index, side="right")) - 1
@@ -174,15 +216,14 @@ def _name(where: str) -> str:
 
 def _class_names(indices: Sequence[tuple[str, Index]], separate: bool) -> list[str] | None:
     """The classes of all places, sorted; None where one has none."""
-    if any(index.labels is None for _, index in indices):
+    if any(not index.class_names for _, index in indices):
         return None
     return sorted_names(
         {f"{name}/{each}" if separate else each for name, index in indices for each in index.class_names}
     )
 
 
-def _labels(index: Index, label_of: dict[str, int], prefix: str) -> np.ndarray:
-    """Labels (int64 [N]) of a place in the classes of all."""
-    assert index.labels is not None
-    table = np.array([label_of[prefix + name] for name in index.class_names], np.int64)
-    return table[index.labels]
+def _common_segmentation_names(parts: Sequence[KeyedSource]) -> tuple[str, ...]:
+    """Classes of the pixels of all places; none where they differ."""
+    first, *others = (part.index.segmentation_names for part in parts)
+    return first if all(names == first for names in others) else ()

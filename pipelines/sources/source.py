@@ -29,11 +29,15 @@ class Index:
     labels: np.ndarray | None
     """int64 [N], position in ``class_names``; None where the source has no classes, or several per image."""
     class_names: tuple[str, ...]
-    """Names of the classes, sorted; of a list whose labels are all whole numbers, as numbers."""
+    """Names of the classes of ``labels``, ``objects`` and targets, sorted; of a list whose labels are all
+    whole numbers, as numbers; COCO's by their ids."""
     fingerprint: str
     """Hex digest that changes when the samples or their labels do."""
     objects: Objects | None = None
     """Classes and boxes of sources whose images have several, which have no ``labels``."""
+    segmentation_names: tuple[str, ...] = ()
+    """Classes of the pixels of ``Targets.segmentation``, by their numbers, background among them where it is
+    one; empty where pixels have no classes."""
     notes: tuple[str, ...] = ()
     """Lines for the user on what of the data is not used."""
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipelines.keys import uniforms
 from pipelines.sources.source import Source
+from pipelines.targets import TargetKind, Targets, target_kinds_of, targets_of
 
 
 class Subset:
@@ -35,6 +36,15 @@ class Subset:
     def describe(self, index: int) -> str:
         """See ``Source.describe``."""
         return self._source.describe(int(self._indices[index]))
+
+    @property
+    def target_kinds(self) -> frozenset[TargetKind]:
+        """Those of the source."""
+        return target_kinds_of(self._source)
+
+    def targets(self, index: int) -> Targets:
+        """See ``TargetSource.targets``."""
+        return targets_of(self._source, int(self._indices[index]))
 
 
 def hold_out(source: Source, share: float) -> tuple[Subset, Subset]:

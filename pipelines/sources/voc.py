@@ -3,7 +3,8 @@
 ``VOCdevkit/VOC2007`` holds ``JPEGImages/NAME.jpg``, ``Annotations/NAME.xml`` and the lists of names
 ``ImageSets/Main/{train,val,trainval,test}.txt``. Where a list ``test.txt`` is there, that is the test split
 and ``trainval.txt`` the train split, as VOC2007 is used; else ``val.txt`` and ``train.txt``, as in VOC2012,
-whose test annotations are not public. An image may have several classes: its labels are ``Objects``.
+whose test annotations are not public. ``VOCdevkit/VOC2012:trainval`` is the list of that name alone, without
+a test split. An image may have several classes: its labels are ``Objects``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pipelines.sources.objects import Objects
 from pipelines.sources.source import Index
 from pipelines.sources.splits import NoSplitError, Split
 from pipelines.sources.voc_annotation import VocObject, read_annotation
+from pipelines.targets import TargetKind, Targets
 
 ABOUT = "a year of VOCdevkit"
 _LISTS = "ImageSets/Main"
@@ -35,11 +37,31 @@ _FILES_AT_A_TIME = 64
 
 def takes(where: str) -> bool:
     """True if a folder of VOC's form is meant, or a ``VOCdevkit`` of such folders."""
-    path = path_of(where)
+    path, _ = _place(where)
     return _is_year(path) or bool(_years(path))
 
 
-def open_split(where: str, split: Split, cache: Path) -> FolderSource:
+class VocSource(FolderSource):
+    """Images of VOC with their boxes (a ``TargetSource``)."""
+
+    target_kinds: frozenset[TargetKind] = frozenset({"boxes"})
+
+    def targets(self, index: int) -> Targets:
+        """See ``TargetSource.targets``."""
+        assert self.index.objects is not None
+        objects = self.index.objects.at(np.array([index]))
+        sides = objects.boxes[:, 2:] - objects.boxes[:, :2]
+        return Targets(
+            height=int(self.index.heights[index]),
+            width=int(self.index.widths[index]),
+            boxes=objects.boxes,
+            classes=objects.labels,
+            areas=sides.prod(axis=1),
+            difficult=objects.difficult,
+        )
+
+
+def open_split(where: str, split: Split, cache: Path) -> VocSource:
     """Open one split of a year, or of a ``VOCdevkit`` of one year.
 
     Annotations of both splits are read, as class names count through them together, sorted. Sizes of the
@@ -49,10 +71,12 @@ def open_split(where: str, split: Split, cache: Path) -> FolderSource:
         NoSplitError: asked for "test" where there is no list of it.
         UserError: several years, no list, a name in it without image or annotation, or a bad annotation.
     """
-    root = _root(path_of(where))
-    names = _names(root)
+    path, listed = _place(where)
+    root = _root(path)
+    names = _names(root, listed)
     if split not in names:
-        raise NoSplitError(f"{root} has no test split: neither test.txt nor val.txt stands in {_LISTS}")
+        lacking = f"{listed} alone was asked for" if listed else "neither test.txt nor val.txt stands"
+        raise NoSplitError(f"{root} has no test split: {lacking} in {_LISTS}")
     objects = {part: _annotations(root, listed) for part, listed in names.items()}
     classes = sorted({each.name for part in objects.values() for found in part for each in found})
     if not classes:
@@ -73,7 +97,14 @@ def open_split(where: str, split: Split, cache: Path) -> FolderSource:
             [*paths, found.content().hex()], [*(file.size for file in files), 0], None, classes
         ),
     )
-    return FolderSource(index, folder, paths)
+    return VocSource(index, folder, paths)
+
+
+def _place(where: str) -> tuple[Path, str]:
+    """The folder that is named, and the list of ``FOLDER:LIST``; an empty one where none is named."""
+    path, (folder, _, listed) = path_of(where), where.rpartition(":")
+    alone = path.exists() or not folder or not listed or "/" in listed
+    return (path, "") if alone else (path_of(folder), listed)
 
 
 def _is_year(path: Path) -> bool:
@@ -96,8 +127,14 @@ def _root(path: Path) -> Path:
     return years[0]
 
 
-def _names(root: Path) -> dict[Split, list[str]]:
-    """Names of the images of each split that there is."""
+def _names(root: Path, listed: str) -> dict[Split, list[str]]:
+    """Names of the images of each split that there is, or of the list ``listed`` alone."""
+    if listed:
+        if not (root / _LISTS / f"{listed}.txt").is_file():
+            known = sorted(path.stem for path in (root / _LISTS).glob("*.txt") if "_" not in path.stem)
+            shown = ", ".join(known)  # not those of a class, aeroplane_train.txt
+            raise UserError(f"no list {visible(listed)}.txt in {root / _LISTS}: give one of {shown}")
+        return {"train": _read_list(root / _LISTS / f"{listed}.txt")}
     lists = {name: root / _LISTS / f"{name}.txt" for name in ("train", "val", "trainval", "test")}
     there = {name for name, path in lists.items() if path.is_file()}
     train, test = ("trainval", "test") if {"trainval", "test"} <= there else ("train", "val")

@@ -41,6 +41,7 @@ from pipelines.sources.scenes.shapes import CLASSES
 from pipelines.sources.scenes.textures import BuiltInTextures, FolderTextures, Textures
 from pipelines.sources.source import Index
 from pipelines.sources.splits import Split
+from pipelines.targets import TargetKind, Targets
 
 KINDS = tuple(SIDES)
 HELDOUT = 5_000  # images of validation, and of the test
@@ -82,7 +83,9 @@ class Variant:
 
 
 class LabeledScenes:
-    """Images that are made when they are read (a ``KeyedSource``), and their labels."""
+    """Images that are made when they are read (a ``KeyedSource``), and their labels (a ``TargetSource``)."""
+
+    target_kinds: frozenset[TargetKind] = frozenset({"boxes", "masks", "segmentation", "depth"})
 
     def __init__(self, index: Index, split: str, first: int, variant: Variant, textures: Textures) -> None:
         self.index = index
@@ -98,6 +101,22 @@ class LabeledScenes:
     def labels(self, index: int) -> Labels:
         """All labels of an image, exact at the centers of its pixels."""
         return label_arrangement(self.arrangement(index), self._textures.side)
+
+    def targets(self, index: int) -> Targets:
+        """Targets of an image; objects without a visible pixel are none."""
+        labels = self.labels(index)
+        areas = labels.masks.sum(axis=(1, 2))
+        seen = areas > 0
+        return Targets(
+            height=self._textures.side,
+            width=self._textures.side,
+            boxes=labels.boxes[seen].astype(np.float32),
+            classes=(labels.poses if self._variant.label == "pose" else labels.class_ids)[seen],
+            areas=areas[seen].astype(np.float32),
+            masks=labels.masks[seen],
+            segmentation=labels.segmentation,
+            depth=labels.depth,
+        )
 
     def arrangement(self, index: int) -> Arrangement:
         """The content of an image: objects, lamp, background.
@@ -148,7 +167,8 @@ def open_labeled(split: Split, text: str) -> LabeledScenes:
         widths=np.full(count, side, np.int32),
         labels=labels,
         class_names=class_names,
-        fingerprint=fingerprint([data], [3 * side * side], labels, class_names),
+        segmentation_names=("background", *CLASSES),
+        fingerprint=fingerprint([data], [3 * side * side], labels, () if labels is None else class_names),
     )
     return LabeledScenes(index, name, first, variant, textures)
 
@@ -158,7 +178,7 @@ def _index_labels(variant: Variant, first: int, count: int) -> tuple[np.ndarray 
         return np.arange(first, first + count) % len(CLASSES), CLASSES
     if variant.label == "pose":
         return poses(first, count), POSES
-    return None, ()
+    return None, CLASSES
 
 
 def parse(text: str) -> Variant:

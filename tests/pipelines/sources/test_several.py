@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -11,6 +12,7 @@ from pipelines.command.errors import UserError
 from pipelines.pack import Options, pack
 from pipelines.sources import NoSplitError, open_source
 from pipelines.sources.several import SeveralSources
+from pipelines.targets import target_kinds_of, targets_of
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +101,23 @@ def test_without_labels_in_one_there_are_none() -> None:
     assert index.labels is None
     assert index.class_names == ()
     assert "labels are not used: some places have none" in index.notes
+
+
+def test_targets_are_those_of_the_place() -> None:
+    write("farm/cat/0.png", "farm/cow/1.png")
+    single, multi = "scenes:single-1111,images=3", "scenes:multi-1111,images=2"
+    source, second = open_source(f"{single} + {multi}", "train"), open_source(multi, "train")
+    assert (source.index.labels, source.index.class_names[:2]) == (None, ("airplane", "bench"))
+    assert source.index.segmentation_names == second.index.segmentation_names
+    assert target_kinds_of(source) == target_kinds_of(second) == {"boxes", "masks", "segmentation", "depth"}
+    theirs, ours = vars(targets_of(second, 1)), vars(targets_of(source, 4))
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(ours[name], value, strict=isinstance(value, np.ndarray))
+    shifted = open_source(f"{multi} + {single},label=pose", "train")  # poses come before classes
+    np.testing.assert_array_equal(targets_of(shifted, 1).classes, 5 + theirs["classes"])
+    assert target_kinds_of(open_source(f"farm + {multi}", "train")) == set()
+    with pytest.raises(TypeError, match="has no targets"):
+        targets_of(open_source("farm", "train"), 0)
 
 
 @pytest.mark.usefixtures("zoo_and_farm")

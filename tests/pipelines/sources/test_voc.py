@@ -8,6 +8,7 @@ from pipelines.command.errors import UserError
 from pipelines.sources import NoSplitError, open_source
 from pipelines.sources.objects import Objects
 from pipelines.sources.subset import Subset
+from pipelines.targets import TargetSource, target_kinds_of
 from tests.helpers.voc_devkit import HEIGHT, NAMES, SIDE, WIDTH, Square, annotation, write_voc
 
 
@@ -90,6 +91,55 @@ def test_without_test_txt_the_splits_are_train_and_val(year: Path) -> None:
     (lists / "train.txt").write_text("000001\n000002\n")
     (lists / "val.txt").write_text("000003\n")
     assert [len(open_source(str(year), split).index) for split in ("train", "test")] == [2, 1]
+
+
+def test_a_list_may_be_named_and_has_no_test_split(year: Path) -> None:
+    written = write_voc(year)
+    source = open_source(f"{year}:test", "train")
+    assert [source.describe(image)[-10:-4] for image in range(16)] == list(written)[24:]
+    with pytest.raises(NoSplitError, match="test alone was asked for"):
+        open_source(f"{year}:test", "test")
+    with pytest.raises(UserError, match=r"no list all\.txt in .*Main: give one of test, trainval"):
+        open_source(f"{year}:all", "train")
+    with pytest.raises(UserError, match="no such folder or file"):
+        open_source(f"{year}:", "train")
+
+
+def test_targets_are_the_boxes_of_an_image(year: Path) -> None:
+    written = write_voc(year)
+    source = open_source(str(year), "train")
+    assert isinstance(source, TargetSource)
+    assert source.target_kinds == {"boxes"}
+    for image, name in ((7, "000007"), (0, "000000")):
+        targets, squares = source.targets(image), written[name]
+        assert (targets.height, targets.width, targets.masks) == (HEIGHT, WIDTH, None)
+        boxes = [[left, top, left + SIDE, top + SIDE] for _, left, top, _ in squares]
+        np.testing.assert_array_equal(targets.boxes, np.array(boxes, np.float32).reshape(-1, 4), strict=True)
+        np.testing.assert_array_equal(targets.classes, [NAMES.index(square[0]) for square in squares])
+        np.testing.assert_array_equal(targets.areas, np.full(len(squares), SIDE**2, np.float32), strict=True)
+        np.testing.assert_array_equal(targets.difficult, np.array([s[3] for s in squares], bool), strict=True)
+
+
+def test_trainval_of_two_years_is_one_data_set(year: Path) -> None:
+    """VOC07+12 of detection: trainval of both, test of VOC2007; a class that one lacks counts too."""
+    write_voc(year)
+    other = year.parent / "VOC2012"
+    written = write_voc(other, seed=1)
+    for file in (other / "Annotations").iterdir():
+        file.write_text(file.read_text().replace("blue", "azure"))
+    where = f"{year} + {other}:trainval"
+    train, test = open_source(where, "train"), open_source(where, "test")
+    assert (len(train.index), len(test.index)) == (48, 16)
+    assert train.index.class_names == test.index.class_names == ("azure", "blue", "green", "red")
+    assert isinstance(train, TargetSource)
+    assert train.target_kinds == target_kinds_of(test) == {"boxes"}
+    classes = train.targets(24 + 7).classes
+    assert classes is not None
+    names = ["azure" if name == "blue" else name for name, *_ in written["000007"]]
+    assert [train.index.class_names[label] for label in classes] == names
+    assert train.index.objects is not None
+    np.testing.assert_array_equal(train.index.objects.at(np.array([31])).labels, classes)
+    np.testing.assert_array_equal(Subset(train, np.array([5, 31])).targets(1).classes, classes)
 
 
 def rewrite(file: str, old: str, new: str) -> Callable[[Path], None]:

@@ -13,6 +13,7 @@ from PIL import Image
 from pipelines.command.errors import UserError
 from pipelines.pack import Options, pack
 from pipelines.sources import open_source
+from pipelines.sources.relabeled import Relabeled
 from pipelines.sources.scenes import labeled
 from pipelines.sources.scenes.arrangement import COMBINATIONS, POSES, Arrangement, Kind, arrange, bucket_of
 from pipelines.sources.scenes.labeled import LabeledScenes, open_labeled, paint_arrangement
@@ -71,6 +72,37 @@ def test_an_image_depends_on_its_number_alone() -> None:
     assert (some.index.sample_ids == more.index.sample_ids[:30]).all()
     assert len({more.read(number).tobytes() for number in range(40)}) == 40
     assert some.describe(3) == "scenes:single-1111:train-000003"
+
+
+def test_targets_are_the_labels_of_what_is_seen() -> None:
+    source = opened("multi-1111,images=120")
+    assert source.index.class_names == CLASSES
+    hidden = [number for number in range(120) if not source.labels(number).masks.any((1, 2)).all()]
+    assert hidden  # so that the next lines see one
+    for number in (0, *hidden[:3]):
+        labels, targets = source.labels(number), source.targets(number)
+        seen = [place for place, mask in enumerate(labels.masks) if mask.any()]
+        assert (targets.height, targets.width, targets.difficult, targets.crowd) == (128, 128, None, None)
+        np.testing.assert_array_equal(targets.boxes, labels.boxes[seen].astype(np.float32), strict=True)
+        np.testing.assert_array_equal(targets.classes, labels.class_ids[seen], strict=True)
+        np.testing.assert_array_equal(targets.masks, labels.masks[seen], strict=True)
+        areas = np.array([labels.masks[place].sum() for place in seen], np.float32)
+        np.testing.assert_array_equal(targets.areas, areas, strict=True)
+        np.testing.assert_array_equal(targets.segmentation, labels.segmentation, strict=True)
+        np.testing.assert_array_equal(targets.depth, labels.depth, strict=True)
+        names = source.index.segmentation_names
+        assert targets.classes is not None
+        shown = {"background", *(CLASSES[label] for label in targets.classes)}
+        assert {names[value] for value in np.unique(labels.segmentation)} == shown
+
+
+def test_regrouped_classes_are_those_of_the_targets() -> None:
+    source = opened("single-1111,images=10")
+    groups = Relabeled(source, np.arange(10) // 5 * 7, tuple("abcdefgh"))
+    assert groups.target_kinds == source.target_kinds
+    assert groups.index.labels is not None
+    for number in (0, 9):
+        np.testing.assert_array_equal(groups.targets(number).classes, groups.index.labels[[number]])
 
 
 @pytest.mark.parametrize(("kind", "per_bucket"), [("single", 40_000), ("multi", 25_000)])
