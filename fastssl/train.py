@@ -57,7 +57,8 @@ from pipelines.views import evaluation_spec
 
 
 def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (frozen)
-    """Train a run, or resume it. Returns the exit status: 0, or 128 + the signal that stopped it.
+    """Train a run, or resume it. Returns the exit status: 0 (its end, or --stop-epoch), or 128 + the signal
+    that stopped it.
 
     Raises:
         UserError: something the user can mend; what was saved before is intact.
@@ -137,7 +138,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         # ---- loader --------------------------------------------------------------------------------------
         pipeline, why = choose_pipeline(machine.pipeline, data.source, device)
         log.say(f"pipeline: {pipeline} ({why})")
-        loading = training_batches(config, data, device, run.bad_images, start=run.step, stop=run.total_steps)
+        loading = training_batches(config, data, device, run.bad_images, start=run.step, stop=run.stop_step)
         loader = stack.enter_context(open_loader(replace(loading, pipeline=pipeline)))
 
         # ---- steps ---------------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         saved_at = time.monotonic()
         warned = False
         stopping, overdue = any_rank(bool(interrupt.signal), False)
-        while run.step < run.total_steps and not stopping:
+        while run.step < run.stop_step and not stopping:
             rate = learning_rate(
                 run.step, experiment.optimizer, experiment.batch_size, run.steps_per_epoch, run.total_steps
             )
@@ -159,7 +160,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
 
             logs = run.step % machine.log_every == 0 or run.is_done
             measures = run.ends_epochs(machine.monitor_every) or (run.is_done and machine.monitor_every > 0)
-            saves = run.ends_epochs(1) or overdue or stopping or run.is_done
+            saves = run.ends_epochs(1) or overdue or stopping or run.step == run.stop_step
             if logs or measures or saves or run.losses.is_full:
                 _stop_if_diverged(run, data, env, weights=measures or saves)
 
@@ -207,8 +208,13 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                 start = "initial" if experiment.init else "untrained"
                 words = verdict(run.knn, monitor.queries if monitor else 0, log.last, start=start)
                 run.summarize("finished", verdict=words)
+            elif run.step >= run.stop_step:
+                run.summarize("paused", stop_epoch=machine.stop_epoch)
             else:
                 run.summarize("interrupted")
+        if run.stop_step <= run.step < run.total_steps:
+            log.say(f"paused at step {run.step} of {run.total_steps}, as --stop-epoch says")
+            return 0
         if not run.is_done:
             log.say(f"stopped at step {run.step} of {run.total_steps}; the same command resumes there")
             return interrupt.exit_status if interrupt.signal else 128 + signal.SIGTERM  # another one's signal

@@ -6,6 +6,7 @@ import datetime
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str
                 f"{folder} is not empty and not a run folder (it holds {others[0]}): choose another --out"
             )
     about = {
-        "config": to_dict(config),
+        "config": to_dict(_without_stop(config)),
         "data": data,
         "resolved": resolved or {},
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -70,6 +71,11 @@ def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str
     if config.user_file:
         keep_copy(config.user_file, folder)
     write_json(path, about)
+
+
+def _without_stop(config: Config) -> Config:
+    """The config without ``stop_epoch``, which is one process's: the folder's own resumes to the end."""
+    return replace(config, machine=replace(config.machine, stop_epoch=0))
 
 
 def _misfit(folder: Path, config: Config, data: dict[str, Any]) -> str | None:

@@ -53,7 +53,7 @@ class RunResult:
         paper: {"title", "place", "results": [[metric, number], ...]}; None where there is none, or where
             the run trained on other data than the paper's.
         planned: evaluations that shall be made, of the last weights and of kept checkpoints.
-        status: waiting, running, interrupted, cancelled, failed, lost or finished.
+        status: waiting, running, paused, interrupted, cancelled, failed, lost or finished.
         error: the last line of why it failed, or "".
         failed_evaluations: the same of evaluations, by name.
         steps: of the whole run; None before it has begun.

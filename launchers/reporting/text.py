@@ -23,7 +23,7 @@ from launchers.reporting.table import (
     unfinished,
 )
 
-_STATES = ("finished", "running", "interrupted", "waiting", "cancelled", "lost", "failed")
+_STATES = ("finished", "running", "paused", "interrupted", "waiting", "cancelled", "lost", "failed")
 
 
 @dataclass(frozen=True)

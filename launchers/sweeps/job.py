@@ -22,7 +22,7 @@ from fastssl.evaluate.result_name import ResultName, data_name
 from fastssl.run.summary import summary_if_whole
 from launchers.sweeps.attempts import IDLE_INTERRUPTIONS, read_attempts, why_not_again
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.json_file import read_object
+from launchers.sweeps.json_file import is_number, read_object
 from launchers.sweeps.stage import staged
 from pipelines.command.errors import UserError
 
@@ -43,6 +43,7 @@ class Job:
         retries: restarts of a job that crashed or was lost.
         device: as --device of the training and the evaluation; "": the config's choice.
         on_event: command of the shell that events are told to (``launchers.sweeps.events``); "": none.
+        stop_epoch: epoch at which the training pauses; 0: it is trained to its end.
     """
 
     sweep: Path
@@ -54,6 +55,7 @@ class Job:
     eval_data: str = ""
     device: str = ""
     on_event: str = ""
+    stop_epoch: float = 0
 
     @property
     def name(self) -> str:
@@ -80,6 +82,7 @@ class Job:
         run = self.folder.run(self.run)
         if not self.evaluation:
             config = str(self.folder.config(self.run))
+            options += ["--stop-epoch", f"{self.stop_epoch:g}"] if self.stop_epoch else []
             return "fastssl.train", [config, "--out", str(run), *options]
         result = ResultName.parse(self.evaluation)
         where = run / "checkpoints" / f"{result.checkpoint}.pt" if result.checkpoint else run
@@ -95,7 +98,14 @@ class Job:
         """True if its result is there."""
         if self.evaluation:
             return self.result() is not None
+        if self.stop_epoch and self.is_paused():
+            paused_at = summary_if_whole(self.folder.run(self.run)).get("stop_epoch")
+            return is_number(paused_at) and paused_at >= self.stop_epoch
         return summary_if_whole(self.folder.run(self.run)).get("status") == "finished"
+
+    def is_paused(self) -> bool:
+        """True if its run stopped at the epoch that it was told to, short of its end."""
+        return not self.evaluation and summary_if_whole(self.folder.run(self.run)).get("status") == "paused"
 
     def result(self) -> Path | None:
         """File of the evaluation's result; None before there is one.

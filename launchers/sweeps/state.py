@@ -15,8 +15,11 @@ from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
 from pipelines.files.folder_lock import is_held
 
-# interrupted: stopped after a checkpoint; lost: it ended without a word; new: not submitted
-Name = Literal["new", "queued", "running", "finished", "interrupted", "failed", "cancelled", "lost"]
+# interrupted: stopped after a checkpoint; paused: the same at its --stop-epoch; lost: it ended without a word;
+# new: not submitted
+Name = Literal[
+    "new", "queued", "running", "finished", "paused", "interrupted", "failed", "cancelled", "lost"
+]
 
 ACTIVE: frozenset[Name] = frozenset(("queued", "running"))
 
@@ -134,6 +137,8 @@ def _name_and_detail(
         return "failed", last.error
     if last.outcome == "interrupted":
         return "interrupted", answer.detail
+    if last.outcome == "finished" and job.is_paused():
+        return "paused", ""
     if last.outcome == "finished":  # and yet without a result
         return "failed", "its result is missing"
     return "lost", last.error or f"on {last.host}: {answer.detail or 'killed, or the machine went down'}"
