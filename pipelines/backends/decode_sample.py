@@ -9,6 +9,21 @@ from pipelines.decode.decode import UndecodableImageError, decode
 from pipelines.sources import Source
 from pipelines.sources.reading import read_sample
 
+_MOST_KEPT = 1 << 26  # bytes: an image of 22 megapixels
+
+
+class PixelScratch:
+    """Memory that one thread decodes to, kept from image to image."""
+
+    def __init__(self) -> None:
+        self._pixels = np.empty(0, np.uint8)
+
+    def grown(self, size: int) -> np.ndarray:
+        """Room for ``size`` bytes of pixels, uint8; less for a huge image."""
+        if len(self._pixels) < size <= _MOST_KEPT:
+            self._pixels = np.empty(size, np.uint8)
+        return self._pixels
+
 
 def decode_sample(
     source: Source, index: int, bad_images: BadImages, out: np.ndarray | None = None

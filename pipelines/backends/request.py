@@ -74,18 +74,12 @@ class Requests:
         Raises:
             UserError: there is none.
         """
-        for ahead in range(1, self._plan.count):
-            position = (int(request.positions[slot]) + ahead) % self._plan.count
-            index = int(self._plan.samples(request.epoch, np.array([position]))[0])
-            image = decode(index)
-            if image is None:
-                continue
-            height, width = (np.array([side], np.int32) for side in image.shape[:2])
-            drawn = self._draw(request.epoch, request.indices[slot : slot + 1], height, width)
-            for table, column in zip(request.parameters, drawn, strict=True):
-                table[:, slot : slot + 1] = column
-            return index, image
-        raise UserError(f"none of the {self._plan.count} images can be decoded")
+        index, image = next_decodable(self._plan, request.epoch, int(request.positions[slot]), decode)
+        height, width = (np.array([side], np.int32) for side in image.shape[:2])
+        drawn = self._draw(request.epoch, request.indices[slot : slot + 1], height, width)
+        for table, column in zip(request.parameters, drawn, strict=True):
+            table[:, slot : slot + 1] = column
+        return index, image
 
     def _draw(
         self, epoch: int, indices: np.ndarray, heights: np.ndarray, widths: np.ndarray
@@ -102,3 +96,25 @@ class Requests:
             )
             for group, views in zip(self._groups, self._views, strict=True)
         )
+
+
+def next_decodable(
+    plan: Plan, epoch: int, position: int, decode: Callable[[int], np.ndarray | None]
+) -> tuple[int, np.ndarray]:
+    """The next sample after a position of an epoch's order that decodes: its index and pixels.
+
+    Args:
+        plan: gives the order.
+        epoch: from 0.
+        position: in the order.
+        decode: from a sample's index to its pixels, uint8 [H, W, 3], or None.
+
+    Raises:
+        UserError: there is none.
+    """
+    for ahead in range(1, plan.count):
+        index = int(plan.samples(epoch, np.array([(position + ahead) % plan.count]))[0])
+        image = decode(index)
+        if image is not None:
+            return index, image
+    raise UserError(f"none of the {plan.count} images can be decoded")

@@ -19,13 +19,11 @@ import torch
 
 from pipelines.backends.backend import Backend, Finished, LoaderConfig
 from pipelines.backends.buffers import Buffer, Crops, Output, Pixels, Views
-from pipelines.backends.decode_sample import decode_sample
+from pipelines.backends.decode_sample import PixelScratch, decode_sample
 from pipelines.backends.request import Request, Requests
 from pipelines.batch import Images
 from pipelines.command.errors import UserError
 from pipelines.render.cpu import Workspace
-
-_MOST_KEPT = 1 << 26  # bytes that each thread keeps to decode to: an image of 22 megapixels
 
 
 class _Worker(threading.local):
@@ -33,13 +31,7 @@ class _Worker(threading.local):
 
     def __init__(self) -> None:
         self.workspace = Workspace()
-        self.pixels = np.empty(0, np.uint8)
-
-    def buffer(self, size: int) -> np.ndarray:
-        """Memory to decode ``size`` bytes of pixels to, kept for the next image; less for a huge one."""
-        if len(self.pixels) < size <= _MOST_KEPT:
-            self.pixels = np.empty(size, np.uint8)
-        return self.pixels
+        self.pixels = PixelScratch()
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +138,7 @@ class ThreadsBackend(Backend):
         """A sample's pixels, at ``out`` or in this thread's own memory; None where they are lost."""
         if out is None:
             sizes = self._source.index
-            out = self._worker.buffer(3 * int(sizes.heights[index]) * int(sizes.widths[index]))
+            out = self._worker.pixels.grown(3 * int(sizes.heights[index]) * int(sizes.widths[index]))
         return decode_sample(self._source, index, self._config.bad_images, out)
 
 

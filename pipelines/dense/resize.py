@@ -1,7 +1,7 @@
 """Resize an image to any height and width, cut, mirror and normalize it, in the fixed point of views.
 
-The definition is torchvision's ``resize`` with antialiasing, ``crop``, ``horizontal_flip`` and ``normalize`` on
-float images. Each row is normalized as soon as it is resampled: the view passes the processor's cache once.
+The definition is torchvision's ``resize`` with antialiasing, ``crop``, ``horizontal_flip`` and ``normalize``
+on float images. Each row is normalized as soon as it is resampled: the view passes the cache once.
 """
 
 from __future__ import annotations

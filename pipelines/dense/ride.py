@@ -7,6 +7,7 @@ crop, then flip: boxes by their coordinates, clipped; masks and maps by the near
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def _without_vanished(targets: Targets) -> Targets:
         left &= masks.any((1, 2))
     if left.all():
         return targets
-    kept = {
+    kept: dict[str, Any] = {
         name: None if getattr(targets, name) is None else getattr(targets, name)[left]
         for name in ("boxes", "classes", "areas", "difficult", "crowd", "masks")
     }

@@ -18,7 +18,7 @@ from pipelines.keys import uniforms
 from pipelines.views import IMAGENET_MEAN, IMAGENET_STD, ViewSpec, draw
 
 _LONGEST_SIDE = 65535  # pixels: places in a view are 16-bit words
-_SIZE, _WINDOW, _FLIP = 100, 101, 102  # streams, part of every view ever drawn; ``pipelines.ops`` has those below
+_SIZE, _WINDOW, _FLIP = 100, 101, 102  # streams, part of every view ever drawn; operations have those below
 
 
 @dataclass(frozen=True, kw_only=True)

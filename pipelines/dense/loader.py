@@ -1,0 +1,245 @@
+"""The loader of dense tasks: images of different sizes with their targets, in the keyed order, from any step.
+
+What is loaded depends on (seed, step) alone, so the whole state of a loader is the step to come. Threads
+decode each image once, render its view into the batch, and let its targets ride along.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import torch
+
+from pipelines.backends.read_ahead import ReadAhead
+from pipelines.backends.request import next_decodable
+from pipelines.batch import to_device
+from pipelines.command.errors import UserError
+from pipelines.command.ranges import Count, CountOrZero, check_ranges
+from pipelines.decode.bad_images import BadImages
+from pipelines.dense.dense_batch import DenseBatch
+from pipelines.dense.renderer import DenseBuffer, Renderer
+from pipelines.dense.ride import ride
+from pipelines.dense.view import DenseView, DrawnView, draw_views
+from pipelines.plan.plan import Plan
+from pipelines.sources import Source
+from pipelines.sources.source import ReadsAhead
+from pipelines.targets import Targets, TargetSource
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DenseLoaderConfig:
+    """Arguments of ``open_dense_loader``."""
+
+    source: Source
+    """Encoded images; those of a ``TargetSource`` have targets."""
+    view: DenseView
+    """The view of a sample."""
+    plan: Plan
+    """Assignment of samples to batches."""
+    start_step: int
+    """The first step to load."""
+    stop_step: int
+    """One past the last step to load."""
+    bad_images: BadImages
+    """Record of images that cannot be decoded."""
+    divisor: Count = 32
+    """Height and width of a batch are multiples of it, pixels: the stride of a network."""
+    device: torch.device = _CPU
+    """Device of the images."""
+    workers: CountOrZero = 0
+    """Threads; 0 takes every core."""
+    prefetch: CountOrZero = 1
+    """Batches under way beside the one in use; 16 images of 800 x 1333 pixels take 205 MB or more."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+def open_dense_loader(config: DenseLoaderConfig) -> DenseLoader:
+    """Open the batches of a plan. Close the loader, or use it as a context."""
+    return DenseLoader(config)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """A step under way; threads replace what a substitute is shown for."""
+
+    step: int
+    epoch: int
+    positions: np.ndarray
+    indices: np.ndarray
+    buffer: DenseBuffer
+    shown: np.ndarray
+    views: list[DrawnView]
+    targets: list[Targets | None]
+    tasks: list[Future[None]]
+
+
+class DenseLoader:
+    """Batches of a plan, of the type ``DenseBatch``.
+
+    Args:
+        config: what is loaded.
+    """
+
+    def __init__(self, config: DenseLoaderConfig) -> None:
+        self._config, self._source = config, config.source
+        self._renderer = Renderer(config.view)
+        self._next_step = config.start_step
+        self._under_way: deque[_Job] = deque()
+        self._read_ahead: ReadAhead | None = None
+        if config.plan.shuffle and config.plan.order == "blocks" and isinstance(config.source, ReadsAhead):
+            self._read_ahead = ReadAhead(config.source, config.plan)
+        pinned = config.device.type == "cuda"
+        self._free = [DenseBuffer(pinned=pinned) for _ in range(config.prefetch + 1)]
+        self._in_use: DenseBuffer | None = None
+        workers = config.workers or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="dense-loader")
+
+    def __iter__(self) -> DenseLoader:
+        return self
+
+    def __next__(self) -> DenseBatch:
+        self._release()
+        try:
+            self._start()
+            if not self._under_way:
+                raise StopIteration
+            job = self._under_way[0]
+            for task in job.tasks:
+                task.result()
+            batch = self._batch(job)
+        except BaseException:  # whatever comes next begins with this step again
+            self._drop()
+            raise
+        self._in_use = self._under_way.popleft().buffer
+        self._next_step = job.step + 1
+        return batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The step to come."""
+        return {"step": self._next_step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Resume from a state; what was prefetched is dropped."""
+        self._drop()
+        self._next_step = state["step"]
+
+    def close(self) -> None:
+        """End the threads; what was prefetched is dropped."""
+        self._drop()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._read_ahead is not None:
+            self._read_ahead.close()
+
+    def __enter__(self) -> DenseLoader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        step = self._under_way[-1].step + 1 if self._under_way else self._next_step
+        while len(self._under_way) <= self._config.prefetch and step < self._config.stop_step:
+            if self._read_ahead is not None:
+                self._read_ahead.reach(step)
+            job = self._job(step)
+            self._under_way.append(job)
+            job.tasks.extend(self._pool.submit(self._fill, job, slot) for slot in range(len(job.indices)))
+            step += 1
+
+    def _job(self, step: int) -> _Job:
+        plan, index = self._config.plan, self._source.index
+        epoch, positions = step // plan.batches_per_epoch, plan.positions(step)
+        indices = plan.samples(epoch, positions)
+        # an unreadable header has size 0: such a sample is drawn again with its substitute's size
+        heights, widths = np.maximum(index.heights[indices], 1), np.maximum(index.widths[indices], 1)
+        views = self._draw(epoch, indices, heights, widths)
+        buffer = self._free.pop()
+        buffer.begin(len(indices), self._renderer.batch_size(views, self._config.divisor))
+        targets: list[Targets | None] = [None] * len(indices)
+        return _Job(step, epoch, positions, indices, buffer, indices.copy(), views, targets, [])
+
+    def _draw(
+        self, epoch: int, indices: np.ndarray, heights: np.ndarray, widths: np.ndarray
+    ) -> list[DrawnView]:
+        samples, seed = self._source.index.sample_ids[indices], self._config.plan.seed
+        return draw_views(
+            self._config.view, seed=seed, epoch=epoch, samples=samples, heights=heights, widths=widths
+        )
+
+    def _batch(self, job: _Job) -> DenseBatch:
+        index, config, places = self._source.index, self._config, [view.placement for view in job.views]
+        images = job.buffer.hand_over(self._renderer.batch_size(job.views, config.divisor), config.device)
+        labels = None if index.labels is None else to_device(index.labels[job.shown], config.device)
+        return DenseBatch(
+            step=job.step,
+            epoch=job.epoch,
+            images=images,
+            sizes=np.array([(place.height, place.width) for place in places], np.int64).reshape(-1, 2),
+            original_sizes=np.stack([index.heights[job.shown], index.widths[job.shown]], 1).astype(np.int64),
+            targets=tuple(targets for targets in job.targets if targets is not None),
+            labels=labels,
+            sample_ids=index.sample_ids[job.indices],
+            indices=job.shown.copy(),
+        )
+
+    def _release(self) -> None:
+        if self._in_use is not None:
+            self._in_use.wait_until_copied()
+            self._free.append(self._in_use)
+            self._in_use = None
+
+    def _drop(self) -> None:
+        jobs, self._under_way = self._under_way, deque()
+        for job in jobs:
+            for task in job.tasks:
+                task.cancel()
+        for job in jobs:
+            for task in job.tasks:
+                if not task.cancelled():
+                    task.exception()
+            self._free.append(job.buffer)
+
+    # --- in the threads -------------------------------------------------------------------------------------
+
+    def _fill(self, job: _Job, slot: int) -> None:
+        index = int(job.indices[slot])
+        image = self._decode(index)
+        fits = image is not None
+        if image is None:
+            index, image = next_decodable(
+                self._config.plan, job.epoch, int(job.positions[slot]), self._decode
+            )
+            sides = (np.array([side]) for side in image.shape[:2])
+            job.shown[slot] = index
+            (job.views[slot],) = self._draw(job.epoch, job.indices[slot : slot + 1], *sides)
+        view = job.views[slot]
+        out = job.buffer.slot(slot) if fits else job.buffer.misfit(slot, view.placement)
+        self._renderer.render(image, view, out)
+        job.targets[slot] = ride(self._targets(index, image), view.placement)
+
+    def _decode(self, index: int) -> np.ndarray | None:
+        return self._renderer.decode(self._source, index, self._config.bad_images)
+
+    def _targets(self, index: int, image: np.ndarray) -> Targets:
+        """Targets of an image; those of a source that has none are empty."""
+        height, width = image.shape[:2]
+        if not isinstance(self._source, TargetSource):
+            return Targets(height=height, width=width)
+        targets = self._source.targets(index)
+        if (targets.height, targets.width) != (height, width):
+            raise UserError(
+                f"labels of {self._source.describe(index)} are for {targets.height}x{targets.width} pixels, "
+                f"and it has {height}x{width}: give the labels of these images"
+            )
+        return targets
