@@ -16,12 +16,13 @@ from fastssl.evaluate.subject import run_and_checkpoint, weights_digest
 from fastssl.fields import of_kind
 from fastssl.foreign.encoder import foreign_encoder
 from fastssl.foreign.layouts import chosen_layout
-from fastssl.models import Backbone, ResNet
+from fastssl.models import Backbone, ResNet, ResNet9
 from fastssl.models.backbone import build_backbone
 from fastssl.recipes import find_recipe
 from fastssl.run.folder import load_encoder
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
+from pipelines.command.ranges import Positive
 from pipelines.views import ViewSpec, evaluation_spec
 
 SCRATCH = "scratch"
@@ -42,6 +43,8 @@ class EncoderOptions:
     """Train from fresh weights in the encoder's architecture."""
     backbone: str = "resnet50"
     """Kind of the encoder that `scratch` stands for, shown RGB images of 224 pixels."""
+    width: Positive = 1.0
+    """Multiplies the channels of its layers."""
     like: str = ""
     """Recipe whose backbone and views `scratch` has, in place of --backbone."""
 
@@ -117,7 +120,11 @@ def _foreign(path: Path, layout: str, fresh: bool, seed: int) -> StartingPoint:
 def _scratch(options: EncoderOptions, seed: int) -> StartingPoint:
     if options.like:
         return _fresh(find_recipe(options.like), SCRATCH, seed)
-    backbone = cast(Backbone.Config, of_kind(ResNet.Config(), "backbone", options.backbone))
+    backbone: Any = of_kind(ResNet.Config(), "backbone", options.backbone)
+    if options.width != 1 and not isinstance(backbone, ResNet.Config | ResNet9.Config):
+        raise UserError(f"--width {options.width:g}: a {backbone.label} has one width: leave it out")
+    if options.width != 1:
+        backbone = dataclasses.replace(backbone, width=options.width)
     return _drawn(backbone, evaluation_spec(ViewSpec(), 1.0), SCRATCH, seed)
 
 
