@@ -10,7 +10,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,22 @@ from fastssl.run.folder import LAST
 from fastssl.run.interrupt import Interrupt
 from fastssl.run.log import RunLog, SilentLog
 from fastssl.transfer.data import TransferData, open_transfer_data
-from fastssl.transfer.measure import Measured, measure
+from fastssl.transfer.measure import Measured, measure, original_targets
 from fastssl.transfer.network import TransferNetwork
 from fastssl.transfer.options import TransferConfig
+from fastssl.transfer.pictures import Example, save_predictions
+from fastssl.transfer.precise_bn import precise_statistics
 from fastssl.transfer.result import write_results
 from fastssl.transfer.starting_point import StartingPoint, open_starting_point
-from fastssl.transfer.task import Length
+from fastssl.transfer.task import Length, Task
 from fastssl.transfer.transfer_state import TransferState, bad_images, new_state, open_transfer
+from pipelines.backends.decode_sample import decode_sample
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
+from pipelines.decode.bad_images import BadImages
 from pipelines.dense.loader import DenseLoaderConfig, open_dense_loader
 from pipelines.plan.plan import Plan
+from pipelines.sources import Source
 
 
 def transfer(config: TransferConfig, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (frozen)
@@ -103,7 +108,7 @@ def transfer(config: TransferConfig, env: DistEnv = DistEnv()) -> int:  # noqa: 
 
         # ---- evaluation ----------------------------------------------------------------------------------
         testing = replace(loading, source=data.test, view=task.test_view(start.view))
-        with run.clock.pause("evaluation"), log.other_work():
+        with run.clock.pause("evaluation"), log.other_work(), _precise(task, run, loading):
             evaluator = task.evaluator(data.class_names)
             measured = measure(network, evaluator, testing, options.precision, env, interrupt)
         if measured is None:
@@ -243,6 +248,17 @@ def _train(
     return run.is_done
 
 
+@contextmanager
+def _precise(task: Task, run: TransferState, loading: DenseLoaderConfig) -> Iterator[None]:
+    """Inside, batch norms have the statistics of the weights as they are, where the task asks for it."""
+    if not task.precise_bn:
+        yield
+        return
+    more = replace(loading, start_step=run.total_steps, stop_step=run.total_steps + task.precise_bn)
+    with open_dense_loader(more) as batches, precise_statistics(run.method, batches, seed=task.seed):
+        yield
+
+
 def _finish(
     config: TransferConfig,
     start: StartingPoint,
@@ -252,14 +268,28 @@ def _finish(
     log: RunLog | SilentLog,
 ) -> None:
     """Write results and summary, and say them."""
+    with run.clock.pause("pictures"):
+        picture = run.out / "predictions.png"
+        save_predictions(picture, _examples(data.test, measured, run.bad_images), data.class_names)
+        log.picture(picture)
     paths = write_results(config, start, data, run, measured)
     log.metrics(run.step, run.epoch, measured.metrics | run.clock.spent())
     if len(run.bad_images):
         log.say(f"warning: {len(run.bad_images)} images could not be decoded: {run.out / 'bad_images.txt'}")
     run.summarize("finished", metrics=measured.metrics)
     log.say(f"finished: {run.total_steps} steps, {_words({'metrics': measured.metrics})}")
-    for path in paths:
+    for path in (*paths, picture):
         log.say(str(path))
+
+
+def _examples(test: Source, measured: Measured, bad_images: BadImages) -> list[Example]:
+    """Test images that are shown, with labels and predictions."""
+    pixels = [decode_sample(test, index, bad_images) for index, _ in measured.shown]
+    return [
+        Example(image=image, targets=original_targets(test, index), prediction=prediction)
+        for image, (index, prediction) in zip(pixels, measured.shown, strict=True)
+        if image is not None
+    ]
 
 
 def _words(summary: dict[str, Any]) -> str:
