@@ -18,6 +18,7 @@ from pipelines.command.suggest import suggest
 COMMANDS = {  # name: module, description
     "train": ("fastssl.train", "pre-train an encoder, or resume a run"),
     "evaluate": ("fastssl.evaluate.__main__", "measure encoders"),
+    "transfer": ("fastssl.transfer.__main__", "train an encoder on a task of labeled images, and measure it"),
     "diagnostics": ("fastssl.diagnostics.__main__", "draw what encoders are like"),
     "export": ("fastssl.export.__main__", "write an encoder for another library"),
     "features": ("fastssl.features", "write the features of images"),

@@ -405,16 +405,17 @@ def read_config(path: Path, *, execute: bool = True) -> Config:
 
 def differing_fields(old: Experiment, new: Experiment) -> list[str]:
     """The fields in which two experiments differ, as ``optimizer.base_lr (0.06 became 0.03)``."""
-    return _differences("", _converter().unstructure(old), _converter().unstructure(new))
+    return differences("", _converter().unstructure(old), _converter().unstructure(new))
 
 
-def _differences(prefix: str, old: Any, new: Any) -> list[str]:
+def differences(prefix: str, old: Any, new: Any) -> list[str]:
+    """The leaves in which two plain values differ, as ``differing_fields``; ``prefix`` names the whole."""
     old, new = (dict(enumerate(v)) if isinstance(v, list | tuple) else v for v in (old, new))
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             line
             for key in old | new
-            for line in _differences(f"{prefix}.{key}", old.get(key, "absent"), new.get(key, "absent"))
+            for line in differences(f"{prefix}.{key}", old.get(key, "absent"), new.get(key, "absent"))
         ]
     before, after = ("present" if isinstance(value, dict) else value for value in (old, new))
     return [] if old == new else [f"{prefix.lstrip('.')} ({before} became {after})"]

@@ -61,7 +61,7 @@ def with_kinds(base: Config, kinds: Mapping[str, str]) -> Config:
     if not kinds:
         return base
     values = {field.name: getattr(base.experiment, field.name) for field in dataclasses.fields(Experiment)}
-    values |= {family: _of_kind(values[family], family, kind) for family, kind in kinds.items()}
+    values |= {family: of_kind(values[family], family, kind) for family, kind in kinds.items()}
     values["views"] = _for_views(values["views"], values["method"].num_views)
     experiment = object.__new__(Experiment)  # unchecked: further fields may make it fit
     for name, value in values.items():
@@ -69,7 +69,7 @@ def with_kinds(base: Config, kinds: Mapping[str, str]) -> Config:
     return dataclasses.replace(base, experiment=experiment)
 
 
-def _of_kind(old: ComponentConfig, family: str, kind: str) -> ComponentConfig:
+def of_kind(old: ComponentConfig, family: str, kind: str) -> ComponentConfig:
     """A component's config as another kind; ``resnet18`` is a resnet of depth 18."""
     known, own = families()[family], {}
     depth = re.fullmatch(r"resnet([0-9]+)", kind)

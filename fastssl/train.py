@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +35,7 @@ from fastssl.optim.schedules import learning_rate
 from fastssl.run.build import build_on_device, training_batches
 from fastssl.run.data import TrainingData, open_training_data
 from fastssl.run.divergence import DIVERGED, read_divergence, write_divergence
+from fastssl.run.failures import machine_failures
 from fastssl.run.fit import fit_line, size_warnings
 from fastssl.run.folder import BEST, LAST
 from fastssl.run.init import take_weights
@@ -48,7 +48,7 @@ from fastssl.run.state import RunState
 from fastssl.run.verdict import verdict
 from fastssl.run.wandb_board import check_wandb
 from pipelines.backends.choose import choose_pipeline, open_loader
-from pipelines.command.errors import UserError, disk_error, is_disk_error, run_command
+from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
 from pipelines.files.kernels import are_compiled
 from pipelines.sources import Index
@@ -319,21 +319,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     device = choose_device(config.machine.device, env.local_rank).type
     with process_group(env, more, minutes=config.machine.wait_minutes, device=device):
-        try:
+        remedy = "lower --batch-size, raise --accumulation-steps, or take smaller views"
+        with machine_failures(config.out, config.experiment.batch_size, remedy):
             return train(config, env)
-        except OSError as error:
-            reason = disk_error(error, config.out) if is_disk_error(error) else _in_the_way(error, config.out)
-            if not reason:
-                raise
-            raise UserError(f"{reason}; checkpoints written before are intact") from None
-        except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            size = config.experiment.batch_size
-            raise UserError(
-                f"out of memory in a batch of {size} images: lower --batch-size, raise --accumulation-steps, "
-                "or take smaller views"
-            ) from None
 
 
 def _replay(words: list[str]) -> int:
@@ -346,20 +334,6 @@ def _replay(words: list[str]) -> int:
     for line in replay(parse([str(file.absolute().parent), *words[2:]]), file):
         print(line, flush=True)
     return 0
-
-
-def _in_the_way(error: OSError, out: Path) -> str:
-    """Words on something in the run folder that is no file or folder of a run's; "" for any other error."""
-    names = [name for name in (error.filename2, error.filename) if isinstance(name, str)]
-    if not names or out.absolute() not in Path(names[0]).absolute().parents:
-        return ""
-    return f"{names[0]}: {error.strerror}: move it away, and give the same command again"
-
-
-def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """True for Python's, numpy's and torch's words on memory of a device or of the machine."""
-    named = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return named or "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import datetime
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,37 +41,58 @@ def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str
         UserError: the folder holds another run, or something else.
     """
     path = folder / "config.json"
-    ours = (".*.part", "checkpoints/.*.part") if path.exists() else (".config.json.*.part",)
-    for stray in [stray for pattern in ours for stray in folder.glob(pattern)]:
-        stray.unlink()  # of a process that was killed while it wrote
+    remove_strays(folder)
     if path.exists():
         problem = _misfit(folder, config, data)
         if problem is None:
             if config.user_file:
                 keep_copy(config.user_file, folder)
             return
-        if not _holds_nothing(folder):
+        if not holds_nothing(folder):
             raise UserError(problem)
-        _clear(folder)
+        clear(folder)
     else:
-        known = ["lock", *([config.user_file.name] if config.user_file else [])]
-        others = [entry.name for entry in folder.iterdir() if entry.name not in known]
-        if others:
-            raise UserError(
-                f"{folder} is not empty and not a run folder (it holds {others[0]}): choose another --out"
-            )
-    about = {
-        "config": to_dict(_without_stop(config)),
-        "data": data,
-        "resolved": resolved or {},
+        refuse_other_files(folder, [config.user_file.name] if config.user_file else [])
+    own = to_dict(_without_stop(config))
+    about = {"config": own, "data": data, "resolved": resolved or {}, **circumstances()}
+    if config.user_file:
+        keep_copy(config.user_file, folder)
+    write_json(path, about)
+
+
+def remove_strays(folder: Path) -> None:
+    """Remove the files that a killed process was writing; other people's are left alone."""
+    is_ours = (folder / "config.json").exists()
+    for pattern in (".*.part", "checkpoints/.*.part") if is_ours else (".config.json.*.part",):
+        for stray in list(folder.glob(pattern)):
+            stray.unlink()
+
+
+def refuse_other_files(folder: Path, known: Sequence[str] = ()) -> None:
+    """Refuse a folder without config.json that holds something.
+
+    Args:
+        folder: there already.
+        known: names of files that may be there.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    others = [entry.name for entry in folder.iterdir() if entry.name not in ("lock", *known)]
+    if others:
+        raise UserError(
+            f"{folder} is not empty and not a run folder (it holds {others[0]}): choose another --out"
+        )
+
+
+def circumstances() -> dict[str, Any]:
+    """Time, command and versions, as config.json keeps them."""
+    return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": [sys.executable, *sys.orig_argv[1:]],
         "git_commit": git_commit(),
         "versions": versions(_PACKAGES),
     }
-    if config.user_file:
-        keep_copy(config.user_file, folder)
-    write_json(path, about)
 
 
 def _without_stop(config: Config) -> Config:
@@ -111,17 +133,17 @@ def _is_finished(folder: Path) -> bool:
     return bool(summary_if_whole(folder).get("status") == "finished")
 
 
-def _holds_nothing(folder: Path) -> bool:
+def holds_nothing(folder: Path) -> bool:
     """True for a run that came to no checkpoint and to no result: another one may take its folder."""
     found = any(folder.glob("checkpoints/*.pt")) or any(folder.glob("eval/*"))
     return not found and not _is_finished(folder)
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path) -> None:
     """Remove the files of a run that came to nothing."""
-    own = json.loads((folder / "config.json").read_text())["config"].get("user_file")
+    own = json.loads((folder / "config.json").read_text()).get("config", {}).get("user_file")
     names = ["config.json", "summary.json", "metrics.jsonl", "views.png", "curves.png", "bad_images.txt"]
-    names.append(DIVERGED)
+    names += [DIVERGED, "predictions.png"]
     for name in [*names, *([Path(own["name"]).name] if own else [])]:
         (folder / name).unlink(missing_ok=True)
     for name in ("tb", "wandb", "checkpoints"):

@@ -67,10 +67,13 @@ class RunLog:
 
     Lines of ``metrics.jsonl`` beyond ``first_step`` are of a stretch that is about to be done again: they are
     cut, so that every step is logged once. On a terminal a live line shows the last step, and each epoch
-    leaves a line; elsewhere each call of ``metrics`` does.
+    leaves a line; elsewhere each call of ``metrics`` does. Lines have the metrics of ``shown``.
     """
 
-    def __init__(self, folder: Path, first_step: int, total_steps: int) -> None:
+    def __init__(
+        self, folder: Path, first_step: int, total_steps: int, shown: tuple[str, ...] = ("loss", "knn_top1")
+    ) -> None:
+        self._shown = shown
         path = folder / "metrics.jsonl"
         kept = [row for row in read_metrics(path) if row["step"] <= first_step]
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
@@ -167,7 +170,7 @@ class RunLog:
 
     def _line(self, step: int, epoch: float, values: dict[str, float]) -> str:
         parts = [f"{step}/{self._total_steps}", f"epoch {epoch:.1f}"]
-        parts += [f"{name} {values[name]:.3f}" for name in ("loss", "knn_top1") if name in values]
+        parts += [f"{name} {values[name]:.3f}" for name in self._shown if name in values]
         if values.get("images_per_s"):
             rate = values["images_per_s"]
             parts.append(f"{rate:.{0 if rate >= 10 else 1}f} img/s, data wait {values['data_wait']:.0%}")

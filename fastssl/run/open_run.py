@@ -81,6 +81,7 @@ def open_run(
             out / "bad_images.txt" if env.is_main else None,
             default_limit(len(data.source.index)) if limit is None else limit,
         ),
+        batch_size=experiment.batch_size,
         steps_per_epoch=data.steps_per_epoch,
         total_steps=data.total_steps,
         precision_because=why,

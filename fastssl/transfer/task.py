@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,12 @@ from typing import Any, ClassVar, Literal, Self
 from fastssl.models.backbone import Backbone
 from fastssl.optim import LARS, SGD, Adam, Optimizer
 from fastssl.optim.optimizer import Groups, split_parameters
+from fastssl.transfer import TASKS
 from fastssl.transfer.network import TransferNetwork
 from fastssl.transfer.prediction import Prediction
+from pipelines.command.errors import UserError
 from pipelines.command.ranges import Count, CountOrZero, NotNegative, Positive, check_ranges
+from pipelines.command.suggest import suggest
 from pipelines.sources import Source
 from pipelines.targets import TargetKind, Targets
 from pipelines.views import ViewSpec
@@ -61,8 +65,10 @@ class Task(ABC):
     """Kinds of targets without which it cannot be trained."""
     needs_labels: ClassVar[bool] = False
     """True where each image must have a class."""
+    least_classes: ClassVar[int] = 1
+    """Classes that the data must have."""
     leading: ClassVar[str]
-    """The metric that is shown first."""
+    """The metric that is shown while it runs."""
     divisor: ClassVar[int] = 32
     """Sides of a batch of images are padded to a multiple of it."""
     paper: ClassVar[Mapping[str, float]] = {}
@@ -78,6 +84,8 @@ class Task(ABC):
     """Peak of the learning rate, at this batch size."""
     weight_decay: NotNegative = 1e-4
     """Coefficient of the L2 penalty."""
+    clip_grad_norm: NotNegative = 0.0
+    """Largest norm of the gradient, which is scaled down to it; 0: as it is."""
     batch_norm_group: CountOrZero = 0
     """Images that share batch-norm statistics (`fastssl.models.batch_norm`); 0: all of a batch."""
     precise_bn: CountOrZero = 0
@@ -154,3 +162,23 @@ class Task(ABC):
     def settings(self) -> dict[str, Any]:
         """The task's options as they go into the result."""
         return dict(vars(self))
+
+
+def find_task(name: str) -> type[Task]:
+    """The class of a task, imported now.
+
+    Raises:
+        UserError: there is none of that name, or a package that it needs is missing or broken.
+    """
+    if name not in TASKS:
+        hint = suggest(name, TASKS, otherwise="python -m fastssl.transfer --help tells more")
+        raise UserError(f"no task {name!r}: choose among {', '.join(TASKS)}; {hint}")
+    module, _, kind = TASKS[name].partition(":")
+    try:
+        found: type[Task] = getattr(importlib.import_module(module), kind)
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"the task {name} cannot be loaded ({reason}): install what it needs, or choose another"
+        ) from None
+    return found

@@ -1,0 +1,1 @@
+"""Tasks, each a ``Task`` with the settings of its paper as defaults."""
