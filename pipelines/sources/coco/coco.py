@@ -8,7 +8,7 @@ its labels are ``Objects``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from pipelines.command.errors import UserError
 from pipelines.command.text import visible
 from pipelines.decode.bad_images import default_limit
 from pipelines.sources.cache import cache_file
-from pipelines.sources.coco.annotations import CocoFile, read_coco
+from pipelines.sources.coco.coco_file import CocoFile, read_coco
 from pipelines.sources.folder import FolderSource, ImageFile, image_sizes, path_of
 from pipelines.sources.identity import fingerprint, printable, sample_ids
 from pipelines.sources.listed_files import find_listed
@@ -151,7 +151,7 @@ def _sets(root: Path) -> dict[Split, str]:
     return sets
 
 
-def _categories(root: Path, files: Sequence[CocoFile]) -> dict[int, str]:
+def _categories(root: Path, files: Iterable[CocoFile]) -> dict[int, str]:
     """Names of the categories of all files, by id."""
     names: dict[int, str] = {}
     for file in files:

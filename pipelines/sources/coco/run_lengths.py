@@ -107,12 +107,12 @@ def _unpack(letters: np.ndarray, counts: np.ndarray) -> int:
         while more:
             if at >= len(letters) or not 48 <= letters[at] < 112 or shift > 30:
                 return -1
-            bits = np.int64(letters[at]) - 48
+            bits = int(letters[at]) - 48
             count |= (bits & 31) << shift
             more = bits & 32 != 0
             at, shift = at + 1, shift + 5
             if not more and bits & 16:
-                count |= np.int64(-1) << shift
+                count -= 1 << shift
         if number > 2:
             count += counts[number - 2]
         if count < 0:

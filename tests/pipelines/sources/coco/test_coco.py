@@ -16,7 +16,7 @@ from PIL import Image
 from pipelines.command.errors import UserError
 from pipelines.sources import NoSplitError, open_source
 from pipelines.sources.cache import cache_file
-from pipelines.sources.coco import annotations
+from pipelines.sources.coco import coco_file
 from pipelines.sources.coco.coco import CocoSource
 from pipelines.sources.splits import Split
 from tests.helpers.coco_folder import CATEGORIES, NAMES, SETS, write_coco, write_json
@@ -95,7 +95,7 @@ def test_a_json_is_read_once_until_it_changes(root: Path, monkeypatch: pytest.Mo
     content = write_coco(root)["train2017"]
     first = opened(root).index.fingerprint
     with monkeypatch.context() as patch:
-        patch.setattr(annotations._Reading, "_text", lambda _: pytest.fail("read again"))
+        patch.setattr(coco_file._Reading, "_text", lambda _: pytest.fail("read again"))
         assert opened(root).index.fingerprint == first
     content["annotations"][0]["bbox"][0] += 1
     write_json(root, "train2017", content)
@@ -144,8 +144,9 @@ def test_boxes_without_area_and_polygons_without_corners_are_left_out(root: Path
         assert index.objects is not None
         assert len(index.objects.labels) == number
         assert index.notes[0] == (
-            f"not used in {root}/train2017: 3 objects whose box has no area (first: annotation "
-            f"{900 + number}); 1 objects without a polygon of three corners (first: annotation {903 + number})"
+            f"not used in {root}/train2017: 3 objects whose box has no area "
+            f"(first: annotation {900 + number}); 1 objects without a polygon of three corners "
+            f"(first: annotation {903 + number})"
         )
 
 
