@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pipelines.command.errors import UserError
 from pipelines.files.cache_folder import cache_folder
-from pipelines.sources import folder, image_list, scenes, several, shards, voc
+from pipelines.sources import cityscapes, folder, image_list, scenes, several, shards, voc
 from pipelines.sources.beton import beton
+from pipelines.sources.coco import coco
 from pipelines.sources.parquet import parquet
 from pipelines.sources.source import Index, Reader, Source
 from pipelines.sources.splits import NoSplitError, Split
@@ -13,7 +14,10 @@ from pipelines.sources.splits import NoSplitError, Split
 __all__ = ["Index", "NoSplitError", "Source", "Split", "open_source"]
 
 # The first that takes a name opens it: this is the one place that lists the kinds of sources.
-READERS: tuple[Reader, ...] = (several, scenes, beton, image_list, parquet, shards, voc, folder)
+READERS: tuple[Reader, ...] = (
+    *(several, scenes, beton, image_list, parquet, shards),
+    *(voc, coco, cityscapes, folder),
+)
 
 
 def open_source(where: str, split: Split) -> Source:
@@ -23,8 +27,8 @@ def open_source(where: str, split: Split) -> Source:
         where: ``scenes`` (built in; ``./scenes`` is a folder of that name), a folder of images (see
             ``sources.folder``), tar shards, ``.beton`` or Parquet files: a glob, a range in braces, one file
             or a folder of them (see ``sources.shards``, ``sources.beton``, ``sources.parquet``), a ``.tsv``
-            list of images (see ``sources.image_list``), or a year of VOCdevkit (see ``sources.voc``); or
-            several of these, ``A + B``.
+            list of images (see ``sources.image_list``), a year of VOCdevkit, COCO's or Cityscapes' folders
+            (see ``sources.voc``, ``sources.coco``, ``sources.cityscapes``); or several of these, ``A + B``.
         split: "train", which is all there is where the data has no splits, or "test".
 
     Raises:

@@ -99,7 +99,7 @@ def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
     if split not in folders:
         raise NoSplitError(f"{path} has no test split: no val or test folder stands in it")
     root = folders[split]
-    files = sorted(_all_images(root, left_out))
+    files = sorted(all_images(root, left_out))
     paths = [file.path for file in files]
     loose = [path for path in paths if "/" not in path]
     if not files:
@@ -196,7 +196,8 @@ def _labels(paths: Sequence[str], names: Sequence[str]) -> np.ndarray:
     return np.array([labels[path.partition("/")[0]] for path in paths], np.int64)
 
 
-def _all_images(root: Path, left_out: LeftOut) -> list[ImageFile]:
+def all_images(root: Path, left_out: LeftOut) -> list[ImageFile]:
+    """Image files of a folder and of those below it, in no particular order; other files are counted."""
     found = list(_images_below(root, left_out=left_out, deep=False))
 
     def listed(name: str) -> tuple[str, list[ImageFile], LeftOut]:

@@ -9,9 +9,7 @@ a test split. An image may have several classes: its labels are ``Objects``.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +18,10 @@ import numpy as np
 from pipelines.command.errors import UserError
 from pipelines.command.progress import map_in_threads
 from pipelines.command.text import visible
-from pipelines.files.patience import with_patience
 from pipelines.sources.cache import cache_file
 from pipelines.sources.folder import FolderSource, ImageFile, image_sizes, path_of
 from pipelines.sources.identity import fingerprint, printable, sample_ids
+from pipelines.sources.listed_files import find_listed
 from pipelines.sources.objects import Objects
 from pipelines.sources.source import Index
 from pipelines.sources.splits import NoSplitError, Split
@@ -190,13 +188,8 @@ def _gather(found: Sequence[Sequence[VocObject]], classes: Sequence[str]) -> Obj
 
 
 def _files(folder: Path, paths: Sequence[str]) -> list[ImageFile]:
-    def look(path: str) -> ImageFile:
-        try:
-            about = with_patience(lambda: os.stat(folder / path))
-        except OSError as error:
-            raise UserError(f"cannot read the image {folder / path}: {error.strerror}") from None
-        if not stat.S_ISREG(about.st_mode):
-            raise UserError(f"{folder / path} is no file: give the images of VOC")
-        return ImageFile(path, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-
-    return map_in_threads(look, paths, f"Looking for images of {folder.parent.name}", chunk=_FILES_AT_A_TIME)
+    found = find_listed(folder, paths, f"Looking for images of {folder.parent.name}")
+    for path, file in zip(paths, found, strict=True):
+        if file is None:
+            raise UserError(f"cannot read the image {folder / path}: there is no such file")
+    return [file for file in found if file is not None]

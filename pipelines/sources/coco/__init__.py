@@ -1,0 +1,1 @@
+"""COCO: folders of images and the JSON of their objects."""
