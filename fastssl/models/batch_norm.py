@@ -102,22 +102,34 @@ class _SynchronizedBatchNorm(_BatchNorm):
         self.process_group = group
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same as torch's over the rows [N, C, ...] of all processes, equally many in each."""
+        """Same as torch's over the rows [N, C, ...] of all processes; a process may have none."""
         if not self.training:
             return functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         values = x.to(torch.promote_types(x.dtype, torch.float32))
-        pixels = [0, *range(2, x.ndim)]
-        variance, mean = torch.var_mean(values, pixels, correction=0)
-        statistics = all_gather_with_gradient(torch.stack([mean, variance])[None], self.process_group)
-        means, variances = statistics.unbind(1)
-        mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)
-        count = len(statistics) * values.numel() / values.shape[1]
-        _follow(self, mean.detach(), variance.detach() * (count / (count - 1)))
+        mean, variance, count = self._statistics(values)
+        if count:
+            _follow(self, mean.detach(), variance.detach() * (count / (count - 1)))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shape = (1, -1, *(1,) * (x.ndim - 2))
         return ((values - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+    def _statistics(self, values: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Mean and variance [C] over all processes' rows [N, C, ...], and the number of values in each."""
+        pixels = [0, *range(2, values.ndim)]
+        count = values.numel() / values.shape[1]
+        if count:
+            variance, mean = torch.var_mean(values, pixels, correction=0)
+        else:
+            variance = mean = values.sum(pixels)  # zeros, which have a gradient: all processes go back
+        statistics = torch.stack([mean, variance, torch.full_like(mean, count)])[None]
+        means, variances, counts = all_gather_with_gradient(statistics, self.process_group).unbind(1)
+        if bool((counts == count).all()):
+            return means.mean(0), variances.mean(0) + means.var(0, correction=0), len(counts) * count
+        shares = counts / counts.sum(0)
+        mean = (shares * means).sum(0)
+        return mean, (shares * (variances + (means - mean).square())).sum(0), counts[:, 0].sum().item()
 
 
 def _synchronized(processes: int) -> Callable[[_BatchNorm], nn.Module]:
