@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fastssl.foreign.detectron2_c4 import with_res5_in_the_backbone
 from fastssl.foreign.fit import fit_resnet, on_meta
 from fastssl.foreign.layouts import LAYOUTS, TIMM_MODEL, check_layout
 from fastssl.foreign.weight_file import read_weight_file, tensors_by_name
@@ -41,7 +42,8 @@ def foreign_encoder(
     """Load an encoder from a file of weights that another library or code has written.
 
     Args:
-        path: ``.safetensors``, detectron2's ``.pkl``, or a file of ``torch.save``.
+        path: ``.safetensors``, detectron2's ``.pkl`` (an encoder or a C4 detector), or a file of
+            ``torch.save``.
         layout: key of ``LAYOUTS`` or ``timm:MODEL``; None: the one that fits.
         content: of the file, where it has been read already.
 
@@ -53,7 +55,7 @@ def foreign_encoder(
     content = read_weight_file(path) if content is None else content
     if is_checkpoint(content):
         raise UserError(f"{path} is a checkpoint of a run, not foreign weights: name it without a layout")
-    tensors = tensors_by_name(content, path)
+    tensors = with_res5_in_the_backbone(tensors_by_name(content, path))
     if layout is not None and layout.startswith(TIMM_MODEL):
         return _timm_encoder(tensors, path, layout.removeprefix(TIMM_MODEL))
     found, config, state = fit_resnet(tensors, path, layout)

@@ -103,6 +103,26 @@ def shuffled() -> Tensor:
     return all_gather(forward_shuffled(company, numbers[rows], (7, 3)))
 
 
+ROWS = (3, 0, 5, 1)  # of each process: regions of images, not images
+
+
+def regions(rows: slice) -> tuple[Tensor, Tensor]:
+    """Rows of a batch [9, 2, 3] and weights of their outputs."""
+    generator = torch.Generator().manual_seed(3)
+    values, weights = torch.randn(2, sum(ROWS), 2, 3, generator=generator).double()
+    return values[rows].requires_grad_(), weights[rows]
+
+
+def uneven(norm: nn.Module, rows: slice) -> dict[str, Tensor]:
+    """Output, gradients and statistics of some rows by a batch norm."""
+    values, weights = regions(rows)
+    output = norm(values)
+    (output * weights).sum().backward()
+    assert values.grad is not None
+    statistics = {name: value for name, value in norm.named_buffers() if "running" in name}
+    return {"output": output.detach(), "gradient": values.grad} | statistics
+
+
 def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -114,6 +134,8 @@ def work(rank: int, folder: str) -> None:
     )
     found: dict[str, object] = {str(group): by_groups(group) for group in (2, 4, 8, 16)}
     found["shuffled"] = shuffled()
+    norm = group_batch_norms(nn.Sequential(nn.BatchNorm1d(2).double()), None, IMAGES)
+    found["uneven"] = uneven(norm[0], slice(sum(ROWS[:rank]), sum(ROWS[: rank + 1])))  # type: ignore[index]
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -141,6 +163,17 @@ def check(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-9, atol=1e-11)
+
+
+def test_uneven_numbers_of_rows_over_four_processes(processes: list[dict[str, dict[str, Tensor]]]) -> None:
+    """Regions of images, of which a process may have none, are normalized over all of them."""
+    expected = uneven(nn.BatchNorm1d(2).double(), slice(0, sum(ROWS)))
+    for name in ("output", "gradient"):
+        found = torch.cat([each["uneven"][name] for each in processes])
+        torch.testing.assert_close(found, expected[name], rtol=1e-9, atol=1e-11)
+    for each in processes:
+        for name in ("running_mean", "running_var"):
+            torch.testing.assert_close(each["uneven"][name], expected[name], rtol=1e-9, atol=1e-11)
 
 
 def test_all_images_in_one_group_leaves_torchs_own_norms() -> None:

@@ -1,0 +1,82 @@
+"""C4 against an independent plain assembly with the same weights: the same boxes on photographs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from fastssl.models import Backbone, ResNet
+from fastssl.models.backbone import build_backbone
+from fastssl.transfer.networks.detector_settings import DetectorSettings
+from fastssl.transfer.networks.faster_rcnn_c4 import FasterRCNNC4
+from pipelines.dense.dense_batch import DenseBatch
+from pipelines.targets import Targets
+from tests.helpers import ROOT, c4_by_hand
+from tests.helpers.dense_batches import CLASSES, dense_batch, encoder
+
+PHOTOGRAPHS = ROOT.parent / "shared" / "data"
+
+
+def network(backbone: Backbone) -> FasterRCNNC4:
+    """A detector that finds much: scores and boxes spread wide."""
+    torch.manual_seed(3)
+    settings = replace(DetectorSettings().small(), proposals_scored=(80, 80), proposals_kept=(30, 30))
+    found = FasterRCNNC4(backbone, CLASSES, settings)
+    for layer, deviation in (
+        (found.boxes.cls_score, 0.3),
+        (found.boxes.bbox_pred, 0.1),
+        (found.proposals.head.cls_logits, 0.1),
+        (found.proposals.head.bbox_pred, 0.02),
+    ):
+        nn.init.normal_(layer.weight, std=deviation)
+    nn.init.uniform_(found.norm.weight, 0.5, 2)
+    return found.eval()
+
+
+def check(found: FasterRCNNC4, image: Tensor, blocks: tuple[int, int, int, int]) -> None:
+    size = np.array([image.shape[1:]])
+    batch = DenseBatch(
+        step=0,
+        epoch=0,
+        images=image[None],
+        sizes=size,
+        original_sizes=size,
+        targets=(Targets(height=image.shape[1], width=image.shape[2]),),
+        labels=None,
+        sample_ids=np.zeros(1, dtype=np.int64),
+        indices=np.zeros(1, dtype=np.int64),
+    )
+    (ours,) = found.predict(batch)
+    expected = c4_by_hand.predict(
+        found.state_dict(), image, sizes=found.settings.anchor_sizes, scored=80, kept=30, blocks=blocks
+    )
+    assert len(expected) > 10
+    assert ours.classes.tolist() == [each[2] for each in expected]
+    np.testing.assert_allclose(ours.boxes, [each[0] for each in expected], atol=2e-3)
+    np.testing.assert_allclose(ours.scores, [each[1] for each in expected], atol=1e-5)
+
+
+@torch.no_grad()
+def test_same_boxes_as_the_plain_assembly() -> None:
+    image = dense_batch((3,), ((96, 128),)).images[0, :, :96]
+    check(network(encoder()), image, (2, 2, 2, 2))
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_same_boxes_on_real_photographs() -> None:
+    """R50-C4 at full width."""
+    paths = sorted(PHOTOGRAPHS.rglob("*.JPEG"))[:3]
+    if not paths:
+        pytest.skip(f"no photographs in {PHOTOGRAPHS}")
+    torch.manual_seed(0)
+    found = network(build_backbone(ResNet.Config(depth=50)))
+    for path in paths:
+        pixels = np.asarray(Image.open(path).convert("RGB").resize((224, 192)), dtype=np.float32)
+        image = (torch.from_numpy(pixels).permute(2, 0, 1) - 115) / 58
+        check(found, image, (3, 4, 6, 3))
