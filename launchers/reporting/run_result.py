@@ -18,7 +18,9 @@ from launchers.sweeps.state import JobState
 _COUNTS = frozenset(
     {"step", "train_images", "test_images", "seed", "version", "batch_size", "epochs"}
 )  # of an evaluation, no results
-_NO_RESULTS = frozenset({"settings", "cost", "versions", "per_class"})  # objects of an evaluation
+_NO_RESULTS = frozenset(  # objects of an evaluation
+    {"settings", "cost", "versions", "per_class", "encoder", "paper"}
+)
 
 _KNN = ("knn_top1", "knn_top1_pixels", "knn_top1_untrained")  # of a run's summary
 
