@@ -27,6 +27,12 @@ _NAMES = (
     "taxonomies",
     "augmentations",
     "architectures",
+    "utility",
+    "utility-modern",
+    "cross-transfer",
+    "pretext-tuning",
+    "backbones",
+    "probing",
 )
 
 STUDIES: dict[str, Callable[[Scale], Study]] = {

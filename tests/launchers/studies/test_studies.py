@@ -31,12 +31,15 @@ def test_a_study_is_sound(name: str, scale: Scale) -> None:
         assert not set(run.name) & set("/ =,:")
         assert from_dict(to_dict(run.config), run.name) == run.config
         if scale == "tiny":
-            assert run.config.machine.data == "scenes"
+            assert run.config.machine.data.partition(":")[0] == "scenes"
             assert run.config.experiment.epochs <= 20
+        assert len(set(run.results)) == len(run.results)
+        assert run.trained or not run.evaluations
     rows = {(run.row, tuple(run.values.items())) for run in study.runs}
     assert len(rows) == len({row for row, _ in rows}) == len(study.runs)
     for figure in study.figures:
-        assert figure.x in {*study.axes, "epoch", "step"}
+        assert figure.x in ({"labels"} if figure.kind else {*study.axes, "epoch", "step"})
+        assert {figure.panel, *figure.where} <= {*study.axes, None}
         assert figure.series is None or figure.series in study.axes
 
 

@@ -1,0 +1,62 @@
+"""Utility of CMC after half the time, and on an eighth of the images.
+
+Newell, Deng, "How useful is self-supervised pretraining for visual tasks?" (2020), supplement 2.2, figure 2,
+a plot: classification by CMC's ResNet9, (epochs, images) of (all, 400,000), (half, 400,000) and (8 times as
+many, 50,000): as many steps. Expected: no effect, or a modest adverse one.
+
+Compute: 3 pre-trainings of 400 or 800 rounds of 50,000 images, 32 tasks of 200 to 600 epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from launchers.studies.scene_tasks import FEW_LABELS, LABELS, METRICS, SCRATCH, mode_of, scene_run, tasks_on
+from launchers.sweeps.study import Figure, FigureKind, PlannedRun, Scale, Study
+
+_IMAGES = "single-1111"
+
+
+def study(scale: Scale) -> Study:
+    """The study at a scale; tiny: 2 epochs of 4,000 images, 1 of these, and 16 of 500."""
+    kinds: tuple[tuple[FigureKind, str], ...] = (("labels", "classification"), ("utility", "utility"))
+    return Study(
+        name="pretext-tuning",
+        title="Utility of CMC after half the time, and on an eighth of the images",
+        about=__doc__ or "",
+        axes=("pretraining",),
+        runs=tuple(_runs(scale)),
+        figures=tuple(
+            Figure(
+                title=f"Figure 2: {what}",
+                x="labels",
+                y=METRICS["classification"],
+                series="pretraining",
+                kind=kind,
+            )
+            for kind, what in kinds
+        ),
+        scale=scale,
+    )
+
+
+def _runs(scale: Scale) -> Iterator[PlannedRun]:
+    epochs, images, labels = (100.0, 400_000, LABELS) if scale == "paper" else (2.0, 4_000, FEW_LABELS)
+    for name, length, count in (
+        ("whole", epochs, images),
+        ("half-time", epochs / 2, images),
+        ("eighth-of-images", epochs * 8, images // 8),
+        (SCRATCH, 0.0, 0),
+    ):
+        pretext = "cmc" if count else SCRATCH
+        yield scene_run(
+            scale,
+            pretext,
+            "resnet9",
+            _IMAGES,
+            tuple(tasks_on(scale, "resnet9", _IMAGES, mode_of(pretext), labels, ("classification",))),
+            name=name,
+            values={"pretraining": name},
+            changes={"epochs": length} if count else {},
+            options=f",images={count}" if count else "",
+        )

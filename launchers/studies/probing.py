@@ -1,0 +1,80 @@
+"""Linear classifiers against fine-tuning, and training from scratch on L*a*b* against RGB.
+
+Newell, Deng, "How useful is self-supervised pretraining for visual tasks?" (2020): all images are shown in
+L*a*b*, as CMC needs it; supplement 1 says, without a figure, that from scratch with many labels this makes no
+difference. Linear accuracies of the four pretexts stand beside those of fine-tuning, ResNet9, classification:
+the order of pretexts is not the same in both.
+
+Compute: 4 pre-trainings of 400 to 800 rounds of 50,000 images, 80 tasks of 200 to 600 epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from launchers.studies.scene_tasks import FEW_LABELS, LABELS, METRICS, PRETEXTS, SCRATCH, scene_run, tasks_on
+from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
+from launchers.sweeps.task import Mode
+from pipelines.views import ViewSpec
+
+_IMAGES = "single-1111"
+_MODES: tuple[Mode, ...] = ("finetune", "linear")
+
+
+def study(scale: Scale) -> Study:
+    """The study at a scale; tiny: rotation alone, and up to 4,000 labels."""
+    return Study(
+        name="probing",
+        title="Linear classifiers against fine-tuning, and L*a*b* against RGB",
+        about=__doc__ or "",
+        axes=("pretext", "colors"),
+        runs=tuple(_runs(scale)),
+        figures=(
+            Figure(
+                title="Linear and fine-tuned classification",
+                x="labels",
+                y=METRICS["classification"],
+                series="pretext",
+                kind="labels",
+                where={"colors": "lab"},
+                modes=_MODES,
+            ),
+            Figure(
+                title="From scratch, in L*a*b* and in RGB",
+                x="labels",
+                y=METRICS["classification"],
+                series="colors",
+                kind="labels",
+                where={"pretext": SCRATCH},
+            ),
+        ),
+        scale=scale,
+    )
+
+
+def _runs(scale: Scale) -> Iterator[PlannedRun]:
+    labels = LABELS if scale == "paper" else FEW_LABELS
+    for pretext in PRETEXTS if scale == "paper" else ("rotation",):
+        tasks = [
+            task
+            for mode in _MODES
+            for task in tasks_on(scale, "resnet9", _IMAGES, mode, labels, ("classification",))
+        ]
+        values = {"pretext": pretext, "colors": "lab"}
+        yield scene_run(scale, pretext, "resnet9", _IMAGES, tasks, name=pretext, values=values)
+    tasks = [*tasks_on(scale, "resnet9", _IMAGES, "scratch", labels, ("classification",))]
+    for colors in ("lab", "rgb"):
+        name, values = f"{SCRATCH}-{colors}", {"pretext": SCRATCH, "colors": colors}
+        run = scene_run(scale, SCRATCH, "resnet9", _IMAGES, tasks, name=name, values=values)
+        yield _in_rgb(run) if colors == "rgb" else run
+
+
+def _in_rgb(run: PlannedRun) -> PlannedRun:
+    """The same with RGB images, normalized as usual."""
+    experiment = run.config.experiment
+    (group,) = experiment.views
+    usual = ViewSpec()
+    spec = replace(group.spec, color_space=usual.color_space, mean=usual.mean, std=usual.std)
+    views = (replace(group, spec=spec),)
+    return replace(run, config=replace(run.config, experiment=replace(experiment, views=views)))
