@@ -18,9 +18,8 @@ SIZES = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)
 def overlap(found: Thing, labeled: Thing, masks: bool) -> float:
     """IoU by counting pixels; with a crowd, the share of the detection that lies in it."""
     ours, theirs = (thing.mask if masks else thing.filled for thing in (found, labeled))
-    shared = np.count_nonzero(ours & theirs)
-    whole = np.count_nonzero(ours if labeled.crowd else ours | theirs)
-    return float(shared / whole)
+    whole = ours if labeled.crowd else ours | theirs
+    return float((ours & theirs).sum() / whole.sum())
 
 
 def plain_precision(
@@ -29,14 +28,14 @@ def plain_precision(
     """Precision at 101 recalls; None without an object that counts."""
     low, high = size
     ranked: list[tuple[float, bool]] = []
-    objects = 0
+    objects = 0  # that count
     for labeled, found in images:
         own = [thing for thing in labeled if thing.label == label]
         counts = [
             not (thing.crowd or thing.difficult) and low <= np.count_nonzero(thing.mask) <= high
             for thing in own
         ]
-        objects += sum(counts)
+        objects += int(sum(counts))
         taken: set[int] = set()
         for thing in sorted((each for each in found if each.label == label), key=lambda each: -each.score):
             fits = [
