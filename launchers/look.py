@@ -13,6 +13,7 @@ from launchers.sweeps.plan import planned_jobs, planned_results, read_plan
 from launchers.sweeps.progress import Progress, progress
 from launchers.sweeps.state import ACTIVE, JobState
 
+_NAMED = 3  # evaluations in one state that are told by their names
 _ENDED_BADLY = ("failed", "lost", "cancelled")
 
 
@@ -33,11 +34,16 @@ class RunLook:
 
     @property
     def remark(self) -> str:
-        """Cause of its waiting or failure; of a finished run, the state of its evaluations."""
+        """Cause of its waiting or failure; of a finished run, the states of its evaluations."""
         remarks = [self.state.detail] if self.state.detail else []
+        states: dict[str, list[str]] = {}
         for name, state in self.evaluations.items():
             if self.state.name == "finished" and state.name in (*_ENDED_BADLY, *ACTIVE):
-                remarks.append(f"{name} {state.name}" + (f": {state.detail}" if state.detail else ""))
+                told = f"{state.name}" + (f": {state.detail}" if state.detail else "")
+                states.setdefault(told, []).append(name)
+        for told, names in states.items():
+            named = names if len(names) <= _NAMED else [str(len(names))]
+            remarks += [f"{name} {told}" for name in named]
         return "; ".join(remarks)
 
 

@@ -25,10 +25,10 @@ from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.grid import applied, grid_study
 from launchers.sweeps.job import Job
 from launchers.sweeps.outlook import outlook
-from launchers.sweeps.plan import eval_data_of, planned_jobs
+from launchers.sweeps.plan import planned_jobs, run_jobs
 from launchers.sweeps.prepare import check_folder, make_folder, write_plan
 from launchers.sweeps.state import ACTIVE, JobState, read_submission
-from launchers.sweeps.study import PlannedRun, Study, to_plan, with_seeds
+from launchers.sweeps.study import PlannedRun, Study, run_to_plan, to_plan, with_seeds
 from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
@@ -86,7 +86,7 @@ def _submit(
     if missing:
         forget_end(folder)
     for job in missing:
-        folder_lock.forget(folder.run(job.run), states[job.name].job_id)
+        folder_lock.forget(job.own_folder or folder.run(job.run), states[job.name].job_id)
     before = [read_submission(folder, job) for job in missing]
     status = cluster.submit(folder, study.name, missing, states)
     pairs = zip(missing, before, strict=True)
@@ -155,24 +155,17 @@ def _usual_folder(study: Study) -> str:
 
 
 def _jobs(folder: SweepFolder, run: PlannedRun, options: Options, cluster: Cluster) -> Iterator[Job]:
-    """A run's training, then its evaluations.
+    """A run's training, then its evaluations and tasks.
 
     Where GPUs of another machine were asked for, a job without one fails: it would take days.
     """
     asked = cluster.elsewhere and cluster.resources().gpus_per_node
     device = "cuda" if asked and run.config.machine.device == "auto" else ""
-    for result in ("", *(() if options.no_eval else run.results)):
-        yield Job(
-            sweep=folder.path,
-            run=run.name,
-            data=run.config.machine.data,
-            eval_data=eval_data_of(result, run.eval_data, run.transfer_data),
-            device=device,
-            evaluation=result,
-            stage=options.stage,
-            retries=options.retries,
-            on_event=options.on_event,
-        )
+    for job in run_jobs(folder, run_to_plan(run)):
+        if not (job.evaluation and options.no_eval):
+            yield dataclasses.replace(
+                job, device=device, stage=options.stage, retries=options.retries, on_event=options.on_event
+            )
 
 
 # --- before anything is submitted ---------------------------------------------------------------------------
@@ -198,7 +191,9 @@ def _check_data(runs: Sequence[PlannedRun], options: Options, cluster: Cluster) 
         (run.eval_data, "--eval-data", options.eval_data) for run in runs if run.eval_data
     )
     locations |= dict.fromkeys(
-        (where, "--transfer-data", where) for run in runs for where in run.transfer_data.values()
+        (where, "--transfer-data", where)
+        for run in runs
+        for where in (*run.transfer_data.values(), *(task.where for task in run.tasks if task.where))
     )
     for data, option, typed in ((each, *rest) for where, *rest in locations for each in places(where)):
         pattern = set(data) & set("*?{")

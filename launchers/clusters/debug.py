@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 
 from launchers.clusters.child import outcome_of
 from launchers.clusters.foreground import Foreground, finished_words
@@ -43,12 +44,10 @@ class Debug(Foreground):
 
 def _run(job: Job) -> tuple[int, str]:
     """Exit status of a job, and its error in a line."""
-    from fastssl.evaluate.__main__ import main as evaluate  # load torch: only where jobs run
-    from fastssl.train import main as train
-
     try:
         module, arguments = job.arguments()
-        return (train if module == "fastssl.train" else evaluate)(arguments), ""
+        command = module if module == "fastssl.train" else f"{module}.__main__"
+        return import_module(command).main(arguments), ""  # loads torch: only where jobs run
     except UserError as wrong:
         return 2, f"error: {wrong}"
     except Exception as wrong:

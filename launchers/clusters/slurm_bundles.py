@@ -56,7 +56,9 @@ def bundled(
         elif run in in_training:
             waiting[run] = measuring
         elif run not in elsewhere:
-            evaluations.append(measuring)
+            tasks = [(job,) for job in measuring if job.task]  # each as long as a training
+            measuring = tuple(job for job in measuring if not job.task)
+            evaluations += [measuring, *tasks] if measuring else tasks
     return Bundles(trainings=trainings, evaluations=evaluations, waiting=waiting)
 
 

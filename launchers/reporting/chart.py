@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -42,6 +43,10 @@ _STYLE: Any = {
 }
 
 
+Bound = Literal["", "lower", "upper"]
+"""lower: the number is above the one given; upper: below it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Point:
     """A mean over seeds with its interval, or a point of a curve (low = high = y)."""
@@ -52,6 +57,7 @@ class Point:
     high: float
     count: int = 1
     """Seeds; 0 of a paper's number."""
+    bound: Bound = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +91,8 @@ class Chart:
     """Values that the y axis covers at least; None: those of the points."""
     scatter: bool = False
     """Points that no line joins, with their regression lines."""
+    bands: bool = False
+    """Intervals are bands along the lines, not bars."""
 
 
 def in_panels(chart: Chart) -> list[Chart]:
@@ -120,8 +128,7 @@ def legend(chart: Chart) -> list[tuple[str, int, str]]:
 
 def as_svg(chart: Chart) -> str:
     """The chart as an SVG element whose colors are variables of the page's style."""
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72), layout="constrained")
+    with svg_figure(_HEIGHT) as (figure, svg):
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=_GRID)
@@ -135,8 +142,20 @@ def as_svg(chart: Chart) -> str:
             axes.set_ylim(low - room, high + room)
         axes.set_xlabel(chart.x_label)
         _draw_x_axis(axes, chart)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+        return svg()
+
+
+@contextlib.contextmanager
+def svg_figure(height: float) -> Iterator[tuple[Figure, Callable[[], str]]]:
+    """An empty figure in the page's style, ``height`` units high, and what makes an SVG element of it."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH / 72, height / 72), layout="constrained")
+        yield figure, lambda: _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     svg = re.sub(r"<metadata>.*?</metadata>|<\?xml.*?\?>|<!DOCTYPE.*?>", "", file.getvalue(), flags=re.S)
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1">', svg.strip())
     return re.sub("#[0-9a-f]{6}", lambda found: _VARIABLES.get(found[0], found[0]), svg)
@@ -148,6 +167,9 @@ def _draw_line(figure: Figure, axes: Any, chart: Chart, line: Line, index: int) 
     for seed in line.seeds:
         axes.plot([point.x for point in seed], [point.y for point in seed], color=color, lw=1, alpha=0.35)
     x, y = [point.x for point in line.points], [point.y for point in line.points]
+    if chart.bands:
+        _draw_band(axes, line, look)
+        return
     bars = [[point.y - point.low for point in line.points], [point.high - point.y for point in line.points]]
     dashes = "-" if index < len(_LINE_COLORS) else (0, (7, 2))
     if chart.scatter:
@@ -167,6 +189,27 @@ def _draw_line(figure: Figure, axes: Any, chart: Chart, line: Line, index: int) 
     shift = min(5.0, 16 / len(chart.lines)) * (index - (len(chart.lines) - 1) / 2)
     for artist in drawn:  # beside each other, so that bars do not cover each other
         artist.set_transform(offset_copy(axes.transData, fig=figure, x=shift, units="points"))
+
+
+def _draw_band(axes: Any, line: Line, look: dict[str, Any]) -> None:
+    """Means and the band of their intervals; a bound has an open marker, and an arrow towards the number."""
+    x, y = [point.x for point in line.points], [point.y for point in line.points]
+    color = look["color"]
+    axes.plot(x, y, lw=1.8, color=color)
+    ends = [point.low for point in line.points], [point.high for point in line.points]
+    axes.fill_between(x, *ends, color=color, alpha=0.18, lw=0)
+    axes.margins(y=0.12)  # room for arrows
+    for point in line.points:
+        face = {"markerfacecolor": "none"} if point.bound else {}
+        axes.plot([point.x], [point.y], ls="", **look, **face)
+        if point.bound:
+            axes.annotate(
+                "",
+                xy=(point.x, point.y),
+                xytext=(0, 20 if point.bound == "lower" else -20),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "<-", "color": color},
+            )
 
 
 def _draw_x_axis(axes: Any, chart: Chart) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from launchers.reporting.chart import Chart, Line, Point, in_panels
 from launchers.reporting.estimate import estimate
+from launchers.reporting.heat_map import HeatMap, heat_map
+from launchers.reporting.label_curves import label_curves
 from launchers.reporting.results import Sweep
 from launchers.reporting.run_result import RunResult
 from launchers.reporting.scatter import longtail_figures, scatter
@@ -20,7 +22,7 @@ _STEPS = ("epoch", "step")
 _MOST_POINTS = 150  # of longer curves, neighboring points are averaged
 
 
-def charts(sweep: Sweep) -> list[Chart]:
+def charts(sweep: Sweep) -> list[Chart | HeatMap]:
     """The figures that sweep.json names, then loss and kNN over epochs; those without points are left out.
 
     Long-tailed accuracies are drawn over the linear one, where three runs have both.
@@ -33,14 +35,19 @@ def charts(sweep: Sweep) -> list[Chart]:
         if not drawn & {(x, metric) for x in _STEPS}:
             title = f"{result_title(metric)} while training"
             wanted.append({"title": title, "x": "epoch", "y": metric, "series": axis})
+    maps = [heat_map(sweep, figure) for figure in wanted if figure.get("kind") == "heat map"]
+    wanted = [figure for figure in wanted if figure.get("kind") != "heat map"]
     results = {result for run in sweep.runs for result in run.results} - {*sweep.axes}
-    made = [
-        curves if figure["x"] in _STEPS else scatter if figure["x"] in results else over_axis
-        for figure in wanted
-    ]
-    return [
-        chart for draw, figure in zip(made, wanted, strict=True) for chart in in_panels(draw(sweep, figure))
-    ]
+    drawn_charts: list[Chart | HeatMap] = [each for each in maps if each]
+    for figure in wanted:
+        if figure.get("kind"):
+            draw = label_curves
+        elif figure["x"] in _STEPS:
+            draw = curves
+        else:
+            draw = scatter if figure["x"] in results else over_axis
+        drawn_charts += in_panels(draw(sweep, figure))
+    return drawn_charts
 
 
 # --- over an axis -------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import jinja2
 from markupsafe import Markup
 
 from launchers.reporting.chart import Chart, as_svg, legend
-from launchers.reporting.text import Story, numbers
+from launchers.reporting.heat_map import HeatMap, heat_map_svg
+from launchers.reporting.text import Story, has_numbers, numbers
 
 
 def page(story: Story) -> str:
@@ -24,15 +25,17 @@ def page(story: Story) -> str:
     return environment.get_template("page.html").render(
         story=story,
         as_svg=_markup,
-        legend=legend,
+        legend=lambda chart: [] if isinstance(chart, HeatMap) else legend(chart),
         numbers=numbers,
+        has_numbers=has_numbers,
         dedent=textwrap.dedent,
         is_kept_as_it_is=_is_kept_as_it_is,
     )
 
 
-def _markup(chart: Chart) -> Markup:
-    return Markup(as_svg(chart))  # matplotlib has escaped its texts
+def _markup(chart: Chart | HeatMap) -> Markup:
+    drawn = heat_map_svg(chart) if isinstance(chart, HeatMap) else as_svg(chart)
+    return Markup(drawn)  # matplotlib has escaped its texts
 
 
 def _is_kept_as_it_is(text: str) -> bool:

@@ -136,7 +136,8 @@ def _read_run(
     jobs = planned_jobs(sweep, {"runs": [planned]})
     own = {job.result(): job.evaluation for job in jobs if job.evaluation}
     evaluations_planned = tuple(planned_results(planned))
-    status, error = run_status(summary, states.get(name))
+    trained = planned.get("trained", True)
+    status, error = run_status(summary, states.get(name)) if trained else ("finished", "")
     of_evaluations = {each: states.get(f"{name}.{each}") for each in evaluations_planned}
     return RunResult(
         name=name,

@@ -147,17 +147,26 @@ def read_summary_and_config(
 def read_evaluations(
     folder: Path, damaged: list[str], own: Mapping[Path | None, str]
 ) -> tuple[Evaluation, ...]:
-    """All eval/*.json of a run folder.
+    """All eval/*.json of a run folder, and results of planned transfers, which lie in folders of their own.
+
+    A copy of these in the folder of the encoder is left out. They count as results of the run's last weights,
+    and rows are not named after their images: a plan's rows tell them.
 
     Args:
         folder: run folder.
         damaged: takes a line per damaged file.
         own: files that are results of a plan, and their names there.
     """
+    paths = {*(folder / "eval").glob("*.json")}
+    transfers = {path for path in own if path} - paths
+    copies = {folder / "eval" / path.name for path in transfers}
     found = [
         unless_damaged(partial(_read_evaluation, path, own.get(path, path.stem)), damaged)
-        for path in sorted((folder / "eval").glob("*.json"))
+        for path in sorted(paths - copies)
     ]
+    for path in sorted(transfers):
+        evaluation = unless_damaged(partial(_read_evaluation, path, own[path]), damaged)
+        found += [replace(evaluation, step=None, data="")] if evaluation else []
     return tuple(filter(None, found))
 
 

@@ -128,9 +128,12 @@ def shown_results(sweep: Sweep) -> list[str]:
     """Results that the study's table has a column for: what papers report, then the planned protocols.
 
     The kNN that every run measures while it trains stands in where no kNN evaluation was made; what a
-    protocol tells of its own training (train_loss) is left to the JSON files.
+    protocol tells of its own training (train_loss) is left to the JSON files, and a study's results over the
+    number of labels to its figures.
     """
     found = {result for run in sweep.runs for result in run.results if ".train_" not in result}
+    if any(figure.get("kind") for figure in sweep.about.get("figures", [])):
+        found = {result for result in found if "+labels=" not in result}
     if any(result.startswith("knn.") for result in found):
         found.discard("knn_top1")
     planned = list(dict.fromkeys(protocol for run in sweep.runs for protocol in run.planned))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from launchers.reporting.chart import Chart
+from launchers.reporting.chart import Bound, Chart
 from launchers.reporting.figures import charts
+from launchers.reporting.heat_map import HeatMap
 from launchers.reporting.results import Sweep
 from launchers.reporting.table import (
     Table,
@@ -23,6 +24,11 @@ from launchers.reporting.table import (
     unfinished,
 )
 
+_SIGNS: Mapping[Bound, str] = {"": "", "lower": "at least ", "upper": "at most "}
+_BANDS = (
+    "Over the number of labels, shaded: 95 % t intervals over seeds, of two seeds their range. Open markers "
+    "with arrows are bounds: from scratch, no number of labels reaches the accuracy, or the fewest exceed it."
+)
 _STATES = ("finished", "running", "interrupted", "waiting", "cancelled", "lost", "failed")
 
 
@@ -33,7 +39,7 @@ class Section:
     title: str
     before: Sequence[str] = ()
     table: Table | None = None
-    charts: Sequence[Chart] = ()
+    charts: Sequence[Chart | HeatMap] = ()
     after: Sequence[str] = ()
 
 
@@ -85,8 +91,10 @@ def _sections(sweep: Sweep, columns: Sequence[str]) -> list[Section]:
             "Bars are 95 % t intervals over seeds, of two seeds their range. A curve is the mean over the "
             "seeds that have come so far."
         ]
-        if any(chart.scatter for chart in drawn):
+        if any(isinstance(chart, Chart) and chart.scatter for chart in drawn):
             captions.append("Shaded: 95 % confidence band of a regression line by least squares.")
+        if any(isinstance(chart, Chart) and chart.bands for chart in drawn):
+            captions.append(_BANDS)
         found.append(Section("Figures", charts=drawn, after=captions))
     if problems.lines:
         found.append(Section("Failed runs", table=problems))
@@ -147,7 +155,9 @@ def as_markdown(story: Story) -> str:
         if section.table is not None:
             parts.append(markdown(section.table))
         for chart in section.charts:
-            if chart.ticks or chart.scatter:  # curves are left to the page
+            if has_numbers(chart) or (
+                isinstance(chart, Chart) and chart.scatter
+            ):  # curves: on the page alone
                 parts += [f"### {plain(chart.title)}", markdown(numbers(chart))]
         parts += map(plain, section.after)
     return "\n\n".join(parts) + "\n"
@@ -158,14 +168,24 @@ def _paragraph(text: str) -> str:
     return text if all(line.startswith("    ") for line in text.splitlines()) else plain(text)
 
 
-def numbers(chart: Chart) -> Table:
-    """The points of a chart over an axis."""
+def has_numbers(chart: Chart | HeatMap) -> bool:
+    """True for a heat map, and for a chart over an axis: points few enough for a table."""
+    return isinstance(chart, HeatMap) or bool(chart.ticks)
+
+
+def numbers(chart: Chart | HeatMap) -> Table:
+    """The points of a chart over an axis, or the cells of a heat map."""
+    if isinstance(chart, HeatMap):
+        named = zip(chart.rows, chart.cells, strict=True)
+        cells = [[row, *("" if cell is None else f"{cell:.2f}" for cell in line)] for row, line in named]
+        return Table(["trained on", *chart.columns], cells, frozenset(range(1, len(chart.columns) + 1)))
     lines = []
     for line in chart.lines:
         for label, points in ((line.label, line.points), (f"{line.label}, paper".strip(", "), line.paper)):
             for point in points:
                 x = chart.names[int(point.x)] if chart.names else f"{point.x:g}"
                 interval = f"{point.low:.4g} to {point.high:.4g}" * (point.high > point.low)
-                lines.append([label, x, f"{point.y:.4g}", interval, str(point.count or "")])
+                value = f"{_SIGNS[point.bound]}{point.y:.4g}"
+                lines.append([label, x, value, interval, str(point.count or "")])
     head = ["series", chart.x_label, chart.y_label, "interval", "seeds"]
     return Table(head, lines, frozenset({1, 2, 3, 4}))

@@ -11,9 +11,10 @@ import json
 import os
 import runpy
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from launchers.sweeps import attempts
 from launchers.sweeps.attempts import read_attempts
@@ -25,8 +26,19 @@ _MODULE = "launchers.sweeps.chain"
 
 def chain_command(jobs: Sequence[Job], job_id: str) -> list[str]:
     """The command that does these jobs; ``job_id`` is the id of their submission."""
-    told = {"job_id": job_id, "jobs": [asdict(job) | {"sweep": str(job.sweep)} for job in jobs]}
+    told = {"job_id": job_id, "jobs": [_told(job) for job in jobs]}
     return [sys.executable, "-m", _MODULE, json.dumps(told)]
+
+
+def _told(job: Job) -> dict[str, Any]:
+    """The fields of a job that are not at their defaults: an older snapshot may not know the others."""
+    values = {field.name: getattr(job, field.name) for field in fields(job)}
+    usual = {field.name: field.default for field in fields(job)}
+    return {name: value for name, value in values.items() if value != usual[name]} | {"sweep": str(job.sweep)}
+
+
+def _job(values: Mapping[str, Any]) -> Job:
+    return Job(**{**values, "sweep": Path(values["sweep"]), "task": tuple(values.get("task", ()))})
 
 
 def is_known_to(code: Path) -> bool:
@@ -37,7 +49,7 @@ def is_known_to(code: Path) -> bool:
 def main() -> int:
     """Do the jobs; exit status of the first that did not finish, or 0."""
     told = json.loads(sys.argv[1])
-    jobs = [Job(**{**values, "sweep": Path(values["sweep"])}) for values in told["jobs"]]
+    jobs = [_job(values) for values in told["jobs"]]
     for place, job in enumerate(jobs):
         record = job.folder.attempts(job.name)
         if place:

@@ -18,8 +18,8 @@ def damaged_files(folder: SweepFolder, plan: Mapping[str, Any]) -> list[str]:
     """A line per damaged summary, record or list of attempts: what, where, how to mend it."""
     damaged: list[str] = []
     for job in planned_jobs(folder, plan):
-        if not job.evaluation:
-            unless_damaged(partial(read_summary, folder.run(job.run)), damaged)
+        if job.own_folder:
+            unless_damaged(partial(read_summary, job.own_folder), damaged)
         unless_damaged(partial(read_record, folder, job), damaged)
         unless_damaged(partial(check_attempts, folder.attempts(job.name)), damaged)
     return damaged

@@ -39,6 +39,10 @@ class SweepFolder:
         """The result of an evaluation: ``linear``, or ``linear-epoch-0050`` of a kept checkpoint."""
         return self.run(run) / "eval" / f"{evaluation}.json"
 
+    def transfer(self, run: str, result: str) -> Path:
+        """Run folder of a transfer of a run's encoder, named after its result."""
+        return self.run(run) / "transfer" / result
+
     def record(self, job: str) -> Path:
         """The last submission of a job."""
         return self.jobs / f"{job}.json"

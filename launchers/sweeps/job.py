@@ -1,8 +1,8 @@
 """A job, the same on every cluster: one command for one run, from the sweep's own code.
 
-A job trains a run, or measures a trained one. The command runs in the snapshot's folder, so that
-``import fastssl`` is what was submitted. It survives because training resumes where its run folder stands;
-this file decides what becomes of a job whose process ended:
+A job trains a run, measures a trained one, or transfers its encoder to a task. The command runs in the
+snapshot's folder, so that ``import fastssl`` is what was submitted. It survives because training and transfer
+resume where their run folders stand; this file decides what becomes of a job whose process ended:
 
     exit 0                            finished
     exit 2, a user's mistake          failed, not tried again
@@ -29,7 +29,7 @@ from pipelines.command.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One run's training, or one of its evaluations.
+    """One run's training, one of its evaluations, or a transfer of its encoder, which counts as one.
 
     Attributes:
         sweep: the sweep folder, absolute.
@@ -38,6 +38,8 @@ class Job:
         eval_data: labeled images of the evaluation; "": those of the training.
         evaluation: "" trains; else the name of the result: ``linear``, ``linear-epoch-0050`` (a kept
             checkpoint), ``linear@cifar100`` (other images, by a name; ``eval_data`` has them).
+        task: command line of a transfer, ``("classification", "--labels", "250")``; empty otherwise.
+        trained: False: the run is none that is trained; its transfers start from fresh weights.
         stage: folder on the node to which the data is copied first; "" leaves it where it is.
         retries: restarts of a job that crashed or was lost.
         device: as --device of the training and the evaluation; "": the config's choice.
@@ -53,6 +55,8 @@ class Job:
     eval_data: str = ""
     device: str = ""
     on_event: str = ""
+    task: tuple[str, ...] = ()
+    trained: bool = True
 
     @property
     def name(self) -> str:
@@ -66,7 +70,14 @@ class Job:
 
     def training(self) -> Job:
         """The job that trains its run."""
-        return replace(self, evaluation="")
+        return replace(self, evaluation="", task=())
+
+    @property
+    def own_folder(self) -> Path | None:
+        """The run folder that it fills: the run's, or a transfer's; None of an evaluation."""
+        if self.task:
+            return self.folder.transfer(self.run, self.evaluation)
+        return None if self.evaluation else self.folder.run(self.run)
 
     def arguments(self) -> tuple[str, list[str]]:
         """The module to run, and its arguments. Copies the data to the node first, where that is asked for.
@@ -80,6 +91,12 @@ class Job:
         if not self.evaluation:
             config = str(self.folder.config(self.run))
             return "fastssl.train", [config, "--out", str(run), *options]
+        if self.task:
+            name, *words = self.task
+            out = str(self.own_folder)
+            config = str(self.folder.config(self.run))
+            encoder = [str(run)] if self.trained else ["scratch", "--like", config]
+            return "fastssl.transfer", [name, *encoder, *words, "--out", out, *options]
         result = ResultName.parse(self.evaluation)
         where = run / "checkpoints" / f"{result.checkpoint}.pt" if result.checkpoint else run
         return "fastssl.evaluate", [result.protocol, str(where), *options]
@@ -93,13 +110,18 @@ class Job:
         """True if its result is there."""
         if self.evaluation:
             return self.result() is not None
+        if not self.trained:
+            return True
         return summary_if_whole(self.folder.run(self.run)).get("status") == "finished"
 
     def result(self) -> Path | None:
         """File of the evaluation's result; None before there is one.
 
-        The name of the images follows where they are not the training's own: ``linear@stl10-1a2b3c4d.json``.
+        A transfer's lies in its own folder. In an evaluation's name the images follow where they are not the
+        training's own: ``linear@stl10-1a2b3c4d.json``.
         """
+        if self.task and self.own_folder:
+            return next(iter(sorted((self.own_folder / "eval").glob("*.json"))), None)
         own = str(replace(ResultName.parse(self.evaluation), data=""))
         path = self.folder.evaluation(self.run, own)
         if path.exists() and not self.eval_data:
@@ -119,12 +141,12 @@ class Job:
             return False
 
     def steps_done(self) -> int:
-        """Steps of training in the run's last checkpoint."""
-        steps = summary_if_whole(self.folder.run(self.run)).get("steps_done")
+        """Steps in the last checkpoint of the run's training, or of the transfer's."""
+        steps = summary_if_whole(self.own_folder or self.folder.run(self.run)).get("steps_done")
         return steps if isinstance(steps, int) else 0
 
     def why_not_again(self, job_id: str) -> str | None:
         """See ``launchers.sweeps.attempts.why_not_again``."""
         attempts = read_attempts(self.folder.attempts(self.name))
-        interruptions = self.retries if self.evaluation else max(self.retries, IDLE_INTERRUPTIONS)
+        interruptions = max(self.retries, IDLE_INTERRUPTIONS) if self.own_folder else self.retries
         return why_not_again(attempts, job_id, self.steps_done(), self.retries, interruptions)

@@ -30,14 +30,14 @@ def outlook(
     yield f"{evaluations} evaluations of them"
     yield ""
     measured = cost.measured(folder.path.parent.glob("*/runs/*"))
-    hours = [cost.run_hours(run.config, measured) for run in runs]
+    hours = [cost.run_hours(run.config, measured) if run.trained else 0.0 for run in runs]
     rows = [_HEADS, *(_row(run, known) for run, known in zip(runs, hours, strict=True))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
     for row in rows:
         yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
     yield ""
     known = [value for value in hours if value is not None]
-    if known:
+    if any(known):
         yield f"cost: {devices * sum(known):.1f} {unit} for {len(known)} runs, by images/s measured here"
     if len(known) < len(runs):
         yield f"cost of {len(runs) - len(known)} runs: unknown until a run of their kind was measured here"
@@ -46,13 +46,16 @@ def outlook(
 def _row(run: PlannedRun, hours: float | None) -> tuple[str, ...]:
     experiment = run.config.experiment
     published = run.paper.results if run.paper else ()
+    tasks = {task.result for task in run.tasks}
+    results = [result for result in run.results if result not in tasks]
+    results += [f"{len(run.results) - len(results)} tasks"] * (len(results) < len(run.results))
     paper = ", ".join(f"{metric} {number:g}" for metric, number in published[:_MOST_NUMBERS])
     paper += f" and {len(published) - _MOST_NUMBERS} more" * (len(published) > _MOST_NUMBERS)
     return (
         run.name,
-        f"{experiment.epochs:g}",
+        f"{experiment.epochs:g}" if run.trained else "none",
         str(experiment.batch_size),
         "unknown" if hours is None else f"{hours:.2f}",
         paper,
-        " ".join(run.results),
+        " ".join(results),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fastssl.evaluate.result_name import ResultName
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.json_file import is_number, read_object
+from launchers.sweeps.task import known_tasks
 from pipelines.command.errors import UserError
 
 VERSION = 2  # of sweep.json; raise it when an entry changes its name or meaning
@@ -69,6 +70,16 @@ _FIELDS: Mapping[str, Callable[[Any], bool]] = {
             eval_data=_is_text,
             transfer=_list_of(_is_name),
             transfer_data=lambda places: isinstance(places, dict) and all(map(_is_text, places.values())),
+            trained=lambda trained: isinstance(trained, bool),
+            tasks=_list_of(
+                _object_of(
+                    ("result", "words", "images", "where"),
+                    result=_is_name,
+                    words=_list_of(_is_text),
+                    images=_is_text,
+                    where=_is_text,
+                )
+            ),
         )
     ),
 }
@@ -118,19 +129,27 @@ def eval_data_of(evaluation: str, eval_data: str, transfer_data: Mapping[str, st
 def planned_results(run: Mapping[str, Any]) -> list[str]:
     """Names of all results of a run of sweep.json."""
     names = result_names(run.get("evaluations", ()), run.get("checkpoints", ()))
-    return [*names, *transfer_results(run.get("transfer", ()), run.get("transfer_data", {}))]
+    transfers = transfer_results(run.get("transfer", ()), run.get("transfer_data", {}))
+    return [*names, *transfers, *known_tasks(run)]
 
 
 def planned_jobs(folder: SweepFolder, plan: Mapping[str, Any]) -> list[Job]:
-    """The jobs of a plan, for asking about them: each run's training, then its evaluations."""
-    return [
-        Job(
+    """The jobs of a plan, for asking about them: each run's training, its evaluations, then its tasks."""
+    return [job for run in plan["runs"] for job in run_jobs(folder, run)]
+
+
+def run_jobs(folder: SweepFolder, run: Mapping[str, Any]) -> Iterator[Job]:
+    """The jobs of a run of sweep.json."""
+    tasks, usual = known_tasks(run), run.get("eval_data", "")
+    for result in ("", *planned_results(run)):
+        task = tasks.get(result)
+        where = task["where"] if task else eval_data_of(result, "", run.get("transfer_data", {}))
+        yield Job(
             sweep=folder.path,
             run=run["name"],
             data=run.get("data", ""),
-            eval_data=eval_data_of(evaluation, run.get("eval_data", ""), run.get("transfer_data", {})),
-            evaluation=evaluation,
+            eval_data=where or usual,
+            evaluation=result,
+            task=tuple(task["words"]) if task else (),
+            trained=run.get("trained", True),
         )
-        for run in plan["runs"]
-        for evaluation in ("", *planned_results(run))
-    ]

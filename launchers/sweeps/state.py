@@ -116,7 +116,7 @@ def _name_and_detail(
     """State of a job that is not done; ``mine`` are the attempts of its last submission."""
     if answer.name in ("queued", "running"):
         return answer.name, answer.detail
-    if not job.evaluation and is_held(folder.run(job.run)):
+    if job.own_folder and is_held(job.own_folder):
         return "running", ""
     if submission is None:
         return "new", ""

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from launchers.sweeps.plan import VERSION, result_names, transfer_results
+from launchers.sweeps.task import Mode, PlannedTask, task_to_plan
 
 if TYPE_CHECKING:  # it loads torch, which a report does without
     from fastssl.config import Config, Paper
 
 Scale = Literal["paper", "tiny"]
+FigureKind = Literal["", "labels", "utility", "heat map"]
 Value = str | float | int | None
 
 
@@ -31,6 +33,8 @@ class PlannedRun:
         eval_data: labeled images of the evaluations; "": those of the training.
         transfer: evaluations on other images, ``linear@cifar100``: a protocol, and the name of the images.
         transfer_data: where these are, by their names; what is on others is not measured.
+        tasks: that its encoder is transferred to.
+        trained: False: it is no pre-training; its tasks train the config's network from fresh weights.
     """
 
     name: str
@@ -43,12 +47,15 @@ class PlannedRun:
     eval_data: str = ""
     transfer: tuple[str, ...] = ()
     transfer_data: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tasks: tuple[PlannedTask, ...] = ()
+    trained: bool = True
 
     @property
     def results(self) -> list[str]:
-        """Names of all its results: ``knn``, ``linear``, ``linear-epoch-0050``, ``linear@cifar100``."""
+        """Names of its results: ``knn``, ``linear-epoch-0050``, ``linear@cifar100``, those of its tasks."""
         names = result_names(self.evaluations, self.checkpoints)
-        return [*names, *transfer_results(self.transfer, self.transfer_data)]
+        tasks = [task.result for task in self.tasks if task.where or not task.images]
+        return [*names, *transfer_results(self.transfer, self.transfer_data), *tasks]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +66,12 @@ class Figure:
         x: an axis, or "epoch" or "step".
         y: a metric of metrics.jsonl (over an axis: its last value), or a result such as "linear.top1".
         series: the axis that tells the lines apart.
+        kind: labels: a result of the tasks, ``classification.top1``, over the number of labels. utility: what
+            its labels from scratch are worth. heat map: the change of that result by the images of training
+            (``series``) and of the task, against training on the task's own. "": over ``x``.
+        panel: the axis of which each value has a chart of its own, where ``kind`` is labels or utility.
+        where: values of axes that the runs have.
+        modes: of the tasks, beside those of runs that are not trained.
     """
 
     title: str
@@ -66,6 +79,10 @@ class Figure:
     y: str
     series: str | None = None
     log_x: bool = False
+    kind: FigureKind = ""
+    panel: str | None = None
+    where: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    modes: tuple[Mode, ...] = ("finetune",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +128,10 @@ def _seeded(run: PlannedRun, seed: int) -> PlannedRun:
         name=f"{run.name}-s{seed}",
         config=dataclasses.replace(run.config, experiment=experiment),
         values={**run.values, "seed": seed},
+        tasks=tuple(
+            dataclasses.replace(task, options={**task.options, "seed": seed}) if seed else task
+            for task in run.tasks
+        ),
     )
 
 
@@ -124,11 +145,12 @@ def to_plan(study: Study) -> dict[str, Any]:
         "about": study.about,
         "axes": list(study.axes),
         "figures": [dataclasses.asdict(figure) for figure in study.figures],
-        "runs": [_run_to_plan(run) for run in study.runs],
+        "runs": [run_to_plan(run) for run in study.runs],
     }
 
 
-def _run_to_plan(run: PlannedRun) -> dict[str, Any]:
+def run_to_plan(run: PlannedRun) -> dict[str, Any]:
+    """A run as an object of sweep.json."""
     return {
         "name": run.name,
         "values": dict(run.values),
@@ -140,4 +162,6 @@ def _run_to_plan(run: PlannedRun) -> dict[str, Any]:
         "eval_data": run.eval_data,
         "transfer": list(run.transfer),
         "transfer_data": dict(run.transfer_data),
+        "tasks": [task_to_plan(task) for task in run.tasks],
+        "trained": run.trained,
     }
