@@ -64,7 +64,9 @@ class RunState:
     def stop_step(self) -> int:
         """Steps after which this process stops: all of them, or as ``stop_epoch`` has it."""
         asked = self.config.machine.stop_epoch
-        return min(self.total_steps, max(1, round(asked * self.steps_per_epoch))) if asked else self.total_steps
+        return (
+            min(self.total_steps, max(1, round(asked * self.steps_per_epoch))) if asked else self.total_steps
+        )
 
     def ends_epochs(self, epochs: float) -> bool:
         """True if the last step ended a multiple of ``epochs``; 0: never."""
