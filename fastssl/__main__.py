@@ -25,6 +25,7 @@ COMMANDS = {  # name: module, description
     "estimate": ("fastssl.estimate", "say what a run will take"),
     "pack": ("pipelines.pack", "write a data set as tar shards or as a .beton"),
     "sweep": ("launchers.sweep", "run a study or a grid, here or on SLURM"),
+    "search": ("launchers.search", "search the best values of a recipe's fields"),
     "status": ("launchers.status", "show a sweep's status, stop or retry it"),
     "report": ("launchers.report", "write a sweep's results as one page"),
     "taxonomy": ("fastssl.classes.taxonomy", "show the classes that a taxonomy takes together"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from launchers.clusters import CLUSTERS, find_cluster
+from launchers.cluster_options import chosen_cluster, together, with_clusters
+from launchers.clusters import CLUSTERS
 from launchers.clusters.cluster import Cluster
 from launchers.site import site_words
 from launchers.studies import STUDIES
@@ -93,65 +93,7 @@ class Options:
             raise UserError(f"unknown study {self.study}{hint}; the studies are {', '.join(STUDIES)}")
 
 
-# With the options of all clusters, under the names of their fields: --partition, not --slurm.partition.
-_Command: type[Options] = dataclasses.make_dataclass(
-    "_Command",
-    [
-        (cluster.kind, cluster.Config, dataclasses.field(default_factory=cluster.Config))
-        for cluster in CLUSTERS
-    ],
-    bases=(Options,),
-    frozen=True,
-    kw_only=True,
-)
-
-
-def _together(argv: Sequence[str]) -> list[str]:
-    """The command line with all values of a list option behind its first mention: repeated, they add up."""
-    owners = (Options, *(cluster.Config for cluster in CLUSTERS))
-    fields = [field for owner in owners for field in dataclasses.fields(owner)]
-    lists = {f"--{field.name.replace('_', '-')}" for field in fields if field.default == ()}
-    words: list[str] = []
-    values: dict[str, list[str]] = {}
-    current = words
-    for word in argv:
-        option, equals, value = word.partition("=")
-        name = option.replace("_", "-")
-        if name in lists:
-            if name not in values:
-                values[name] = []
-                words.append(name)
-            current = values[name]
-            current += [value] if equals else []
-        else:
-            current = words if word.startswith("--") else current
-            current.append(word)
-    for name, given in values.items():
-        if not given:
-            raise UserError(f"{name} needs one value or several: python -m launchers.sweep --help tells more")
-    return [each for word in words for each in (word, *values.get(word, ()))]
-
-
-def _chosen_cluster(command: Options) -> Cluster:
-    """The cluster that --cluster names, with its own options.
-
-    Raises:
-        UserError: another one's options ask for a run in several processes, and this one gives it one.
-    """
-    configs = {cluster.kind: getattr(command, cluster.kind) for cluster in CLUSTERS}
-    clusters = {
-        kind: find_cluster(kind)(config, max_parallel=command.max_parallel)
-        for kind, config in configs.items()
-    }
-    chosen = clusters[command.cluster]
-    for other in clusters.values():
-        asked = other.config != other.Config() and other.resources().processes > 1
-        if asked and chosen.resources().processes == 1:
-            raise UserError(
-                f"--cluster {chosen.kind} gives a run one GPU: take --cluster {other.kind}, "
-                "or torchrun for one run"
-            )
-    return chosen
+_Command = with_clusters(Options)
 
 
 def _about(name: str, text: str | None) -> str:
@@ -181,7 +123,7 @@ def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
         SystemExit: status 0, for --help.
     """
     prog = "python -m launchers.sweep"
-    words = _together([*site_words(argv, Options, CLUSTERS), *join_repeated(argv)])
+    words = together([*site_words(argv, Options, CLUSTERS), *join_repeated(argv)], Options, prog)
     flat = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     command = read_options(_Command, prog, words, description=_description(), config=flat)
-    return command, _chosen_cluster(command)
+    return command, chosen_cluster(command, command.cluster, command.max_parallel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,12 @@ from pipelines.command.suggest import suggest
 USUAL = "~/.config/fastssl/site.toml"
 
 
-def site_words(argv: Sequence[str], options: type, clusters: Sequence[type[Cluster]]) -> list[str]:
+def site_words(
+    argv: Sequence[str],
+    options: type,
+    clusters: Sequence[type[Cluster]],
+    others: Collection[str] = (),
+) -> list[str]:
     """The site's defaults as words before those of a command line: its options win, its lists add up.
 
     Options of a cluster count where that cluster is chosen, on the command line or by the site's ``cluster``.
@@ -26,6 +31,7 @@ def site_words(argv: Sequence[str], options: type, clusters: Sequence[type[Clust
         argv: the command line; ``--site FILE`` names the file.
         options: dataclass of the options of all clusters.
         clusters: all of them.
+        others: options of other commands, which the file may hold too.
 
     Raises:
         UserError: the file cannot be read, or holds an unknown option.
@@ -44,7 +50,7 @@ def site_words(argv: Sequence[str], options: type, clusters: Sequence[type[Clust
     words: list[str] = []
     for key, value in values.items():
         name = key.replace("-", "_")
-        if name not in known:
+        if name not in known.union(others):
             raise UserError(f"{path}: unknown option {key}; {suggest(name, known, otherwise='see --help')}")
         if name in common | of_cluster.get(chosen, set()):
             words += _words(f"--{name.replace('_', '-')}", value)

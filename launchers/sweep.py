@@ -106,7 +106,7 @@ def chosen_study(options: Options) -> Study:
     eval_data = _absolute(options.eval_data) if options.eval_data else ""
     study = with_transfer_data(study, options.transfer_data, _absolute)
     study = with_seeds(applied(study, options.set, options.data, eval_data), options.seeds)
-    runs = tuple(dataclasses.replace(run, config=_with_absolute_paths(run.config)) for run in study.runs)
+    runs = tuple(dataclasses.replace(run, config=with_absolute_paths(run.config)) for run in study.runs)
     return dataclasses.replace(study, runs=runs)
 
 
@@ -118,8 +118,8 @@ def _chosen_grid(options: Options) -> Study:
     )
 
 
-def _with_absolute_paths(config: Config) -> Config:
-    """A job's working folder is the snapshot."""
+def with_absolute_paths(config: Config) -> Config:
+    """The config with absolute paths: a job's working folder is the snapshot."""
     experiment, machine = config.experiment, config.machine
     machine = dataclasses.replace(machine, data=_absolute(machine.data))
     if machine.monitor_data:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,11 @@ from pipelines.command.text import visible
 
 _POLL = 0.1  # seconds
 _TOLD_EVERY = 30.0  # seconds between two lines of progress
+_ASKED_EVERY = 2.0  # seconds between two questions for more jobs, where none came
+
+More = Callable[[Collection[str], int], Sequence[Job] | None]
+"""Asked while a share is free: given the runs under way and the free shares, the jobs to add; None: no more
+will come."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,17 @@ class Driver:
         jobs: to run; those that measure a run start after its training.
         job_id: of all of them.
         free: the shares of this machine, each for one job at a time.
+        more: further jobs, as shares become free; None: there are none.
     """
 
-    def __init__(self, folder: SweepFolder, jobs: Sequence[Job], job_id: str, free: list[Slot]) -> None:
+    def __init__(
+        self,
+        folder: SweepFolder,
+        jobs: Sequence[Job],
+        job_id: str,
+        free: list[Slot],
+        more: More | None = None,
+    ) -> None:
         self.folder = folder
         self.waiting = list(jobs)
         self.free = free
@@ -97,13 +110,14 @@ class Driver:
         self.failed: set[str] = set()
         self.total, self.ended = len(jobs), 0
         self.job_id = job_id
+        self._more, self._asks_at = more, 0.0
 
     def run(self) -> int:
         """Run the jobs. Returns the exit status: 0, 1 if one failed, or 128 + the signal that stopped it."""
         with Interrupt() as interrupt:
             try:
                 told = time.monotonic()
-                while (self.waiting or self.running) and not interrupt.signal:
+                while not interrupt.signal and self._has_work():
                     self._start_what_can()
                     self._gather()
                     if time.monotonic() - told > _TOLD_EVERY and self.running:
@@ -124,6 +138,18 @@ class Driver:
             _say(f"stopped with {len(self.waiting)} jobs to do; the same command resumes")
             return interrupt.exit_status
         return 1 if self.failed else 0
+
+    def _has_work(self) -> bool:
+        """True while jobs wait, run, or may still come; takes those that come."""
+        if self._more and self.free and not self.waiting and time.monotonic() >= self._asks_at:
+            jobs = self._more({one.job.run for one in self.running.values()}, len(self.free))
+            self._asks_at = time.monotonic() + _ASKED_EVERY
+            if jobs is None:
+                self._more = None
+            else:
+                self.waiting += jobs
+                self.total += len(jobs)
+        return bool(self.waiting or self.running or self._more)
 
     def _start_what_can(self) -> None:
         for job in list(self.waiting):
@@ -234,6 +260,7 @@ class Driver:
 
     def _count(self, job: Job, what: str) -> None:
         self.ended += 1
+        self._asks_at = 0.0
         _say(f"[{self.ended}/{self.total}] {job.name} {what}")
 
 

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from launchers.clusters.foreground import Foreground
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 
+if TYPE_CHECKING:
+    from launchers.clusters.driver import More
+
 
 class Local(Foreground):
     """This machine, as many runs at a time as it has GPUs."""
 
-    def drive(self, folder: SweepFolder, jobs: Sequence[Job], job_id: str) -> int:
-        """Run jobs in processes of their own; Ctrl-C (or TERM) stops each after a checkpoint."""
+    def drive(self, folder: SweepFolder, jobs: Sequence[Job], job_id: str, more: More | None = None) -> int:
+        """Run jobs in processes of their own; Ctrl-C (or TERM) stops each after a checkpoint.
+
+        Args:
+            folder: the sweep's.
+            jobs: to run first.
+            job_id: of all of them.
+            more: see ``launchers.clusters.driver.More``.
+        """
         from launchers.clusters.driver import Driver, slots  # loads torch: only where jobs run
 
-        return Driver(folder, jobs, job_id, slots(self.max_parallel)).run()
+        return Driver(folder, jobs, job_id, slots(self.max_parallel), more).run()

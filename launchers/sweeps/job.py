@@ -22,7 +22,7 @@ from fastssl.evaluate.result_name import ResultName, data_name
 from fastssl.run.summary import summary_if_whole
 from launchers.sweeps.attempts import IDLE_INTERRUPTIONS, read_attempts, why_not_again
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.json_file import is_number, read_object
+from launchers.sweeps.json_file import read_object
 from launchers.sweeps.stage import staged
 from pipelines.command.errors import UserError
 
@@ -119,7 +119,7 @@ class Job:
             return True
         if self.stop_epoch and self.is_paused():
             paused_at = summary_if_whole(self.folder.run(self.run)).get("stop_epoch")
-            return is_number(paused_at) and paused_at >= self.stop_epoch
+            return isinstance(paused_at, int | float) and paused_at >= self.stop_epoch
         return summary_if_whole(self.folder.run(self.run)).get("status") == "finished"
 
     def is_paused(self) -> bool:

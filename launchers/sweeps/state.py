@@ -15,11 +15,9 @@ from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
 from pipelines.files.folder_lock import is_held
 
-# interrupted: stopped after a checkpoint; paused: the same at its --stop-epoch; lost: it ended without a word;
-# new: not submitted
-Name = Literal[
-    "new", "queued", "running", "finished", "paused", "interrupted", "failed", "cancelled", "lost"
-]
+# interrupted: stopped after a checkpoint; paused: the same, at its --stop-epoch;
+# lost: it ended without a word; new: not submitted
+Name = Literal["new", "queued", "running", "finished", "paused", "interrupted", "failed", "cancelled", "lost"]
 
 ACTIVE: frozenset[Name] = frozenset(("queued", "running"))
 

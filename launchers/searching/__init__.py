@@ -1,0 +1,1 @@
+"""Searches: a space of fields, trials drawn by Optuna, successive halving over jobs."""

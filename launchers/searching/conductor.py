@@ -1,0 +1,235 @@
+"""What a driver of a search does next: it settles what has ended, and begins what the free shares can take.
+
+Several drivers may share a search: each decides while it holds the search's lock. What a driver trains on its
+own machine is known by a lock too, which ends with the driver; a process that outlives its driver is waited
+for by its run folder's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
+
+from fastssl.run.divergence import DIVERGED
+from fastssl.run.metrics import read_metrics
+from launchers.clusters import job_states
+from launchers.clusters.cluster import Cluster
+from launchers.searching.definition import Search
+from launchers.searching.folder import SearchFolder, deciding
+from launchers.searching.halving import promoted
+from launchers.searching.journal import Journal, Stretch, cut_broken_line
+from launchers.searching.trials import as_study, best_of, standing_of, table_lines, trials_of, write_results
+from launchers.sweeps.attempts import read_attempts
+from launchers.sweeps.job import Job
+from launchers.sweeps.json_file import is_number
+from launchers.sweeps.prepare import write_plan
+from launchers.sweeps.state import ACTIVE, JobState, read_submission
+from launchers.sweeps.study import text_of
+from pipelines.command.errors import UserError
+from pipelines.command.suggest import suggest
+from pipelines.command.text import visible
+from pipelines.files import folder_lock
+
+_HOPELESS = 3  # failures without a single success after which a search stops
+
+
+class Conductor:
+    """Decisions of one driver.
+
+    Args:
+        folder: the search's; its snapshot of the code is there.
+        search: its definition.
+        cluster: runs the jobs.
+        job: an example of a job, whose run and rung are put in.
+        submit: hands jobs to the cluster and writes down that it did.
+        command: that resumes the search.
+
+    Attributes:
+        mistake: why the search stops before its end, in a line; "" while it does not.
+    """
+
+    def __init__(
+        self,
+        folder: SearchFolder,
+        search: Search,
+        cluster: Cluster,
+        job: Callable[[str, float], Job],
+        submit: Callable[[Sequence[Job]], None],
+        command: Sequence[str],
+    ) -> None:
+        self.folder, self.search, self.cluster = folder, search, cluster
+        self.mistake = ""
+        self._job, self._submit, self._command = job, submit, command
+        self._journal = Journal(folder.journal, search.space, minimize=search.minimize, seed=search.seed)
+        self._begun: set[str] = set()  # runs that this driver has begun
+        self._held: dict[str, ExitStack] = {}  # locks of those that it trains on this machine
+
+    def turn(self, under_way: Collection[str], room: int) -> list[Job] | None:
+        """Settle stretches, and begin others.
+
+        Args:
+            under_way: runs of this driver whose processes it watches.
+            room: jobs that may begin.
+
+        Returns:
+            the jobs that began; None where no more will: the search is over, or ``mistake`` ends it.
+        """
+        with deciding(self.folder):
+            cut_broken_line(self.folder.journal)
+            for run in self._held.keys() - set(under_way):
+                self._held.pop(run).close()
+            idle = self._settle(under_way)
+            jobs = [] if self.mistake else self._begin(idle, room)
+            stretches = self._journal.stretches()
+            write_results(self.folder, self.search, stretches, self._command)
+            over = not any(stretch.state == "open" for stretch in stretches)
+        return None if self.mistake or (over and not jobs) else jobs
+
+    def table(self) -> list[str]:
+        """The trials as lines of text, the best first."""
+        with deciding(self.folder):
+            return table_lines(trials_of(self._journal.stretches(), self.search), self.search)
+
+    def close(self) -> None:
+        """Let go of all runs."""
+        for held in self._held.values():
+            held.close()
+        self._held = {}
+
+    # --- what has ended -------------------------------------------------------------------------------------
+
+    def _settle(self, under_way: Collection[str]) -> list[Stretch]:
+        """Tell the journal how stretches ended. Returns those that nobody works on."""
+        stretches = [each for each in self._journal.stretches() if each.state == "open"]
+        stretches = [each for each in stretches if each.run not in under_way and not self._is_driven(each)]
+        jobs = {each.run: self._job_of(each) for each in stretches}
+        states = job_states(self.folder, jobs.values(), holding_lock=True, silent=[])
+        resting = [each for each in stretches if not self._is_active(each, states[each.run])]
+        idle = [each for each in resting if not self._is_settled(each, jobs[each.run], states[each.run])]
+        everything = self._journal.stretches()
+        failed = [each for each in everything if each.state == "failed"]
+        if len(failed) >= _HOPELESS and all(each.state in ("failed", "open") for each in everything):
+            self.mistake = (
+                f"{len(failed)} trials failed and none succeeded; {failed[-1].run}: {failed[-1].error}"
+            )
+        return idle
+
+    def _is_driven(self, stretch: Stretch) -> bool:
+        """True if another driver trains a run on its own machine."""
+        return stretch.run not in self._held and folder_lock.is_held(self.folder.driver(stretch.run))
+
+    def _is_active(self, stretch: Stretch, state: JobState) -> bool:
+        """True if a run waits or trains somewhere, or its process is about to end."""
+        ends = state.name == "finished" and folder_lock.is_held(self.folder.run(stretch.run))
+        return ends or state.name in ACTIVE
+
+    def _is_settled(self, stretch: Stretch, job: Job, state: JobState) -> bool:
+        """Tell the journal of a stretch's end; False where it has not come to one."""
+        if state.name == "finished":
+            self._tell(stretch)
+        elif (self.folder.run(stretch.run) / DIVERGED).exists() and state.name == "failed":
+            self._journal.tell_diverged(stretch, "diverged")
+            _say(f"{stretch.run} diverged ({self._words(stretch)})")
+        elif state.name == "failed" and self._is_mistake(job):
+            if stretch.run not in self._begun:
+                return False  # of an earlier command: it is tried again
+            self.mistake = f"{stretch.run} ({self._words(stretch)}): {state.detail.removeprefix('error: ')}"
+        elif state.name == "failed" or (state.name in ("cancelled", "lost") and self._was_elsewhere(job)):
+            self._journal.tell_failed(stretch, state.detail or state.name)
+            _say(f"{stretch.run} failed ({self._words(stretch)}): {state.detail or state.name}")
+        else:
+            return False
+        return True
+
+    def _tell(self, stretch: Stretch) -> None:
+        search, run = self.search, self.folder.run(stretch.run)
+        rows = read_metrics(run / "metrics.jsonl")
+        logged = {name: row[name] for row in rows for name in row if is_number(row[name])}
+        if search.metric not in logged:
+            known = [name for name in logged if name not in ("step", "epoch")]
+            hint = suggest(search.metric, known, otherwise=f"it logs {', '.join(known) or 'nothing yet'}")
+            self.mistake = f"--metric {search.metric}: {stretch.run} logs no such metric; {hint}"
+            return
+        last = stretch.rung == len(search.rungs) - 1
+        self._journal.tell(stretch, logged[search.metric], last=last)
+        stretches = self._journal.stretches()
+        found = f"{search.metric} {logged[search.metric]:.4g} at epoch {search.rungs[stretch.rung]:g}"
+        _say(f"{stretch.run}: {found}; best so far: {best_of(stretches, search)}")
+
+    def _is_mistake(self, job: Job) -> bool:
+        """True if a job failed by something that the user can mend, and that the next would fail by."""
+        attempts = read_attempts(self.folder.attempts(job.name))
+        if not attempts:
+            return True  # the cluster could not start it
+        given_up = attempts[-1].status is None and self._was_elsewhere(job)
+        return attempts[-1].outcome == "mistake" and not given_up
+
+    def _was_elsewhere(self, job: Job) -> bool:
+        """True if a job was submitted to a cluster that tries lost jobs again by itself."""
+        submission = read_submission(self.folder, job)
+        return submission is not None and submission.cluster == self.cluster.kind and self.cluster.elsewhere
+
+    # --- what begins ----------------------------------------------------------------------------------------
+
+    def _begin(self, idle: Sequence[Stretch], room: int) -> list[Job]:
+        """Begin as many stretches as there is room for: idle ones, promoted ones, new ones."""
+        if self.cluster.elsewhere:  # `room` is for all drivers' jobs there
+            room -= sum(each.state == "open" for each in self._journal.stretches()) - len(idle)
+        chosen = list(idle[: max(0, room)])
+        while len(chosen) < room and (fresh := self._next()) is not None:
+            chosen.append(fresh)
+        if not chosen:
+            return []
+        study = as_study(trials_of(self._journal.stretches(), self.search), self.search)
+        write_plan(self.folder, study, self.cluster.kind, self._command)
+        jobs = [self._job_of(stretch) for stretch in chosen]
+        for stretch, job in zip(chosen, jobs, strict=True):
+            submission = read_submission(self.folder, job)
+            folder_lock.forget(self.folder.run(stretch.run), submission.job_id if submission else "")
+            if self.cluster.in_foreground:
+                self._hold(stretch.run)
+            self._begun.add(stretch.run)
+            _say(f"{stretch.run} trains to epoch {self.search.rungs[stretch.rung]:g}: {self._words(stretch)}")
+        self._submit(jobs)
+        return jobs
+
+    def _next(self) -> Stretch | None:
+        """The next stretch, now in the journal; None where none is to begin now."""
+        search = self.search
+        while True:
+            standing = standing_of(self._journal.stretches(), search)
+            may_draw = len(standing.reached) < search.trials
+            found = promoted(standing, len(search.rungs), search.reduction, may_draw)
+            if found is not None:
+                self._journal.promote(*found)
+            elif may_draw:
+                self._journal.draw()
+            else:
+                return None
+            stretch = self._journal.stretches()[-1]
+            try:
+                search.config(stretch.values)
+            except UserError as error:  # fields that refuse each other's values
+                self._journal.tell_failed(stretch, str(error))
+                _say(f"{stretch.run} is left out: {error}")
+                continue
+            return stretch
+
+    def _hold(self, run: str) -> None:
+        if run not in self._held:
+            self.folder.driver(run).mkdir(parents=True, exist_ok=True)
+            stack = ExitStack()
+            stack.enter_context(folder_lock.hold(self.folder.driver(run)))
+            self._held[run] = stack
+
+    def _job_of(self, stretch: Stretch) -> Job:
+        last = stretch.rung == len(self.search.rungs) - 1
+        return self._job(stretch.run, 0.0 if last else self.search.rungs[stretch.rung])
+
+    def _words(self, stretch: Stretch) -> str:
+        return ", ".join(f"{each.axis} {text_of(stretch.values[each.path])}" for each in self.search.space)
+
+
+def _say(text: str) -> None:
+    print(visible(text), file=sys.stderr, flush=True)

@@ -1,0 +1,128 @@
+"""A search as its command defines it; whether a folder holds the same one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastssl.config import Config, differing_fields, read_config, to_dict
+from fastssl.user_file import keep_copy
+from launchers.searching.folder import SearchFolder
+from launchers.searching.halving import rungs
+from launchers.searching.space import Dimension, changes
+from launchers.sweeps.fields import assign
+from launchers.sweeps.json_file import read_object
+from pipelines.command.errors import UserError
+from pipelines.files.atomic import write_json
+
+VERSION = 1  # of search.json; raise it when an entry changes its name or meaning
+_REMEDY = "choose another --out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """A search."""
+
+    recipe: str
+    base: Config
+    """Config that each trial changes, and trains to its end at most."""
+    space: tuple[Dimension, ...]
+    metric: str
+    """Name of a metric of metrics.jsonl."""
+    minimize: bool
+    trials: int
+    grace: int
+    """Epochs before trials are compared first; 0: at their end alone."""
+    reduction: int
+    """One of so many trials goes on."""
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name for people, and for the cluster's queue."""
+        return f"{self.base.recipe}-search"
+
+    @property
+    def rungs(self) -> tuple[float, ...]:
+        """Epochs at which trials are compared."""
+        return rungs(self.grace, self.reduction, self.base.experiment.epochs)
+
+    def config(self, values: Mapping[str, Any]) -> Config:
+        """Config of a trial, with values by path; kNN is measured at every rung where it is the metric.
+
+        Raises:
+            UserError: the values do not fit together.
+        """
+        config = assign(self.base, changes(self.space, values))
+        every = config.machine.monitor_every
+        if self.metric.startswith("knn") and self.grace and (not every or self.grace % every):
+            config = dataclasses.replace(
+                config, machine=dataclasses.replace(config.machine, monitor_every=float(self.grace))
+            )
+        return config
+
+    def better(self, value: float) -> float:
+        """A value of the metric as one that is the better the larger it is."""
+        return -value if self.minimize else value
+
+    def as_json(self) -> dict[str, Any]:
+        """The search as entries of search.json."""
+        return {
+            "version": VERSION,
+            "recipe": self.recipe,
+            "space": {each.path: each.text for each in self.space},
+            "metric": self.metric,
+            "minimize": self.minimize,
+            "grace": self.grace,
+            "reduction": self.reduction,
+            "seed": self.seed,
+            "data": self.base.machine.data,
+            "trials": self.trials,
+            "rungs": list(self.rungs),
+        }
+
+
+def check_folder(folder: SearchFolder, search: Search) -> None:
+    """A folder holds one search; the number of its trials alone may change.
+
+    Raises:
+        UserError: the folder holds another search, or something else, or a file in it is damaged.
+    """
+    standing = next(path for path in (folder.path, *folder.path.parents) if path.exists())
+    if not standing.is_dir():
+        raise UserError(f"{standing} is no folder: {_REMEDY}")
+    if not folder.search.exists():
+        others = [entry.name for entry in folder.path.glob("*") if entry.name not in ("lock", "base.json")]
+        if others:
+            raise UserError(
+                f"{folder.path} is not empty and no search folder (it holds {others[0]}): {_REMEDY}"
+            )
+        return
+    old, new = read_object(folder.search, _REMEDY), search.as_json()
+    if old.get("version") != VERSION:
+        raise UserError(
+            f"{folder.search} is of version {old.get('version')}, this code reads {VERSION}: {_REMEDY}"
+        )
+    told = [
+        f"{name} ({_words(old.get(name))} became {_words(new[name])})"
+        for name in new
+        if name not in ("trials", "rungs") and old.get(name) != new[name]
+    ]
+    told += differing_fields(read_config(folder.base).experiment, search.base.experiment)
+    if told:
+        raise UserError(f"{folder.path} holds another search: {', '.join(told)}: {_REMEDY}")
+
+
+def write_base(folder: SearchFolder, search: Search) -> None:
+    """Write the config that the trials change."""
+    if search.base.user_file:
+        keep_copy(search.base.user_file, folder.path)
+    write_json(folder.base, {"config": to_dict(search.base)})
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={text}" for name, text in value.items())
+    return str(value)
