@@ -31,6 +31,7 @@ from fastssl.user_file import UserFile, components, from_entry, to_entry
 from pipelines.backends.backend import CpuOutput, Pipeline
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
+from pipelines.command.places import refuse_secrets
 from pipelines.command.ranges import (
     Count,
     CountOrZero,
@@ -248,6 +249,8 @@ class Machine:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        refuse_secrets(self.data)
+        refuse_secrets(self.monitor_data)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,6 +78,8 @@ def estimate(config: Config, gpus: int = 0, images: int = 0, images_per_s: int =
         f"{config.recipe}: {steps:,} steps of {experiment.batch_size} images{share}, "
         f"{experiment.epochs:g} epochs of {data.plan.count:,} images"
     )
+    if data.fetch_note is not None:
+        yield data.fetch_note
     method = build_on_device(experiment, data, device)
     yield _standing(method)
     if images_per_s and not gpus:

@@ -51,7 +51,6 @@ from pipelines.backends.choose import choose_pipeline, open_loader
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
 from pipelines.files.kernels import are_compiled
-from pipelines.sources import Index
 from pipelines.sources.notes import untold
 from pipelines.views import evaluation_spec
 
@@ -105,7 +104,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         if machine.logger == "wandb":
             log.use_wandb(config)
         for line in (
-            *_opening_lines(run, data.source.index, env, device),
+            *_opening_lines(run, data, env, device),
             *fit_line(asked, data.config.experiment, data.plan.count),
             *(f"warning: {line}" for line in size_warnings(config, data.plan.count, run.total_steps)),
         ):
@@ -228,7 +227,8 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
     return 0
 
 
-def _opening_lines(run: RunState, index: Index, env: DistEnv, device: torch.device) -> Iterator[str]:
+def _opening_lines(run: RunState, data: TrainingData, env: DistEnv, device: torch.device) -> Iterator[str]:
+    index = data.source.index
     experiment = run.config.experiment
     several = f" in {env.world_size} processes" if env.world_size > 1 else ""
     resumed = f", resumed at step {run.step}" if run.step else ""
@@ -238,6 +238,8 @@ def _opening_lines(run: RunState, index: Index, env: DistEnv, device: torch.devi
     )
     yield f"data: {index.summary()}"
     yield from untold(index.notes)
+    if data.fetch_note is not None:
+        yield data.fetch_note
     yield f"precision: {experiment.precision} ({run.precision_because})"
     if experiment.optimizer.warmup_epochs >= experiment.epochs:
         yield "warning: the warm-up outlasts the run, so that the learning rate never reaches its peak"

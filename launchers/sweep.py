@@ -32,7 +32,7 @@ from launchers.sweeps.study import PlannedRun, Study, run_to_plan, to_plan, with
 from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
-from pipelines.command.places import map_places, places
+from pipelines.command.places import is_url, map_places, places, refuse_secrets
 from pipelines.files import folder_lock
 
 _WATCH = 60.0  # seconds between two submissions of --watch
@@ -133,8 +133,14 @@ def with_absolute_paths(config: Config) -> Config:
 
 
 def _absolute(data: str) -> str:
-    """A location of images as a job sees it; the built-in scenes have none."""
-    return map_places(data, lambda one: one if one.partition(":")[0] == "scenes" else _absolute_path(one))
+    """A location of images as a job sees it; the built-in scenes have none, and addresses are absolute."""
+    refuse_secrets(data)
+    return map_places(data, lambda one: one if _is_elsewhere(one) else _absolute_path(one))
+
+
+def _is_elsewhere(place: str) -> bool:
+    """True for what is on no disk: the built-in scenes, and object storage."""
+    return place.partition(":")[0] == "scenes" or is_url(place)
 
 
 def _absolute_path(name: str) -> str:
@@ -198,7 +204,7 @@ def _check_data(runs: Sequence[PlannedRun], options: Options, cluster: Cluster) 
     for data, option, typed in ((each, *rest) for where, *rest in locations for each in places(where)):
         pattern = set(data) & set("*?{")
         given = typed and Path(typed).is_absolute()
-        if data.partition(":")[0] == "scenes" or pattern or (cluster.elsewhere and given):
+        if _is_elsewhere(data) or pattern or (cluster.elsewhere and given):
             continue
         if not Path(data).exists():
             raise UserError(f"no such folder or file: {data}; say with {option} where the images are")

@@ -10,6 +10,7 @@ from fastssl.distributed.collectives import broadcast_object
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.processes import one_after_the_other
 from fastssl.run.fit import fitted
+from pipelines.backends.fetch_cost import fetch_note
 from pipelines.command.errors import UserError
 from pipelines.plan.plan import Plan
 from pipelines.sources import Source, open_source
@@ -27,6 +28,8 @@ class TrainingData:
     steps_per_epoch: int
     """Counted with the images of all classes, also where a run takes a share of them."""
     total_steps: int
+    fetch_note: str | None
+    """Bytes that an epoch fetches; None where the images are on this machine."""
 
     @property
     def num_classes(self) -> int | None:
@@ -44,7 +47,8 @@ def open_training_data(config: Config, env: DistEnv, source: Source | None = Non
         source: stands in for the images that the config names, which are not opened then.
 
     Raises:
-        UserError: they cannot be read, are fewer than a batch, or are others than process 0 finds.
+        UserError: they cannot be read, are fewer than a batch, are others than process 0 finds, or are
+            elsewhere and too many for their cache.
     """
     where = config.machine.data
     if source is None:
@@ -79,6 +83,7 @@ def open_training_data(config: Config, env: DistEnv, source: Source | None = Non
         config=replace(config, experiment=experiment),
         source=source,
         plan=plan,
+        fetch_note=fetch_note(source, plan),
         steps_per_epoch=steps_per_epoch,
         total_steps=max(1, round(experiment.epochs * steps_per_epoch)),
     )

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from pipelines.command.errors import UserError
-from pipelines.command.places import map_places, places
+from pipelines.command.places import is_url, map_places, places
 
 
 def staged(data: str, stage: str) -> str:
@@ -54,8 +54,8 @@ def staged(data: str, stage: str) -> str:
 
 
 def _is_on_disk(data: str) -> bool:
-    """The built-in scenes are made on the node itself."""
-    return data.partition(":")[0] != "scenes"
+    """The built-in scenes are made on the node itself, and what is in object storage is fetched there."""
+    return data.partition(":")[0] != "scenes" and not is_url(data)
 
 
 def _digest(source: Path) -> str:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import numpy as np
+
 from pipelines.plan.plan import Plan
-from pipelines.sources.source import ReadsAhead
+from pipelines.sources.source import Fetches, ReadsAhead
 
 
 class ReadAhead:
@@ -36,6 +38,9 @@ class ReadAhead:
         needed = [(epoch, window) for window in range(first, last + 1)]
         ends = last == order.window(self._plan.count - 1)
         after = (epoch + 1, 0) if ends else (epoch, last + 1)
+        if isinstance(self._source, Fetches) and not self._tasks.keys() >= {*needed, after}:
+            runs = [self._plan.block_order(of).runs(window) for of, window in [*needed, after]]
+            self._source.hold(np.concatenate(runs))
         self._tasks = {
             window: self._tasks.get(window) or self._pool.submit(self._read, *window)
             for window in [*needed, after]

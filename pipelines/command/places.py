@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
+from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
 
 BETWEEN, SEPARATE = " + ", "?classes=separate"
+_URL = re.compile(r"(?:s3|gs|https?)://")
+_SECRET = re.compile(
+    r"[a-z0-9]+://[^/]*@|[?&](?:x-amz-|x-goog-|awsaccesskeyid|signature|sig|token|access_token)[^/]*=", re.I
+)
+
+
+def is_url(place: str) -> bool:
+    """True if a place is in object storage or on the web."""
+    return _URL.match(place) is not None
+
+
+def refuse_secrets(where: str) -> None:
+    """Refuse addresses with a password or a signature: they would stand in config.json, logs and reports.
+
+    Raises:
+        UserError: there is one; the message does not repeat it.
+    """
+    for place in where.split(BETWEEN):
+        if _SECRET.search(place):
+            raise UserError(
+                f"an address ({place.partition(':')[0]}://...) holds a password or a signature, which would "
+                "stand in config.json: leave it out, and give credentials as the storage's own tools take "
+                "them (environment, ~/.aws, gcloud auth)"
+            )
 
 
 def places(where: str) -> list[str]:

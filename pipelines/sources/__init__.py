@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pipelines.command.errors import UserError
+from pipelines.command.places import refuse_secrets
 from pipelines.files.cache_folder import cache_folder
 from pipelines.sources import cityscapes, folder, image_list, scenes, several, shards, voc
 from pipelines.sources.beton import beton
 from pipelines.sources.coco import coco
 from pipelines.sources.parquet import parquet
+from pipelines.sources.remote import remote
 from pipelines.sources.source import Index, Reader, Source
 from pipelines.sources.splits import NoSplitError, Split
 
@@ -15,7 +17,7 @@ __all__ = ["Index", "NoSplitError", "Source", "Split", "open_source"]
 
 # The first that takes a name opens it: this is the one place that lists the kinds of sources.
 READERS: tuple[Reader, ...] = (
-    *(several, scenes, beton, image_list, parquet, shards),
+    *(several, remote, scenes, beton, image_list, parquet, shards),
     *(voc, coco, cityscapes, folder),
 )
 
@@ -28,7 +30,8 @@ def open_source(where: str, split: Split) -> Source:
             ``sources.folder``), tar shards, ``.beton`` or Parquet files: a glob, a range in braces, one file
             or a folder of them (see ``sources.shards``, ``sources.beton``, ``sources.parquet``), a ``.tsv``
             list of images (see ``sources.image_list``), a year of VOCdevkit, COCO's or Cityscapes' folders
-            (see ``sources.voc``, ``sources.coco``, ``sources.cityscapes``); or several of these, ``A + B``.
+            (see ``sources.voc``, ``sources.coco``, ``sources.cityscapes``); shards and Parquet files also
+            behind ``s3://``, ``gs://``, ``https://`` (see ``sources.remote``); or several of these, ``A + B``.
         split: "train", which is all there is where the data has no splits, or "test".
 
     Raises:
@@ -37,6 +40,7 @@ def open_source(where: str, split: Split) -> Source:
     """
     if not where:
         raise UserError("the name of the images is empty: give --data WHERE, . for the current folder")
+    refuse_secrets(where)
     for reader in READERS:
         if reader.takes(where):
             return reader.open_split(where, split, cache_folder())

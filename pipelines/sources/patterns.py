@@ -6,13 +6,16 @@ import glob
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pipelines.command.errors import UserError
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.service_files import is_service
+from pipelines.sources.slices import FileName
 from pipelines.sources.splits import TEST_NAMES, NoSplitError, Split
 
 _MOST_FILES = 1_000_000
+AnyFile = TypeVar("AnyFile", bound=FileName)
 
 
 def expand(pattern: str, suffix: str) -> list[Path]:
@@ -31,7 +34,7 @@ def expand(pattern: str, suffix: str) -> list[Path]:
         return [Path(pattern)]
     else:
         paths = []
-        for part in _expand_braces(pattern):
+        for part in expand_braces(pattern):
             found = _matching(part)
             if not found:
                 raise UserError(f"no such file: {part}" if part != pattern else f"no file matches {pattern}")
@@ -45,7 +48,7 @@ def expand(pattern: str, suffix: str) -> list[Path]:
     return paths
 
 
-def files_of_split(paths: Sequence[Path], split: Split, pattern: str, left_out: LeftOut) -> list[Path]:
+def files_of_split(paths: Sequence[AnyFile], split: Split, pattern: str, left_out: LeftOut) -> list[AnyFile]:
     """The files of one split, by the words "train", "val" and "test" in their names.
 
     Without the word "train" in any, all are the "train" split. Files of neither split are ``left_out``.
@@ -54,7 +57,7 @@ def files_of_split(paths: Sequence[Path], split: Split, pattern: str, left_out: 
         NoSplitError: asked for "test" where there is none.
     """
     train = [path for path in paths if is_named(path, "train")]
-    test: list[Path] = []
+    test: list[AnyFile] = []
     if train:
         by_name = ([path for path in paths if is_named(path, word)] for word in TEST_NAMES)
         test = next(filter(None, by_name), [])
@@ -66,7 +69,7 @@ def files_of_split(paths: Sequence[Path], split: Split, pattern: str, left_out: 
     return test if split == "test" else train or list(paths)
 
 
-def is_named(path: Path, word: str) -> bool:
+def is_named(path: FileName, word: str) -> bool:
     """True if a file's name holds a word that begins so: "val" in ``the-validation-0.tar``."""
     return re.search(rf"(?<![a-z]){word}", path.name.lower()) is not None
 
@@ -76,7 +79,7 @@ def _matching(pattern: str) -> list[str]:
     return sorted(glob.glob(pattern.replace("[", "[[]")) or glob.glob(pattern))
 
 
-def _expand_braces(pattern: str) -> Iterator[str]:
+def expand_braces(pattern: str) -> Iterator[str]:
     """``a-{08..10}`` to ``a-08``, ``a-09``, ``a-10``, and ``{a,b}`` to ``a``, ``b``, as a shell does."""
     braces = re.search(r"\{(?:(\d{1,18})\.\.(\d{1,18})|([^{}]*,[^{}]*))\}", pattern)
     if braces is None:
@@ -88,4 +91,4 @@ def _expand_braces(pattern: str) -> Iterator[str]:
         parts = (f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1))
     head, tail = pattern[: braces.start()], pattern[braces.end() :]
     for part in parts:
-        yield from _expand_braces(f"{head}{part}{tail}")
+        yield from expand_braces(f"{head}{part}{tail}")

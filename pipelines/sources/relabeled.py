@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipelines.command.errors import UserError
-from pipelines.sources.source import ReadsAhead, Source
+from pipelines.sources.source import Fetches, Fetching, ReadsAhead, Source
 from pipelines.targets import TargetKind, Targets, target_kinds_of, targets_of
 
 
@@ -52,6 +52,16 @@ class Relabeled:
         """See ``ReadsAhead``; nothing where the source does not read ahead."""
         if isinstance(self._source, ReadsAhead):
             self._source.read_ahead(first, end)
+
+    @property
+    def fetching(self) -> Fetching | None:
+        """See ``Fetches.fetching``."""
+        return self._source.fetching if isinstance(self._source, Fetches) else None
+
+    def hold(self, runs: np.ndarray) -> None:
+        """See ``Fetches.hold``."""
+        if isinstance(self._source, Fetches):
+            self._source.hold(runs)
 
     def describe(self, index: int) -> str:
         """See ``Source.describe``."""

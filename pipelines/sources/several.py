@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.command.errors import UserError
-from pipelines.command.places import BETWEEN, SEPARATE, places
+from pipelines.command.places import BETWEEN, SEPARATE, is_url, places
 from pipelines.sources.folder import path_of
 from pipelines.sources.identity import printable, sample_ids, sorted_names
 from pipelines.sources.objects import Objects
-from pipelines.sources.source import Index, KeyedSource, ReadsAhead
+from pipelines.sources.source import Fetches, Fetching, Index, KeyedSource, ReadsAhead
 from pipelines.sources.splits import NoSplitError, Split
 from pipelines.targets import TargetKind, Targets, target_kinds_of, targets_of
 
@@ -117,6 +117,31 @@ class SeveralSources:
             if low < high and isinstance(part, ReadsAhead):
                 part.read_ahead(low, high)
 
+    @property
+    def fetching(self) -> Fetching | None:
+        """See ``Fetches.fetching``; a place on this machine counts as one file of no size."""
+        found = [part.fetching if isinstance(part, Fetches) else None for part in self._parts]
+        if not any(found):
+            return None
+        begins = self._firsts[:-1].tolist()
+        firsts = [
+            [begin] if one is None else one.firsts[:-1] + begin
+            for one, begin in zip(found, begins, strict=True)
+        ]
+        return Fetching(
+            where=BETWEEN.join(one.where for one in found if one is not None),
+            firsts=np.concatenate([*firsts, self._firsts[-1:]]),
+            sizes=np.concatenate([[0] if one is None else one.sizes for one in found]),
+            capacity=min(one.capacity for one in found if one is not None),
+        )
+
+    def hold(self, runs: np.ndarray) -> None:
+        """See ``Fetches.hold``."""
+        for part, begin in zip(self._parts, self._firsts.tolist(), strict=False):
+            if isinstance(part, Fetches):
+                own = np.clip(runs - begin, 0, len(part.index))
+                part.hold(own[own[:, 0] < own[:, 1]])
+
     def key(self, index: int) -> str | None:
         """The key of a sample: the name of its place, and its key there; None where it has none there."""
         part, position = self._find(index)
@@ -207,6 +232,11 @@ def _names(named: Sequence[str]) -> dict[str, str]:
 
 def _name(where: str) -> str:
     """The name of a file without its suffix, or of the folder, that of a pattern."""
+    if is_url(where):
+        last = re.split(r"[*?{]", re.sub(r"\?(?:cache|image|label)=.*", "", where), maxsplit=1)
+        parts = last[0].rstrip("/").split("/")
+        name = parts[-1] if len(last) == 1 or last[0].endswith("/") else parts[-2]
+        return re.sub(r"\.(?:tar|parquet)$", "", name)
     plain = re.split(r"[*?{]", str(path_of(where)), maxsplit=1)[0]
     if plain != str(path_of(where)) and not Path(plain).exists():
         plain = os.path.dirname(plain)

@@ -28,6 +28,7 @@ from pipelines.sources.cache import cache_file, load_arrays, pack_strings, save_
 from pipelines.sources.identity import printable
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.service_files import lies_in_service
+from pipelines.sources.slices import FileName
 from pipelines.sources.tar_members import BrokenTarError, Member, tar_members
 
 NO_LABEL = -1
@@ -38,7 +39,7 @@ _LABEL_PARTS = ("", "output", "label", "target")
 _LARGEST_LABEL = 1 << 24  # bytes
 _COMPRESSED = {b"\x1f\x8b\x08": "gzip", b"BZh": "bzip2", b"\xfd7z": "xz", b"\x28\xb5\x2f": "zstd"}
 _COLUMNS = 5
-_STORED = ("state", "table", "members", "class_names", "reasons", "examples", "counts")
+STORED = ("table", "members", "class_names", "reasons", "examples", "counts")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,9 +64,13 @@ def index_shard(path: Path, cache: Path) -> ShardIndex:
         UserError: it cannot be read, or is no whole, uncompressed tar.
     """
     try:
-        stored = with_patience(lambda: _load_or_read(path, cache))
+        return shard_index_of(with_patience(lambda: _load_or_read(path, cache)))
     except OSError as error:
         raise UserError(f"cannot read {printable(str(path))}: {error.strerror}") from None
+
+
+def shard_index_of(stored: dict[str, np.ndarray]) -> ShardIndex:
+    """The index that arrays of ``read_shard`` stand for."""
     left_out = LeftOut()
     found = map(unpack_strings, (stored["reasons"], stored["examples"]))
     for reason, example, count in zip(*found, stored["counts"].tolist(), strict=True):
@@ -84,16 +89,16 @@ def _load_or_read(path: Path, cache: Path) -> dict[str, np.ndarray]:
         about = os.fstat(descriptor)
         state = np.array([about.st_size, about.st_mtime_ns, about.st_ctime_ns], np.int64)
         kept = cache_file(cache, "shard", path)
-        stored = load_arrays(kept, _STORED)
-        if stored is None or not np.array_equal(stored["state"], state) or not _is_index(stored):
-            stored = {"state": state, **_read_shard(path, descriptor)}
+        stored = load_arrays(kept, ("state", *STORED))
+        if stored is None or not np.array_equal(stored["state"], state) or not is_shard_index(stored):
+            stored = {"state": state, **read_shard(path, descriptor)}
             save_arrays(kept, stored)
         return stored
     finally:
         os.close(descriptor)
 
 
-def _is_index(stored: dict[str, np.ndarray]) -> bool:
+def is_shard_index(stored: dict[str, np.ndarray]) -> bool:
     """True if the arrays of a cache file fit together: others may write to a shared folder."""
     table, counts = stored["table"], stored["counts"]
     if table.ndim != 2 or table.shape[1] != _COLUMNS or {table.dtype, counts.dtype} != {np.dtype(np.int64)}:
@@ -115,7 +120,17 @@ class _Sample:
     class_name: str = ""
 
 
-def _read_shard(path: Path, descriptor: int) -> dict[str, np.ndarray]:
+def read_shard(path: FileName, descriptor: int) -> dict[str, np.ndarray]:
+    """The arrays of a shard's index, by the names of ``STORED``.
+
+    Args:
+        path: names the shard, for messages.
+        descriptor: of the open file.
+
+    Raises:
+        UserError: it is no whole, uncompressed tar.
+        OSError: it cannot be read.
+    """
     samples: dict[str, _Sample] = {}
     left_out = LeftOut()
     try:
@@ -153,7 +168,7 @@ def _read_shard(path: Path, descriptor: int) -> dict[str, np.ndarray]:
 
 
 def _take(
-    path: Path, descriptor: int, member: Member, samples: dict[str, _Sample], left_out: LeftOut
+    path: FileName, descriptor: int, member: Member, samples: dict[str, _Sample], left_out: LeftOut
 ) -> None:
     """Take a member into its sample, or count it."""
     name = member.name.removeprefix("./")
@@ -238,7 +253,7 @@ def _place(descriptor: int, offset: int, length: int) -> tuple[int, int, int, in
         return offset, length, 0, 0
 
 
-def _shown(path: Path, name: str) -> str:
+def _shown(path: FileName, name: str) -> str:
     return f"{printable(path.name)}:{_escaped(name)}"
 
 

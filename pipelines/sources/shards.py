@@ -23,8 +23,8 @@ from pipelines.sources.identity import fingerprint, largest_class, printable, sa
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.patterns import expand, files_of_split
 from pipelines.sources.shard_index import NO_LABEL, ShardIndex, index_shard
-from pipelines.sources.slices import FileSlices
-from pipelines.sources.source import Index
+from pipelines.sources.slices import FileName, Files, FileSlices
+from pipelines.sources.source import Fetching, Index
 from pipelines.sources.splits import Split
 
 ABOUT = ".tar shards (a glob, or a range in braces)"
@@ -46,12 +46,19 @@ def open_split(where: str, split: Split, cache: Path) -> ShardSource:
 class ShardSource:
     """Images in tar files (a ``Source``)."""
 
-    def __init__(self, index: Index, paths: Sequence[Path], shards: Sequence[ShardIndex]) -> None:
+    def __init__(
+        self,
+        index: Index,
+        paths: Sequence[FileName],
+        shards: Sequence[ShardIndex],
+        files: Files | None = None,
+    ) -> None:
         self.index = index
         self._paths = paths
         self._members = [shard.members for shard in shards]
         table = np.concatenate([shard.table for shard in shards])
-        self._samples = FileSlices(paths, list(map(len, self._members)), table[:, 0], table[:, 1])
+        counts = list(map(len, self._members))
+        self._samples = FileSlices(paths, counts, table[:, 0], table[:, 1], files)
 
     def read(self, index: int) -> bytes:
         """The encoded bytes of a sample."""
@@ -60,6 +67,15 @@ class ShardSource:
     def read_ahead(self, first: int, end: int) -> None:
         """Bring the samples from ``first`` to before ``end`` into memory in one sweep."""
         self._samples.read_ahead(first, end)
+
+    @property
+    def fetching(self) -> Fetching | None:
+        """See ``Fetches.fetching``."""
+        return self._samples.fetching
+
+    def hold(self, runs: np.ndarray) -> None:
+        """See ``Fetches.hold``."""
+        self._samples.hold(runs)
 
     def key(self, index: int) -> str:
         """The key of a sample, which its id is made of."""
@@ -70,7 +86,7 @@ class ShardSource:
         path, member = self._member(index)
         return f"{path}:{visible(printable(member))}"
 
-    def _member(self, index: int) -> tuple[Path, str]:
+    def _member(self, index: int) -> tuple[FileName, str]:
         shard, position = self._samples.find(index)
         return self._paths[shard], self._members[shard][position]
 
@@ -95,6 +111,28 @@ def open_shards(pattern: str, split: Split, cache: Path) -> ShardSource:
     left_out = LeftOut()
     paths = files_of_split(expand(pattern, ".tar"), split, pattern, left_out)
     shards = map_in_threads(lambda path: index_shard(path, cache), paths, "Indexing shards")
+    return shard_source(pattern, paths, shards, left_out)
+
+
+def shard_source(
+    pattern: str,
+    paths: Sequence[FileName],
+    shards: Sequence[ShardIndex],
+    left_out: LeftOut,
+    files: Files | None = None,
+) -> ShardSource:
+    """The source of a split's shards.
+
+    Args:
+        pattern: what the user named, for messages.
+        paths: names of the shards.
+        shards: their indices.
+        left_out: files that are not used.
+        files: opens the shards; None: they are on this machine.
+
+    Raises:
+        UserError: no images in them.
+    """
     members = [member for shard in shards for member in shard.members]
     for shard in shards:
         left_out.merge(shard.left_out)
@@ -119,7 +157,7 @@ def open_shards(pattern: str, split: Split, cache: Path) -> ShardSource:
         fingerprint=fingerprint(keys, table[:, 1].tolist(), labels, class_names),
         notes=left_out.note(pattern) + missing,
     )
-    return ShardSource(index, paths, shards)
+    return ShardSource(index, paths, shards, files)
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:

@@ -11,35 +11,114 @@ import resource
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from pipelines.files.patience import open_regular, read_at
 from pipelines.sources.identity import printable
+from pipelines.sources.source import Fetching
 
 _MOST_OPEN = 512  # files held open at a time, where the limit of descriptors allows
 _PIECE = 1 << 20  # bytes read ahead at a time
+
+
+class FileName(Protocol):
+    """A path, or the address of a file elsewhere; ``str`` gives the whole of it."""
+
+    @property
+    def name(self) -> str:
+        """Its last part."""
+        ...
+
+
+class OpenFile:
+    """An open file, closed when no thread uses it any more."""
+
+    _close = staticmethod(os.close)  # the module's names are gone when Python ends
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        self._close(self.descriptor)
+
+
+class Files(Protocol):
+    """The files that slices lie in, by number. Safe to use from many threads."""
+
+    def open(self, file: int) -> OpenFile:
+        """Open a file, or hand it out again.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Close all that no thread uses: an error may come of a stale file, or of too many."""
+        ...
+
+    def hold(self, files: Sequence[int]) -> None:
+        """Have these files at hand, in this order; no others are needed soon."""
+        ...
+
+    def fetching(self, firsts: np.ndarray) -> Fetching | None:
+        """What is fetched; None where all is on this machine. ``firsts``: of it."""
+        ...
+
+
+class LocalFiles:
+    """Files of this machine."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _MOST_OPEN if descriptors < 0 else max(1, min(_MOST_OPEN, descriptors // 4))
+        self._opened = lru_cache(most)(lambda file: OpenFile(open_regular(paths[file])))
+
+    def open(self, file: int) -> OpenFile:
+        """See ``Files.open``."""
+        return self._opened(file)
+
+    def forget(self) -> None:
+        """See ``Files.forget``."""
+        self._opened.cache_clear()
+
+    def hold(self, files: Sequence[int]) -> None:
+        """See ``Files.hold``; they are here."""
+
+    def fetching(self, firsts: np.ndarray) -> None:
+        """See ``Files.fetching``; nothing is."""
 
 
 class FileSlices:
     """N samples, each a slice of one of several files. Safe to use from many threads.
 
     Args:
-        paths: the files.
+        paths: names of the files.
         counts: samples in each; they are numbered through the files.
         offsets: int64 [N], bytes from the beginning of the sample's file.
         lengths: int64 [N], bytes.
+        files: opens them; None: the paths are of this machine.
     """
 
     def __init__(
-        self, paths: Sequence[Path], counts: Sequence[int], offsets: np.ndarray, lengths: np.ndarray
+        self,
+        paths: Sequence[FileName],
+        counts: Sequence[int],
+        offsets: np.ndarray,
+        lengths: np.ndarray,
+        files: Files | None = None,
     ) -> None:
         self._paths = paths
         self._firsts = np.cumsum([0, *counts])
         self._offsets, self._lengths = offsets, lengths
-        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = _MOST_OPEN if descriptors < 0 else max(1, min(_MOST_OPEN, descriptors // 4))
-        self._opened = lru_cache(most)(lambda file: _OpenFile(paths[file]))
+        self._files = LocalFiles([Path(str(path)) for path in paths]) if files is None else files
+
+    @property
+    def fetching(self) -> Fetching | None:
+        """See ``Fetches.fetching``."""
+        return self._files.fetching(self._firsts)
 
     def find(self, index: int) -> tuple[int, int]:
         """The file that a sample lies in, and its index in that file."""
@@ -55,6 +134,10 @@ class FileSlices:
         file, _ = self.find(index)
         return self._read(file, int(self._offsets[index]), int(self._lengths[index]))
 
+    def hold(self, runs: np.ndarray) -> None:
+        """See ``Fetches.hold``."""
+        self._files.hold(files_of_runs(self._firsts, runs))
+
     def read_ahead(self, first: int, end: int) -> None:
         """Bring the samples from ``first`` to before ``end`` into the page cache, each file in one sweep.
 
@@ -69,28 +152,27 @@ class FileSlices:
 
     def _read(self, file: int, offset: int, length: int) -> bytes:
         try:
-            opened = self._opened(file)  # held, so that it is not closed while this thread reads
+            opened = self._files.open(file)  # held, so that it is not closed while this thread reads
             data = read_at(opened.descriptor, offset, length)
         except OSError:
-            self._opened.cache_clear()  # of a stale or lost file, and descriptors where there are too many
+            self._files.forget()
             raise
         if len(data) < length:
             raise OSError(f"{printable(str(self._paths[file]))} has been cut short since it was opened")
         return data
 
 
-class _OpenFile:
-    """An open file, closed when no thread uses it any more."""
+def files_of_runs(firsts: np.ndarray, runs: np.ndarray) -> list[int]:
+    """The files, each once, that runs of samples lie in, in the order of the runs.
 
-    _close = staticmethod(os.close)  # the module's names are gone when Python ends
-
-    def __init__(self, path: Path) -> None:
-        self.descriptor = -1
-        self.descriptor = open_regular(path)
-
-    def __del__(self) -> None:
-        if self.descriptor >= 0:
-            self._close(self.descriptor)
+    Args:
+        firsts: int64 [files + 1], see ``Fetching.firsts``.
+        runs: int64 [R, 2]: first sample, and past the last.
+    """
+    begins = np.searchsorted(firsts, runs[:, 0], side="right") - 1
+    ends = np.searchsorted(firsts, runs[:, 1], side="left")
+    found = (range(begin, end) for begin, end in zip(begins.tolist(), ends.tolist(), strict=True))
+    return list(dict.fromkeys(file for files in found for file in files if firsts[file] < firsts[file + 1]))
 
 
 def _runs(offsets: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -111,6 +111,38 @@ class Reader(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fetching:
+    """Files that a source fetches from elsewhere into a cache on this machine."""
+
+    where: str
+    """The data, for messages."""
+    firsts: np.ndarray
+    """int64 [files + 1]: the first sample of each file, and behind them the number of all."""
+    sizes: np.ndarray
+    """int64 [files], bytes; 0: on this machine already."""
+    capacity: int
+    """Most bytes of the cache."""
+
+
+@runtime_checkable
+class Fetches(Protocol):
+    """A source whose files may be elsewhere, each fetched as a whole when it is needed."""
+
+    @property
+    def fetching(self) -> Fetching | None:
+        """What is fetched; None where all is on this machine."""
+        ...
+
+    def hold(self, runs: np.ndarray) -> None:
+        """Fetch the files of these runs, in their order, and let those of no run go.
+
+        Args:
+            runs: int64 [R, 2]: first sample, and past the last.
+        """
+        ...
+
+
 @runtime_checkable
 class ReadsAhead(Protocol):
     """A source whose samples lie one after the other in large files."""

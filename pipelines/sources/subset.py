@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipelines.keys import uniforms
-from pipelines.sources.source import Source
+from pipelines.sources.source import Fetches, Fetching, ReadsAhead, Source
 from pipelines.targets import TargetKind, Targets, target_kinds_of, targets_of
 
 
@@ -32,6 +32,26 @@ class Subset:
     def read(self, index: int) -> bytes | memoryview | np.ndarray:
         """See ``Source.read``."""
         return self._source.read(int(self._indices[index]))
+
+    def read_ahead(self, first: int, end: int) -> None:
+        """See ``ReadsAhead``; neighbors in the other source are read in one run."""
+        if isinstance(self._source, ReadsAhead):
+            indices = self._indices[first:end]
+            for run in np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1):
+                self._source.read_ahead(int(run[0]), int(run[-1]) + 1)
+
+    @property
+    def fetching(self) -> Fetching | None:
+        """See ``Fetches.fetching``; of indices that ascend, as those of all subsets here do."""
+        found = self._source.fetching if isinstance(self._source, Fetches) else None
+        return found and replace(found, firsts=np.searchsorted(self._indices, found.firsts))
+
+    def hold(self, runs: np.ndarray) -> None:
+        """See ``Fetches.hold``."""
+        if isinstance(self._source, Fetches):
+            self._source.hold(
+                np.stack([self._indices[runs[:, 0]], self._indices[runs[:, 1] - 1] + 1], axis=1)
+            )
 
     def describe(self, index: int) -> str:
         """See ``Source.describe``."""

@@ -12,7 +12,7 @@ and names that a tar can hold; else it is ``FILE/ROW``, as in ``train-00000-of-0
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +40,8 @@ from pipelines.sources.parquet.parquet_index import NO_LABEL, ParquetIndex, inde
 from pipelines.sources.patterns import expand, files_of_split
 from pipelines.sources.service_files import lies_in_service
 from pipelines.sources.shards import key_of
-from pipelines.sources.slices import FileSlices
-from pipelines.sources.source import Index
+from pipelines.sources.slices import FileName, Files, FileSlices
+from pipelines.sources.source import Fetching, Index
 from pipelines.sources.splits import TEST_NAMES, NoSplitError, Split, split_of_folder
 
 ABOUT = "Parquet files"
@@ -68,14 +68,19 @@ class ParquetSource:
     """Images in Parquet files (a ``Source``)."""
 
     def __init__(
-        self, index: Index, paths: Sequence[Path], files: Sequence[ParquetIndex], keys: Sequence[str]
+        self,
+        index: Index,
+        paths: Sequence[FileName],
+        indices: Sequence[ParquetIndex],
+        keys: Sequence[str],
+        files: Files | None = None,
     ) -> None:
         self.index = index
         self._paths, self._keys = paths, keys
-        self._table = np.concatenate([file.table for file in files])
-        self._rows = np.concatenate([file.rows for file in files])
-        counts = [len(file.rows) for file in files]
-        self._samples = FileSlices(paths, counts, self._table[:, OFFSET], self._table[:, STORED])
+        self._table = np.concatenate([file.table for file in indices])
+        self._rows = np.concatenate([file.rows for file in indices])
+        counts = [len(file.rows) for file in indices]
+        self._samples = FileSlices(paths, counts, self._table[:, OFFSET], self._table[:, STORED], files)
 
     def read(self, index: int) -> bytes:
         """The encoded bytes of a sample."""
@@ -84,6 +89,15 @@ class ParquetSource:
     def read_ahead(self, first: int, end: int) -> None:
         """Bring the samples from ``first`` to before ``end`` into memory in one sweep."""
         self._samples.read_ahead(first, end)
+
+    @property
+    def fetching(self) -> Fetching | None:
+        """See ``Fetches.fetching``."""
+        return self._samples.fetching
+
+    def hold(self, runs: np.ndarray) -> None:
+        """See ``Fetches.hold``."""
+        self._samples.hold(runs)
 
     def key(self, index: int) -> str:
         """The key of a sample, which its id is made of."""
@@ -116,16 +130,52 @@ def open_parquet(pattern: str, split: Split, cache: Path, asked: Asked = ANY) ->
     """
     left_out = LeftOut()
     paths = _files(pattern, split, left_out)
-    files = _indices(paths, asked, cache)
-    _refuse_different_columns(paths, files)
-    table = np.concatenate([file.table for file in files])
+
+    def other_names() -> set[str]:
+        try:
+            others = _files(pattern, "test" if split == "train" else "train", LeftOut())
+        except NoSplitError:
+            return set()
+        return label_names(_indices(others, asked, cache))
+
+    return parquet_source(pattern, paths, _indices(paths, asked, cache), left_out, other_names)
+
+
+def label_names(indices: Sequence[ParquetIndex]) -> set[str]:
+    """The classes that are told by name."""
+    return {name for file in indices for name in file.label_names if name}
+
+
+def parquet_source(
+    pattern: str,
+    paths: Sequence[FileName],
+    indices: Sequence[ParquetIndex],
+    left_out: LeftOut,
+    other_names: Callable[[], set[str]],
+    files: Files | None = None,
+) -> ParquetSource:
+    """The source of a split's files.
+
+    Args:
+        pattern: what the user named, for messages.
+        paths: names of the files.
+        indices: of the files.
+        left_out: files that are not used.
+        other_names: finds the classes of the other split, where they are told by name.
+        files: opens the files; None: they are on this machine.
+
+    Raises:
+        UserError: no images in them, or files with other columns than the first.
+    """
+    _refuse_different_columns(paths, indices)
+    table = np.concatenate([file.table for file in indices])
     if not len(table):
         raise UserError(f"no images in {pattern}: its files have no rows")
-    for path, file in zip(paths, files, strict=True):
+    for path, file in zip(paths, indices, strict=True):
         if file.nulls:
             left_out.add("rows without an image", printable(path.name), file.nulls)
-    keys, full_names = _keys(paths, files)
-    labels, class_names, notes = _labels(pattern, split, paths, files, asked, cache)
+    keys, full_names = _keys(paths, indices)
+    labels, class_names, notes = _labels(pattern, indices, other_names)
     index = Index(
         sample_ids=sample_ids(keys, full_names),
         heights=table[:, HEIGHT].astype(np.int32),
@@ -135,7 +185,7 @@ def open_parquet(pattern: str, split: Split, cache: Path, asked: Asked = ANY) ->
         fingerprint=fingerprint(keys, table[:, LENGTH].tolist(), labels, class_names),
         notes=left_out.note(pattern) + notes + _note_of_cost(pattern, table),
     )
-    return ParquetSource(index, paths, files, keys)
+    return ParquetSource(index, paths, indices, keys, files)
 
 
 def _folders_of_files(path: Path) -> dict[str, list[Path]]:
@@ -168,7 +218,7 @@ def _indices(paths: Sequence[Path], asked: Asked, cache: Path) -> list[ParquetIn
     return list(show_progress(found, len(paths), "Indexing Parquet files"))
 
 
-def _refuse_different_columns(paths: Sequence[Path], files: Sequence[ParquetIndex]) -> None:
+def _refuse_different_columns(paths: Sequence[FileName], files: Sequence[ParquetIndex]) -> None:
     first = files[0].columns
     for path, file in zip(paths, files, strict=True):
         for what, one, other in (
@@ -183,8 +233,9 @@ def _refuse_different_columns(paths: Sequence[Path], files: Sequence[ParquetInde
                 )
 
 
-def _keys(paths: Sequence[Path], files: Sequence[ParquetIndex]) -> tuple[list[str], list[str]]:
+def _keys(names_of: Sequence[FileName], files: Sequence[ParquetIndex]) -> tuple[list[str], list[str]]:
     """The keys of the samples, and names that are distinct in any case."""
+    paths = [Path(str(name)) for name in names_of]
     root = os.path.commonpath([path.parent for path in paths])
     names = [printable(str(path.relative_to(root))) for path in paths]
     full_names = [
@@ -209,12 +260,7 @@ def _suits_tar(key: str) -> bool:
 
 
 def _labels(
-    pattern: str,
-    split: Split,
-    paths: Sequence[Path],
-    files: Sequence[ParquetIndex],
-    asked: Asked,
-    cache: Path,
+    pattern: str, files: Sequence[ParquetIndex], other_names: Callable[[], set[str]]
 ) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
     """Labels (int64 [N] or None), class names, and a note where labels are not used."""
     notes = [file.columns.note for file in files if file.columns.note]
@@ -229,7 +275,7 @@ def _labels(
         missing = len(there) - int(there.sum())
         return None, (), (f"labels are not used: {missing} of {len(there)} images of {pattern} have none",)
     if named.any():
-        known = sorted(set(names) | _names_of_other_split(pattern, split, asked, cache))
+        known = sorted(set(names) | other_names())
         label_of = {name: label for label, name in enumerate(known)}
         return np.array([label_of[name] for name in names], np.int64), tuple(known), ()
     largest = int(numbers.max())
@@ -237,14 +283,6 @@ def _labels(
         return None, (), (f"labels are not used: {largest} is no class number ({pattern})",)
     listed = files[0].columns.class_names
     return numbers, listed + tuple(map(str, range(len(listed), largest + 1))), ()
-
-
-def _names_of_other_split(pattern: str, split: Split, asked: Asked, cache: Path) -> set[str]:
-    try:
-        paths = _files(pattern, "test" if split == "train" else "train", LeftOut())
-    except NoSplitError:
-        return set()
-    return {name for file in _indices(paths, asked, cache) for name in file.label_names if name}
 
 
 def _note_of_cost(pattern: str, table: np.ndarray) -> tuple[str, ...]:

@@ -17,9 +17,10 @@ from pipelines.sources.identity import printable
 from pipelines.sources.parquet.arrow import ArrowFile, decompress
 from pipelines.sources.parquet.columns import Asked, Columns, choose_columns
 from pipelines.sources.parquet.pages import CODECS, COLUMNS, BrokenParquetError, find_images
+from pipelines.sources.slices import FileName
 
 NO_LABEL = -1
-_STORED = ("state", "table", "rows", "labels", "nulls", "paths", "label_names", "columns", "class_names")
+STORED = ("table", "rows", "labels", "nulls", "paths", "label_names", "columns", "class_names")
 _VERSION = 1  # of these arrays
 _LFS = b"version https://git-lfs"  # what a clone without Git LFS has in place of the file
 
@@ -56,6 +57,11 @@ def index_file(path: Path, asked: Asked, cache: Path) -> ParquetIndex:
         raise UserError(f"cannot read {shown}: {error.strerror or error}") from None
     except BrokenParquetError as error:
         raise UserError(f"{shown} is no whole Parquet file ({error}): copy or write it again") from None
+    return parquet_index_of(stored)
+
+
+def parquet_index_of(stored: dict[str, np.ndarray]) -> ParquetIndex:
+    """The index that arrays of ``read_file`` stand for."""
     image, own_path, label, note = unpack_strings(stored["columns"])
     return ParquetIndex(
         table=stored["table"],
@@ -72,20 +78,18 @@ def _load_or_read(path: Path, asked: Asked, cache: Path) -> dict[str, np.ndarray
     descriptor = open_regular(path)
     try:
         about = os.fstat(descriptor)
-        if read_at(descriptor, 0, len(_LFS)) == _LFS:
-            raise UserError(f"{printable(str(path))} is a pointer of Git LFS: run git lfs pull there")
         marks = (about.st_size, about.st_mtime_ns, about.st_ctime_ns, stable_id("\0".join(asked)), _VERSION)
         state, kept = np.array(marks, np.int64), cache_file(cache, "parquet", path)
-        stored = load_arrays(kept, _STORED)
-        if stored is None or not np.array_equal(stored["state"], state) or not _is_index(stored):
-            stored = {"state": state, **_read_file(path, descriptor, asked)}
+        stored = load_arrays(kept, ("state", *STORED))
+        if stored is None or not np.array_equal(stored["state"], state) or not is_parquet_index(stored):
+            stored = {"state": state, **read_file(path, descriptor, asked)}
             save_arrays(kept, stored)
         return stored
     finally:
         os.close(descriptor)
 
 
-def _is_index(stored: dict[str, np.ndarray]) -> bool:
+def is_parquet_index(stored: dict[str, np.ndarray]) -> bool:
     """True if the arrays of a cache file fit together: others may write to a shared folder."""
     count, table = len(np.atleast_1d(stored["rows"])), stored["table"]
     shapes = {"table": (count, COLUMNS), "rows": (count,), "labels": (count,), "nulls": (1,)}
@@ -100,8 +104,22 @@ def _is_index(stored: dict[str, np.ndarray]) -> bool:
     return bool((table >= 0).all() and (codecs < len(CODECS)).all() and (stored["labels"] >= NO_LABEL).all())
 
 
-def _read_file(path: Path, descriptor: int, asked: Asked) -> dict[str, np.ndarray]:
+def read_file(path: FileName, descriptor: int, asked: Asked) -> dict[str, np.ndarray]:
+    """The arrays of a file's index, by the names of ``STORED``.
+
+    Args:
+        path: names the file, for messages.
+        descriptor: of the open file.
+        asked: columns that the user names.
+
+    Raises:
+        UserError: it has no images, or other columns.
+        BrokenParquetError: it is damaged.
+        OSError: it cannot be read.
+    """
     shown = printable(str(path))
+    if read_at(descriptor, 0, len(_LFS)) == _LFS:
+        raise UserError(f"{shown} is a pointer of Git LFS: run git lfs pull there")
     file = ArrowFile(descriptor)
     columns = choose_columns(file, asked, shown)
     leaf = file.leaves[columns.image]

@@ -21,7 +21,7 @@ from pipelines.command.errors import UserError
 from pipelines.decode.decode import decode
 from pipelines.keys import stable_id
 from pipelines.sources import NoSplitError
-from pipelines.sources.shard_index import _read_shard
+from pipelines.sources.shard_index import read_shard
 from pipelines.sources.shards import open_shards, write_shard
 
 Members = Sequence[tuple[str, bytes]]
@@ -205,10 +205,10 @@ def test_the_index_is_made_once_and_again_for_a_changed_shard(
 
     def counted(path: Path, descriptor: int) -> dict[str, np.ndarray]:
         opened.append(path.name)
-        return _read_shard(path, descriptor)
+        return read_shard(path, descriptor)
 
     first = open_shards(str(data), "train", cache).index
-    monkeypatch.setattr("pipelines.sources.shard_index._read_shard", counted)
+    monkeypatch.setattr("pipelines.sources.shard_index.read_shard", counted)
     again = open_shards(str(data), "train", cache).index
     assert opened == []
     for name in ("sample_ids", "heights", "widths", "labels"):

@@ -1,0 +1,111 @@
+"""What an epoch fetches of data that is elsewhere, known before it begins: its order is computed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pipelines.command.errors import UserError
+from pipelines.plan.plan import Plan
+from pipelines.sources.slices import files_of_runs
+from pipelines.sources.source import Fetches, Fetching, Source
+
+
+class FetchCost(NamedTuple):
+    """Bytes of an epoch on one machine."""
+
+    fetched: int
+    """Fetched, the cache empty at first."""
+    held: int
+    """The most that is needed at a time: all files of two windows."""
+
+
+def fetch_note(source: Source, plan: Plan) -> str | None:
+    """One line on what an epoch fetches; None where all is on this machine.
+
+    Raises:
+        UserError: the cache is too small for the order; the message says what would do.
+    """
+    fetching = source.fetching if isinstance(source, Fetches) else None
+    if fetching is None:
+        return None
+    total = int(fetching.sizes.sum())
+    of = f"{fetching.where}: {len(fetching.sizes)} files, {_gb(total)}"
+    if not plan.shuffle or plan.order == "random":
+        if plan.shuffle and total > fetching.capacity:
+            raise UserError(
+                f"{of}, are more than the cache of {_gb(fetching.capacity)} holds, and in random order each "
+                f"would be fetched again and again: {_remedy(fetching)}"
+            )
+        return f"{of}; the first epoch fetches them all, on each machine"
+    cost = fetch_cost(fetching, plan)
+    if cost.held > fetching.capacity:
+        raise UserError(
+            f"{of}: two windows of --order blocks lie in files of {_gb(cost.held)}, and the cache holds "
+            f"{_gb(fetching.capacity)}: {_remedy(fetching)}"
+        )
+    return (
+        f"{of}; an epoch fetches {_gb(cost.fetched)} per machine and needs {_gb(cost.held)} of the cache of "
+        f"{_gb(fetching.capacity)} at a time"
+    )
+
+
+def fetch_cost(fetching: Fetching, plan: Plan) -> FetchCost:
+    """What the first epoch of the order "blocks" fetches: counted through its windows, as the cache works.
+
+    Args:
+        fetching: the files.
+        plan: of the order "blocks".
+    """
+    order = plan.block_order(0)
+    count = order.window(plan.count - 1) + 1
+    windows = [files_of_runs(fetching.firsts, order.runs(window)) for window in range(count)]
+    return FetchCost(*_count(windows, fetching.sizes.tolist(), fetching.capacity))
+
+
+def _count(windows: Sequence[Sequence[int]], sizes: Sequence[int], capacity: int) -> tuple[int, int]:
+    cached: OrderedDict[int, int] = OrderedDict()  # files and bytes; those that were let go first stand first
+    held: dict[int, None] = {}
+    fetched = most = 0
+    for now, after in zip(windows, [*windows[1:], []], strict=True):
+        needed = dict.fromkeys([*now, *after])
+        for file in held:
+            if file not in needed:
+                cached.move_to_end(file)
+        held = needed
+        most = max(most, sum(sizes[file] for file in needed))
+        size = sum(cached.values())
+        for file in needed:
+            if file in cached:
+                continue
+            fetched, size = fetched + sizes[file], size + sizes[file]
+            for other in [other for other in cached if other not in needed]:
+                if size <= capacity:
+                    break
+                size -= cached.pop(other)
+            cached[file] = sizes[file]
+    return fetched, most
+
+
+def _remedy(fetching: Fetching) -> str:
+    """Settings that fit, ready to be typed."""
+    largest = int(fetching.sizes.max())
+    per_file = int(np.median(np.diff(fetching.firsts)))
+    blocks = max(1, fetching.capacity // (4 * largest))  # two windows; a block lies in two files
+    least = f" and ?cache={_size(4 * largest)}" if fetching.capacity < 4 * largest else ""
+    return (
+        f"give --order blocks --block-size {max(1, per_file)} --blocks-per-window {blocks}{least}, or room "
+        f"for all of them behind the address, ?cache={_size(int(fetching.sizes.sum()))}"
+    )
+
+
+def _size(size: int) -> str:
+    """A size as an option takes it, rounded up."""
+    return f"{-(-size // 10**9)}GB" if size > 10**9 else f"{-(-size // 10**6)}MB"
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.3g} GB" if size >= 10**8 else f"{size / 1e6:.3g} MB"

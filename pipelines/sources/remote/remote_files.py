@@ -1,0 +1,128 @@
+"""The files of a remote source: fetched ahead by a few threads, held while they are needed."""
+
+from __future__ import annotations
+
+import resource
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
+
+import numpy as np
+
+from pipelines.sources.remote.fetch import fetch
+from pipelines.sources.remote.shard_cache import HeldShard, ShardCache
+from pipelines.sources.remote.storage import RemoteFile, Storage
+from pipelines.sources.source import Fetching
+
+_AT_A_TIME = 4  # shards that are fetched at a time
+_MOST_OPEN = 512  # as many descriptors as files of this machine get
+
+
+class RemoteFiles:
+    """``slices.Files`` that are fetched into a cache.
+
+    Once ``hold`` has said which are needed, these are held. Before, and where nobody says, the last ones used
+    are, as many as fit, and the file after the one that is opened is fetched too.
+
+    Args:
+        where: the data, for messages.
+        files: as they were found.
+        storage: of the files.
+        cache: shared with other sources and processes.
+    """
+
+    def __init__(self, where: str, files: Sequence[RemoteFile], storage: Storage, cache: ShardCache) -> None:
+        self._where, self._files, self._storage, self._cache = where, files, storage, cache
+        total = sum(file.size for file in files)
+        self._most_bytes = cache.capacity if total <= cache.capacity else cache.capacity // 2
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most_open = _MOST_OPEN if descriptors < 0 else max(2, min(_MOST_OPEN, descriptors // 4))
+        self._lock = threading.Lock()
+        self._shards: OrderedDict[int, Future[HeldShard]] = OrderedDict()
+        self._told = False
+        self._queue: SimpleQueue[tuple[int, Future[HeldShard]]] = SimpleQueue()
+        self._threads = 0
+
+    def open(self, file: int) -> HeldShard:
+        """See ``Files.open``; waits for a file that is being fetched.
+
+        Raises:
+            UserError: it cannot be fetched.
+        """
+        with self._lock:
+            shard = self._shards.get(file)
+            mine = shard is None
+            if shard is None:
+                shard = self._shards[file] = Future()
+                shard.set_running_or_notify_cancel()
+                if not self._told:
+                    self._begin(file + 1)
+            self._shards.move_to_end(file)
+            if not self._told:
+                self._trim()
+        if mine:
+            self._fetch(file, shard)
+        return shard.result()
+
+    def forget(self) -> None:
+        """See ``Files.forget``."""
+        with self._lock:
+            for file in list(self._shards):
+                self._drop(file)
+
+    def hold(self, files: Sequence[int]) -> None:
+        """See ``Files.hold``."""
+        with self._lock:
+            self._told = True
+            for file in self._shards.keys() - set(files):
+                self._drop(file)
+            for file in files:
+                self._begin(file)
+
+    def fetching(self, firsts: np.ndarray) -> Fetching:
+        """See ``Files.fetching``."""
+        sizes = np.array([file.size for file in self._files], np.int64)
+        return Fetching(where=self._where, firsts=firsts, sizes=sizes, capacity=self._cache.capacity)
+
+    def _begin(self, file: int) -> None:
+        """Have a file fetched, unless it is there or under way, or no file."""
+        if file in self._shards or file >= len(self._files):
+            return
+        shard = self._shards[file] = Future()
+        self._queue.put((file, shard))
+        if self._threads < _AT_A_TIME:
+            self._threads += 1
+            threading.Thread(target=self._work, daemon=True, name="fetch").start()  # ends with the process
+
+    def _trim(self) -> None:
+        """Let go what was not used for the longest time; the last two stay."""
+        size = sum(self._files[file].size for file in self._shards)
+        for file in list(self._shards)[:-2]:
+            if size <= self._most_bytes and len(self._shards) <= self._most_open:
+                return
+            size -= self._files[file].size
+            self._drop(file)
+
+    def _drop(self, file: int) -> None:
+        shard = self._shards.pop(file)
+        if not shard.cancel() and shard.done() and shard.exception() is None:
+            shard.result().let_go()
+
+    def _work(self) -> None:
+        while True:
+            file, shard = self._queue.get()
+            if shard.set_running_or_notify_cancel():
+                self._fetch(file, shard)
+            del shard  # and what it holds
+
+    def _fetch(self, file: int, shard: Future[HeldShard]) -> None:
+        about = self._files[file]
+        try:
+            shard.set_result(self._cache.hold(about, lambda out: fetch(self._storage, about, out)))
+        except BaseException as error:
+            with self._lock:
+                if self._shards.get(file) is shard:
+                    del self._shards[file]  # so that the next one tries again
+            shard.set_exception(error)
