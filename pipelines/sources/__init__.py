@@ -31,7 +31,8 @@ def open_source(where: str, split: Split) -> Source:
             or a folder of them (see ``sources.shards``, ``sources.beton``, ``sources.parquet``), a ``.tsv``
             list of images (see ``sources.image_list``), a year of VOCdevkit, COCO's or Cityscapes' folders
             (see ``sources.voc``, ``sources.coco``, ``sources.cityscapes``); shards and Parquet files also
-            behind ``s3://``, ``gs://``, ``https://`` (see ``sources.remote``); or several of these, ``A + B``.
+            behind ``s3://``, ``gs://``, ``https://`` (see ``sources.remote``); or several of these,
+            ``A + B``.
         split: "train", which is all there is where the data has no splits, or "test".
 
     Raises:
