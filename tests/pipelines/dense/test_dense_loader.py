@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -325,3 +326,38 @@ def test_damaged_labels_stop_it_and_it_can_go_on_from_there() -> None:
         assert loader.state_dict()["step"] == step
         source.damaged = False
         assert_same(next(loader), load(source, RESIZED)[step])
+
+
+# --- threads and slow storage -------------------------------------------------------------------------------
+
+
+def test_blocks_are_read_ahead_of_their_samples() -> None:
+    class Slow(MemoryTargetSource):
+        def __init__(self, count: int) -> None:
+            super().__init__(count)
+            self.ahead: set[int] = set()
+
+        def read_ahead(self, first: int, end: int) -> None:
+            self.ahead |= set(range(first, end))
+
+        def read(self, index: int) -> bytes:
+            assert index in self.ahead
+            return super().read(index)
+
+    for ours, theirs in zip(
+        load(Slow(COUNT), RESIZED, BLOCKS), load(MemoryTargetSource(COUNT), RESIZED, BLOCKS), strict=True
+    ):
+        assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("taken", [0, 2])
+def test_closing_early_leaves_no_threads(source: MemoryTargetSource, taken: int) -> None:
+    def ours() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name.startswith("dense-loader")]
+
+    with opened(source, RESIZED, stop=100, prefetch=3) as loader:
+        for _ in range(taken):
+            next(loader)
+        assert len(ours()) == (2 if taken else 0)
+    assert ours() == []
+    loader.close()  # a second time does no harm
