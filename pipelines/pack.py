@@ -1,4 +1,4 @@
-"""``python -m pipelines.pack SRC DST``: write a data set as tar shards or as FFCV's ``.beton``.
+"""``python -m pipelines.pack SRC DST``: write a data set as shards, a ``.beton`` or folders with targets.
 
 Images keep their order, sample ids, labels and names of classes, and their bytes wherever that is possible
 (``packed_image``). All is written aside, read again and compared with the source, and only then gets its
@@ -31,10 +31,12 @@ from pipelines.decode.bad_images import default_limit
 from pipelines.decode.decode import UndecodableImageError, decode
 from pipelines.files.atomic import folder_aside
 from pipelines.keys import stable_id
+from pipelines.packing import cityscapes_folder, coco_folder
+from pipelines.packing.layout import Layout
 from pipelines.packing.ledger import Ledger, digest
 from pipelines.packing.packed_image import Form, PackedImage, pack_image
 from pipelines.sources import NoSplitError, Source, Split, open_source
-from pipelines.sources.beton.beton import BetonSource, open_beton
+from pipelines.sources.beton.beton import open_beton
 from pipelines.sources.beton.format import BetonRow, write_beton
 from pipelines.sources.identity import printable
 from pipelines.sources.notes import untold
@@ -42,15 +44,17 @@ from pipelines.sources.reading import read_sample
 from pipelines.sources.shards import ShardSource, key_of, open_shards, write_shard
 from pipelines.sources.source import KeyedSource
 from pipelines.sources.torchvision_dataset import open_torchvision
+from pipelines.targets import target_kinds_of
 
 _FILE_NAMES: dict[Split, str] = {"train": "train", "test": "val"}
+_LAYOUTS: dict[str, Layout] = {"coco": coco_folder, "cityscapes": cityscapes_folder}
 _SUFFIXES = (".tar", ".beton", ".parquet")
 _MOST_PIXELS_A_SIDE = 0xFFFF  # in a .beton
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Write a data set as tar shards or as FFCV's .beton, and verify it."""
+    """Write a data set as tar shards, FFCV's .beton, or COCO's or Cityscapes' folders, and verify it."""
 
     src: Annotated[Positional[str], arg(metavar="SRC")]
     """A folder of images, tar shards, Parquet or .beton files, or `scenes`; with --torchvision its root."""
@@ -58,8 +62,9 @@ class Options:
     """Output: NAME.beton, or a folder."""
     torchvision: Annotated[str, arg(metavar="NAME")] = ""
     """Data set of torchvision that lies in SRC, such as CIFAR100: its pixels are packed without loss."""
-    format: Literal["shards", "beton"] | None = None
-    """Container format. Left out: beton if DST ends so, otherwise shards. A folder may hold either."""
+    format: Literal["shards", "beton", "coco", "cityscapes"] | None = None
+    """Container format. Left out: beton if DST ends so, otherwise shards. A folder may hold either. Targets
+    are kept by coco (boxes and masks) and cityscapes (classes of pixels): folders of images and labels."""
     max_side: CountOrNone = None
     """Scale images with a longer side down to so many pixels, and write these as JPEG."""
     quality: Percent = 90
@@ -100,9 +105,11 @@ def pack(options: Options) -> None:
         UserError: options that do not fit, an unreadable source, more undecodable images than
             ``default_limit``, or a disk that is full or broken. ``dst`` does not exist then.
     """
-    form = _checked_form(options)
+    form, layout = _checked_form(options), _LAYOUTS.get(options.format or "")
     sources = _open_splits(options)
     for source in sources.values():
+        if layout is not None:
+            _check_targets(source, options, layout)
         _check_source(source, options, form)
     workers = options.workers or len(os.sched_getaffinity(0))
     dst = options.dst
@@ -110,10 +117,16 @@ def pack(options: Options) -> None:
     try:
         with folder_aside(dst) as aside:
             for split, source in sources.items():
-                ledger = Ledger(source)
-                if form.container == "shards":
+                ledger = Ledger(source, layout.KINDS if layout is not None else frozenset())
+                written: Source
+                if layout is not None:
+                    images = _pack_all(source, form, ledger, workers)
+                    layout.write_split(source, aside, split, images, workers)
+                    with tempfile.TemporaryDirectory() as cache:
+                        written = layout.open_written(aside, split, Path(cache))
+                elif form.container == "shards":
                     _write_shards(source, aside, split, form, ledger, workers, options.shard_mb * 10**6)
-                    written: ShardSource | BetonSource = _reopen_shards(
+                    written = _reopen_shards(
                         aside, "test" if split == "test" and "train" in sources else "train"
                     )
                 else:
@@ -123,7 +136,7 @@ def pack(options: Options) -> None:
                 ledger.verify(written, workers)
                 done.append(f"{split}: {ledger.summary()}")
             result = aside / dst.name if dst.suffix == ".beton" else aside
-            size = sum(file.stat().st_size for file in aside.iterdir())
+            size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
             os.rename(result, dst)
     except OSError as error:
         remedy = " (free space there, or take --max-side)" if error.errno == errno.ENOSPC else ""
@@ -136,15 +149,20 @@ def pack(options: Options) -> None:
 
 def _checked_form(options: Options) -> Form:
     dst = options.dst
-    container = options.format or ("beton" if dst.suffix == ".beton" else "shards")
+    named = options.format or ("beton" if dst.suffix == ".beton" else "shards")
+    container: Literal["shards", "beton"] = "beton" if named == "beton" else "shards"  # images as files, too
     if dst.exists():
         raise UserError(f"{dst} exists already: remove it or choose another name")
     if not dst.parent.is_dir():
         raise UserError(f"no such folder: {dst.parent}")
     if container == "shards" and dst.suffix == ".beton":
-        raise UserError(f"{dst} ends in .beton, and --format shards makes a folder: choose another name")
+        raise UserError(f"{dst} ends in .beton, and --format {named} makes a folder: choose another name")
     if container == "shards" and options.raw_share is not None:
         raise UserError("--raw-share is for .beton files: shards hold encoded images only")
+    if named in _LAYOUTS and options.max_side is not None:
+        raise UserError(
+            f"--max-side scales images alone, and --format {named} keeps their targets: leave one out"
+        )
     return Form(
         container=container,
         max_side=options.max_side,
@@ -166,7 +184,7 @@ def _open_splits(options: Options) -> dict[Split, KeyedSource]:
         assert isinstance(source, KeyedSource)  # as every reader's
         for note in untold(source.index.notes):
             print(note, file=sys.stderr)
-        if source.index.objects is not None:
+        if source.index.objects is not None and options.format not in _LAYOUTS:
             print(f"{options.src}: classes and boxes of its objects are not packed", file=sys.stderr)
         sources[split] = source
     if len(sources) == 2 and options.dst.suffix == ".beton":
@@ -200,11 +218,26 @@ def _check_source(source: KeyedSource, options: Options, form: Form) -> None:
             raise UserError(
                 f"{options.src} holds sample ids but no names, which shards need: pack what it was made of"
             )
-        if key_of(f"{key}.") != key or stable_id(printable(key)) != sample_id:
+        if options.format in _LAYOUTS:
+            if not _LAYOUTS[options.format].keeps_key(key) or stable_id(printable(key)) != sample_id:
+                raise UserError(
+                    f"{source.describe(index)} cannot keep its sample id in {options.format}'s folders"
+                )
+        elif key_of(f"{key}.") != key or stable_id(printable(key)) != sample_id:
             raise UserError(
                 f"{source.describe(index)} cannot keep its sample id in shards, where names end at the "
                 "first dot and are given once: rename it, or write a .beton"
             )
+
+
+def _check_targets(source: KeyedSource, options: Options, layout: Layout) -> None:
+    """Refuse a source without the targets of a layout, and say which others are not kept."""
+    there = target_kinds_of(source)
+    if not there >= layout.KINDS:
+        wanted = " and ".join(sorted(layout.KINDS))
+        raise UserError(f"{options.src} has no {wanted} for --format {options.format}: give data that has")
+    if there - layout.KINDS:
+        print(f"{options.src}: not packed: {', '.join(sorted(there - layout.KINDS))}", file=sys.stderr)
 
 
 # --- writing ------------------------------------------------------------------------------------------------

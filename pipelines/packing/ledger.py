@@ -12,13 +12,20 @@ from pipelines.command.progress import show_progress, stream_in_threads
 from pipelines.decode.decode import decode
 from pipelines.packing.packed_image import PackedImage
 from pipelines.sources import Source
+from pipelines.targets import TargetKind, targets_of
 
 
 class Ledger:
-    """Checksums of the samples written, verified by reading them back."""
+    """Checksums of the samples written, verified by reading them back.
 
-    def __init__(self, source: Source) -> None:
+    Args:
+        source: of the samples.
+        targets: kinds of targets that are written, in place of its labels.
+    """
+
+    def __init__(self, source: Source, targets: frozenset[TargetKind] = frozenset()) -> None:
         count = len(source.index)
+        self._targets = targets
         self._source = source
         self._stored = np.zeros(count, bool)
         self._digests = np.zeros(count, np.uint64)
@@ -57,6 +64,10 @@ class Ledger:
                     f"{self._source.describe(index)} reads differently from what was written: check the "
                     "disk; nothing was kept"
                 )
+            if self._targets and not self._same_targets(index, written, position):
+                raise UserError(
+                    f"targets of {self._source.describe(index)} read differently; nothing was kept"
+                )
 
         results = stream_in_threads(verify_image, range(len(indices)), workers)
         for _ in show_progress(results, len(indices), "Verifying"):
@@ -68,14 +79,36 @@ class Ledger:
             np.array_equal(after.sample_ids, before.sample_ids[indices])
             and np.array_equal(after.heights, self._heights[indices])
             and np.array_equal(after.widths, self._widths[indices])
-            and (before.labels is None) == (after.labels is None)
         )
+        if self._targets:
+            same = same and self._same_names(written)
+        else:
+            same = same and (before.labels is None) == (after.labels is None)
         if same and before.labels is not None and after.labels is not None:
             same = np.array_equal(after.labels, before.labels[indices]) and all(
                 after.class_names[label] == before.class_names[label] for label in np.unique(after.labels)
             )
         if not same:
             raise UserError("ids, sizes, labels or names of classes read differently; nothing was kept")
+
+    def _same_names(self, written: Source) -> bool:
+        """True if the classes of the targets that are written have their names."""
+        before, after = self._source.index, written.index
+        objects = "boxes" not in self._targets or after.class_names == before.class_names
+        pixels = "segmentation" not in self._targets or after.segmentation_names == before.segmentation_names
+        return objects and pixels
+
+    def _same_targets(self, index: int, written: Source, position: int) -> bool:
+        before, after = targets_of(self._source, index), targets_of(written, position)
+        names = {"boxes": ("boxes", "classes", "areas", "crowd"), "masks": ("masks",)}
+        for kind in self._targets:
+            for name in names.get(kind, (kind,)):
+                one, other = getattr(before, name), getattr(after, name)
+                if one is None and name == "crowd":
+                    one = np.zeros(len(other), bool)  # none of them
+                if one.dtype != other.dtype or not np.array_equal(one, other):
+                    return False
+        return True
 
 
 def digest(data: bytes | memoryview | np.ndarray) -> int:
