@@ -6,7 +6,6 @@ crop, then flip: boxes by their coordinates, clipped; masks and maps by the near
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,28 +28,33 @@ def ride(targets: Targets, placement: Placement) -> Targets:
         in the view's pixels, with the same kinds of labels. ``areas`` are counted in the masks; without these
         they shrink with the boxes.
     """
-    lines, columns = _sources(placement, targets.height, targets.width)
     boxes = None if targets.boxes is None else _placed(targets.boxes, placement, targets)
-    masks = None if targets.masks is None else _nearest(targets.masks, lines, columns, False)
+    masks, segmentation, depth = targets.masks, targets.segmentation, targets.depth
+    if masks is not None or segmentation is not None or depth is not None:
+        lines, columns = _sources(placement, targets.height, targets.width)
+        masks = None if masks is None else _nearest_masks(masks, lines, columns)
+        segmentation = None if segmentation is None else _nearest(segmentation, lines, columns, IGNORED)
+        depth = None if depth is None else _nearest(depth, lines, columns, 0)
+    counts = None if masks is None else np.array([np.count_nonzero(mask) for mask in masks], np.float32)
     areas = targets.areas
-    if areas is not None and masks is not None:
-        areas = masks.sum((1, 2), dtype=np.float32)
+    if areas is not None and counts is not None:
+        areas = counts
     elif areas is not None and boxes is not None and targets.boxes is not None:
-        areas = areas * _shares(targets.boxes, boxes)
-    seg, depth = targets.segmentation, targets.depth
-    everything = Targets(
-        height=placement.height,
-        width=placement.width,
-        boxes=None if boxes is None else boxes.astype(np.float32),
-        classes=targets.classes,
-        areas=areas if areas is None else areas.astype(np.float32),
-        difficult=targets.difficult,
-        crowd=targets.crowd,
-        masks=masks,
-        segmentation=None if seg is None else _nearest(seg, lines, columns, IGNORED),
-        depth=None if depth is None else _nearest(depth, lines, columns, 0),
+        areas = (areas * _shares(targets.boxes, boxes)).astype(np.float32)
+    objects: dict[str, Any] = {
+        "boxes": None if boxes is None else boxes.astype(np.float32),
+        "classes": targets.classes,
+        "areas": areas,
+        "difficult": targets.difficult,
+        "crowd": targets.crowd,
+        "masks": masks,
+    }
+    left = _left(objects["boxes"], counts)
+    if left is not None and not left.all():
+        objects = {name: None if value is None else value[left] for name, value in objects.items()}
+    return Targets(
+        height=placement.height, width=placement.width, segmentation=segmentation, depth=depth, **objects
     )
-    return _without_vanished(everything)
 
 
 def _placed(boxes: np.ndarray, placement: Placement, image: Targets) -> np.ndarray:
@@ -95,11 +99,32 @@ def _source(positions: np.ndarray, box: tuple[int, int, int], side: int) -> np.n
 
 
 def _nearest(maps: np.ndarray, lines: np.ndarray, columns: np.ndarray, fill: float) -> np.ndarray:
-    """Maps [..., H, W] at lines and columns; ``fill`` outside."""
-    taken = maps.take(np.maximum(lines, 0), axis=-2).take(np.maximum(columns, 0), axis=-1)
-    taken[..., lines < 0, :] = fill
-    taken[..., columns < 0] = fill
+    """A map [H, W] at lines and columns; ``fill`` outside."""
+    if len(lines) < len(maps):
+        taken = maps.take(np.maximum(lines, 0), 0).take(np.maximum(columns, 0), 1)
+    else:  # the dearer of the two on fewer lines
+        taken = maps.take(np.maximum(columns, 0), 1).take(np.maximum(lines, 0), 0)
+    taken[lines < 0] = fill
+    taken[:, columns < 0] = fill
     return taken
+
+
+def _nearest_masks(masks: np.ndarray, lines: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Masks [n, H, W] at lines and columns; only the rectangle around each object is looked up."""
+    out = np.zeros((len(masks), len(lines), len(columns)), bool)
+    for mask, made in zip(masks, out, strict=True):
+        down, across = _inside(lines, mask.any(1)), _inside(columns, mask.any(0))
+        made[down, across] = mask.take(lines[down], 0).take(columns[across], 1)
+    return out
+
+
+def _inside(places: np.ndarray, occupied: np.ndarray) -> slice:
+    """The positions whose ``places``, which rise or fall, lie between the first and the last occupied."""
+    (found,) = occupied.nonzero()
+    if not len(found):
+        return slice(0, 0)
+    (positions,) = ((places >= found[0]) & (places <= found[-1])).nonzero()
+    return slice(positions[0], positions[-1] + 1) if len(positions) else slice(0, 0)
 
 
 def _shares(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -109,21 +134,9 @@ def _shares(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return left / np.where(area > 0, area, 1)
 
 
-def _without_vanished(targets: Targets) -> Targets:
-    """The targets without the objects of which nothing is left."""
-    boxes, masks = targets.boxes, targets.masks
-    if boxes is None and masks is None:
-        return targets
-    number = len(boxes) if boxes is not None else len(masks) if masks is not None else 0
-    left = np.ones(number, bool)
-    if boxes is not None:
-        left &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    if masks is not None:
-        left &= masks.any((1, 2))
-    if left.all():
-        return targets
-    kept: dict[str, Any] = {
-        name: None if getattr(targets, name) is None else getattr(targets, name)[left]
-        for name in ("boxes", "classes", "areas", "difficult", "crowd", "masks")
-    }
-    return replace(targets, **kept)
+def _left(boxes: np.ndarray | None, counts: np.ndarray | None) -> np.ndarray | None:
+    """Objects of which something is left, bool [n]; None without boxes and masks."""
+    by_box = None if boxes is None else (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    if counts is None:
+        return by_box
+    return counts > 0 if by_box is None else by_box & (counts > 0)
