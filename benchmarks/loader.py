@@ -7,6 +7,10 @@ itself on files and a DataLoader over pyarrow. Each has a process of its own, th
 five rounds count, after one that warms up. Core-microseconds are user and system time of all of its threads
 and processes.
 
+``--task detection`` takes images with boxes instead: resized by their short side, mirrored, normalized and
+put into padded batches of 16, beside torchvision's ``tv_tensors`` in a DataLoader. Output "detection-uint8"
+is less work: it ends with a list of uint8 images, for a model that does the rest.
+
 ``--device cuda`` adds fastssl's backends as training on a GPU sees them, whole and normalized views in its
 memory, beside which images per second count; ``--device cpu`` is a trial of the same without a GPU.
 """
@@ -20,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from benchmarks.contenders import LEAVES_OUT, OTHERS
+from benchmarks.contenders.detection import DETECTION_CASES
 from benchmarks.images import image_folder, write_parquet
 from benchmarks.report import publish
 from benchmarks.result import check_places, result_of
@@ -51,6 +56,8 @@ class Options:
     """Threads per contender."""
     data_kind: Literal["files", "parquet"] = "files"
     """parquet: read the same images from one Parquet file too."""
+    task: Literal["views", "detection"] = "views"
+    """detection: images with boxes, one view each."""
     device: Literal["cpu", "cuda"] | None = None
     """Measure fastssl's backends too, handing over there."""
     images: int = 256
@@ -60,6 +67,8 @@ class Options:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.task == "detection" and (self.data_kind != "files" or self.device is not None):
+            raise UserError("--task detection reads files on the CPU: leave --data-kind and --device out")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with image_folder(options.data, options.images) as folder:
         if options.data_kind == "parquet":
             write_parquet(folder)
-        for views in options.views:
+        for views in options.views if options.task == "views" else (1,):
             wanted = [case for case in _cases(options, views) if (case.contender, case.output) not in missing]
             measured = measure(wanted, folder)
             missing |= _names(wanted) - _names(measured)  # not installed, which is said once
@@ -85,6 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _cases(options: Options, views: int) -> list[Case]:
+    if options.task == "detection":
+        return [
+            Case(contender=name, output=output, views=views, threads=options.threads)
+            for name, output in DETECTION_CASES
+            if name == "fastssl" or name in options.against
+        ]
     if options.data_kind == "files":
         return cases(views, options.against, options.threads, options.device)
     beside = (("fastssl", "views"), ("fastssl", "parquet"), ("pyarrow", "parquet"))

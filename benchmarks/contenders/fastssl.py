@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from benchmarks.contenders import Batch, Pass, Work, decode_each
+from benchmarks.contenders.detection import DETECTION_BATCH, LONGEST, SHORT_SIDES, boxes_of
 from benchmarks.images import parquet_of
 from pipelines.backends.backend import LoaderConfig
 from pipelines.backends.buffers import Crops, Output, Pixels
@@ -19,10 +20,13 @@ from pipelines.backends.threads import ThreadsBackend
 from pipelines.batch import Images
 from pipelines.decode.bad_images import BadImages
 from pipelines.decode.decode import decode
+from pipelines.dense.loader import DenseLoaderConfig, open_dense_loader
+from pipelines.dense.view import ResizedView
 from pipelines.plan.plan import evaluation_plan
 from pipelines.sources import Source
 from pipelines.sources.folder import open_folder
 from pipelines.sources.parquet.parquet import open_parquet
+from pipelines.targets import TargetKind, Targets
 from pipelines.views import ViewGroup
 
 
@@ -102,7 +106,46 @@ def _parquet(work: Work) -> Pass:
     return passes(work, open_parquet(where, "train", cache=work.folder.with_name("index")))
 
 
+class _Boxed:
+    """Images of a source with the boxes of ``detection``."""
+
+    target_kinds: frozenset[TargetKind] = frozenset({"boxes"})
+
+    def __init__(self, source: Source) -> None:
+        self.index, self.read, self.describe = source.index, source.read, source.describe
+
+    def targets(self, index: int) -> Targets:
+        """See ``TargetSource``."""
+        height, width = int(self.index.heights[index]), int(self.index.widths[index])
+        boxes, classes = boxes_of(index, height, width)
+        return Targets(height=height, width=width, boxes=boxes, classes=classes)
+
+
+def _detection(work: Work) -> Pass:
+    source = _Boxed(_open(work))
+    plan = evaluation_plan(len(source.index), DETECTION_BATCH, shuffle=True)
+    loader = open_dense_loader(
+        DenseLoaderConfig(
+            source=source,
+            view=ResizedView(short_sides=SHORT_SIDES, longest=LONGEST),
+            plan=plan,
+            start_step=0,
+            stop_step=plan.batches_per_epoch,
+            bad_images=BadImages(None, 0),
+            workers=work.threads,
+        )
+    )
+
+    def run() -> Iterator[Batch]:
+        loader.load_state_dict({"step": 0})
+        for batch in loader:
+            yield (batch.images,)
+
+    return run
+
+
 OUTPUTS = {
+    "detection": _detection,
     "parquet": _parquet,
     "views": lambda work: passes(work, _open(work)),
     "crops": lambda work: _stages(work, Crops(), _open(work)),

@@ -21,6 +21,7 @@ from torchvision.transforms import v2
 
 from benchmarks.contenders import Decoded, Pass, Render, Work, decode_each, random_crop
 from benchmarks.contenders.torch_dataset import passes
+from benchmarks.contenders.torchvision_detection import detection
 from pipelines.views import ViewSpec
 
 
@@ -80,5 +81,10 @@ def _renderer(decoded: Decoded) -> Render:
     return render
 
 
-OUTPUTS = {"views": _views, "decode": _decode}
+OUTPUTS = {
+    "views": _views,
+    "decode": _decode,
+    "detection": lambda work: detection(work, normalized=True),
+    "detection-uint8": lambda work: detection(work, normalized=False),
+}
 RENDERERS = {"torchvision": _renderer}

@@ -19,6 +19,7 @@ from PIL import Image
 
 from benchmarks import decode, limits, loader, render, rounds, scenes, threads
 from benchmarks.contenders import Batch, Work
+from benchmarks.contenders.detection import DETECTION_CASES
 from benchmarks.images import generated_jpeg
 from benchmarks.result import check_places
 from benchmarks.rounds import Case, Row
@@ -110,6 +111,18 @@ def test_loader_over_parquet(folder: Path, tmp_path: Path) -> None:
     assert names == [("fastssl", "views"), ("fastssl", "parquet"), ("pyarrow", "parquet")]
     for row in rows:
         assert_measured(row)
+
+
+def test_loader_of_detection(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "DETECTION_CASES", DETECTION_CASES[:1])  # one process is enough
+    path = tmp_path / "loader.json"
+    argv = ["--data", str(folder), "--task", "detection", "--images", "3", "--json", str(path)]
+    assert loader.main(argv) == 0
+    (row,) = rows_of(path, argv)
+    assert (row["contender"], row["output"], row["views"]) == ("fastssl", "detection", 1)
+    assert_measured(row)
+    with pytest.raises(UserError, match="--task detection reads files on the CPU"):
+        loader.main([*argv, "--data-kind", "parquet"])
 
 
 def test_backends_beside_the_loaders(

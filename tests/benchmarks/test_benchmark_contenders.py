@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2.functional import resize
 
 from benchmarks.contenders import LEAVES_OUT, OTHERS, Work, open_contender
+from benchmarks.contenders.detection import DETECTION_CASES, SHORT_SIDES
 from pipelines.ops import ColorJitter, Flip, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.render import reference
-from pipelines.views import ViewSpec, draw
+from pipelines.views import IMAGENET_MEAN, IMAGENET_STD, ViewSpec, draw
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that may be installed: DALI, FFCV
 
@@ -195,3 +197,22 @@ def test_spdl_decodes_every_file_in_order(output: str, threads: int, folder: Pat
     assert len(images) == COUNT
     for image in images:
         assert np.abs(image.astype(int) - decoded(folder)).max() <= 16
+
+
+@pytest.mark.parametrize(("name", "output"), DETECTION_CASES)
+def test_detection_shows_whole_images_resized_and_mirrored(name: str, output: str, folder: Path) -> None:
+    """Shrunk again, each image is the picture or its mirror image, of one of the sizes."""
+    batches = [batch[0] for batch in open_contender(name, output, Work(folder=folder, views=1))()]
+    images = [torch.as_tensor(image).float() for batch in batches for image in batch]
+    assert len(images) == COUNT
+    picture = torch.from_numpy(decoded(folder)).permute(2, 0, 1).float()
+    if output == "detection":
+        picture = reference.normalize(picture / 255, IMAGENET_MEAN, IMAGENET_STD)
+    for image in images:
+        side = int(image[0].any(0).sum())  # the rest is padding
+        assert side in SHORT_SIDES
+        assert not image[:, side:].any()
+        shrunk = resize(image[:, :side, :side], [SIDE, SIDE], antialias=True)
+        differences = [float((shrunk - each).abs().mean()) for each in (picture, picture.flip(2))]
+        assert min(differences) < 0.05 * float(picture.std())
+        assert max(differences) > 0.2 * float(picture.std())
