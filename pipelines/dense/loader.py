@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 import numpy as np
@@ -28,7 +28,7 @@ from pipelines.dense.view import DenseView, DrawnView, draw_views
 from pipelines.plan.plan import Plan
 from pipelines.sources import Source
 from pipelines.sources.source import ReadsAhead
-from pipelines.targets import Targets, TargetSource
+from pipelines.targets import Targets, target_kinds_of, targets_of
 
 _CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ class DenseLoaderConfig:
     """Arguments of ``open_dense_loader``."""
 
     source: Source
-    """Encoded images; those of a ``TargetSource`` have targets."""
+    """Encoded images; those of a ``TargetSource`` of any kinds have targets."""
     view: DenseView
     """The view of a sample."""
     plan: Plan
@@ -91,6 +91,7 @@ class DenseLoader:
 
     def __init__(self, config: DenseLoaderConfig) -> None:
         self._config, self._source = config, config.source
+        self._has_targets = bool(target_kinds_of(config.source))
         self._renderer = Renderer(config.view)
         self._next_step = config.start_step
         self._under_way: deque[_Job] = deque()
@@ -232,14 +233,15 @@ class DenseLoader:
         return self._renderer.decode(self._source, index, self._config.bad_images)
 
     def _targets(self, index: int, image: np.ndarray) -> Targets:
-        """Targets of an image; those of a source that has none are empty."""
+        """Targets of an image, with its class; of a source that has none nothing else."""
         height, width = image.shape[:2]
-        if not isinstance(self._source, TargetSource):
-            return Targets(height=height, width=width)
-        targets = self._source.targets(index)
+        targets = Targets(height=height, width=width)
+        if self._has_targets:
+            targets = targets_of(self._source, index)
         if (targets.height, targets.width) != (height, width):
             raise UserError(
                 f"labels of {self._source.describe(index)} are for {targets.height}x{targets.width} pixels, "
                 f"and it has {height}x{width}: give the labels of these images"
             )
-        return targets
+        labels = self._source.index.labels
+        return targets if labels is None else replace(targets, label=int(labels[index]))

@@ -12,7 +12,7 @@ from pipelines.backends.decode_sample import PixelScratch, decode_sample
 from pipelines.decode.bad_images import BadImages
 from pipelines.dense.placement import Placement
 from pipelines.dense.resize import compile_resize, normalization, resize
-from pipelines.dense.view import DenseView, DrawnView, ResizedView
+from pipelines.dense.view import LONGEST_SIDE, DenseView, DrawnView, ResizedView
 from pipelines.render.cpu import Workspace, render_constants, render_views
 from pipelines.sources import Source
 
@@ -79,6 +79,10 @@ class Renderer:
             int(place.flip),
             self._colors,
         )
+        if max(image.shape[:2]) > LONGEST_SIDE:
+            raise ValueError(
+                f"an image of {image.shape[0]}x{image.shape[1]} pixels is too large to be resized"
+            )
         needed = resize(*arguments, self._scratch.words, out)
         if needed:
             self._scratch.words = np.empty(needed, np.uint16)

@@ -53,7 +53,12 @@ def ride(targets: Targets, placement: Placement) -> Targets:
     if left is not None and not left.all():
         objects = {name: None if value is None else value[left] for name, value in objects.items()}
     return Targets(
-        height=placement.height, width=placement.width, segmentation=segmentation, depth=depth, **objects
+        height=placement.height,
+        width=placement.width,
+        segmentation=segmentation,
+        depth=depth,
+        label=targets.label,
+        **objects,
     )
 
 

@@ -17,7 +17,7 @@ from pipelines.dense.placement import Placement
 from pipelines.keys import uniforms
 from pipelines.views import IMAGENET_MEAN, IMAGENET_STD, ViewSpec, draw
 
-_LONGEST_SIDE = 65535  # pixels: places in a view are 16-bit words
+LONGEST_SIDE = 65535  # pixels, before and after: places in a line are 16-bit words
 _SIZE, _WINDOW, _FLIP = 100, 101, 102  # streams, part of every view ever drawn; operations have those below
 
 
@@ -46,9 +46,9 @@ class ResizedView:
         check_ranges(self, "view ")
         if not self.short_sides:
             raise UserError("view short_sides must be one number or more")
-        if max(self.longest, *(self.crop or (1, 1))) > _LONGEST_SIDE or min(self.crop or (1, 1)) < 1:
+        if max(self.longest, *(self.crop or (1, 1))) > LONGEST_SIDE or min(self.crop or (1, 1)) < 1:
             raise UserError(
-                f"view longest and crop must be 1 to {_LONGEST_SIDE}, not {self.longest} and {self.crop}"
+                f"view longest and crop must be 1 to {LONGEST_SIDE}, not {self.longest} and {self.crop}"
             )
 
 

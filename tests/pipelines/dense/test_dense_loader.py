@@ -18,6 +18,8 @@ from pipelines.dense.view import DenseView, ResizedView, draw_views
 from pipelines.ops import Cutout, Flip, PaddedCrop, RandomResizedCrop, Shift
 from pipelines.plan.plan import Plan, evaluation_plan
 from pipelines.render import reference
+from pipelines.sources.source import Source
+from pipelines.sources.subset import Subset
 from pipelines.targets import IGNORED, Targets
 from pipelines.views import ViewGroup, ViewSpec
 from tests.helpers.loader_checks import BATCH, BLOCKS, COUNT, TRAINING, open_with
@@ -45,7 +47,7 @@ def spoilt(*numbers: int) -> MemoryTargetSource:
 
 @contextmanager
 def opened(
-    source: MemorySource, view: DenseView, plan: Plan = TRAINING, stop: int = 4, **options: Any
+    source: Source, view: DenseView, plan: Plan = TRAINING, stop: int = 4, **options: Any
 ) -> Iterator[DenseLoader]:
     defaults: dict[str, Any] = {"start_step": 0, "workers": 2, "bad_images": BadImages(None, COUNT)}
     config = DenseLoaderConfig(source=source, view=view, plan=plan, stop_step=stop, **(defaults | options))
@@ -54,7 +56,7 @@ def opened(
 
 
 def load(
-    source: MemorySource, view: DenseView, plan: Plan = TRAINING, stop: int = 4, **options: Any
+    source: Source, view: DenseView, plan: Plan = TRAINING, stop: int = 4, **options: Any
 ) -> list[DenseBatch]:
     with opened(source, view, plan, stop, **options) as loader:
         return [replace(batch, images=batch.images.clone()) for batch in loader]
@@ -117,6 +119,8 @@ def assert_shows(batch: DenseBatch, b: int, view: DenseView, source: MemoryTarge
     pixels = pixels_of(source.files[shown])
     sample, targets = int(batch.sample_ids[b]), source.targets(shown)
     image, rode = expected_view(view, pixels, sample, batch.epoch, targets)
+    assert source.index.labels is not None
+    rode = replace(rode, label=int(source.index.labels[shown]))
     height, width = image.shape[1:]
     assert batch.sizes[b].tolist() == [height, width]
     assert batch.original_sizes[b].tolist() == [*pixels.shape[:2]]
@@ -126,7 +130,6 @@ def assert_shows(batch: DenseBatch, b: int, view: DenseView, source: MemoryTarge
     assert (batch.images[b, :, :, width:] == 0).all()
     assert_same_targets(batch.targets[b], rode)
     assert batch.indices[b] == shown
-    assert source.index.labels is not None
     assert batch.labels is not None
     assert batch.labels[b] == source.index.labels[shown]
 
@@ -216,10 +219,19 @@ def test_cutout_blackens_pixels_and_leaves_labels(source: MemoryTargetSource) ->
 def test_a_source_without_targets_gives_labels_and_sizes() -> None:
     for batch in load(MemorySource(COUNT), RESIZED, stop=1):
         assert batch.labels is not None
-        for targets, (height, width) in zip(batch.targets, batch.sizes, strict=True):
-            assert vars(targets) == vars(Targets(height=height, width=width))
+        shown = zip(batch.targets, batch.sizes, batch.labels.tolist(), strict=True)
+        for targets, (height, width), label in shown:
+            assert vars(targets) == vars(Targets(height=height, width=width, label=label))
     (batch,) = load(MemorySource(COUNT, labeled=False), RESIZED, stop=1)
     assert batch.labels is None
+    assert {targets.label for targets in batch.targets} == {None}
+
+
+def test_a_part_of_a_source_shows_the_same(source: MemoryTargetSource) -> None:
+    everything = evaluation_plan(COUNT, COUNT)
+    for whole in (source, MemorySource(COUNT)):
+        part = Subset(whole, np.arange(COUNT))
+        assert_same(load(part, RESIZED, everything, stop=1)[0], load(whole, RESIZED, everything, stop=1)[0])
 
 
 # --- by whom it is loaded does not matter -------------------------------------------------------------------
