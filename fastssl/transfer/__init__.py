@@ -8,4 +8,13 @@ TASKS = {  # name: module and class
     "pose": "fastssl.transfer.tasks.pose:Pose",
     "segmentation": "fastssl.transfer.tasks.segmentation:Segmentation",
     "depth": "fastssl.transfer.tasks.depth:Depth",
+    "voc07-c4": "fastssl.transfer.tasks.voc:Voc07C4",
+    "voc0712-c4": "fastssl.transfer.tasks.voc:Voc0712C4",
+    "coco-c4": "fastssl.transfer.tasks.coco:CocoC4",
+    "coco-fpn": "fastssl.transfer.tasks.coco:CocoFpn",
+    "coco-fpn-msbreg": "fastssl.transfer.tasks.coco:CocoFpnMSBReg",
+    "coco-fpn-simo": "fastssl.transfer.tasks.coco:CocoFpnSiMo",
+    "cityscapes-deeplab": "fastssl.transfer.tasks.cityscapes:CityscapesDeepLab",
+    "scenes-detection": "fastssl.transfer.tasks.scenes:ScenesDetection",
+    "scenes-segmentation": "fastssl.transfer.tasks.scenes:ScenesSegmentation",
 }

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 
 from fastssl.config import Config
+from fastssl.config_file import named_config
 from fastssl.evaluate.features import require_finite
 from fastssl.evaluate.foreign_subject import foreign_folder
 from fastssl.evaluate.subject import run_and_checkpoint, weights_digest
@@ -18,7 +19,6 @@ from fastssl.foreign.encoder import foreign_encoder
 from fastssl.foreign.layouts import chosen_layout
 from fastssl.models import Backbone, ResNet, ResNet9
 from fastssl.models.backbone import build_backbone
-from fastssl.recipes import find_recipe
 from fastssl.run.folder import load_encoder
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
@@ -46,7 +46,7 @@ class EncoderOptions:
     width: Positive = 1.0
     """Multiplies the channels of its layers."""
     like: str = ""
-    """Recipe whose backbone and views `scratch` has, in place of --backbone."""
+    """Recipe, or file of a config, whose backbone and views `scratch` has, in place of --backbone."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,7 +119,7 @@ def _foreign(path: Path, layout: str, fresh: bool, seed: int) -> StartingPoint:
 
 def _scratch(options: EncoderOptions, seed: int) -> StartingPoint:
     if options.like:
-        return _fresh(find_recipe(options.like), SCRATCH, seed)
+        return _fresh(named_config(options.like), SCRATCH, seed)
     backbone: Any = of_kind(ResNet.Config(), "backbone", options.backbone)
     if options.width != 1 and not isinstance(backbone, ResNet.Config | ResNet9.Config):
         raise UserError(f"--width {options.width:g}: a {backbone.label} has one width: leave it out")

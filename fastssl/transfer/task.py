@@ -71,8 +71,8 @@ class Task(ABC):
     """The metric that is shown while it runs."""
     divisor: ClassVar[int] = 32
     """Sides of a batch of images are padded to a multiple of it."""
-    paper: ClassVar[Mapping[str, float]] = {}
-    """Metrics that a paper states for these settings, by the name of the metric."""
+    paper: ClassVar[Mapping[str, Mapping[str, float]]] = {}
+    """Metrics that a paper states for these settings, by the encoder's name there."""
 
     steps: CountOrZero = 0
     """Steps of the training; 0: the paper's number of them."""

@@ -65,6 +65,7 @@ def transfer(config: TransferConfig, env: DistEnv = DistEnv()) -> int:  # noqa: 
     data = open_transfer_data(task, config.name, options.data, options.test_data, options.test_images, env)
     length = task.length(len(data.train.index))
     plan = _plan(config, data, env)
+    train_view, test_view = task.train_view(start.view), task.test_view(start.view)
     network = _build_network(config, start, data, device)
 
     with ExitStack() as stack:
@@ -88,7 +89,7 @@ def transfer(config: TransferConfig, env: DistEnv = DistEnv()) -> int:  # noqa: 
         # ---- steps ---------------------------------------------------------------------------------------
         loading = DenseLoaderConfig(
             source=data.train,
-            view=task.train_view(start.view),
+            view=train_view,
             plan=plan,
             start_step=run.step,
             stop_step=run.total_steps,
@@ -107,7 +108,7 @@ def transfer(config: TransferConfig, env: DistEnv = DistEnv()) -> int:  # noqa: 
             return interrupt.exit_status if interrupt.signal else 128 + signal.SIGTERM  # another one's signal
 
         # ---- evaluation ----------------------------------------------------------------------------------
-        testing = replace(loading, source=data.test, view=task.test_view(start.view))
+        testing = replace(loading, source=data.test, view=test_view)
         with run.clock.pause("evaluation"), log.other_work(), _precise(task, run, loading):
             evaluator = task.evaluator(data.class_names)
             measured = measure(network, evaluator, testing, options.precision, env, interrupt)

@@ -26,7 +26,7 @@ from pipelines.sources import Source
 from pipelines.sources.scenes.labeled import LabeledScenes, open_labeled
 from pipelines.targets import TargetKind, Targets
 
-TRAIN, TEST = 24, 8  # images
+TRAIN, TEST = 16, 4  # images
 
 
 class HeldScenes:
@@ -81,7 +81,7 @@ def data_of(task: type[Task], name: str) -> str:
 def small_config(name: str, out: Path, **options: Any) -> TransferConfig:
     """The config of a task in its small form, from fresh weights."""
     task = find_task(name)
-    values = {"encoder": "scratch", "backbone": "resnet18", "width": 0.25} | {
+    values = {"encoder": "scratch", "backbone": "resnet18", "width": 0.125} | {
         "data": data_of(task, name),
         "out": str(out),
         "workers": 1,

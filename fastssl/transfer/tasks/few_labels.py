@@ -123,10 +123,10 @@ class FewLabels(Task):
         """See ``Task.small``."""
         return dataclasses.replace(
             self,
-            labels=24,
-            epoch_images=32,
-            batch_size=16,
-            epochs=3,
+            labels=12,
+            epoch_images=16,
+            batch_size=8,
+            epochs=2,
             warmup_epochs=1.0,
             size=32,
             learning_rate=4e-3,

@@ -1,0 +1,68 @@
+"""Base of the detection tasks: Faster and Mask R-CNN on res4 (C4) or on a feature pyramid (FPN)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from fastssl.models.backbone import Backbone
+from fastssl.transfer.network import TransferNetwork
+from fastssl.transfer.networks.detector_settings import DetectorSettings
+from fastssl.transfer.networks.faster_rcnn_c4 import FasterRCNNC4
+from fastssl.transfer.networks.fpn import FPNDetector, FPNSettings
+from fastssl.transfer.schedules import dropped
+from fastssl.transfer.task import Length
+from fastssl.transfer.tasks.dense_task import DenseTask
+from pipelines.command.ranges import SharesWithinOne
+from pipelines.targets import TargetKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection(DenseTask):
+    """Base of the detectors; a batch of 16 images, rates and steps as in MoCo's code."""
+
+    needs: ClassVar[frozenset[TargetKind]] = frozenset({"boxes"})
+    leading: ClassVar[str] = "AP"
+    pyramid: ClassVar[bool] = False
+    """FPN in place of C4."""
+    masks: ClassVar[bool] = False
+    """Masks too."""
+    published_steps: ClassVar[int]
+
+    drops: SharesWithinOne = (60 / 90, 80 / 90)
+    """Drops of the rate to a tenth, as shares of the training."""
+    head_norm: bool = True
+    """Batch norms in the head: behind res5 (C4), in pyramid and heads (FPN)."""
+
+    def paper_steps(self, images: int) -> int:
+        """The number that the paper gives."""
+        return self.published_steps
+
+    def rate(self, step: int, length: Length) -> float:
+        """A warm-up, then a tenth at each drop."""
+        return self.warmed_up(step) * dropped(step, length.steps, self.drops)
+
+    def network(self, encoder: Backbone, class_names: Sequence[str]) -> TransferNetwork:
+        """See ``Task.network``."""
+        encoder, classes = self.prepared(encoder), len(class_names)
+        options = {"masks": self.masks, "frozen_norms": self.frozen_norms, "norm": self.head_norm}
+        if self.pyramid:
+            pyramid = FPNSettings(**options)
+            return FPNDetector(encoder, classes, pyramid.small() if self.scale == "small" else pyramid)
+        settings = DetectorSettings(**options)
+        return FasterRCNNC4(encoder, classes, settings.small() if self.scale == "small" else settings)
+
+    def small(self) -> Self:
+        """See ``Task.small``."""
+        return dataclasses.replace(
+            self,
+            scale="small",
+            short_sides=(32, 48),
+            test_short_side=48,
+            batch_size=2,
+            steps=4,
+            warmup_steps=1,
+            precise_bn=min(1, self.precise_bn),
+        )
