@@ -63,6 +63,7 @@ class Conductor:
         self._job, self._submit, self._command = job, submit, command
         self._journal = Journal(folder.journal, search.space, minimize=search.minimize, seed=search.seed)
         self._begun: set[str] = set()  # runs that this driver has begun
+        self._written: list[Stretch] | None = None
         self._held: dict[str, ExitStack] = {}  # locks of those that it trains on this machine
 
     def turn(self, under_way: Collection[str], room: int) -> list[Job] | None:
@@ -82,7 +83,9 @@ class Conductor:
             idle = self._settle(under_way)
             jobs = [] if self.mistake else self._begin(idle, room)
             stretches = self._journal.stretches()
-            write_results(self.folder, self.search, stretches, self._command)
+            if stretches != self._written:
+                write_results(self.folder, self.search, stretches, self._command)
+                self._written = stretches
             over = not any(stretch.state == "open" for stretch in stretches)
         return None if self.mistake or (over and not jobs) else jobs
 
@@ -131,9 +134,9 @@ class Conductor:
         elif (self.folder.run(stretch.run) / DIVERGED).exists() and state.name == "failed":
             self._journal.tell_diverged(stretch, "diverged")
             _say(f"{stretch.run} diverged ({self._words(stretch)})")
+        elif stretch.run not in self._begun and (state.name == "cancelled" or self._is_mistake(job)):
+            return False  # of an earlier command: it is tried again
         elif state.name == "failed" and self._is_mistake(job):
-            if stretch.run not in self._begun:
-                return False  # of an earlier command: it is tried again
             self.mistake = f"{stretch.run} ({self._words(stretch)}): {state.detail.removeprefix('error: ')}"
         elif state.name == "failed" or (state.name in ("cancelled", "lost") and self._was_elsewhere(job)):
             self._journal.tell_failed(stretch, state.detail or state.name)

@@ -1,4 +1,4 @@
-"""Searches whose trials are real trainings, disturbed on the way: how they are watched, and what must hold."""
+"""Searches whose trials are real trainings, disturbed on the way: how to watch them, and what must hold."""
 
 from __future__ import annotations
 
