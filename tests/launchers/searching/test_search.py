@@ -82,6 +82,9 @@ def test_a_search_of_failures_stops_early(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="3 trials failed and none succeeded"):
         main(command)
     assert len(table(folder)) == 3
+    (folder.path / "faults.json").unlink()  # mended
+    assert main([*command, "--trials", "5"]) == 0
+    assert [line["state"] for line in table(folder).values()] == ["failed"] * 3 + ["finished"] * 2
 
 
 def test_a_metric_that_is_not_logged_is_named_with_the_nearest(tmp_path: Path) -> None:
@@ -120,9 +123,8 @@ def test_settings_are_set_at_once_and_a_ready_space_brings_its_own() -> None:
     ]
     assert found.rungs == (20, 50)
     assert found.base.experiment.optimizer.schedule == "linear"
-    assert (
-        found.config({**dict.fromkeys([each.path for each in found.space], 0.1)}).machine.monitor_every == 4
-    )
+    values = {each.path: 0.1 for each in found.space}
+    assert found.config(values).machine.monitor_every == 4  # quickstart's own, which meets every rung
     assert defined_search(parse([*words, "--grace", "0"])[0]).rungs == (50,)
 
 
