@@ -1,4 +1,4 @@
-"""Report on sweeps and runs: python -m launchers.report SWEEP_OR_RUN... [--csv] [--latex] [--columns ...]
+"""Report on sweeps, searches and runs: python -m launchers.report FOLDER... [--csv] [--latex] [--columns ...]
 
 Writes report.html, report.md and results.csv. The page holds all it shows and loads nothing. All are made of
 run folders alone, and may be made at any time: every eval/*.json that a run has joins by itself.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -56,6 +56,12 @@ def report(
     for line in sweep.damaged:
         print(visible(line), file=sys.stderr)
     story = tell(sweep, columns)
+    searches = [each for each in distinct if (each / "search.json").exists()]
+    if searches:
+        from launchers.searching.story import search_sections  # loads torch, which sweeps do without
+
+        own = [section for each in searches for section in search_sections(each)]
+        story = replace(story, sections=[*own, *story.sections])
     texts = {"report.html": page(story), "report.md": as_markdown(story), "results.csv": results_csv(sweep)}
     texts |= {"table.csv": table_csv(sweep, columns)} if csv else {}
     texts |= {"table.tex": latex(study_table(sweep, columns))} if tex else {}
@@ -76,7 +82,7 @@ class Options:
     """Write the results of sweeps and runs: report.html, one page; report.md; results.csv for pandas."""
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Sweep folders, run folders, folders of results on foreign weights; several make one report."""
+    """Folders of sweeps, searches, runs, results on foreign weights; several make one report."""
     out: Path | None = None
     """Folder of the report; None: the only one's, of several the nearest that holds them all."""
     csv: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

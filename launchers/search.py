@@ -105,13 +105,14 @@ def defined_search(options: Options) -> Search:
     """
     ready = next((READY[word] for word in options.space if word in READY), None)
     base = named_config(options.recipe)
+    changes = {}  # all at once: they may only fit together; the later one counts
     for setting in (*(ready.settings if ready else ()), *options.set):
         name, text = split_setting(setting, "--set")
-        change = Change(resolve(name, base, "--set"), parse_value(text), f"--set {setting}")
-        base = assign(base, [change])
+        path = resolve(name, base, "--set")
+        changes[path] = Change(path, parse_value(text), f"--set {setting}")
     if options.data:
-        base = assign(base, [Change("data", options.data, f"--data {options.data}")])
-    base = with_absolute_paths(base)
+        changes["data"] = Change("data", options.data, f"--data {options.data}")
+    base = with_absolute_paths(assign(base, [*changes.values()]))
     space = [setting for setting in options.space if "=" in setting]
     grace = options.grace
     if grace is None:

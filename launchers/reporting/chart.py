@@ -24,20 +24,20 @@ _WIDTH, _HEIGHT = 440, 270  # of the SVG's units, which are points: text of 12 c
 _LETTER = 7.5  # mean width of a letter
 _FEW_POINTS = 12  # of a curve, that get markers
 _LONGEST = 18  # letters of a name under the axis
-_LINE_COLORS = ("#1f6fb4", "#c8560a", "#23843a", "#7d49c0", "#c22f56", "#0b8585", "#86581f", "#59636e")
-_INK, _GRID = "#59636d", "#d9dee3"
+LINE_COLORS = ("#1f6fb4", "#c8560a", "#23843a", "#7d49c0", "#c22f56", "#0b8585", "#86581f", "#59636e")
+INK, GRID = "#59636d", "#d9dee3"
 _VARIABLES = {  # of the page's style, which has another set for dark screens
-    **{color: f"var(--c{index})" for index, color in enumerate(_LINE_COLORS)},
-    _INK: "var(--soft)",
-    _GRID: "var(--line)",
+    **{color: f"var(--c{index})" for index, color in enumerate(LINE_COLORS)},
+    INK: "var(--soft)",
+    GRID: "var(--line)",
 }
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fastssl",
     "text.parse_math": False,  # a dollar in a name is a dollar
     "font.size": 12,
-    "axes.edgecolor": _GRID,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
+    "axes.edgecolor": GRID,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     "axes.formatter.use_mathtext": False,
     "axes.unicode_minus": False,
 }
@@ -119,7 +119,7 @@ def legend(chart: Chart) -> list[tuple[str, int, str]]:
     """Marker, color and text of each line with a label."""
     entries = []
     for index, line in enumerate(chart.lines):
-        mark, color = index % len(MARKERS), index % len(_LINE_COLORS)
+        mark, color = index % len(MARKERS), index % len(LINE_COLORS)
         paper = f"{line.label}, paper" if line.label else "paper"
         entries += [(FULL[mark], color, line.label or "ours")] if line.label or line.paper else []
         entries += [(HOLLOW[mark], color, paper)] if line.paper else []
@@ -131,7 +131,7 @@ def as_svg(chart: Chart) -> str:
     with svg_figure(_HEIGHT) as (figure, svg):
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color=_GRID)
+        axes.grid(axis="y", color=GRID)
         axes.set_axisbelow(True)
         for index, line in enumerate(chart.lines):
             _draw_line(figure, axes, chart, line, index)
@@ -162,7 +162,7 @@ def _svg(figure: Figure) -> str:
 
 
 def _draw_line(figure: Figure, axes: Any, chart: Chart, line: Line, index: int) -> None:
-    color, marker = _LINE_COLORS[index % len(_LINE_COLORS)], MARKERS[index % len(MARKERS)]
+    color, marker = LINE_COLORS[index % len(LINE_COLORS)], MARKERS[index % len(MARKERS)]
     look: dict[str, Any] = {"color": color, "marker": marker, "markersize": 6}
     for seed in line.seeds:
         axes.plot([point.x for point in seed], [point.y for point in seed], color=color, lw=1, alpha=0.35)
@@ -171,7 +171,7 @@ def _draw_line(figure: Figure, axes: Any, chart: Chart, line: Line, index: int) 
         _draw_band(axes, line, look)
         return
     bars = [[point.y - point.low for point in line.points], [point.high - point.y for point in line.points]]
-    dashes = "-" if index < len(_LINE_COLORS) else (0, (7, 2))
+    dashes = "-" if index < len(LINE_COLORS) else (0, (7, 2))
     if chart.scatter:
         axes.plot(x, y, ls="", **look)
         line_x, band = [point.x for point in line.fit], [(point.low, point.high) for point in line.fit]

@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from launchers.reporting.chart import Chart, as_svg, legend
+from launchers.reporting.coordinates import Coordinates, coordinates_svg
 from launchers.reporting.heat_map import HeatMap, heat_map_svg
 from launchers.reporting.text import Story, has_numbers, numbers
 
@@ -34,8 +35,9 @@ def page(story: Story) -> str:
 
 
 def _markup(chart: Chart | HeatMap) -> Markup:
-    drawn = heat_map_svg(chart) if isinstance(chart, HeatMap) else as_svg(chart)
-    return Markup(drawn)  # matplotlib has escaped its texts
+    if isinstance(chart, HeatMap):
+        return Markup(heat_map_svg(chart))  # matplotlib has escaped its texts
+    return Markup(coordinates_svg(chart) if isinstance(chart, Coordinates) else as_svg(chart))
 
 
 def _is_kept_as_it_is(text: str) -> bool:

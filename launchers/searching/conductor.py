@@ -41,8 +41,8 @@ class Conductor:
         folder: the search's; its snapshot of the code is there.
         search: its definition.
         cluster: runs the jobs.
-        job: an example of a job, whose run and rung are put in.
-        submit: hands jobs to the cluster and writes down that it did.
+        job: makes the job that trains a run to an epoch; 0: to its end.
+        submit: hands jobs to the cluster, and writes down that it did.
         command: that resumes the search.
 
     Attributes:
@@ -63,6 +63,8 @@ class Conductor:
         self._job, self._submit, self._command = job, submit, command
         self._journal = Journal(folder.journal, search.space, minimize=search.minimize, seed=search.seed)
         self._begun: set[str] = set()  # runs that this driver has begun
+        self._failures: list[str] = []  # that it has told, each a line
+        self._written: list[Stretch] | None = None
         self._held: dict[str, ExitStack] = {}  # locks of those that it trains on this machine
 
     def turn(self, under_way: Collection[str], room: int) -> list[Job] | None:
@@ -82,7 +84,9 @@ class Conductor:
             idle = self._settle(under_way)
             jobs = [] if self.mistake else self._begin(idle, room)
             stretches = self._journal.stretches()
-            write_results(self.folder, self.search, stretches, self._command)
+            if stretches != self._written:
+                write_results(self.folder, self.search, stretches, self._command)
+                self._written = stretches
             over = not any(stretch.state == "open" for stretch in stretches)
         return None if self.mistake or (over and not jobs) else jobs
 
@@ -107,12 +111,10 @@ class Conductor:
         states = job_states(self.folder, jobs.values(), holding_lock=True, silent=[])
         resting = [each for each in stretches if not self._is_active(each, states[each.run])]
         idle = [each for each in resting if not self._is_settled(each, jobs[each.run], states[each.run])]
-        everything = self._journal.stretches()
-        failed = [each for each in everything if each.state == "failed"]
-        if len(failed) >= _HOPELESS and all(each.state in ("failed", "open") for each in everything):
-            self.mistake = (
-                f"{len(failed)} trials failed and none succeeded; {failed[-1].run}: {failed[-1].error}"
-            )
+        succeeded = any(each.state in ("ended", "diverged") for each in self._journal.stretches())
+        if len(self._failures) >= _HOPELESS and not succeeded and not self.mistake:
+            last = self._failures[-1]
+            self.mistake = f"{len(self._failures)} trials failed and none succeeded; the last: {last}"
         return idle
 
     def _is_driven(self, stretch: Stretch) -> bool:
@@ -131,13 +133,14 @@ class Conductor:
         elif (self.folder.run(stretch.run) / DIVERGED).exists() and state.name == "failed":
             self._journal.tell_diverged(stretch, "diverged")
             _say(f"{stretch.run} diverged ({self._words(stretch)})")
+        elif stretch.run not in self._begun and (state.name == "cancelled" or self._is_mistake(job)):
+            return False  # of an earlier command: it is tried again
         elif state.name == "failed" and self._is_mistake(job):
-            if stretch.run not in self._begun:
-                return False  # of an earlier command: it is tried again
             self.mistake = f"{stretch.run} ({self._words(stretch)}): {state.detail.removeprefix('error: ')}"
         elif state.name == "failed" or (state.name in ("cancelled", "lost") and self._was_elsewhere(job)):
             self._journal.tell_failed(stretch, state.detail or state.name)
-            _say(f"{stretch.run} failed ({self._words(stretch)}): {state.detail or state.name}")
+            self._failures.append(f"{stretch.run} ({self._words(stretch)}): {state.detail or state.name}")
+            _say(f"failed: {self._failures[-1]}")
         else:
             return False
         return True

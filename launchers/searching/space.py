@@ -92,25 +92,33 @@ def changes(space: Sequence[Dimension], values: Mapping[str, Any]) -> list[Chang
 
 def _dimension(setting: str, config: Config) -> Dimension:
     name, text = split_setting(setting, "--space")
-    path, text = resolve(name, config, "--space"), text.strip()
+    path = resolve(name, config, "--space")
     if path == "epochs":
         raise UserError("--space epochs: all trials are of one length; --set epochs=N says of which")
     if path.partition(".")[0] in to_dict(config)["machine"]:
         raise UserError(f"--space {path}: the field has no say in the result; --set {path}=VALUE changes it")
-    scale, colon, bounds = text.partition(":")
-    if colon and scale in get_args(Scale):
-        dimension = _interval(path, text, scale, bounds)  # type: ignore[arg-type]
-    else:
-        dimension = Dimension(path=path, text=text, choices=tuple(split_values(text)))
-        distinct = {json.dumps(choice) for choice in dimension.choices}
-        if len(dimension.choices) < 2 or len(distinct) < len(dimension.choices):
-            raise UserError(
-                f"--space {setting}: give two values or more, each once, or log:LOW:HIGH, lin:LOW:HIGH, "
-                "int:LOW:HIGH; --set sets a single one"
-            )
+    dimension = dimension_of(path, text.strip())
     for value in _ends(dimension):
         assign(config, [Change(path, value, f"--space {path}={text_of(value)}")])
     return dimension
+
+
+def dimension_of(path: str, text: str) -> Dimension:
+    """A dimension by the path of its field and the user's words on its values.
+
+    Raises:
+        UserError: see ``read_space``; whether the field takes the values is not checked.
+    """
+    scale, colon, bounds = text.partition(":")
+    if colon and scale in get_args(Scale):
+        return _interval(path, text, scale, bounds)  # type: ignore[arg-type]
+    choices = tuple(split_values(text))
+    if len(choices) < 2 or len({json.dumps(choice) for choice in choices}) < len(choices):
+        raise UserError(
+            f"--space {path}={text}: give two values or more, each once, or log:LOW:HIGH, lin:LOW:HIGH, "
+            "int:LOW:HIGH; --set sets a single one"
+        )
+    return Dimension(path=path, text=text, choices=choices)
 
 
 def _interval(path: str, text: str, scale: Scale, bounds: str) -> Dimension:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from fastssl.config_file import named_config
-from launchers.search import main
+from launchers.look import look
+from launchers.search import defined_search, main
+from launchers.searching.options import parse
 from pipelines.command.errors import UserError
 from tests.helpers.commands import ForkedCommand
 from tests.helpers.stub_trials import WORDS, epochs_trained, score, stub_search, table
@@ -38,6 +40,8 @@ def test_a_search_pauses_most_trials_and_trains_the_best_to_their_end(
     assert config.experiment.optimizer.base_lr == rates[best]
     assert (config.experiment.epochs, config.machine.stop_epoch) == (9, 0)
     assert best in capfd.readouterr().out
+    states = {run.name: run.state.name for run in look(folder).runs}  # as launchers.status shows them
+    assert states == {run: line["state"] for run, line in found.items()}
     before = folder.journal.read_bytes()
     assert main(command) == 0  # there is nothing left to do
     assert folder.journal.read_bytes() == before
@@ -78,6 +82,9 @@ def test_a_search_of_failures_stops_early(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="3 trials failed and none succeeded"):
         main(command)
     assert len(table(folder)) == 3
+    (folder.path / "faults.json").unlink()  # mended
+    assert main([*command, "--trials", "5"]) == 0
+    assert [line["state"] for line in table(folder).values()] == ["failed"] * 3 + ["finished"] * 2
 
 
 def test_a_metric_that_is_not_logged_is_named_with_the_nearest(tmp_path: Path) -> None:
@@ -101,6 +108,24 @@ def test_two_drivers_share_a_search_and_one_is_killed(tmp_path: Path) -> None:
     for run, line in found.items():
         assert epochs_trained(folder, run) == [*range(1, int(line["epoch"]) + 1)]
     assert any(line["state"] == "finished" for line in found.values())
+
+
+def test_settings_are_set_at_once_and_a_ready_space_brings_its_own() -> None:
+    """The widths of moco's two heads fit together only."""
+    widths = ["projector.out_dim=16", "predictor.out_dim=16"]
+    words = ["quickstart", "--space", "newell-deng", "temperature=0.1,0.2", "--set", *widths, "epochs=50"]
+    found = defined_search(parse(words)[0])
+    assert [each.path for each in found.space] == [
+        "optimizer.base_lr",
+        "optimizer.end_share",
+        "optimizer.weight_decay",
+        "method.loss.temperature",
+    ]
+    assert found.rungs == (20, 50)
+    assert found.base.experiment.optimizer.schedule == "linear"
+    values = {each.path: 0.1 for each in found.space}
+    assert found.config(values).machine.monitor_every == 4  # quickstart's own, which meets every rung
+    assert defined_search(parse([*words, "--grace", "0"])[0]).rungs == (50,)
 
 
 @pytest.mark.parametrize(
