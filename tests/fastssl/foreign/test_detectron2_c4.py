@@ -6,6 +6,7 @@ import copy
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,10 +25,10 @@ from tests.helpers.dense_batches import CLASSES, encoder
 PATH = Path("model_final.pth")
 
 
-def network(seed: int, classes: int = CLASSES) -> FasterRCNNC4:
+def network(seed: int, classes: int = CLASSES) -> Any:
     backbone = encoder(seed)
     torch.manual_seed(seed)
-    found = FasterRCNNC4(backbone, classes, replace(DetectorSettings().small(), masks=True))
+    found: Any = FasterRCNNC4(backbone, classes, replace(DetectorSettings().small(), masks=True))
     torch.nn.init.normal_(found.norm.bias)
     return found.eval()
 

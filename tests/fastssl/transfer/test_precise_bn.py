@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class Norm(TransferNetwork):
 
 
 def test_statistics_are_means_over_batches_while_it_lasts() -> None:
-    network = Norm().double().eval()
+    network: Any = Norm().double().eval()
     nn.init.uniform_(network.norm.running_mean)
     before = copy.deepcopy(network.state_dict())
     batches = [dense_batch(seed=seed) for seed in range(3)]

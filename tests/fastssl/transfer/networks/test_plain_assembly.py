@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +23,11 @@ from tests.helpers.dense_batches import CLASSES, dense_batch, encoder
 PHOTOGRAPHS = ROOT.parent / "shared" / "data"
 
 
-def network(backbone: Backbone) -> FasterRCNNC4:
+def network(backbone: Backbone) -> Any:
     """A detector that finds much: scores and boxes spread wide."""
     torch.manual_seed(3)
     settings = replace(DetectorSettings().small(), proposals_scored=(80, 80), proposals_kept=(30, 30))
-    found = FasterRCNNC4(backbone, CLASSES, settings)
+    found: Any = FasterRCNNC4(backbone, CLASSES, settings)
     for layer, deviation in (
         (found.boxes.cls_score, 0.3),
         (found.boxes.bbox_pred, 0.1),
@@ -38,7 +39,7 @@ def network(backbone: Backbone) -> FasterRCNNC4:
     return found.eval()
 
 
-def check(found: FasterRCNNC4, image: Tensor, blocks: tuple[int, int, int, int]) -> None:
+def check(found: Any, image: Tensor, blocks: tuple[int, int, int, int]) -> None:
     size = np.array([image.shape[1:]])
     batch = DenseBatch(
         step=0,
@@ -52,7 +53,7 @@ def check(found: FasterRCNNC4, image: Tensor, blocks: tuple[int, int, int, int])
         indices=np.zeros(1, dtype=np.int64),
     )
     (ours,) = found.predict(batch)
-    expected = c4_by_hand.predict(
+    expected: list[Any] = c4_by_hand.predict(
         found.state_dict(), image, sizes=found.settings.anchor_sizes, scored=80, kept=30, blocks=blocks
     )
     assert len(expected) > 10

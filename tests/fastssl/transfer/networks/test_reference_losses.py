@@ -46,7 +46,7 @@ class Maps(nn.Module):
 class Head(nn.Module):
     def __init__(self, forward: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.forward = forward  # type: ignore[method-assign]
+        self.forward = forward
 
 
 class BackgroundFirst(nn.Module):
@@ -122,7 +122,7 @@ def test_one_step_and_its_boxes_are_torchvisions(
     network, theirs = build()
     nn.init.normal_(network.boxes.cls_score.weight, std=0.3)  # scores that differ
     nn.init.normal_(network.boxes.bbox_pred.weight, std=0.1)
-    batch = dense_batch((2, 0), ((SIZE, SIZE), (SIZE, SIZE)))
+    batch: Any = dense_batch((2, 0), ((SIZE, SIZE), (SIZE, SIZE)))
     images = list(batch.images.unbind())
     targets = [
         {"boxes": torch.from_numpy(each.boxes), "labels": torch.from_numpy(each.classes + 1)}
@@ -138,7 +138,8 @@ def test_one_step_and_its_boxes_are_torchvisions(
     for name, their_name in NAMES.items():
         torch.testing.assert_close(ours[name], expected[their_name], rtol=1e-5, atol=1e-6)
     network.eval(), theirs.eval()
-    for found, boxes in zip(network.predict(batch), theirs(images), strict=True):
+    predictions: list[Any] = network.predict(batch)
+    for found, boxes in zip(predictions, theirs(images), strict=True):
         assert len(boxes["scores"]) > 5
         torch.testing.assert_close(torch.from_numpy(found.boxes), boxes["boxes"], rtol=1e-5, atol=1e-4)
         torch.testing.assert_close(torch.from_numpy(found.scores), boxes["scores"], rtol=1e-5, atol=1e-6)
