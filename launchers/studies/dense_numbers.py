@@ -24,8 +24,8 @@ _SEVEN = (
 _AP = ("AP50", "AP", "AP75")
 _VOC = tuple(f"{data} {metric}" for data in ("VOC07", "VOC07+12") for metric in _AP)
 _VOC_AND_C4 = (*_VOC, *(f"COCO C4 {kind} {metric}" for kind in ("box", "mask") for metric in _AP))
-_FPN = ("COCO FPN box AP", "COCO FPN mask AP")
-_FPN_BOXES = tuple(f"COCO FPN box {metric}" for metric in ("AP", "AP50", "AP75", "APs", "APm", "APl"))
+_MSBREG = ("COCO FPN (MSBReg) box AP", "COCO FPN (MSBReg) mask AP")
+_SIMO = tuple(f"COCO FPN (SiMo) box {metric}" for metric in ("AP", "AP50", "AP75", "APs", "APm", "APl"))
 
 # paper, metrics, rows
 _TABLES: dict[str, tuple[str, tuple[str, ...], dict[str, tuple[float, ...]]]] = {
@@ -111,7 +111,7 @@ _TABLES: dict[str, tuple[str, tuple[str, ...], dict[str, tuple[float, ...]]]] = 
     ),
     "table 2 of MSBReg": (
         MSBREG,
-        _FPN,
+        _MSBREG,
         {
             "SimCLR": (39.7, 35.8),
             "MoCo": (40.4, 36.4),
@@ -125,7 +125,7 @@ _TABLES: dict[str, tuple[str, tuple[str, ...], dict[str, tuple[float, ...]]]] = 
     ),
     "table 8 of EqCo": (
         EQCO,
-        _FPN_BOXES,
+        _SIMO,
         {
             "random": (31.4, 49.4, 34.0, 17.9, 32.3, 41.6),
             "supervised": (39.0, 59.1, 42.6, 22.4, 42.2, 50.6),

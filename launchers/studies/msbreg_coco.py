@@ -6,7 +6,7 @@ supplement, table 2: ResNet-50, Mask R-CNN with FPN, box and mask AP. Expected, 
 (41.6, 37.8) and OBoW (40.8, 36.4) have no recipe here. The table does not say how long the others were
 trained: here as their own recipes have it.
 
-The transfer is asked for: ``--columns coco-fpn --transfer-data coco=DIR``.
+The transfer is asked for: ``--columns coco-fpn-msbreg --transfer-data coco=DIR``.
 
 Compute: 5 runs of 200 to 1000 epochs of ImageNet, and a transfer of each.
 """
@@ -44,6 +44,6 @@ def study(scale: Scale) -> Study:
             )
             for name, (method, recipe) in _ROWS.items()
         ),
-        figures=(Figure(title="Box AP on COCO", x="method", y="coco_fpn.AP@coco"),),
+        figures=(Figure(title="Box AP on COCO", x="method", y="coco_fpn_msbreg.AP@coco"),),
         scale=scale,
     )

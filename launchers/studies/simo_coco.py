@@ -5,7 +5,7 @@ ResNet-50 with FPN, 12 epochs. Expected box AP, %: random 31.4, supervised 39.0,
 AP50, AP75 and those of small, medium and large objects stand beside. It does not say which SiMo: here K 256
 and alpha 65536, its best at 200 epochs.
 
-The transfer is asked for: ``--columns coco-fpn --transfer-data coco=DIR``.
+The transfer is asked for: ``--columns coco-fpn-simo --transfer-data coco=DIR``.
 
 Compute: 3 runs of 100 or 200 epochs of ImageNet, and 4 transfers.
 """
@@ -53,6 +53,6 @@ def study(scale: Scale) -> Study:
         about=__doc__ or "",
         axes=("pretraining",),
         runs=(random, *pretrained),
-        figures=(Figure(title="Box AP on COCO", x="pretraining", y="coco_fpn.AP@coco"),),
+        figures=(Figure(title="Box AP on COCO", x="pretraining", y="coco_fpn_simo.AP@coco"),),
         scale=scale,
     )

@@ -1,7 +1,8 @@
 """``--columns``: which results of a study are measured, and the dense transfers among them.
 
 Every run can be transferred to the detection and segmentation of the papers' tables, hours on a GPU each, so
-that none is planned unless it is asked for. At the tiny scale labeled scenes stand in for all of them.
+that none is planned unless it is asked for. At the tiny scale labeled scenes stand in for all of them, and
+runs have a ResNet-18.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from pipelines.command.errors import UserError
 from pipelines.command.suggest import suggest
 
 if TYPE_CHECKING:
-    from launchers.sweeps.study import PlannedRun, Scale, Study
+    from launchers.sweeps.study import PlannedRun, Scale, Study, Value
 
 _SCENES = "scenes:multi-1111"
+_SIZE = 64  # pixels of the views of a ResNet on scenes
 _AP = ("AP50", "AP", "AP75")
 _VOC = {metric: metric for metric in _AP}
 _COCO = {
@@ -48,14 +50,14 @@ class DenseColumn:
     variant: str = ""
     """These options in the result's name."""
 
-    def planned(self, scale: Scale, options: Mapping[str, Option]) -> PlannedTask:
+    def planned(self, scale: Scale) -> PlannedTask:
         """The transfer as a run plans it."""
         small = scale == "tiny"
         return PlannedTask(
             task=self.tiny if small else self.task,
             images="scenes" if small else self.images,
             where=_SCENES if small else "",
-            options={**self.options, **options},
+            options=self.options,
             variant=self.variant,
         )
 
@@ -75,6 +77,10 @@ _PLAIN = {
     "voc0712": DenseColumn(title="VOC07+12", task="voc0712-c4", images="voc0712", metrics=_VOC),
     "coco-c4": DenseColumn(title="COCO C4", task="coco-c4", images="coco", metrics=_COCO),
     "coco-fpn": DenseColumn(title="COCO FPN", task="coco-fpn", images="coco", metrics=_COCO),
+    "coco-fpn-msbreg": DenseColumn(
+        title="COCO FPN (MSBReg)", task="coco-fpn-msbreg", images="coco", metrics=_COCO
+    ),
+    "coco-fpn-simo": DenseColumn(title="COCO FPN (SiMo)", task="coco-fpn-simo", images="coco", metrics=_COCO),
     "cityscapes": DenseColumn(
         title="CityScapes",
         task="cityscapes-deeplab",
@@ -115,18 +121,45 @@ def _own_columns(run: PlannedRun) -> list[str]:
 
 
 def _with_columns(run: PlannedRun, chosen: Sequence[str], scale: Scale) -> PlannedRun:
-    dense = (
-        DENSE[word].planned(scale, run.column_options.get(word, {}) if scale == "paper" else {})
-        for word in chosen
-        if word in DENSE
-    )
+    dense = [DENSE[word].planned(scale) for word in chosen if word in DENSE]
     tasks = [*(task for task in run.tasks if task.task in chosen), *dense]
+    if dense and scale == "tiny":
+        run = _on_resnet(run)
     return dataclasses.replace(
         run,
         evaluations=tuple(each for each in run.evaluations if each in chosen),
         transfer=tuple(each for each in run.transfer if each in chosen),
         tasks=tuple({task.result: task for task in tasks}.values()),
     )
+
+
+def _on_resnet(run: PlannedRun) -> PlannedRun:
+    """A tiny run with a ResNet-18 in place of the ResNet-9, which detectors are not built on.
+
+    Its views have 64 pixels, which the stem makes 16.
+    """
+    from fastssl.models import ResNet, ResNet9  # they load torch, which a report does without
+
+    before = run.config.experiment
+    if not isinstance(before.backbone, ResNet9.Config):
+        return run
+    backbone = ResNet.Config(
+        depth=18, width=before.backbone.width, zero_init_residual=before.backbone.zero_init_residual
+    )
+    views = tuple(
+        dataclasses.replace(group, spec=dataclasses.replace(group.spec, size=_SIZE)) for group in before.views
+    )
+    experiment = dataclasses.replace(before, backbone=backbone, views=views)
+    return dataclasses.replace(
+        run,
+        config=dataclasses.replace(run.config, experiment=experiment),
+        values={axis: _resnet18(value) for axis, value in run.values.items()},
+        row=run.row.replace("resnet9", "resnet18"),
+    )
+
+
+def _resnet18(value: Value) -> Value:
+    return value.replace("resnet9", "resnet18") if isinstance(value, str) else value
 
 
 def dense_metric(result: str) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from launchers.sweeps.plan import VERSION, result_names, transfer_results
-from launchers.sweeps.task import Mode, Option, PlannedTask, task_to_plan
+from launchers.sweeps.task import Mode, PlannedTask, task_to_plan
 
 if TYPE_CHECKING:  # it loads torch, which a report does without
     from fastssl.config import Config, Paper
@@ -34,7 +34,6 @@ class PlannedRun:
         transfer: evaluations on other images, ``linear@cifar100``: a protocol, and the name of the images.
         transfer_data: where these are, by their names; what is on others is not measured.
         tasks: that its encoder is transferred to.
-        column_options: options of the dense columns (``launchers.sweeps.columns``), by their words.
         trained: False: it is no pre-training; its tasks train the config's network from fresh weights.
     """
 
@@ -49,7 +48,6 @@ class PlannedRun:
     transfer: tuple[str, ...] = ()
     transfer_data: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tasks: tuple[PlannedTask, ...] = ()
-    column_options: Mapping[str, Mapping[str, Option]] = dataclasses.field(default_factory=dict)
     trained: bool = True
 
     @property

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fastssl.models import ResNet
 from launchers.report import main as report
 from launchers.studies import STUDIES
 from launchers.sweep import main as sweep
@@ -19,6 +20,10 @@ from tests.helpers.report_folders import PAPER, evaluation, planned, write, writ
 
 def chosen(study: str, *words: str) -> Study:
     return with_columns(STUDIES[study]("paper"), words)
+
+
+def chosen_tiny(study: str, *words: str) -> Study:
+    return with_columns(STUDIES[study]("tiny"), words)
 
 
 def test_dense_columns_are_measured_where_they_are_asked_for() -> None:
@@ -62,13 +67,16 @@ def test_a_column_that_is_none_is_one_line() -> None:
 def test_scenes_stand_in_for_all_at_the_tiny_scale(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = with_columns(STUDIES["symmetric"]("tiny"), ["voc07,coco-c4,cityscapes"])
+    study = chosen_tiny("symmetric", "voc07,coco-c4,cityscapes")
     tasks = study.runs[0].tasks
     assert [(task.task, task.where) for task in tasks] == [
         ("scenes-detection", "scenes:multi-1111"),
         ("scenes-segmentation", "scenes:multi-1111"),
     ]
     assert study.runs[0].evaluations == ()
+    runs = {run.row: run.config.experiment for run in chosen_tiny("architectures", "voc07").runs}
+    backbone = runs["backbone=resnet18 x0.125, method=BYOL-SGD"].backbone
+    assert backbone == ResNet.Config(depth=18, width=0.125)  # detectors need a ResNet
     words = ["symmetric", "--scale", "tiny", "--columns", "linear,voc07", "--dry-run", "--out", str(tmp_path)]
     assert sweep(words) == 0
     said = capsys.readouterr()
