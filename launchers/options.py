@@ -52,6 +52,9 @@ class Options:
     """Labeled images of the evaluations, as --data of fastssl.evaluate; empty: those of the training."""
     transfer_data: tuple[str, ...] = ()
     """NAME=WHERE ...: labeled images by the names of the study's transfer evaluations: cifar100=DIR."""
+    columns: tuple[str, ...] = ()
+    """NAME,NAME ...: results to measure, of the study's (linear, linear@cifar100) and of dense transfers:
+    voc07, voc0712, coco-c4, coco-fpn, cityscapes, or after NormRescale voc07-rescaled. Empty: the study's."""
     no_eval: bool = False
     """Train only. The same command without it evaluates what was trained."""
     out: str = ""

@@ -20,6 +20,7 @@ from launchers.clusters.cluster import Cluster
 from launchers.options import Options, parse
 from launchers.studies import STUDIES
 from launchers.studies.build import shrunk
+from launchers.sweeps.columns import with_columns
 from launchers.sweeps.events import forget_end
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.grid import applied, grid_study
@@ -104,6 +105,7 @@ def chosen_study(options: Options) -> Study:
     """
     study = _chosen_grid(options) if options.recipe else STUDIES[options.study](options.scale)
     eval_data = _absolute(options.eval_data) if options.eval_data else ""
+    study = with_columns(study, options.columns)
     study = with_transfer_data(study, options.transfer_data, _absolute)
     study = with_seeds(applied(study, options.set, options.data, eval_data), options.seeds)
     runs = tuple(dataclasses.replace(run, config=with_absolute_paths(run.config)) for run in study.runs)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from launchers.reporting.estimate import estimate, number
 from launchers.reporting.results import Sweep
 from launchers.reporting.run_result import FAILED, RunResult
+from launchers.sweeps.columns import dense_metric
 from launchers.sweeps.study import text_of
 from pipelines.command.errors import UserError
 
@@ -94,7 +95,7 @@ def columns_of(sweep: Sweep, chosen: Sequence[str] = ()) -> list[Column]:
     Raises:
         UserError: a word begins no result.
     """
-    published, results = _published_metrics(sweep), shown_results(sweep)
+    published, results = _published_metrics(sweep), shown_results(sweep, details=bool(chosen))
     for word in chosen:
         if not any(_begins(word, result) for result in results):
             known = ", ".join(results) or "none yet"
@@ -124,12 +125,16 @@ def row_values(runs: Sequence[RunResult], axes: Sequence[str]) -> list[str]:
     return [text_of(runs[0].values.get(axis, "")) for axis in axes]
 
 
-def shown_results(sweep: Sweep) -> list[str]:
+def shown_results(sweep: Sweep, *, details: bool = False) -> list[str]:
     """Results that the study's table has a column for: what papers report, then the planned protocols.
 
     The kNN that every run measures while it trains stands in where no kNN evaluation was made; what a
     protocol tells of its own training (train_loss) is left to the JSON files, and a study's results over the
     number of labels to its figures.
+
+    Args:
+        sweep: its runs have the results.
+        details: also what dense transfers give beside the paper's metrics: AP of small boxes ...
     """
     found = {result for run in sweep.runs for result in run.results if ".train_" not in result}
     if any(figure.get("kind") for figure in sweep.about.get("figures", [])):
@@ -140,10 +145,13 @@ def shown_results(sweep: Sweep) -> list[str]:
     order = {protocol: index for index, protocol in enumerate(planned)}
     order |= dict.fromkeys(("knn_top1_pixels", "knn_top1_untrained"), order.get("knn", len(order)))
     published = _published_metrics(sweep)
+    if published and not details:
+        found = {result for result in found if dense_metric(result) in (None, *published)}
 
     def order_of(result: str) -> tuple[bool, int, list[tuple[int, int, str]]]:
-        compared = any(paper_metric_is(metric, result) for metric in published)
-        return not compared, order.get(result.partition(".")[0], len(order)), _natural(result)
+        compared = [index for index, metric in enumerate(published) if paper_metric_is(metric, result)]
+        last = len(order) + min(compared, default=0)  # dense transfers, in the order of the paper's columns
+        return not compared, order.get(result.partition(".")[0], last), _natural(result)
 
     return sorted(found, key=order_of)
 
@@ -151,8 +159,11 @@ def shown_results(sweep: Sweep) -> list[str]:
 def result_title(result: str) -> str:
     """A result's name for a reader: "knn.top1_k200" is "kNN top-1 k200".
 
-    "linear.top1+epochs=10@stl10-1a2b3c4d" is "linear top-1, epochs=10, on stl10-1a2b3c4d".
+    "linear.top1+epochs=10@stl10-1a2b3c4d" is "linear top-1, epochs=10, on stl10-1a2b3c4d". A dense transfer
+    has the name that papers give it, "VOC07 AP50".
     """
+    if dense := dense_metric(result):
+        return dense
     head, at, data = result.partition("@")
     name, *options = head.split("+")
     words = re.split(r"[._ ]+", name.removeprefix("alignment."))  # that protocol's results name themselves
@@ -170,8 +181,11 @@ def paper_metric_is(metric: str, result: str) -> bool:
     """True if a paper's metric ("linear top-1") is one of our results ("linear.top1").
 
     "kNN top-1" is the one with 200 neighbors, as in the papers; "linear top-1 on CIFAR-100" is
-    "linear.top1@cifar100-1a2b3c4d" with any digest or none; "uniformity" is "alignment.uniformity".
+    "linear.top1@cifar100-1a2b3c4d" with any digest or none; "uniformity" is "alignment.uniformity"; "VOC07
+    AP50" is "voc07_c4.AP50@voc07".
     """
+    if dense := dense_metric(result):
+        return metric == dense
     head, at, data = result.partition("@")
     words, ours = _words(metric), _words(head)
     if at:

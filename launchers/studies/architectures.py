@@ -2,14 +2,18 @@
 
 Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant representation learning"
 (2022), supplement B.3, table 7: ResNet-18 and ResNet-101, 100 epochs of ImageNet, linear top-1. Expected, %:
-MoCo v2 51.9 and 65.0, MoCo v2+ 57.3 and 70.8, BYOL with SGD 57.8 and 71.7.
+MoCo v2 51.9 and 65.0, MoCo v2+ 57.3 and 70.8, BYOL with SGD 57.8 and 71.7; AP50, AP and AP75 on VOC07 and
+VOC07+12 (``--columns linear,voc07,voc0712``) stand beside.
 
 Compute: 6 runs of 100 epochs, 128 M images each. Tiny: ResNet-9 at two widths.
 """
 
 from __future__ import annotations
 
+from fastssl.config import Paper
+from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
+from launchers.studies.dense_numbers import with_dense
 from launchers.sweeps.study import Figure, Scale, Study
 
 _METHODS = {
@@ -29,6 +33,7 @@ def study(scale: Scale) -> Study:
             f"{recipe}-r{depth}-100ep-imagenet",
             {"backbone": f"resnet{depth}" if scale == "paper" else f"resnet9 x{width:g}", "method": method},
             {} if scale == "paper" else {"backbone.width": width},
+            paper=_paper(f"{recipe}-r{depth}-100ep-imagenet", f"ResNet-{depth}, {method}", scale),
         )
         for depth, width in _TINY_WIDTHS.items()
         for method, (short, recipe) in _METHODS.items()
@@ -39,6 +44,13 @@ def study(scale: Scale) -> Study:
         about=__doc__ or "",
         axes=("backbone", "method"),
         runs=runs,
-        figures=(Figure(title="Linear top-1", x="method", y="linear.top1", series="backbone"),),
+        figures=(
+            Figure(title="Linear top-1", x="method", y="linear.top1", series="backbone"),
+            Figure(title="AP50 on VOC07", x="method", y="voc07_c4.AP50@voc07", series="backbone"),
+        ),
         scale=scale,
     )
+
+
+def _paper(recipe: str, row: str, scale: Scale) -> Paper | None:
+    return with_dense(find_recipe(recipe).paper, "table 7", row) if scale == "paper" else None

@@ -3,7 +3,8 @@
 Huang, Kong, Zhang, "Revisiting the critical factors of augmentation-invariant representation learning"
 (2022), supplement B.2, table 6: ResNet-50, 100 epochs of ImageNet. Expected linear top-1 on the 1000 classes,
 %: supervised with 2 balanced groups (artifact or not) 9.2, 2 imbalanced 0.7, 10: 10.6, 79: 45.4, 127: 53.3,
-1000: 77.1; MoCo v2+ 69.1, S-MoCo v2+ 69.3, BYOL 69.4.
+1000: 77.1; MoCo v2+ 69.1, S-MoCo v2+ 69.3, BYOL 69.4. Detection and segmentation (``--columns``) stand
+beside.
 
 `python -m fastssl.classes.taxonomy NAME` prints the rule and the sizes of the groups.
 
@@ -14,8 +15,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
+from launchers.studies.dense_numbers import with_dense
+from launchers.sweeps.study import Figure, PlannedRun, Scale, Study, Value
 
 _HERE = Path(__file__).resolve().parent
 # name, groups as the paper counts them, recipe
@@ -44,7 +47,9 @@ def study(scale: Scale) -> Study:
     """The study at a scale."""
     runs = _supervised_at_paper_scale() if scale == "paper" else _supervised_on_scenes()
     for name, method, recipe in _WITHOUT_LABELS:
-        runs.append(recipe_run(scale, name, recipe, {"method": method, "groups": None}, row=method))
+        paper = with_dense(find_recipe(recipe).paper, "table 6", method)
+        values: dict[str, Value] = {"method": method, "groups": None}
+        runs.append(recipe_run(scale, name, recipe, values, row=method, paper=paper))
     return Study(
         name="taxonomies",
         title="Supervised pre-training on coarser classes, and self-supervised pre-training",
@@ -59,7 +64,12 @@ def study(scale: Scale) -> Study:
 def _supervised_at_paper_scale() -> list[PlannedRun]:
     return [
         recipe_run(
-            "paper", name, recipe, {"method": "supervised", "groups": groups}, row=f"supervised, {groups}"
+            "paper",
+            name,
+            recipe,
+            {"method": "supervised", "groups": groups},
+            row=f"supervised, {groups}",
+            paper=with_dense(find_recipe(recipe).paper, "table 6", groups),
         )
         for name, groups, recipe in _PAPER
     ]

@@ -141,10 +141,46 @@ def test_the_ladder_s_transfer_stands_beside_its_linear_accuracy() -> None:
         "moco-v2-plus-lars": 0.321,
     }
     assert found["byol-lars"]["CityScapes mIoU"] == 0.764
+    cross = {run.name: dict(run.paper.results) for run in STUDIES["crossover"]("paper").runs if run.paper}
+    assert cross["byol-lars"]["CityScapes mIoU"] == 0.752  # the paper contradicts itself
     assert list(found["moco-v2"]) == [
         *("linear top-1", "VOC07 AP50", "VOC07+12 AP50", "COCO C4 box AP", "COCO C4 mask AP"),
         *("COCO FPN box AP", "COCO FPN mask AP", "CityScapes mIoU"),
     ]
+
+
+DENSE_ROWS = {  # percent, of whole tables' rows
+    ("taxonomies", "supervised-2-imbalanced"): (29.2, 46.8, 20.9, 19.2, 26.3, 24.4, 63.6),
+    ("taxonomies", "supervised-1000"): (76.4, 81.8, 38.9, 33.9, 40.5, 36.4, 76.0),
+    ("taxonomies", "byol"): (76.3, 82.1, 38.5, 33.8, 39.5, 35.7, 77.6),
+    ("class-share", "moco-v2-plus-1"): (77.0, 82.3, 38.9, 34.1, 39.7, 35.8, 76.9),
+    ("epochs", "byol-e200"): (77.2, 82.7, 39.3, 34.5, 40.6, 36.6, 77.1),
+    ("augmentations", "s-moco-v2-plus-all"): (77.1, 82.4, 39.1, 34.2, 40.6, 36.7, 77.2),
+    ("symmetric", "byol"): (77.2, 82.7, 39.3, 34.5, 40.6, 36.6, 77.1),
+    ("crossover", "moco-v2-plus-lars"): (62.9, 74.4, 32.1, 28.9, 40.0, 36.2, 73.2),
+    ("architectures", "moco-v2-resnet18"): (70.3, 40.9, 41.0, 78.3, 50.2, 54.2),
+    ("architectures", "byol-sgd-resnet101"): (76.9, 50.2, 55.1, 82.6, 59.3, 65.6),
+    ("norm-rescale", "byol-lars"): (
+        *(71.7, 38.8, 37.0, 79.1, 48.7, 51.7, 56.2, 35.3, 37.5, 52.3, 31.1, 32.2),
+        *(76.1, 47.9, 51.8, 82.3, 56.8, 62.7),
+        *(76.6, 48.1, 51.6, 82.1, 56.7, 62.9, 59.3, 39.3, 42.6, 56.0, 34.5, 36.7),
+        *(76.4, 48.1, 52.0, 82.2, 56.5, 62.8),
+        *(76.2, 48.1, 52.2, 82.4, 56.7, 63.1),
+        *(77.1, 47.0, 49.9, 81.4, 55.3, 61.1, 57.8, 37.9, 40.9, 54.3, 33.2, 35.0),
+    ),
+    ("msbreg-coco", "msbreg"): (41.8, 37.8),
+    ("simo-coco", "random"): (31.4, 49.4, 34.0, 17.9, 32.3, 41.6),
+    ("simo-coco", "simo"): (39.0, 59.2, 42.3, 22.9, 41.8, 50.5),
+}
+
+
+@pytest.mark.parametrize(("study", "name"), DENSE_ROWS)
+def test_detection_and_segmentation_are_the_tables(study: str, name: str) -> None:
+    (run,) = (run for run in STUDIES[study]("paper").runs if run.name == name)
+    assert run.paper is not None
+    found = [number for metric, number in run.paper.results if not metric.startswith("linear")]
+    assert found == pytest.approx([percent / 100 for percent in DENSE_ROWS[study, name]])
+    assert len({metric for metric, _ in run.paper.results}) == len(run.paper.results)
 
 
 def test_uniformity() -> None:

@@ -1,0 +1,175 @@
+"""``--columns``: which results of a study are measured, and the dense transfers among them.
+
+Every run can be transferred to the detection and segmentation of the papers' tables, hours on a GPU each, so
+that none is planned unless it is asked for. At the tiny scale labeled scenes stand in for all of them, and
+runs have a ResNet-18.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from launchers.sweeps.task import Option, PlannedTask
+from pipelines.command.errors import UserError
+from pipelines.command.suggest import suggest
+
+if TYPE_CHECKING:
+    from launchers.sweeps.study import PlannedRun, Scale, Study, Value
+
+_SCENES = "scenes:multi-1111"
+_SIZE = 64  # pixels of the views of a ResNet on scenes
+_AP = ("AP50", "AP", "AP75")
+_VOC = {metric: metric for metric in _AP}
+_COCO = {
+    f"{kind} {metric}": f"{mark}{metric}"
+    for kind, mark in (("box", ""), ("mask", "mask_"))
+    for metric in (*_AP, "APs", "APm", "APl")
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseColumn:
+    """A transfer that papers report in a column of their own, or in several."""
+
+    title: str
+    """Data, and what it is done with, as papers' metrics begin here."""
+    task: str
+    """Task of fastssl.transfer."""
+    images: str
+    """Name of its images in ``--transfer-data``."""
+    metrics: Mapping[str, str]
+    """Names of our metrics, by the papers'."""
+    tiny: str = "scenes-detection"
+    """Its task at the tiny scale."""
+    options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
+    """Options of the task."""
+    variant: str = ""
+    """These options in the result's name."""
+
+    def planned(self, scale: Scale) -> PlannedTask:
+        """The transfer as a run plans it."""
+        small = scale == "tiny"
+        return PlannedTask(
+            task=self.tiny if small else self.task,
+            images="scenes" if small else self.images,
+            where=_SCENES if small else "",
+            options=self.options,
+            variant=self.variant,
+        )
+
+
+def _rescaled(column: DenseColumn) -> DenseColumn:
+    """The column with the norms of the encoder's weights divided by ten."""
+    return dataclasses.replace(
+        column,
+        metrics={f"{metric}, NormRescale by a constant": ours for metric, ours in column.metrics.items()},
+        options={"norm_rescale": "constant=0.1"},
+        variant="norm_rescale=constant",
+    )
+
+
+_PLAIN = {
+    "voc07": DenseColumn(title="VOC07", task="voc07-c4", images="voc07", metrics=_VOC),
+    "voc0712": DenseColumn(title="VOC07+12", task="voc0712-c4", images="voc0712", metrics=_VOC),
+    "coco-c4": DenseColumn(title="COCO C4", task="coco-c4", images="coco", metrics=_COCO),
+    "coco-fpn": DenseColumn(title="COCO FPN", task="coco-fpn", images="coco", metrics=_COCO),
+    "coco-fpn-msbreg": DenseColumn(
+        title="COCO FPN (MSBReg)", task="coco-fpn-msbreg", images="coco", metrics=_COCO
+    ),
+    "coco-fpn-simo": DenseColumn(title="COCO FPN (SiMo)", task="coco-fpn-simo", images="coco", metrics=_COCO),
+    "cityscapes": DenseColumn(
+        title="CityScapes",
+        task="cityscapes-deeplab",
+        images="cityscapes",
+        metrics={"mIoU": "mIoU"},
+        tiny="scenes-segmentation",
+    ),
+}
+DENSE = _PLAIN | {f"{word}-rescaled": _rescaled(_PLAIN[word]) for word in ("voc07", "voc0712", "coco-c4")}
+"""Dense columns by the words of ``--columns``."""
+
+
+def with_columns(study: Study, words: Sequence[str]) -> Study:
+    """The study with the results of these columns alone; without words as it is.
+
+    Args:
+        study: its evaluations and tasks are columns under their own names, ``linear``, ``linear@cifar100``.
+        words: of columns, each may be several with commas between.
+
+    Raises:
+        UserError: there is no such column.
+    """
+    chosen = tuple(dict.fromkeys(word for each in words for word in each.split(",") if word))
+    if not chosen:
+        return study
+    own = (name for run in study.runs for name in _own_columns(run))
+    known = tuple(dict.fromkeys((*own, *DENSE)))
+    for word in chosen:
+        if word not in known:
+            hint = suggest(word, known, form=" ({})")
+            raise UserError(f"--columns {word}{hint}: {study.name} has the columns {', '.join(known)}")
+    runs = tuple(_with_columns(run, chosen, study.scale) for run in study.runs)
+    return dataclasses.replace(study, runs=runs)
+
+
+def _own_columns(run: PlannedRun) -> list[str]:
+    return [*run.evaluations, *run.transfer, *(task.task for task in run.tasks)]
+
+
+def _with_columns(run: PlannedRun, chosen: Sequence[str], scale: Scale) -> PlannedRun:
+    dense = [DENSE[word].planned(scale) for word in chosen if word in DENSE]
+    tasks = [*(task for task in run.tasks if task.task in chosen), *dense]
+    if dense and scale == "tiny":
+        run = _on_resnet(run)
+    return dataclasses.replace(
+        run,
+        evaluations=tuple(each for each in run.evaluations if each in chosen),
+        transfer=tuple(each for each in run.transfer if each in chosen),
+        tasks=tuple({task.result: task for task in tasks}.values()),
+    )
+
+
+def _on_resnet(run: PlannedRun) -> PlannedRun:
+    """A tiny run with a ResNet-18 in place of the ResNet-9, which detectors are not built on.
+
+    Its views have 64 pixels, which the stem makes 16.
+    """
+    from fastssl.models import ResNet, ResNet9  # they load torch, which a report does without
+
+    before = run.config.experiment
+    if not isinstance(before.backbone, ResNet9.Config):
+        return run
+    backbone = ResNet.Config(
+        depth=18, width=before.backbone.width, zero_init_residual=before.backbone.zero_init_residual
+    )
+    views = tuple(
+        dataclasses.replace(group, spec=dataclasses.replace(group.spec, size=_SIZE)) for group in before.views
+    )
+    experiment = dataclasses.replace(before, backbone=backbone, views=views)
+    return dataclasses.replace(
+        run,
+        config=dataclasses.replace(run.config, experiment=experiment),
+        values={axis: _resnet18(value) for axis, value in run.values.items()},
+        row=run.row.replace("resnet9", "resnet18"),
+    )
+
+
+def _resnet18(value: Value) -> Value:
+    return value.replace("resnet9", "resnet18") if isinstance(value, str) else value
+
+
+def dense_metric(result: str) -> str | None:
+    """A paper's name of a result, ``VOC07 AP50`` of ``voc07_c4.AP50@voc07``; None where no column has it."""
+    head, _, data = result.partition("@")
+    name, *options = head.split("+")
+    protocol, _, metric = name.partition(".")
+    task, images = protocol.replace("_", "-"), re.sub("-[0-9a-f]{8}$", "", data)
+    for column in DENSE.values():
+        if column.task == task and column.images == images and column.variant == "+".join(options):
+            known = {ours: theirs for theirs, ours in column.metrics.items()}
+            return f"{column.title} {known.get(metric, metric)}"
+    return None

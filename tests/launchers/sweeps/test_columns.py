@@ -1,0 +1,139 @@
+"""``--columns``: what is measured of a study, dense transfers among it, from the plan to the report."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fastssl.models import ResNet
+from launchers.report import main as report
+from launchers.studies import STUDIES
+from launchers.sweep import main as sweep
+from launchers.sweeps.columns import DENSE, dense_metric, with_columns
+from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.plan import planned_jobs, planned_results
+from launchers.sweeps.study import Study, to_plan
+from launchers.sweeps.transfer import left_out, with_transfer_data
+from pipelines.command.errors import UserError
+from tests.helpers.report_folders import PAPER, evaluation, planned, write, write_run, write_sweep
+
+
+def chosen(study: str, *words: str) -> Study:
+    return with_columns(STUDIES[study]("paper"), words)
+
+
+def chosen_tiny(study: str, *words: str) -> Study:
+    return with_columns(STUDIES[study]("tiny"), words)
+
+
+def test_dense_columns_are_measured_where_they_are_asked_for() -> None:
+    study = STUDIES["moco-ladder"]("paper")
+    assert with_columns(study, ()) is study
+    assert not any(run.tasks for run in study.runs)
+    some = chosen("moco-ladder", "linear,voc07", "cityscapes")
+    for run in some.runs:
+        assert (run.evaluations, run.transfer) == (("linear",), ())
+        assert [task.task for task in run.tasks] == ["voc07-c4", "cityscapes-deeplab"]
+    assert list(left_out(some)) == [
+        "voc07_c4@voc07 is left out: name the images by --transfer-data voc07=WHERE to measure it",
+        "cityscapes_deeplab@cityscapes is left out: name the images by --transfer-data cityscapes=WHERE to "
+        "measure it",
+    ]
+    told = with_transfer_data(some, ["voc07=VOCdevkit"], lambda where: f"/d/{where}")
+    assert told.runs[0].results == ["linear", "voc07_c4@voc07"]
+    assert chosen("moco-ladder", "linear@cifar100").runs[0].transfer == ("linear@cifar100",)
+
+
+def test_the_job_of_a_column_is_a_transfer_of_the_run(tmp_path: Path) -> None:
+    study = with_transfer_data(chosen("norm-rescale", "voc07,voc07-rescaled"), ["voc07=/d/voc"], str)
+    plan = json.loads(json.dumps(to_plan(study)))
+    folder = SweepFolder(tmp_path)
+    names = ["voc07_c4@voc07", "voc07_c4+norm_rescale=constant@voc07"]
+    assert planned_results(plan["runs"][1]) == names
+    jobs = {job.name: job.arguments() for job in planned_jobs(folder, plan) if job.task}
+    module, words = jobs[f"byol-lars.{names[1]}"]
+    assert module == "fastssl.transfer"
+    assert words[:4] == ["voc07-c4", str(folder.run("byol-lars")), "--norm-rescale", "constant=0.1"]
+    assert words[-2:] == ["--data", "/d/voc"]
+
+
+def test_a_column_that_is_none_is_one_line() -> None:
+    with pytest.raises(
+        UserError, match=r"--columns voc7 \(did you mean voc07\?\): msbreg has the columns knn"
+    ):
+        chosen("msbreg", "linear,voc7")
+
+
+def test_scenes_stand_in_for_all_at_the_tiny_scale(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = chosen_tiny("symmetric", "voc07,coco-c4,cityscapes")
+    tasks = study.runs[0].tasks
+    assert [(task.task, task.where) for task in tasks] == [
+        ("scenes-detection", "scenes:multi-1111"),
+        ("scenes-segmentation", "scenes:multi-1111"),
+    ]
+    assert study.runs[0].evaluations == ()
+    runs = {run.row: run.config.experiment for run in chosen_tiny("architectures", "voc07").runs}
+    backbone = runs["backbone=resnet18 x0.125, method=BYOL-SGD"].backbone
+    assert backbone == ResNet.Config(depth=18, width=0.125)  # detectors need a ResNet
+    words = ["symmetric", "--scale", "tiny", "--columns", "linear,voc07", "--dry-run", "--out", str(tmp_path)]
+    assert sweep(words) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "6 evaluations of them" in said.out
+
+
+def test_results_have_the_papers_names() -> None:
+    """A column measures whatever a study has of a paper, but for rescaling by weights and searched rates."""
+    published = {
+        metric
+        for study in STUDIES.values()
+        for run in study("paper").runs
+        if run.paper
+        for metric, _ in run.paper.results
+        if metric.startswith(("VOC", "COCO", "CityScapes"))
+    }
+    measured = {
+        dense_metric(f"{column.task}.{ours}{variant}@{column.images}-0a1b2c3d")
+        for column in DENSE.values()
+        for variant in [f"+{column.variant}" if column.variant else ""]
+        for ours in column.metrics.values()
+    }
+    told = ("by BYOL-SGD", "by MoCo v2", "by a supervised model", "searched rate")
+    assert len(published) > 40
+    assert not [metric for metric in published - measured if not metric.endswith(told)]
+    assert dense_metric("voc07_c4.AP50@voc07") == "VOC07 AP50"
+    assert dense_metric("voc07-c4.AP50@other-0a1b2c3d") is None
+    assert dense_metric("voc07_c4.AP50+steps=10@voc07") is None
+    assert dense_metric("linear.top1") is None
+
+
+def test_the_report_has_our_numbers_beside_the_paper_s(tmp_path: Path) -> None:
+    results = [["linear top-1", 0.7], ["VOC07 AP50", 0.765], ["VOC07 AP50, NormRescale by a constant", 0.761]]
+    words = ["voc07-c4"]
+    names = ["voc07_c4@voc07", "voc07_c4+norm_rescale=constant@voc07"]
+    tasks = [{"result": name, "words": words, "images": "voc07", "where": "/d/voc"} for name in names]
+    run = planned(4, 256, 0) | {"paper": {**PAPER, "results": results}, "tasks": tasks}
+    folder = tmp_path / "runs" / run["name"]
+    write_run(folder, linear=0.6, knn=0.5)
+    for name, number in zip(names, (0.75, 0.74), strict=True):
+        metrics = {"AP50": number, "AP": 0.5, "paper": {"AP50": 0.765}}
+        path = folder / "transfer" / name / "eval" / "voc07_c4@devkit-12345678.json"
+        write(path, evaluation("voc07_c4", 100, **metrics))
+    report([str(write_sweep(tmp_path, [run]))])
+    lines = [line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("| ")]
+    head, _, row = (line.strip("| ").split(" | ") for line in lines[:3])
+    assert list(zip(head, row, strict=True))[1:-1] == [
+        ("linear top-1", "0.600"),
+        ("paper", "0.700"),
+        ("VOC07 AP50", "0.750"),
+        ("paper", "0.765"),
+        ("VOC07 AP50, NormRescale by a constant", "0.740"),
+        ("paper", "0.761"),
+        ("kNN top-1 k20", "0.510"),
+        ("kNN top-1 k200", "0.500"),
+    ]
+    report([str(tmp_path), "--columns", "voc07_c4.AP"])
+    (first, *_) = [line for line in (tmp_path / "report.md").read_text().splitlines() if line[:2] == "| "]
+    assert first.strip("| ").split(" | ")[1:-1] == ["VOC07 AP, NormRescale by a constant", "VOC07 AP"]
