@@ -17,7 +17,24 @@ from pipelines.sources.coco.coco_file import read_coco
 from tests.helpers.coco_folder import write_coco
 from tests.helpers.mutations import damaged_files, mutations, one_line
 
-ODD = (None, -1, 0, 7, 1e300, float("nan"), "x", "", "00", [], {}, 1 << 70, True, 3.5, [[1, 2, 3]], [1])
+ODD: tuple[Any, ...] = (
+    None,
+    -1,
+    0,
+    7,
+    1e300,
+    float("nan"),
+    "x",
+    "",
+    "00",
+    [],
+    {},
+    1 << 70,
+    True,
+    3.5,
+    [[1, 2, 3]],
+    [1],
+)
 
 
 def with_odd_values(content: dict[str, Any], draw: random.Random) -> bytes:
