@@ -35,6 +35,9 @@ def staged(data: str, stage: str) -> str:
         return map_places(data, lambda place: staged(place, stage))
     if not stage or not _is_on_disk(data):
         return data
+    folder, _, part = data.rpartition(":")
+    if folder and not Path(data).expanduser().exists() and Path(folder).expanduser().is_dir():
+        return f"{staged(folder, stage)}:{part}"  # a list of VOC, VOCdevkit/VOC2012:trainval
     where = os.path.expandvars(stage)
     if "$" in where:
         raise UserError(f"--stage {stage}: this node does not set that variable; give another folder")

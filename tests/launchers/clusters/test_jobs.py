@@ -269,6 +269,16 @@ def test_the_files_of_a_pattern_are_copied(tmp_path: Path) -> None:
     assert copied == ["complete", "lock", "train-0.tar", "train-1.tar"]
 
 
+def test_of_a_part_of_a_folder_the_folder_is_copied(tmp_path: Path) -> None:
+    year = tmp_path / "VOC2012"
+    year.mkdir()
+    (year / "a.jpg").write_bytes(b"1")
+    copy = staged(f"{year}:trainval", str(tmp_path / "disk"))
+    assert copy == f"{staged(str(year), str(tmp_path / 'disk'))}:trainval"
+    assert copy.endswith("/VOC2012:trainval")
+    assert Path(copy.removesuffix(":trainval"), "a.jpg").read_bytes() == b"1"
+
+
 def test_what_is_not_staged(tmp_path: Path) -> None:
     assert staged("scenes", str(tmp_path)) == "scenes"
     assert staged("/data", "") == "/data"
