@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from fastssl.recipes import find_recipe
 from launchers.studies.build import TINY_EPOCHS, recipe_run
-from launchers.studies.dense_numbers import DENSE_RESULTS, with_dense
+from launchers.studies.dense_numbers import dense_figures, with_dense
 from launchers.sweeps.study import Figure, PlannedRun, Scale, Study, Value
 
 _METHODS = {
@@ -57,11 +57,8 @@ def study(scale: Scale) -> Study:
             Figure(title="Linear top-1 over the length", x="epochs", y="linear.top1", series="method"),
             Figure(title="Linear top-1 of kept checkpoints", x="epoch", y="linear.top1", series="method"),
             Figure(title="kNN top-1 during training", x="epoch", y="knn_top1", series="method"),
-            *(
-                Figure(title=f"{title} {words}", x=x, y=result, series="method")
-                for title, result in DENSE_RESULTS.items()
-                for x, words in (("epochs", "over the length"), ("epoch", "of kept checkpoints"))
-            ),
+            *dense_figures(scale, "epochs", "method", "over the length"),
+            *dense_figures(scale, "epoch", "method", "of kept checkpoints"),
         ),
         scale=scale,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fastssl.models import ResNet
+from fastssl.transfer.options import parse
 from launchers.report import main as report
 from launchers.reporting.figures import curves
 from launchers.reporting.results import read_sweep
@@ -15,7 +16,7 @@ from launchers.sweeps.columns import DENSE, dense_metric, with_columns
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.plan import planned_jobs, planned_results
 from launchers.sweeps.stage import staged
-from launchers.sweeps.study import Study, to_plan
+from launchers.sweeps.study import Scale, Study, to_plan
 from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError
 from pipelines.command.places import on_disk
@@ -59,6 +60,15 @@ def test_the_job_of_a_column_is_a_transfer_of_the_run(tmp_path: Path) -> None:
     assert module == "fastssl.transfer"
     assert words[:4] == ["voc07-c4", str(folder.run("byol-lars")), "--norm-rescale", "constant=0.1"]
     assert words[-2:] == ["--data", "/d/voc"]
+
+
+@pytest.mark.parametrize("scale", ["paper", "tiny"])
+def test_the_transfer_command_takes_what_a_column_says(scale: Scale) -> None:
+    for column in DENSE.values():
+        task, *words = column.planned(scale).words
+        config = parse([task, "RUN", *words, "--data", "WHERE"])
+        assert config.name == task == (column.task if scale == "paper" else column.tiny)
+        assert config.task.settings()["norm_rescale"] == column.options.get("norm_rescale", "")
 
 
 def test_kept_checkpoints_are_transferred_too(tmp_path: Path) -> None:
