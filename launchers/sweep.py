@@ -33,7 +33,7 @@ from launchers.sweeps.study import PlannedRun, Study, run_to_plan, to_plan, with
 from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
-from pipelines.command.places import is_url, map_places, places, refuse_secrets
+from pipelines.command.places import is_url, map_places, on_disk, places, refuse_secrets
 from pipelines.files import folder_lock
 
 _WATCH = 60.0  # seconds between two submissions of --watch
@@ -208,7 +208,7 @@ def _check_data(runs: Sequence[PlannedRun], options: Options, cluster: Cluster) 
         given = typed and Path(typed).is_absolute()
         if _is_elsewhere(data) or pattern or (cluster.elsewhere and given):
             continue
-        if not Path(data).exists():
+        if not Path(on_disk(data)[0]).exists():
             raise UserError(f"no such folder or file: {data}; say with {option} where the images are")
 
 

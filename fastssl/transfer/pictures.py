@@ -87,7 +87,8 @@ def _tiles(example: Example, class_names: Sequence[str]) -> Iterator[tuple[str, 
     if found.boxes is not None and found.scores is not None and targets.boxes is not None:
         yield f"labels: {_count(len(targets.boxes))}", _with_objects(example.image, targets, class_names)
         seen = int(np.count_nonzero(found.scores >= _LEAST_SCORE))
-        caption = f"prediction: {_count(seen)} with a score from {_LEAST_SCORE:g} on"
+        best = f", best {found.scores.max():.2f}" if len(found.scores) else ""
+        caption = f"prediction: {_count(seen)}, scores from {_LEAST_SCORE:g} on{best}"
         yield caption, _with_objects(example.image, found, class_names)
     if found.segmentation is not None and targets.segmentation is not None:
         yield "labels", _with_classes(example.image, targets.segmentation)

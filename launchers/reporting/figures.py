@@ -176,7 +176,9 @@ def _curve(run: RunResult, x_axis: str, metric: str) -> dict[float, float]:
         if is_number(row.get(x_axis)) and is_number(row.get(metric)):
             line[row[x_axis]] = row[metric]
     for evaluation in run.evaluations:
-        step, value = evaluation.step, evaluation.results.get(metric)
+        value, step = evaluation.results.get(metric), evaluation.step
+        if step is None and not evaluation.name.checkpoint:
+            step = run.steps  # a transfer of the last weights
         x = (step if x_axis == "step" else run.epoch(step)) if step is not None else None
         if x is not None and value is not None:
             line[x] = value

@@ -151,8 +151,8 @@ def read_evaluations(
 ) -> tuple[Evaluation, ...]:
     """All eval/*.json of a run folder, and results of planned transfers, which lie in folders of their own.
 
-    A copy of these in the folder of the encoder is left out. They count as results of the run's last weights,
-    and rows are not named after their images: a plan's rows tell them.
+    A copy of these in the folder of the encoder is left out. They count as results of the run's last weights
+    where they name no checkpoint, and rows are not named after their images: a plan's rows tell them.
 
     Args:
         folder: run folder.
@@ -168,7 +168,9 @@ def read_evaluations(
     ]
     for path in sorted(transfers):
         evaluation = unless_damaged(partial(_read_evaluation, path, own[path]), damaged)
-        found += [replace(evaluation, step=None, data="")] if evaluation else []
+        if evaluation:
+            step = evaluation.step if evaluation.name.checkpoint else None
+            found.append(replace(evaluation, step=step, data=""))
     return tuple(filter(None, found))
 
 

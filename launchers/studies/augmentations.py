@@ -18,7 +18,7 @@ from typing import Any
 
 from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run, shrunk
-from launchers.studies.dense_numbers import DENSE_RESULTS, with_dense
+from launchers.studies.dense_numbers import dense_figures, with_dense
 from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
 from pipelines.ops import ColorJitter, GaussianBlur, Grayscale, Solarize
 
@@ -47,10 +47,7 @@ def study(scale: Scale) -> Study:
         figures=(
             Figure(title="Linear top-1", x="augmentation", y="linear.top1", series="method"),
             Figure(title="kNN top-1", x="augmentation", y="knn_top1", series="method"),
-            *(
-                Figure(title=title, x="augmentation", y=result, series="method")
-                for title, result in DENSE_RESULTS.items()
-            ),
+            *dense_figures(scale, "augmentation", "method"),
         ),
         scale=scale,
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import DENSE_RESULTS, with_dense
+from launchers.studies.dense_numbers import dense_figures, with_dense
 from launchers.sweeps.study import Figure, Scale, Study
 
 SHARES = (0.1, 0.2, 0.5, 0.7, 1.0)
@@ -48,10 +48,7 @@ def study(scale: Scale) -> Study:
         runs=runs,
         figures=(
             Figure(title="Linear top-1 over the share", x="class_share", y="linear.top1", series="method"),
-            *(
-                Figure(title=f"{title} over the share", x="class_share", y=result, series="method")
-                for title, result in DENSE_RESULTS.items()
-            ),
+            *dense_figures(scale, "class_share", "method", "over the share"),
         ),
         scale=scale,
     )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import DENSE_RESULTS, with_dense
+from launchers.studies.dense_numbers import dense_figures, with_dense
 from launchers.sweeps.study import Figure, Scale, Study
 
 _CELLS = (
@@ -47,10 +47,7 @@ def study(scale: Scale) -> Study:
         ),
         figures=(
             Figure(title="Linear top-1", x="optimizer", y="linear.top1", series="model"),
-            *(
-                Figure(title=title, x="optimizer", y=result, series="model")
-                for title, result in DENSE_RESULTS.items()
-            ),
+            *dense_figures(scale, "optimizer", "model"),
         ),
         scale=scale,
     )

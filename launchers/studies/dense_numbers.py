@@ -16,6 +16,7 @@ from dataclasses import replace
 from fastssl.config import Paper, Results
 from fastssl.recipes.msbreg import TITLE as MSBREG
 from fastssl.recipes.papers import EQCO, REVISITED
+from launchers.sweeps.study import Figure, Scale
 
 _SEVEN = (
     *("VOC07 AP50", "VOC07+12 AP50", "COCO C4 box AP", "COCO C4 mask AP"),
@@ -134,14 +135,17 @@ _TABLES: dict[str, tuple[str, tuple[str, ...], dict[str, tuple[float, ...]]]] = 
         },
     ),
 }
-DENSE_RESULTS = {
+_RESULTS = {  # that plots show beside linear accuracy
     "VOC07 AP50": "voc07_c4.AP50@voc07",
     "VOC07+12 AP50": "voc0712_c4.AP50@voc0712",
     "COCO C4 box AP": "coco_c4.AP@coco",
     "COCO FPN box AP": "coco_fpn.AP@coco",
     "CityScapes mIoU": "cityscapes_deeplab.mIoU@cityscapes",
 }
-"""What figures 5, 6 and 8 show beside linear accuracy, and our results."""
+_TINY_RESULTS = {
+    "Box AP on scenes": "scenes_detection.AP@scenes",
+    "mIoU on scenes": "scenes_segmentation.mIoU@scenes",
+}
 
 
 def dense_numbers(table: str, row: str, *, qualified: bool = False) -> Results:
@@ -168,3 +172,12 @@ def with_dense(paper: Paper | None, table: str, row: str) -> Paper:
         return Paper(title=title, place=f"{table.partition(' of ')[0]}, {row}", results=numbers)
     place = paper.place if table in paper.place else f"{table} (transfer); {paper.place}"
     return replace(paper, place=place, results=(*paper.results, *numbers))
+
+
+def dense_figures(scale: Scale, x: str, series: str | None = None, words: str = "") -> tuple[Figure, ...]:
+    """Figures of the dense columns over an axis, each named by its metric and ``words``."""
+    results = _TINY_RESULTS if scale == "tiny" else _RESULTS
+    return tuple(
+        Figure(title=f"{title} {words}".rstrip(), x=x, y=result, series=series)
+        for title, result in results.items()
+    )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import DENSE_RESULTS, with_dense
+from launchers.studies.dense_numbers import dense_figures, with_dense
 from launchers.sweeps.study import Figure, Scale, Study
 
 _ROWS = {
@@ -45,7 +45,7 @@ def study(scale: Scale) -> Study:
         ),
         figures=(
             Figure(title="Linear top-1", x="model", y="linear.top1"),
-            *(Figure(title=title, x="model", y=result) for title, result in DENSE_RESULTS.items()),
+            *dense_figures(scale, "model"),
         ),
         scale=scale,
     )

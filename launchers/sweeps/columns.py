@@ -50,14 +50,15 @@ class DenseColumn:
     variant: str = ""
     """These options in the result's name."""
 
-    def planned(self, scale: Scale) -> PlannedTask:
-        """The transfer as a run plans it."""
+    def planned(self, scale: Scale, checkpoint: str = "") -> PlannedTask:
+        """The transfer of a run's last weights, or of a kept checkpoint."""
         small = scale == "tiny"
         return PlannedTask(
             task=self.tiny if small else self.task,
             images="scenes" if small else self.images,
             where=_SCENES if small else "",
             options=self.options,
+            checkpoint=checkpoint,
             variant=self.variant,
         )
 
@@ -121,7 +122,8 @@ def _own_columns(run: PlannedRun) -> list[str]:
 
 
 def _with_columns(run: PlannedRun, chosen: Sequence[str], scale: Scale) -> PlannedRun:
-    dense = [DENSE[word].planned(scale) for word in chosen if word in DENSE]
+    kept = (f"epoch-{epoch:04d}" for epoch in run.checkpoints)
+    dense = [DENSE[word].planned(scale, each) for each in ("", *kept) for word in chosen if word in DENSE]
     tasks = [*(task for task in run.tasks if task.task in chosen), *dense]
     if dense and scale == "tiny":
         run = _on_resnet(run)

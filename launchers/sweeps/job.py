@@ -95,14 +95,14 @@ class Job:
             config = str(self.folder.config(self.run))
             options += ["--stop-epoch", f"{self.stop_epoch:g}"] if self.stop_epoch else []
             return "fastssl.train", [config, "--out", str(run), *options]
+        result = ResultName.parse(self.evaluation)
+        where = run / "checkpoints" / f"{result.checkpoint}.pt" if result.checkpoint else run
         if self.task:
             name, *words = self.task
             out = str(self.own_folder)
             config = str(self.folder.config(self.run))
-            encoder = [str(run)] if self.trained else ["scratch", "--like", config]
+            encoder = [str(where)] if self.trained else ["scratch", "--like", config]
             return "fastssl.transfer", [name, *encoder, *words, "--out", out, *options]
-        result = ResultName.parse(self.evaluation)
-        where = run / "checkpoints" / f"{result.checkpoint}.pt" if result.checkpoint else run
         own = [f"--{option.replace('_', '-')}" for option in result.options.split("+") if option]
         return "fastssl.evaluate", [result.protocol, str(where), *own, *options]
 

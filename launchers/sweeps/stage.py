@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from pipelines.command.errors import UserError
-from pipelines.command.places import is_url, map_places, places
+from pipelines.command.places import is_url, map_places, on_disk, places
 
 
 def staged(data: str, stage: str) -> str:
@@ -35,9 +35,7 @@ def staged(data: str, stage: str) -> str:
         return map_places(data, lambda place: staged(place, stage))
     if not stage or not _is_on_disk(data):
         return data
-    folder, _, part = data.rpartition(":")
-    if folder and not Path(data).expanduser().exists() and Path(folder).expanduser().is_dir():
-        return f"{staged(folder, stage)}:{part}"  # a list of VOC, VOCdevkit/VOC2012:trainval
+    data, part = on_disk(data)
     where = os.path.expandvars(stage)
     if "$" in where:
         raise UserError(f"--stage {stage}: this node does not set that variable; give another folder")
@@ -53,7 +51,7 @@ def staged(data: str, stage: str) -> str:
                 (target / "complete").touch()
     except OSError as error:
         raise UserError(f"cannot copy {data} to {where}: {error.strerror or error}; see --stage") from None
-    return str(target / source.name)
+    return f"{target / source.name}{part}"
 
 
 def _is_on_disk(data: str) -> bool:

@@ -32,6 +32,8 @@ class PlannedTask:
     """Their location; "": that of ``--transfer-data``, without which the task is left out."""
     options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
     """Further options of the task. They are no part of the result's name: one run has one value of each."""
+    checkpoint: str = ""
+    """Kept checkpoint of the encoder, ``epoch-0050``; "" is the run's last."""
     variant: str = ""
     """Tells the result of a task from another of the same run, ``norm_rescale=constant``."""
 
@@ -43,7 +45,13 @@ class PlannedTask:
         """
         parts = [f"labels={self.labels}"] * bool(self.labels) + [f"mode={self.mode}"] * bool(self.mode)
         parts += [self.variant] * bool(self.variant)
-        return str(ResultName(protocol=file_part(self.task, "_"), options="+".join(parts), data=self.images))
+        name = ResultName(
+            protocol=file_part(self.task, "_"),
+            options="+".join(parts),
+            checkpoint=self.checkpoint,
+            data=self.images,
+        )
+        return str(name)
 
     @property
     def words(self) -> list[str]:

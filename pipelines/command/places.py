@@ -42,6 +42,14 @@ def places(where: str) -> list[str]:
     return where.removesuffix(SEPARATE).split(BETWEEN)
 
 
+def on_disk(place: str) -> tuple[str, str]:
+    """A file or folder, and the part of it that is named: ``VOC2012`` and ``:trainval``, or nothing."""
+    path, colon, part = place.rpartition(":")
+    if path and not user_path(place).exists() and user_path(path).exists():
+        return path, colon + part
+    return place, ""
+
+
 def map_places(where: str, change: Callable[[str], str]) -> str:
     """The same places under other names, such as absolute ones."""
     named = places(where)

@@ -6,15 +6,20 @@ from pathlib import Path
 import pytest
 
 from fastssl.models import ResNet
+from fastssl.transfer.options import parse
 from launchers.report import main as report
+from launchers.reporting.figures import curves
+from launchers.reporting.results import read_sweep
 from launchers.studies import STUDIES
 from launchers.sweep import main as sweep
 from launchers.sweeps.columns import DENSE, dense_metric, with_columns
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.plan import planned_jobs, planned_results
-from launchers.sweeps.study import Study, to_plan
+from launchers.sweeps.stage import staged
+from launchers.sweeps.study import Scale, Study, to_plan
 from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError
+from pipelines.command.places import on_disk
 from tests.helpers.report_folders import PAPER, evaluation, planned, write, write_run, write_sweep
 
 
@@ -55,6 +60,36 @@ def test_the_job_of_a_column_is_a_transfer_of_the_run(tmp_path: Path) -> None:
     assert module == "fastssl.transfer"
     assert words[:4] == ["voc07-c4", str(folder.run("byol-lars")), "--norm-rescale", "constant=0.1"]
     assert words[-2:] == ["--data", "/d/voc"]
+
+
+@pytest.mark.parametrize("scale", ["paper", "tiny"])
+def test_the_transfer_command_takes_what_a_column_says(scale: Scale) -> None:
+    for column in DENSE.values():
+        task, *words = column.planned(scale).words
+        config = parse([task, "RUN", *words, "--data", "WHERE"])
+        assert config.name == task == (column.task if scale == "paper" else column.tiny)
+        assert config.task.settings()["norm_rescale"] == column.options.get("norm_rescale", "")
+
+
+def test_kept_checkpoints_are_transferred_too(tmp_path: Path) -> None:
+    study = with_transfer_data(chosen("epochs", "voc07"), ["voc07=/d/voc"], str)
+    (run,) = (run for run in study.runs if run.name == "byol-e300")
+    assert run.results[:2] == ["voc07_c4@voc07", "voc07_c4-epoch-0050@voc07"]
+    assert len(run.results) == 6
+    jobs = {job.name: job for job in planned_jobs(SweepFolder(tmp_path), to_plan(study))}
+    _, words = jobs["byol-e300.voc07_c4-epoch-0050@voc07"].arguments()
+    assert words[:2] == ["voc07-c4", str(tmp_path / "runs/byol-e300/checkpoints/epoch-0050.pt")]
+
+
+def test_a_list_of_a_devkit_is_found_and_staged(tmp_path: Path) -> None:
+    """``VOC2012:trainval`` is a part of a folder."""
+    (tmp_path / "VOC2012").mkdir()
+    (tmp_path / "VOC2012/a.jpg").write_bytes(b"a")
+    place = f"{tmp_path}/VOC2012:trainval"
+    assert on_disk(place) == (f"{tmp_path}/VOC2012", ":trainval")
+    copy = staged(place, str(tmp_path / "node"))
+    assert copy.endswith("/VOC2012:trainval")
+    assert (Path(copy.removesuffix(":trainval")) / "a.jpg").read_bytes() == b"a"
 
 
 def test_a_column_that_is_none_is_one_line() -> None:
@@ -137,3 +172,18 @@ def test_the_report_has_our_numbers_beside_the_paper_s(tmp_path: Path) -> None:
     report([str(tmp_path), "--columns", "voc07_c4.AP"])
     (first, *_) = [line for line in (tmp_path / "report.md").read_text().splitlines() if line[:2] == "| "]
     assert first.strip("| ").split(" | ")[1:-1] == ["VOC07 AP, NormRescale by a constant", "VOC07 AP"]
+
+
+def test_transfers_of_kept_checkpoints_are_a_curve(tmp_path: Path) -> None:
+    """The run of 20 epochs has 100 steps; the last weights' transfer is the curve's end."""
+    names = {"voc07_c4@voc07": (100, 0.7), "voc07_c4-epoch-0010@voc07": (50, 0.6)}
+    tasks = [{"result": name, "words": ["voc07-c4"], "images": "voc07", "where": "/d"} for name in names]
+    run = planned(4, 256, 0, evaluations=()) | {"tasks": tasks}
+    folder = tmp_path / "runs" / run["name"]
+    write_run(folder)
+    for name, (step, number) in names.items():
+        result = evaluation("voc07_c4", step, AP50=number)
+        write(folder / "transfer" / name / "eval" / "voc07_c4@devkit-12345678.json", result)
+    found = read_sweep(write_sweep(tmp_path, [run]))
+    (line,) = curves(found, {"x": "epoch", "y": "voc07_c4.AP50@voc07"}).lines
+    assert [(point.x, point.y) for point in line.points] == [(10, 0.6), (20, 0.7)]
