@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -140,4 +141,4 @@ def parse(argv: list[str]) -> TransferConfig:
 
 
 def _page(more: str) -> str:
-    return f"{TransferOptions.__doc__}\n\n{more}"
+    return f"{inspect.cleandoc(str(TransferOptions.__doc__))}\n\n{inspect.cleandoc(more)}"

@@ -160,7 +160,7 @@ def _build_network(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(task.seed)
         network = task.network(start.encoder, data.class_names)
-    network = network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    network = network.to(device).to(memory_format=torch.channels_last).train()
     group_batch_norms(network, task.batch_norm_group or None, task.batch_size)
     return network
 
