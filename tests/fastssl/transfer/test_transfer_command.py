@@ -71,10 +71,11 @@ def test_two_processes_do_what_one_does(whole: Path, data: Path, tmp_path: Path)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    words: list[str | Path] = [*OPTIONS, "--data", data, "--out", out]
     processes = [
         ForkedCommand(
             MODULE,
-            *(*OPTIONS, "--data", data, "--out", out),
+            *words,
             environment=os.environ
             | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
             | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
