@@ -12,6 +12,7 @@ from fastssl.methods import MoCo
 from fastssl.models import ResNet
 from fastssl.transfer.options import TransferOptions, parse
 from fastssl.transfer.starting_point import open_starting_point
+from fastssl.transfer.tasks.classification import Classification
 from fastssl.transfer.trainer import transfer
 from pipelines.command.errors import UserError
 from pipelines.views import LAB_MEAN, LAB_STD, ViewSpec
@@ -78,10 +79,10 @@ def test_weights_of_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     encoder = ResNet(ResNet.Config(depth=18, width=0.125))
     torch.save(encoder.state_dict(), tmp_path / "other.pth")
-    options = {"encoder": "", "weights": tmp_path / "other.pth", "out": ""}
-    config = small_config("classification", tmp_path, **options)
-    task = dataclasses.replace(config.task, mode="linear")
-    assert transfer(dataclasses.replace(config, task=task)) == 0
+    config = small_config("classification", tmp_path)
+    options = dataclasses.replace(config.options, encoder="", weights=tmp_path / "other.pth", out="")
+    task = Classification(mode="linear", labels=12, epoch_images=16, batch_size=8, epochs=2, size=32)
+    assert transfer(dataclasses.replace(config, task=task, options=options)) == 0
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("other-")
     (path,) = (folder / "eval").glob("classification+*.json")
