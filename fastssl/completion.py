@@ -20,6 +20,7 @@ from fastssl.diagnostics import DIAGNOSTICS
 from fastssl.evaluate import PROTOCOLS
 from fastssl.live_pages import help_of
 from fastssl.recipes import RECIPES
+from fastssl.transfer import TASKS
 from pipelines.command.errors import UserError
 
 _WIDE = "200"  # columns: no option is broken over two lines
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": RECIPES,
         "estimate": RECIPES,
         "evaluate": PROTOCOLS,
+        "transfer": TASKS,
         "diagnostics": DIAGNOSTICS,
     }
     os.environ["COLUMNS"] = _WIDE

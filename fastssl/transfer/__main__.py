@@ -15,6 +15,7 @@ from fastssl.distributed.dist_env import dist_env
 from fastssl.distributed.processes import process_group
 from fastssl.run.failures import machine_failures
 from fastssl.transfer.options import parse
+from fastssl.transfer.searched_rate import transfer_at_best_rate
 from fastssl.transfer.trainer import transfer
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
@@ -36,8 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         process_group(env, more, minutes=options.wait_minutes, device=device),
         machine_failures(user_path(options.out or "runs"), config.task.batch_size, "lower --batch-size"),
     ):
-        return transfer(config, env)
-    return 0
+        return transfer_at_best_rate(config, env) if options.searched_rates else transfer(config, env)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 from fastssl.distributed.collectives import broadcast_object
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.processes import one_after_the_other
+from fastssl.transfer.options import TransferConfig, TransferOptions
 from fastssl.transfer.task import Task
 from pipelines.command.errors import UserError
 from pipelines.keys import stable_id
@@ -18,6 +19,7 @@ from pipelines.sources.subset import Subset, hold_out
 from pipelines.targets import target_kinds_of
 
 HELD_OUT_SHARE = 0.2
+SEARCH_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,38 +43,29 @@ class TransferData:
         return [self.train.index.fingerprint, self.test.index.fingerprint]
 
 
-def open_transfer_data(
-    task: Task, name: str, where: str, test_where: str, test_images: int, env: DistEnv
-) -> TransferData:
-    """Open the images of a task.
+def open_transfer_data(config: TransferConfig, env: DistEnv) -> TransferData:
+    """Open the images of a transfer.
+
+    Its training images are the train split of ``data``. Its test images are the test split of ``test_data``
+    or, where that is not named, of ``data``; without one, a fifth of the images, held out. While a rate is
+    searched they are a tenth of the training images.
 
     Args:
-        task: with its options.
-        name: of the task, for messages.
-        where: data, named like the training's ``--data``; its train split is trained on.
-        test_where: data whose test split is measured on; "": that of ``where`` or, without one, a fifth of
-            its images, held out.
-        test_images: most test images, drawn by key; 0: all.
+        config: of the transfer.
         env: this process.
 
     Raises:
         UserError: the images cannot be read, lack the task's labels, or have others in the test split; or
             this process finds others than process 0.
     """
+    task, name, options = config.task, config.name, config.options
+    where = options.data
     with one_after_the_other(env):
-        train = open_source(where, "train")
-        test_images_are = "test split"
-        try:
-            test = open_source(test_where or where, "test")
-        except NoSplitError:
-            if test_where:
-                test, test_images_are = open_source(test_where, "train"), "all of --test-data"
-            else:
-                train, test = hold_out(train, HELD_OUT_SHARE)
-                test_images_are = f"held-out {HELD_OUT_SHARE:.0%} of the images"
-    if 0 < test_images < len(test.index):
-        test = Subset(test, permute(stable_id("queries"), 0, len(test.index), np.arange(test_images)))
-    for source, named in ((train, where), (test, test_where or where)):
+        train, test, test_images_are = _splits(options)
+    if 0 < options.test_images < len(test.index):
+        order = permute(stable_id("queries"), 0, len(test.index), np.arange(options.test_images))
+        test = Subset(test, order)
+    for source, named in ((train, where), (test, options.test_data or where)):
         _require_labels(task, name, source, named)
     if not len(train.index) or not len(test.index):
         raise UserError(f"{where} has too few images to hold some out: {len(train.index) + len(test.index)}")
@@ -89,6 +82,21 @@ def open_transfer_data(
     return TransferData(
         train=train, test=test, class_names=names, test_images_are=test_images_are, named_by=named_by
     )
+
+
+def _splits(options: TransferOptions) -> tuple[Source, Source, str]:
+    """Training and test images, and the origin of the latter."""
+    train = open_source(options.data, "train")
+    if options.held_out:
+        train, test = hold_out(train, SEARCH_SHARE)
+        return train, test, f"held-out {SEARCH_SHARE:.0%} of the training images"
+    try:
+        return train, open_source(options.test_data or options.data, "test"), "test split"
+    except NoSplitError:
+        if options.test_data:
+            return train, open_source(options.test_data, "train"), "all of --test-data"
+        train, test = hold_out(train, HELD_OUT_SHARE)
+        return train, test, f"held-out {HELD_OUT_SHARE:.0%} of the images"
 
 
 def _require_labels(task: Task, name: str, source: Source, where: str) -> None:

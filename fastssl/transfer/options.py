@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +24,7 @@ from pipelines.command.ranges import (
     CountOrZeroOrNone,
     NotNegative,
     Positive,
+    Positives,
     SmallCount,
     check_ranges,
 )
@@ -43,6 +45,11 @@ class TransferOptions(EncoderOptions):
     """Data whose test split is measured on; empty: that of --data, or a fifth of its images, held out."""
     test_images: CountOrZero = 0
     """Test images to measure on, drawn by key; 0: all."""
+    searched_rates: Positives = ()
+    """Train at each of these learning rates first, measured on a tenth of the training images that is held
+    out, and then at the best on all of them."""
+    held_out: tyro.conf.Suppress[bool] = False
+    """Measure on a tenth of the training images, which is not trained on."""
     out: str = ""
     """Run folder of the transfer; empty: transfer/TASK... in that of the encoder, runs/TASK... otherwise."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -74,6 +81,8 @@ class TransferOptions(EncoderOptions):
             raise UserError(f"--layout {self.layout} tells of --weights FILE: give it, or leave this out")
         if self.like and self.encoder != SCRATCH:
             raise UserError(f"--like {self.like} tells of {SCRATCH} in place of a run: leave it out")
+        if self.searched_rates and not self.out:
+            raise UserError("--searched-rates trains in several folders: name the last one, --out DIR")
         if not self.data:
             raise UserError("name the labeled images: --data WHERE")
 
@@ -102,6 +111,8 @@ class TransferConfig:
         parts = [changed_options(self.task)]
         if self.fresh and not self.task.from_scratch:
             parts.append("from_scratch=True")
+        if self.options.held_out:
+            parts.append("held_out=True")
         return ResultName(
             protocol=file_part(self.name, "_"),
             options="+".join(filter(None, parts)),
@@ -140,4 +151,4 @@ def parse(argv: list[str]) -> TransferConfig:
 
 
 def _page(more: str) -> str:
-    return f"{TransferOptions.__doc__}\n\n{more}"
+    return f"{inspect.cleandoc(str(TransferOptions.__doc__))}\n\n{inspect.cleandoc(more)}"

@@ -55,7 +55,9 @@ def write_results(
         "versions": versions(_PACKAGES),
         "git_commit": git_commit(),
     }
-    folders = [run.out, *([start.run] if start.run is not None else [])]
+    folders = [run.out]
+    if start.run is not None and not options.held_out:
+        folders.append(start.run)
     paths = [folder / "eval" / f"{name}.json" for folder in folders]
     for path in paths:
         try:

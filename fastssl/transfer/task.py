@@ -68,7 +68,9 @@ class Task(ABC):
     least_classes: ClassVar[int] = 1
     """Classes that the data must have."""
     leading: ClassVar[str]
-    """The metric that is shown while it runs."""
+    """The metric that is shown while it runs, and that a learning rate is chosen by."""
+    lower_is_better: ClassVar[bool] = False
+    """True where that metric is an error."""
     divisor: ClassVar[int] = 32
     """Sides of a batch of images are padded to a multiple of it."""
     paper: ClassVar[Mapping[str, Mapping[str, float]]] = {}

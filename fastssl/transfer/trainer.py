@@ -62,7 +62,7 @@ def transfer(config: TransferConfig, env: DistEnv = DistEnv()) -> int:  # noqa: 
     # ---- encoder, data, network --------------------------------------------------------------------------
     # before the run folder: a config that does not fit the data must not claim one
     start = open_starting_point(options, fresh=config.fresh, seed=task.seed)
-    data = open_transfer_data(task, config.name, options.data, options.test_data, options.test_images, env)
+    data = open_transfer_data(config, env)
     length = task.length(len(data.train.index))
     plan = _plan(config, data, env)
     train_view, test_view = task.train_view(start.view), task.test_view(start.view)
@@ -160,7 +160,7 @@ def _build_network(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(task.seed)
         network = task.network(start.encoder, data.class_names)
-    network = network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    network = network.to(device).to(memory_format=torch.channels_last).train()
     group_batch_norms(network, task.batch_norm_group or None, task.batch_size)
     return network
 

