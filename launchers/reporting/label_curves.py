@@ -38,7 +38,8 @@ def label_curves(sweep: Sweep, figure: Mapping[str, Any]) -> Chart:
     if figure["kind"] == "utility":
         lines = {key: _utilities(key, seeds, curves) for key, seeds in curves.items() if key.mode != SCRATCH}
     else:
-        lines = {key: _means(seeds) for key, seeds in curves.items()}
+        last = sorted(curves, key=lambda key: key.mode == SCRATCH)  # colors are those of the utility chart
+        lines = {key: _means(curves[key]) for key in last}
     return Chart(
         title=str(figure.get("title")),
         x_label="labels",
