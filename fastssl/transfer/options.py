@@ -74,6 +74,8 @@ class TransferOptions(EncoderOptions):
             raise UserError(f"--layout {self.layout} tells of --weights FILE: give it, or leave this out")
         if self.like and self.encoder != SCRATCH:
             raise UserError(f"--like {self.like} tells of {SCRATCH} in place of a run: leave it out")
+        if self.halves and not self.like:
+            raise UserError("--halves tells of scratch --like RECIPE: add --like, or leave it out")
         if not self.data:
             raise UserError("name the labeled images: --data WHERE")
 
