@@ -57,7 +57,7 @@ def label_curves(sweep: Sweep, figure: Mapping[str, Any]) -> Chart:
 
 def _curves(
     found: Sequence[TaskResult], axes: Sequence[str], figure: Mapping[str, Any]
-) -> dict[_Key, dict[int, dict[float, float]]]:
+) -> dict[_Key, dict[int, dict[int, float]]]:
     """By line and seed: results by the number of labels."""
     series, panel = figure.get("series"), figure.get("panel")
     fixed = {series, panel, *(figure.get("where") or {})}
@@ -66,7 +66,7 @@ def _curves(
         for axis in axes
         if axis not in fixed and len({text_of(each.run.values.get(axis)) for each in found}) > 1
     ]
-    curves: dict[_Key, dict[int, dict[float, float]]] = {}
+    curves: dict[_Key, dict[int, dict[int, float]]] = {}
     for each in found:
         key = _Key(
             panel=named_value(each.run, panel) if panel else "",
