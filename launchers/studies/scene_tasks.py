@@ -39,7 +39,7 @@ _TINY_IMAGES = 4_000
 _TINY_TASK: Mapping[str, Option] = {
     "test_images": 1000,
     "epochs": 4,
-    "epoch_images": 1536,
+    "epoch_images": 1280,
     "batch_size": 64,
     "warmup_epochs": 1,
     "learning_rate": 0.004,
@@ -101,7 +101,7 @@ def tasks_on(
     """The tasks that images have labels for, at each number of labels.
 
     Args:
-        scale: tiny trains 96 steps, and tests on 1,000 images.
+        scale: tiny trains 80 steps, and tests on 1,000 images.
         network: decides the batch size.
         images: single-1111 and the like.
         mode: of the tasks.
