@@ -83,6 +83,8 @@ class TransferOptions(EncoderOptions):
             raise UserError(f"--like {self.like} tells of {SCRATCH} in place of a run: leave it out")
         if self.searched_rates and not self.out:
             raise UserError("--searched-rates trains in several folders: name the last one, --out DIR")
+        if self.halves and not self.like:
+            raise UserError("--halves tells of scratch --like RECIPE: add --like, or leave it out")
         if not self.data:
             raise UserError("name the labeled images: --data WHERE")
 

@@ -19,6 +19,7 @@ from fastssl.foreign.encoder import foreign_encoder
 from fastssl.foreign.layouts import chosen_layout
 from fastssl.models import Backbone, ResNet, ResNet9
 from fastssl.models.backbone import build_backbone
+from fastssl.models.lab_halves import LabHalves
 from fastssl.run.folder import load_encoder
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
@@ -47,6 +48,8 @@ class EncoderOptions:
     """Multiplies the channels of its layers."""
     like: str = ""
     """Recipe, or file of a config, whose backbone and views `scratch` has, in place of --backbone."""
+    halves: bool = False
+    """Build `scratch --like` as the two halves that CMC trains, one for lightness, one for colors."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,6 +86,8 @@ def open_starting_point(options: EncoderOptions, *, fresh: bool, seed: int) -> S
     fresh = fresh or options.from_scratch
     if options.weights is not None:
         return _foreign(options.weights, options.layout, fresh, seed)
+    if options.halves:
+        return _halves(options, seed)
     if options.encoder == SCRATCH:
         return _scratch(options, seed)
     where = user_path(options.encoder)
@@ -131,6 +136,16 @@ def _scratch(options: EncoderOptions, seed: int) -> StartingPoint:
 def _fresh(config: Config, where: str, seed: int) -> StartingPoint:
     """Fresh weights in the backbone of a run or recipe, whole where its method halves it."""
     return _drawn(config.experiment.backbone, _view(config), where, seed)
+
+
+def _halves(options: EncoderOptions, seed: int) -> StartingPoint:
+    """Fresh weights in the two halves of a recipe's backbone."""
+    config = named_config(options.like)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        encoder = LabHalves(config.experiment.backbone).eval()
+    start = _fresh(config, SCRATCH, seed)
+    return dataclasses.replace(start, encoder=encoder, about=start.about | {"halves": True})
 
 
 def _drawn(backbone: Backbone.Config, view: ViewSpec, where: str, seed: int) -> StartingPoint:

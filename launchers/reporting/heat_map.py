@@ -63,7 +63,7 @@ def _order(rows: Sequence[str]) -> Any:
 
 
 def _change(
-    values: Mapping[tuple[str, str, float, int], float], row: str, column: str, counts: set[float]
+    values: Mapping[tuple[str, str, int, int], float], row: str, column: str, counts: set[int]
 ) -> float | None:
     changes = {
         (labels, seed): 100 * (value - values[column, column, labels, seed])

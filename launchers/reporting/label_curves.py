@@ -38,7 +38,8 @@ def label_curves(sweep: Sweep, figure: Mapping[str, Any]) -> Chart:
     if figure["kind"] == "utility":
         lines = {key: _utilities(key, seeds, curves) for key, seeds in curves.items() if key.mode != SCRATCH}
     else:
-        lines = {key: _means(seeds) for key, seeds in curves.items()}
+        last = sorted(curves, key=lambda key: key.mode == SCRATCH)  # colors are those of the utility chart
+        lines = {key: _means(curves[key]) for key in last}
     return Chart(
         title=str(figure.get("title")),
         x_label="labels",
@@ -56,7 +57,7 @@ def label_curves(sweep: Sweep, figure: Mapping[str, Any]) -> Chart:
 
 def _curves(
     found: Sequence[TaskResult], axes: Sequence[str], figure: Mapping[str, Any]
-) -> dict[_Key, dict[int, dict[float, float]]]:
+) -> dict[_Key, dict[int, dict[int, float]]]:
     """By line and seed: results by the number of labels."""
     series, panel = figure.get("series"), figure.get("panel")
     fixed = {series, panel, *(figure.get("where") or {})}
@@ -65,7 +66,7 @@ def _curves(
         for axis in axes
         if axis not in fixed and len({text_of(each.run.values.get(axis)) for each in found}) > 1
     ]
-    curves: dict[_Key, dict[int, dict[float, float]]] = {}
+    curves: dict[_Key, dict[int, dict[int, float]]] = {}
     for each in found:
         key = _Key(
             panel=named_value(each.run, panel) if panel else "",

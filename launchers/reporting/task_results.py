@@ -18,7 +18,7 @@ class TaskResult:
     """One number of one task of one run."""
 
     run: RunResult
-    labels: float
+    labels: int
     mode: str
     images: str
     """Name of the labeled images; "" where they are those of the run's training."""

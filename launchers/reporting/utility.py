@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from launchers.reporting.chart import Bound
 from launchers.reporting.estimate import estimate
 
-AccuracyCurve = Mapping[float, float]
+AccuracyCurve = Mapping[int, float]
 """Accuracy by number of labels."""
 
 
@@ -35,7 +35,7 @@ class Bounded:
 class UtilityPoint:
     """Utility at a number of labels, over seeds."""
 
-    labels: float
+    labels: int
     mean: float
     low: float
     """Ends of the interval, as ``launchers.reporting.estimate`` has them."""
@@ -64,7 +64,7 @@ def scratch_labels(accuracy: float, scratch: AccuracyCurve) -> Bounded:
     return Bounded(value=points[-1][0], bound="lower")
 
 
-def utility(labels: float, accuracy: float, scratch: AccuracyCurve) -> Bounded:
+def utility(labels: int, accuracy: float, scratch: AccuracyCurve) -> Bounded:
     """U(n) of an encoder that reaches ``accuracy`` with n = ``labels`` labels."""
     found = scratch_labels(accuracy, scratch)
     return Bounded(value=found.value / labels - 1, bound=found.bound)
@@ -82,7 +82,7 @@ def utility_curve(
         pretrained: by seed.
         scratch: by seed.
     """
-    at: dict[float, list[Bounded]] = {}
+    at: dict[int, list[Bounded]] = {}
     for seed, curve in pretrained.items():
         for labels, accuracy in curve.items():
             if scratch.get(seed):
@@ -91,7 +91,7 @@ def utility_curve(
     return [point for point in points if point is not None]
 
 
-def _mean(labels: float, found: Sequence[Bounded]) -> UtilityPoint | None:
+def _mean(labels: int, found: Sequence[Bounded]) -> UtilityPoint | None:
     bounds: set[Bound] = {each.bound for each in found if each.bound}
     if len(bounds) > 1:
         return None

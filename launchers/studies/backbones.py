@@ -22,7 +22,7 @@ from launchers.sweeps.task import Mode, Option
 _IMAGES = "single-1111"
 _MODES: tuple[Mode, ...] = ("finetune", "linear")
 _ENCODER = AMDIMEncoder.Config(channels=96, feature_dim=768, depth=2)
-_HALVES: dict[str, Option] = {"halves": "True"}
+_HALVES: dict[str, Option] = {"halves": True}
 
 
 def study(scale: Scale) -> Study:

@@ -52,7 +52,7 @@ _TINY_PRETEXTS = ("rotation", "cmc")
 
 
 def study(scale: Scale) -> Study:
-    """The study at a scale; tiny: two pretexts on 5,000 images of one kind, one task, 100 to 4,000 labels."""
+    """The study at a scale; tiny: two pretexts on 4,000 images of one kind, one task, 100 to 4,000 labels."""
     pretexts = PRETEXTS if scale == "paper" else _TINY_PRETEXTS
     title = "Utility of pre-training over the number of labels"
     return utility_study("utility", title, __doc__, scale, pretexts)

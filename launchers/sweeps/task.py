@@ -13,7 +13,7 @@ from typing import Any, Literal
 from fastssl.evaluate.result_name import ResultName, file_part
 
 Mode = Literal["", "scratch", "finetune", "linear"]
-Option = str | int | float
+Option = str | int | float | bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +57,11 @@ class PlannedTask:
     def words(self) -> list[str]:
         """Its command line, but for the run and the images: the task's name first."""
         named = {"labels": self.labels, "mode": self.mode} | dict(self.options)
-        pairs = [(name.replace("_", "-"), value) for name, value in named.items() if value not in ("", 0)]
-        return [self.task, *(word for name, value in pairs for word in (f"--{name}", str(value)))]
+        words = [self.task]
+        for name, value in named.items():
+            if value not in ("", 0):
+                words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        return words
 
 
 def task_to_plan(task: PlannedTask) -> dict[str, Any]:

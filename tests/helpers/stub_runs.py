@@ -64,12 +64,44 @@ assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
 """
 
 
+TRANSFER = """
+import json, signal, sys, time
+from pathlib import Path
+
+task, encoder, *words = sys.argv[1:]
+options = dict(zip(words[::2], words[1::2]))
+if encoder == "scratch":
+    assert Path(options["--like"]).name
+else:
+    assert json.loads((Path(encoder) / "summary.json").read_text())["status"] == "finished"
+out, total, stopped = Path(options["--out"]), int(options["--steps"]), []
+path = out / "summary.json"
+out.mkdir(parents=True, exist_ok=True)
+step = json.loads(path.read_text())["steps_done"] if path.exists() else 0
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+print("starts at step", step, flush=True)
+while step < total:
+    if stopped:
+        sys.exit(143)
+    time.sleep(0.02)
+    step += 1
+    path.write_text(json.dumps({"status": "running", "steps_done": step}))
+    if options["--labels"] == "7" and step == 3:
+        raise RuntimeError("the node is haunted")
+result = json.dumps({"protocol": task, "step": 10, "top1": int(options["--labels"]) / 1000})
+for folder in {out, out if encoder == "scratch" else Path(encoder)}:
+    (folder / "eval").mkdir(exist_ok=True)
+    (folder / "eval" / f"{task}+labels={options['--labels']}@data-12345678.json").write_text(result)
+"""
+
+
 def write_stub(code: Path) -> None:
-    """A snapshot of this project with stand-ins for the two commands that jobs run."""
+    """A snapshot of this project with stand-ins for the three commands that jobs run."""
     for package in ("launchers", "pipelines", "fastssl"):
         shutil.copytree(ROOT / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
     (code / "fastssl" / "train.py").write_text(TRAIN)
     (code / "fastssl" / "evaluate" / "__main__.py").write_text(EVALUATE)
+    (code / "fastssl" / "transfer" / "__main__.py").write_text(TRANSFER)
 
 
 def stub_sweep(path: Path) -> SweepFolder:

@@ -12,7 +12,7 @@ from launchers.reporting.figures import charts
 from launchers.reporting.heat_map import HeatMap, heat_map_svg
 from launchers.reporting.results import read_sweep
 from launchers.reporting.table import columns_of
-from launchers.sweeps.task import PlannedTask, task_to_plan
+from launchers.sweeps.task import Mode, PlannedTask, task_to_plan
 from tests.helpers.report_folders import evaluation, write, write_run, write_sweep
 
 LABELS = (100, 1000, 10_000)
@@ -47,7 +47,7 @@ def write_utility(folder: Path) -> Path:
     for seed in (0, 1):
         for pretext, gain in {"scratch": 0.0, **GAIN}.items():
             trained, name = pretext != "scratch", f"{pretext}-s{seed}"
-            mode = "finetune" if trained else "scratch"
+            mode: Mode = "finetune" if trained else "scratch"
             tasks = [PlannedTask(task="classification", labels=labels, mode=mode) for labels in LABELS]
             values = {"network": "resnet9", "images": "single-1111", "pretext": pretext, "seed": seed}
             runs.append(planned(name, values, tasks, trained))
@@ -63,12 +63,11 @@ def test_utility_over_labels_per_seed_with_bounds(tmp_path: Path) -> None:
     accuracies, utilities, *_ = charts(read_sweep(write_utility(tmp_path)))
     assert isinstance(accuracies, Chart)
     assert isinstance(utilities, Chart)
-    found = {
-        line.label: [(point.x, point.y, point.count) for point in line.points] for line in accuracies.lines
-    }
-    assert found.keys() == {"scratch", *GAIN}
-    expected = [(labels, pytest.approx(accuracy(labels, 0) + 0.11), 2) for labels in LABELS]
-    assert found["rotation"] == expected
+    found = {line.label: line.points for line in accuracies.lines}
+    assert [*found] == [*GAIN, "scratch"]  # colors are those of the utilities
+    for labels, point in zip(LABELS, found["rotation"], strict=True):
+        assert (point.x, point.count) == (labels, 2)
+        assert point.y == pytest.approx(accuracy(labels, 0) + 0.11)
     lines = {line.label: line.points for line in utilities.lines}
     assert lines.keys() == GAIN.keys()
     saved = 10**0.5 - 1

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 
@@ -46,10 +47,10 @@ def test_a_study_is_sound(name: str, scale: Scale) -> None:
 @pytest.mark.parametrize(("name", "scale"), ALL)
 def test_its_methods_can_be_built(name: str, scale: Scale) -> None:
     """On the narrowest backbone: methods have checks of their own."""
-    narrow = ResNet9.Config(width=1 / 64)
+    narrow, ids = ResNet9.Config(width=1 / 64), np.arange(4)
     for method in {run.config.experiment.method for run in STUDIES[name](scale).runs}:
         with torch.device("meta"):  # no memory for weights
-            build_method(method, narrow, seed=0, total_steps=10, num_classes=10)
+            build_method(method, narrow, seed=0, total_steps=10, num_classes=10, sample_ids=ids)
 
 
 @pytest.mark.parametrize(("name", "scale"), ALL)
