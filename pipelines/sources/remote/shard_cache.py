@@ -70,6 +70,11 @@ class ShardCache:
             ) from None
 
     def _fetch(self, path: Path, file: RemoteFile, fetch: Callable[[BinaryIO], None]) -> None:
+        if file.size > self.capacity:
+            raise UserError(
+                f"{file.url} ({file.size / 1e9:.2f} GB) is larger than the cache of "
+                f"{self.capacity / 1e9:g} GB: give more, ?cache=200GB"
+            )
         deadline = time.monotonic() + _WAIT
         with ExitStack() as stack:
             while True:
