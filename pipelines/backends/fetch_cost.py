@@ -44,10 +44,11 @@ def fetch_note(source: Source, plan: Plan) -> str | None:
             )
         return f"{of}; the first epoch fetches them all, on each machine"
     cost = fetch_cost(fetching, plan)
-    if cost.held > fetching.capacity:
+    if cost.held > fetching.capacity - _room(fetching):
         raise UserError(
-            f"{of}: two windows of --order blocks lie in files of {_gb(cost.held)}, and the cache holds "
-            f"{_gb(fetching.capacity)}: {_remedy(fetching)}"
+            f"{of}: two windows of --order blocks lie in files of {_gb(cost.held)}, and the cache of "
+            f"{_gb(fetching.capacity)} must hold {_gb(_room(fetching))} more for evaluations: "
+            f"{_remedy(fetching)}"
         )
     return (
         f"{of}; an epoch fetches {_gb(cost.fetched)} per machine and needs {_gb(cost.held)} of the cache of "
@@ -100,14 +101,20 @@ def _remedy(fetching: Fetching) -> str:
     """
     largest, total = int(fetching.sizes.max()), int(fetching.sizes.sum())
     per_file = max(1, int(np.median(np.diff(fetching.firsts))))
-    capacity = max(fetching.capacity, 4 * largest)
-    length = min(max(capacity // (2 * _BLOCKS * largest) - 1, 1), _BLOCKS)
-    blocks = capacity // (2 * (length + 1) * largest)
+    capacity = max(fetching.capacity, 4 * largest + _room(fetching))
+    files = (capacity - _room(fetching)) // largest
+    length = min(max(files // (2 * _BLOCKS) - 1, 1), _BLOCKS)
+    blocks = files // (2 * (length + 1))
     least = f" and ?cache={_size(capacity)}" if fetching.capacity < capacity else ""
     return (
         f"give --order blocks --block-size {length * per_file} --blocks-per-window {blocks}{least}, or room "
         f"for all of them behind the address, ?cache={_size(total)}"
     )
+
+
+def _room(fetching: Fetching) -> int:
+    """Bytes left for what is read beside the training, in order: the last two files, and the next."""
+    return 3 * int(fetching.sizes.max())
 
 
 def _size(size: int) -> str:

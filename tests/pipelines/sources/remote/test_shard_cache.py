@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.command.errors import UserError
 from pipelines.sources.remote import shard_cache
-from pipelines.sources.remote.shard_cache import HeldShard, ShardCache, digest_of
+from pipelines.sources.remote.shard_cache import Shard, ShardCache, digest_of
 from pipelines.sources.remote.storage import RemoteFile
 
 
@@ -30,11 +30,11 @@ def fetched(number: int, size: int = 100, log: list[int] | None = None) -> Calla
     return fetch
 
 
-def hold(cache: ShardCache, number: int, log: list[int] | None = None) -> HeldShard:
-    return cache.hold(shard(number), fetched(number, log=log))
+def hold(cache: ShardCache, number: int, log: list[int] | None = None) -> Shard:
+    return cache.open(shard(number), fetched(number, log=log), hold=True)
 
 
-def content(held: HeldShard) -> bytes:
+def content(held: Shard) -> bytes:
     return os.pread(held.descriptor, 1000, 0)
 
 
@@ -61,7 +61,7 @@ def test_what_is_held_stays_until_it_is_let_go(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(shard_cache, "_WAIT", 0.1)
     cache = ShardCache(tmp_path, 200)
     first, second = hold(cache, 1), hold(cache, 2)
-    with pytest.raises(UserError, match="full of shards in use"):
+    with pytest.raises(UserError, match="full of shards that runs"):
         hold(cache, 3)
     assert (content(first), content(second)) == (bytes([1]) * 100, bytes([2]) * 100)
     monkeypatch.setattr(shard_cache, "_WAIT", 60.0)
@@ -71,6 +71,15 @@ def test_what_is_held_stays_until_it_is_let_go(tmp_path: Path, monkeypatch: pyte
     del first
     thread.join(timeout=30)
     assert waiting == [bytes([3]) * 100]
+
+
+def test_what_is_read_and_not_held_may_go_and_stays_readable(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, 100)
+    first = cache.open(shard(1), fetched(1), hold=False)
+    assert not first.is_removed
+    hold(cache, 2)
+    assert first.is_removed
+    assert content(first) == bytes([1]) * 100
 
 
 def test_threads_that_want_one_shard_fetch_it_once(tmp_path: Path) -> None:
@@ -97,7 +106,7 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
 
     cache = ShardCache(tmp_path, 100)
     with pytest.raises(UserError, match="gone"):
-        cache.hold(shard(1), broken)
+        cache.open(shard(1), broken, hold=True)
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
     assert content(hold(cache, 1)) == bytes([1]) * 100
 
