@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipelines.command.errors import UserError
+from pipelines.pack import Options, pack
 from pipelines.sources import open_source
 from tests.helpers.storage_server import StorageServer
 from tests.pipelines.sources.remote.test_remote import assert_equal
@@ -105,3 +106,17 @@ def test_refusals_are_one_line(proxy: StorageServer, monkeypatch: pytest.MonkeyP
     with pytest.raises(UserError, match="Unable to locate credentials: give credentials") as caught:
         open_source("s3://bucket/set/train-000.tar", "train")
     assert "secret" not in str(caught.value)
+
+
+def test_pack_writes_shards_with_indices_that_are_used(bucket: Any, data: Path, proxy: StorageServer) -> None:
+    bucket.rm("bucket/packed", recursive=True) if bucket.exists("bucket/packed") else None
+    pack(Options(src=str(data), dst=Path("s3://bucket/packed"), shard_mb=1))
+    names = [name.rpartition("/")[2] for name in bucket.ls("bucket/packed", detail=False)]
+    assert sorted(names) == ["train-000000.tar", "train-000000.tar.index.npz"]
+    packed, local = open_source("s3://bucket/packed", "train"), open_source(str(data), "train")
+    assert not proxy.served
+    assert_equal(packed, local)
+    with pytest.raises(UserError, match=r"s3://bucket/packed holds shards already \(train-000000.tar\)"):
+        pack(Options(src=str(data), dst=Path("s3://bucket/packed")))
+    with pytest.raises(UserError, match=r"no such bucket|bucket does not exist"):
+        pack(Options(src=str(data), dst=Path("s3://missing-bucket/packed")))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pipelines.command.errors import UserError
+from pipelines.pack import Options, pack
 from pipelines.sources import NoSplitError, Source, open_source
 from pipelines.sources.remote.kept_index import BESIDE, index_beside
 from pipelines.sources.shard_index import read_shard
@@ -188,3 +189,16 @@ def test_several_places_may_be_remote(data: Path, tmp_path: Path) -> None:
         assert fetching.firsts.tolist() == [0, 20, 25, 30, 35, 40]
         assert fetching.sizes.tolist() == [0, *([(data / "train-000.tar").stat().st_size] * 4)]
         assert fetching.capacity == 10**9
+
+
+@pytest.mark.parametrize(
+    ("dst", "message"),
+    [
+        ("https://host/set", "cannot write to https://host/set"),
+        ("s3://bucket/set.beton", "object storage takes shards"),
+        ("s3://KEY:secret@bucket/set", "holds a password"),
+    ],
+)
+def test_pack_refuses_addresses_that_cannot_be(data: Path, dst: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        pack(Options(src=str(data), dst=Path(dst)))
