@@ -6,7 +6,7 @@ import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
 
 import numpy as np
@@ -17,6 +17,7 @@ from pipelines.sources.remote.storage import RemoteFile, Storage
 from pipelines.sources.source import Fetching
 
 _AT_A_TIME = 4  # shards that are fetched at a time
+_LAST = 2  # files that stay open where the cache does not hold all: a batch lies across two
 _MOST_OPEN = 512  # as many descriptors as files of this machine get
 
 
@@ -38,7 +39,7 @@ class RemoteFiles:
         fits = sum(file.size for file in files) <= cache.capacity
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         most_open = _MOST_OPEN if descriptors < 0 else max(2, min(_MOST_OPEN, descriptors // 4))
-        self._most_open = most_open if fits else 2
+        self._most_open = most_open if fits else _LAST
         self._lock = threading.Lock()
         self._shards: OrderedDict[int, Future[Shard]] = OrderedDict()
         self._held: frozenset[int] = frozenset()
@@ -64,7 +65,10 @@ class RemoteFiles:
                 self._trim()
             if mine:
                 self._fetch(file, shard)
-            opened = shard.result()
+            try:
+                opened = shard.result()
+            except CancelledError:  # let go before its turn, by another thread
+                continue
             if mine or not opened.is_removed:
                 return opened
             self._discard(file, shard)
@@ -102,7 +106,7 @@ class RemoteFiles:
 
     def _trim(self) -> None:
         """Let go what nobody holds and was not used for the longest time."""
-        loose = [file for file in self._shards if file not in self._held]
+        loose = [file for file, shard in self._shards.items() if file not in self._held and shard.done()]
         for file in loose[: -self._most_open]:
             self._drop(file)
 

@@ -202,3 +202,14 @@ def test_several_places_may_be_remote(data: Path, tmp_path: Path) -> None:
 def test_pack_refuses_addresses_that_cannot_be(data: Path, dst: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         pack(Options(src=str(data), dst=Path(dst)))
+
+
+def test_many_threads_read_far_apart_with_room_for_one_shard(data: Path) -> None:
+    """Whatever is removed or dropped under them."""
+    size = (data / "train-000.tar").stat().st_size
+    expected = contents(open_source(str(data), "train"))
+    order = np.random.default_rng(0).permutation(np.tile(np.arange(20), 3)).tolist()
+    with storage_server(data) as server:
+        remote = open_source(f"{server.url}{RANGE}?cache={size}", "train")
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(remote.read, order)) == [expected[index] for index in order]
