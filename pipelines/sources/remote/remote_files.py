@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import resource
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
-from queue import SimpleQueue
 
 import numpy as np
 
@@ -43,7 +42,7 @@ class RemoteFiles:
         self._lock = threading.Lock()
         self._shards: OrderedDict[int, Future[Shard]] = OrderedDict()
         self._held: frozenset[int] = frozenset()
-        self._queue: SimpleQueue[tuple[int, Future[Shard]]] = SimpleQueue()
+        self._waiting: deque[tuple[int, Future[Shard]]] = deque()
         self._threads = 0
 
     def open(self, file: int) -> Shard:
@@ -99,7 +98,7 @@ class RemoteFiles:
         if file in self._shards or file >= len(self._files):
             return
         shard = self._shards[file] = Future()
-        self._queue.put((file, shard))
+        self._waiting.append((file, shard))
         if self._threads < _AT_A_TIME:
             self._threads += 1
             threading.Thread(target=self._work, daemon=True, name="fetch").start()  # ends with the process
@@ -117,7 +116,11 @@ class RemoteFiles:
 
     def _work(self) -> None:
         while True:
-            file, shard = self._queue.get()
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                file, shard = self._waiting.popleft()
             if shard.set_running_or_notify_cancel():
                 self._fetch(file, shard)
             del shard  # and what it holds
