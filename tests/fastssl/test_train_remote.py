@@ -13,7 +13,8 @@ from pipelines.sources.shards import write_shard
 from tests.helpers.runs import EVERY_FEW_STEPS, SMALL, assert_same_run, run, start, wait_for_steps
 from tests.helpers.storage_server import storage_server
 
-OPTIONS = (*SMALL, "--epochs", "6", "--order", "blocks", "--block-size", "12", "--blocks-per-window", "2")
+BLOCKS = ("--order", "blocks", "--block-size", "12", "--blocks-per-window", "2")
+OPTIONS: tuple[str | Path, ...] = (*SMALL, *BLOCKS, "--epochs", "6")
 
 
 @pytest.mark.slow
@@ -37,7 +38,7 @@ def test_a_run_on_remote_shards_is_that_on_the_disk(tmp_path: Path, monkeypatch:
         assert refused.returncode == 2
         assert "in random order each would be fetched again and again: give --order blocks" in refused.stderr
         assert not there.exists()
-        command = (*OPTIONS, *EVERY_FEW_STEPS, "--data", where, "--out", there)
+        command: tuple[str | Path, ...] = (*OPTIONS, *EVERY_FEW_STEPS, "--data", where, "--out", there)
         process = start(*command)
         wait_for_steps(process, there, 18)
         process.kill()
