@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipelines.command.errors import UserError
 from pipelines.decode.header import UndecodableImageError, is_jpeg, jpeg_header
+from pipelines.sources.shards import write_shard
 
 GENERATED = "generated"
 _HEIGHT, _WIDTH = 375, 500  # ImageNet's median
@@ -51,6 +52,17 @@ def image_folder(where: str, count: int) -> Iterator[Path]:
 def parquet_of(folder: Path) -> Path:
     """The Parquet file beside a folder of ``image_folder``, which ``write_parquet`` writes."""
     return folder.with_name("images.parquet")
+
+
+def shard_of(folder: Path) -> Path:
+    """The tar shard beside a folder of ``image_folder``, which ``write_tar`` writes."""
+    return folder.with_name("images.tar")
+
+
+def write_tar(folder: Path) -> None:
+    """Write the images of a folder as one tar shard."""
+    paths = sorted(folder.glob("*.jpg"))
+    write_shard(shard_of(folder), ((path.stem, {"jpg": path.read_bytes()}) for path in paths))
 
 
 def write_parquet(folder: Path) -> None:

@@ -3,9 +3,10 @@
 Every contender applies the whole augmentation of ``benchmarks.contenders.CHAIN`` at 224 pixels, uint8 out,
 but for FFCV, which can only crop and flip, and SPDL, which only decodes: compare them with fastssl's outputs
 "crops" and "pixels". ``--data-kind parquet`` puts the images into one Parquet file too, and fastssl beside
-itself on files and a DataLoader over pyarrow. Each has a process of its own, they take turns, and medians of
-five rounds count, after one that warms up. Core-microseconds are user and system time of all of its threads
-and processes.
+itself on files and a DataLoader over pyarrow; ``tar`` puts them into a tar shard, where those of an object
+storage are read from too, once they are fetched. Each has a process of its own, they take turns, and medians
+of five rounds count, after one that warms up. Core-microseconds are user and system time of all of its
+threads and processes.
 
 ``--task detection`` takes images with boxes instead: resized by their short side, mirrored, normalized and
 put into padded batches of 16, beside torchvision's ``tv_tensors`` in a DataLoader. Output "detection-uint8"
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Literal
 
 from benchmarks.contenders import LEAVES_OUT, OTHERS
 from benchmarks.contenders.detection import DETECTION_CASES
-from benchmarks.images import image_folder, write_parquet
+from benchmarks.images import image_folder, write_parquet, write_tar
 from benchmarks.report import publish
 from benchmarks.result import check_places, result_of
 from benchmarks.rounds import Case, Row, measure
@@ -54,8 +55,8 @@ class Options:
     """Other loaders to measure."""
     threads: Count = 1
     """Threads per contender."""
-    data_kind: Literal["files", "parquet"] = "files"
-    """parquet: read the same images from one Parquet file too."""
+    data_kind: Literal["files", "parquet", "tar"] = "files"
+    """parquet, tar: read the same images from one such file too."""
     task: Literal["views", "detection"] = "views"
     """detection: images with boxes, one view each."""
     device: Literal["cpu", "cuda"] | None = None
@@ -84,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with image_folder(options.data, options.images) as folder:
         if options.data_kind == "parquet":
             write_parquet(folder)
+        elif options.data_kind == "tar":
+            write_tar(folder)
         for views in options.views if options.task == "views" else (1,):
             wanted = [case for case in _cases(options, views) if (case.contender, case.output) not in missing]
             measured = measure(wanted, folder)
@@ -102,7 +105,9 @@ def _cases(options: Options, views: int) -> list[Case]:
         ]
     if options.data_kind == "files":
         return cases(views, options.against, options.threads, options.device)
-    beside = (("fastssl", "views"), ("fastssl", "parquet"), ("pyarrow", "parquet"))
+    beside = [("fastssl", "views"), ("fastssl", options.data_kind)]
+    if options.data_kind == "parquet":
+        beside.append(("pyarrow", "parquet"))
     return [
         Case(contender=name, output=output, views=views, threads=options.threads) for name, output in beside
     ]

@@ -203,8 +203,8 @@ class Machine:
     """Fields that say where a run computes, reads and writes; they do not decide the result."""
 
     data: str = "scenes"
-    """`scenes` (built in), a folder of class folders, a glob of .tar or .parquet files, a .beton or .tsv.
-    Given twice, both (`A + B`)."""
+    """`scenes` (built in), a folder of class folders, a glob of .tar or .parquet files (on a disk, or behind
+    s3://, gs://, https://), a .beton or .tsv. Given twice, both (`A + B`)."""
     out: str = ""
     """Run folder; empty: runs/RECIPE."""
     device: DeviceName = "auto"

@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,6 +35,7 @@ from pipelines.packing import cityscapes_folder, coco_folder
 from pipelines.packing.layout import Layout
 from pipelines.packing.ledger import Ledger, digest
 from pipelines.packing.packed_image import Form, PackedImage, pack_image
+from pipelines.packing.upload import address_of, empty_storage, upload_shards
 from pipelines.sources import NoSplitError, Source, Split, open_source
 from pipelines.sources.beton.beton import open_beton
 from pipelines.sources.beton.format import BetonRow, write_beton
@@ -59,7 +60,7 @@ class Options:
     src: Annotated[Positional[str], arg(metavar="SRC")]
     """A folder of images, tar shards, Parquet or .beton files, or `scenes`; with --torchvision its root."""
     dst: Annotated[Positional[Path], arg(metavar="DST")]
-    """Output: NAME.beton, or a folder."""
+    """Output: NAME.beton, or a folder, also behind s3:// or gs://."""
     torchvision: Annotated[str, arg(metavar="NAME")] = ""
     """Data set of torchvision that lies in SRC, such as CIFAR100: its pixels are packed without loss."""
     format: Literal["shards", "beton", "coco", "cityscapes"] | None = None
@@ -101,10 +102,29 @@ def main() -> int:
 def pack(options: Options) -> None:
     """Write ``options.src`` as ``options.dst``; say on stdout what was done.
 
+    Shards for an object storage are written to this machine's folder for temporary files first.
+
     Raises:
         UserError: options that do not fit, an unreadable source, more undecodable images than
-            ``default_limit``, or a disk that is full or broken. ``dst`` does not exist then.
+            ``default_limit``, a disk that is full or broken, or a storage that refuses. ``dst`` does not
+            exist then, but for shards that a storage took before it failed.
     """
+    url = address_of(options.dst)
+    if url is None:
+        done, size = _pack_here(options)
+    else:
+        if options.format not in (None, "shards") or options.dst.suffix == ".beton":
+            raise UserError(f"{url}: object storage takes shards; write other formats to a disk")
+        storage = empty_storage(url)
+        with tempfile.TemporaryDirectory(prefix="fastssl-pack-") as folder:
+            here = replace(options, dst=Path(folder) / "shards", format="shards")
+            done, size = _pack_here(here)
+            upload_shards(here.dst, storage, url)
+    print("\n".join([*done, f"wrote {url or options.dst}, {size / 1e6:.1f} MB"]))
+
+
+def _pack_here(options: Options) -> tuple[list[str], int]:
+    """Write to a disk; returns a line per split, and bytes."""
     form, layout = _checked_form(options), _LAYOUTS.get(options.format or "")
     sources = _open_splits(options)
     for source in sources.values():
@@ -141,7 +161,7 @@ def pack(options: Options) -> None:
     except OSError as error:
         remedy = " (free space there, or take --max-side)" if error.errno == errno.ENOSPC else ""
         raise UserError(f"cannot write {dst}: {error.strerror or error}{remedy}; nothing was kept") from None
-    print("\n".join([*done, f"wrote {dst}, {size / 1e6:.1f} MB"]))
+    return done, size
 
 
 # --- before -------------------------------------------------------------------------------------------------

@@ -2,10 +2,10 @@
 
 A module of this folder has a dictionary ``OUTPUTS`` of functions that take a ``Work`` and return a
 ``Pass``: "views" (the whole chain), "crops" (crop, resize and flip only), "pixels" (images decoded into a
-batch), "decode" (images decoded one by one), "parquet" (the whole chain, of images in one Parquet file) or
-"detection" (images of different sizes with boxes); of ``backend`` they are named after fastssl's backends. Or
-it has a dictionary ``RENDERERS`` of functions that take a ``Decoded`` and return a ``Render``; or both. It
-imports its package when it is imported itself.
+batch), "decode" (images decoded one by one), "parquet" or "tar" (the whole chain, of images in one such
+file) or "detection" (images of different sizes with boxes); of ``backend`` they are named after fastssl's
+backends. Or it has a dictionary ``RENDERERS`` of functions that take a ``Decoded`` and return a ``Render``;
+or both. It imports its package when it is imported itself.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.contenders import Batch, Pass, Work, decode_each
 from benchmarks.contenders.detection import DETECTION_BATCH, LONGEST, SHORT_SIDES, boxes_of
-from benchmarks.images import parquet_of
+from benchmarks.images import parquet_of, shard_of
 from pipelines.backends.backend import LoaderConfig
 from pipelines.backends.buffers import Crops, Output, Pixels
 from pipelines.backends.choose import open_loader
@@ -26,6 +26,7 @@ from pipelines.plan.plan import evaluation_plan
 from pipelines.sources import Source
 from pipelines.sources.folder import open_folder
 from pipelines.sources.parquet.parquet import open_parquet
+from pipelines.sources.shards import open_shards
 from pipelines.targets import TargetKind, Targets
 from pipelines.views import ViewGroup
 
@@ -144,9 +145,15 @@ def _detection(work: Work) -> Pass:
     return run
 
 
+def _tar(work: Work) -> Pass:
+    where = str(shard_of(work.folder))
+    return passes(work, open_shards(where, "train", cache=work.folder.with_name("index")))
+
+
 OUTPUTS = {
     "detection": _detection,
     "parquet": _parquet,
+    "tar": _tar,
     "views": lambda work: passes(work, _open(work)),
     "crops": lambda work: _stages(work, Crops(), _open(work)),
     "pixels": lambda work: _stages(work, Pixels(), _open(work)),

@@ -13,6 +13,8 @@ from pipelines.plan.plan import Plan
 from pipelines.sources.slices import files_of_runs
 from pipelines.sources.source import Fetches, Fetching, Source
 
+_BLOCKS = 8  # in a window, and files' lengths in a block, that are aimed at
+
 
 class FetchCost(NamedTuple):
     """Bytes of an epoch on one machine."""
@@ -42,10 +44,11 @@ def fetch_note(source: Source, plan: Plan) -> str | None:
             )
         return f"{of}; the first epoch fetches them all, on each machine"
     cost = fetch_cost(fetching, plan)
-    if cost.held > fetching.capacity:
+    if cost.held > fetching.capacity - _room(fetching):
         raise UserError(
-            f"{of}: two windows of --order blocks lie in files of {_gb(cost.held)}, and the cache holds "
-            f"{_gb(fetching.capacity)}: {_remedy(fetching)}"
+            f"{of}: two windows of --order blocks lie in files of {_gb(cost.held)}, and the cache of "
+            f"{_gb(fetching.capacity)} must hold {_gb(_room(fetching))} more for evaluations: "
+            f"{_remedy(fetching)}"
         )
     return (
         f"{of}; an epoch fetches {_gb(cost.fetched)} per machine and needs {_gb(cost.held)} of the cache of "
@@ -91,15 +94,27 @@ def _count(windows: Sequence[Sequence[int]], sizes: Sequence[int], capacity: int
 
 
 def _remedy(fetching: Fetching) -> str:
-    """Settings that fit, ready to be typed."""
-    largest = int(fetching.sizes.max())
-    per_file = int(np.median(np.diff(fetching.firsts)))
-    blocks = max(1, fetching.capacity // (4 * largest))  # two windows; a block lies in two files
-    least = f" and ?cache={_size(4 * largest)}" if fetching.capacity < 4 * largest else ""
+    """Settings that fit, ready to be typed.
+
+    A block of m files' length begins and ends within files, so that an epoch fetches 1 + 1/m of the data, and
+    two windows of k blocks need the room of 2 k (m + 1) files.
+    """
+    largest, total = int(fetching.sizes.max()), int(fetching.sizes.sum())
+    per_file = max(1, int(np.median(np.diff(fetching.firsts))))
+    capacity = max(fetching.capacity, 4 * largest + _room(fetching))
+    files = (capacity - _room(fetching)) // largest
+    length = min(max(files // (2 * _BLOCKS) - 1, 1), _BLOCKS)
+    blocks = files // (2 * (length + 1))
+    least = f" and ?cache={_size(capacity)}" if fetching.capacity < capacity else ""
     return (
-        f"give --order blocks --block-size {max(1, per_file)} --blocks-per-window {blocks}{least}, or room "
-        f"for all of them behind the address, ?cache={_size(int(fetching.sizes.sum()))}"
+        f"give --order blocks --block-size {length * per_file} --blocks-per-window {blocks}{least}, or room "
+        f"for all of them behind the address, ?cache={_size(total)}"
     )
+
+
+def _room(fetching: Fetching) -> int:
+    """Bytes left for what is read beside the training, in order: the last two files, and the next."""
+    return 3 * int(fetching.sizes.max())
 
 
 def _size(size: int) -> str:

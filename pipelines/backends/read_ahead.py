@@ -52,6 +52,8 @@ class ReadAhead:
         """End the thread, at the latest after the run that it is reading."""
         self._closed.set()
         self._pool.shutdown(cancel_futures=True)
+        if isinstance(self._source, Fetches):
+            self._source.hold(np.empty((0, 2), np.int64))
 
     def _read(self, epoch: int, window: int) -> None:
         for first, end in self._plan.block_order(epoch).runs(window).tolist():

@@ -138,7 +138,8 @@ class Fetches(Protocol):
         """Fetch the files of these runs, in their order, and let those of no run go.
 
         Args:
-            runs: int64 [R, 2]: first sample, and past the last.
+            runs: int64 [R, 2]: first sample, and past the last; none where it is not known any more what
+                will be needed.
         """
         ...
 

@@ -49,9 +49,8 @@ class Subset:
     def hold(self, runs: np.ndarray) -> None:
         """See ``Fetches.hold``."""
         if isinstance(self._source, Fetches):
-            self._source.hold(
-                np.stack([self._indices[runs[:, 0]], self._indices[runs[:, 1] - 1] + 1], axis=1)
-            )
+            firsts, lasts = self._indices[runs[:, 0]], self._indices[runs[:, 1] - 1]
+            self._source.hold(np.stack([firsts, lasts + 1], axis=1))
 
     def describe(self, index: int) -> str:
         """See ``Source.describe``."""

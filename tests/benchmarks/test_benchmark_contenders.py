@@ -13,6 +13,7 @@ from torchvision.transforms.v2.functional import resize
 
 from benchmarks.contenders import LEAVES_OUT, OTHERS, Work, open_contender
 from benchmarks.contenders.detection import DETECTION_CASES, SHORT_SIDES
+from benchmarks.images import write_tar
 from pipelines.ops import ColorJitter, Flip, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.render import reference
 from pipelines.views import IMAGENET_MEAN, IMAGENET_STD, ViewSpec, draw
@@ -216,3 +217,10 @@ def test_detection_shows_whole_images_resized_and_mirrored(name: str, output: st
         differences = [float((shrunk - each).abs().mean()) for each in (picture, picture.flip(2))]
         assert min(differences) < 0.05 * float(picture.std())
         assert max(differences) > 0.2 * float(picture.std())
+
+
+def test_a_tar_shard_gives_the_views_of_its_files(folder: Path) -> None:
+    write_tar(folder)
+    spec = ViewSpec(size=SIZE)
+    of_files, of_tar = (views_of("fastssl", output, folder, spec) for output in ("views", "tar"))
+    np.testing.assert_array_equal(of_tar, of_files)

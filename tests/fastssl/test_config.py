@@ -245,3 +245,11 @@ def test_machines_that_cannot_be_are_refused_by_their_option(name: str, value: f
 def test_out_defaults_to_the_recipes_folder() -> None:
     assert quickstart().out == Path("runs/quickstart")
     assert replace(quickstart(), machine=Machine(out="there")).out == Path("there")
+
+
+@pytest.mark.parametrize("field", ["data", "monitor_data"])
+def test_an_address_with_a_password_never_reaches_a_config(field: str) -> None:
+    machine = quickstart().machine
+    assert replace(machine, **{field: "s3://bucket/set"})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="holds a password"):
+        replace(machine, **{field: "s3://key:secret@bucket/set"})  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.plan import VERSION, planned_jobs, read_plan
+from launchers.sweeps.stage import staged
 from launchers.sweeps.state import JobState
 from pipelines.command.errors import UserError
 from pipelines.files import folder_lock
@@ -477,3 +478,11 @@ def write_images(folder: Path, count: int, color: int) -> None:
         pixels = np.random.default_rng([color, number]).integers(0, 90, (20, 20, 3), np.uint8)
         pixels[:, :, color] += 150
         (folder / f"{number}.jpg").write_bytes(simplejpeg.encode_jpeg(pixels))
+
+
+def test_addresses_stay_as_they_are_and_are_not_staged(tmp_path: Path) -> None:
+    address = "s3://bucket/train-{000..127}.tar?cache=20e9"
+    assert sweep._absolute(f"{address} + {tmp_path}") == f"{address} + {tmp_path}"
+    assert staged(address, str(tmp_path)) == address
+    with pytest.raises(UserError, match="holds a password"):
+        sweep._absolute("s3://key:secret@bucket/set")

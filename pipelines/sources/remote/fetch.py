@@ -15,12 +15,13 @@ Result = TypeVar("Result")
 _PAUSES = (0.1, 0.5, 2.0, 8.0, 20.0, 60.0)  # seconds before the next try
 
 
-def with_backoff(ask: Callable[[], Result], url: str) -> Result:
+def with_backoff(ask: Callable[[], Result], url: str, doing: str = "read") -> Result:
     """Ask a storage, again where the error may pass, for one and a half minutes.
 
     Args:
         ask: see ``Storage`` for what it raises.
         url: the file, for messages.
+        doing: "read" or "write".
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -32,14 +33,14 @@ def with_backoff(ask: Callable[[], Result], url: str) -> Result:
         except (FileNotFoundError, UserError):
             raise
         except RefusedError as error:
-            raise UserError(f"cannot read {url}: {visible(str(error))}") from None
+            raise UserError(f"cannot {doing} {url}: {visible(str(error))}") from None
         except ChangedError:
             raise has_changed(url) from None
         except Exception as error:  # of a dozen libraries: whatever is not known to stay may pass
             if pause is None:
                 reason = visible(str(error)) or type(error).__name__
                 raise UserError(
-                    f"cannot read {url}: {reason} ({len(_PAUSES) + 1} tries); when it can be read, start the "
+                    f"cannot {doing} {url}: {reason} ({len(_PAUSES) + 1} tries); when it answers, start the "
                     "same command again"
                 ) from None
             time.sleep(pause)

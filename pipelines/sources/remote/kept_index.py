@@ -61,7 +61,7 @@ def kept_index(
         return stored
     if kind.beside and (found := _from_beside(file, storage, kept)) is not None:
         return found
-    shard = shards.hold(file, lambda out: fetch(storage, file, out))
+    shard = shards.open(file, lambda out: fetch(storage, file, out), hold=True)
     made = kind.read(file, shard.descriptor)
     shard.let_go()
     save_arrays(kept, made)

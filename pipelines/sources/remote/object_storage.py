@@ -77,7 +77,10 @@ class ObjectStorage:
         try:
             for position in range(begin, file.size, _PIECE):
                 end = min(position + _PIECE, file.size)
-                yield self._files.cat_file(file.url, start=position, end=end)
+                piece = self._files.cat_file(file.url, start=position, end=end)
+                yield piece
+                if len(piece) != end - position:
+                    return
         except Exception as error:
             raise _kind(error) from None
         if self.stat(file.url).version != file.version:

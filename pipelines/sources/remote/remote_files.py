@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import resource
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
-from concurrent.futures import Future
-from queue import SimpleQueue
+from concurrent.futures import CancelledError, Future
 
 import numpy as np
 
 from pipelines.sources.remote.fetch import fetch
-from pipelines.sources.remote.shard_cache import HeldShard, ShardCache
+from pipelines.sources.remote.shard_cache import Shard, ShardCache
 from pipelines.sources.remote.storage import RemoteFile, Storage
 from pipelines.sources.source import Fetching
 
 _AT_A_TIME = 4  # shards that are fetched at a time
+_LAST = 2  # files that stay open where the cache does not hold all: a batch lies across two
 _MOST_OPEN = 512  # as many descriptors as files of this machine get
 
 
 class RemoteFiles:
     """``slices.Files`` that are fetched into a cache.
 
-    Once ``hold`` has said which are needed, these are held. Before, and where nobody says, the last ones used
-    are, as many as fit, and the file after the one that is opened is fetched too.
+    Those that ``hold`` names stay there. Where nobody says what will be needed, the file after the one that
+    is opened is fetched too, and what was read may be removed to make room.
 
     Args:
         where: the data, for messages.
@@ -35,36 +35,42 @@ class RemoteFiles:
 
     def __init__(self, where: str, files: Sequence[RemoteFile], storage: Storage, cache: ShardCache) -> None:
         self._where, self._files, self._storage, self._cache = where, files, storage, cache
-        total = sum(file.size for file in files)
-        self._most_bytes = cache.capacity if total <= cache.capacity else cache.capacity // 2
+        fits = sum(file.size for file in files) <= cache.capacity
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._most_open = _MOST_OPEN if descriptors < 0 else max(2, min(_MOST_OPEN, descriptors // 4))
+        most_open = _MOST_OPEN if descriptors < 0 else max(2, min(_MOST_OPEN, descriptors // 4))
+        self._most_open = most_open if fits else _LAST
         self._lock = threading.Lock()
-        self._shards: OrderedDict[int, Future[HeldShard]] = OrderedDict()
-        self._told = False
-        self._queue: SimpleQueue[tuple[int, Future[HeldShard]]] = SimpleQueue()
+        self._shards: OrderedDict[int, Future[Shard]] = OrderedDict()
+        self._held: frozenset[int] = frozenset()
+        self._waiting: deque[tuple[int, Future[Shard]]] = deque()
         self._threads = 0
 
-    def open(self, file: int) -> HeldShard:
+    def open(self, file: int) -> Shard:
         """See ``Files.open``; waits for a file that is being fetched.
 
         Raises:
             UserError: it cannot be fetched.
         """
-        with self._lock:
-            shard = self._shards.get(file)
-            mine = shard is None
-            if shard is None:
-                shard = self._shards[file] = Future()
-                shard.set_running_or_notify_cancel()
-                if not self._told:
-                    self._begin(file + 1)
-            self._shards.move_to_end(file)
-            if not self._told:
+        while True:
+            with self._lock:
+                shard = self._shards.get(file)
+                mine = shard is None
+                if shard is None:
+                    shard = self._shards[file] = Future()
+                    shard.set_running_or_notify_cancel()
+                    if not self._held:
+                        self._begin(file + 1)
+                self._shards.move_to_end(file)
                 self._trim()
-        if mine:
-            self._fetch(file, shard)
-        return shard.result()
+            if mine:
+                self._fetch(file, shard)
+            try:
+                opened = shard.result()
+            except CancelledError:  # let go before its turn, by another thread
+                continue
+            if mine or not opened.is_removed:
+                return opened
+            self._discard(file, shard)
 
     def forget(self) -> None:
         """See ``Files.forget``."""
@@ -75,9 +81,10 @@ class RemoteFiles:
     def hold(self, files: Sequence[int]) -> None:
         """See ``Files.hold``."""
         with self._lock:
-            self._told = True
-            for file in self._shards.keys() - set(files):
+            held = frozenset(files)
+            for file in (self._shards.keys() - held) | (held - self._held).intersection(self._shards):
                 self._drop(file)
+            self._held = held
             for file in files:
                 self._begin(file)
 
@@ -91,18 +98,15 @@ class RemoteFiles:
         if file in self._shards or file >= len(self._files):
             return
         shard = self._shards[file] = Future()
-        self._queue.put((file, shard))
+        self._waiting.append((file, shard))
         if self._threads < _AT_A_TIME:
             self._threads += 1
             threading.Thread(target=self._work, daemon=True, name="fetch").start()  # ends with the process
 
     def _trim(self) -> None:
-        """Let go what was not used for the longest time; the last two stay."""
-        size = sum(self._files[file].size for file in self._shards)
-        for file in list(self._shards)[:-2]:
-            if size <= self._most_bytes and len(self._shards) <= self._most_open:
-                return
-            size -= self._files[file].size
+        """Let go what nobody holds and was not used for the longest time."""
+        loose = [file for file, shard in self._shards.items() if file not in self._held and shard.done()]
+        for file in loose[: -self._most_open]:
             self._drop(file)
 
     def _drop(self, file: int) -> None:
@@ -112,17 +116,27 @@ class RemoteFiles:
 
     def _work(self) -> None:
         while True:
-            file, shard = self._queue.get()
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                file, shard = self._waiting.popleft()
             if shard.set_running_or_notify_cancel():
                 self._fetch(file, shard)
             del shard  # and what it holds
 
-    def _fetch(self, file: int, shard: Future[HeldShard]) -> None:
+    def _fetch(self, file: int, shard: Future[Shard]) -> None:
         about = self._files[file]
         try:
-            shard.set_result(self._cache.hold(about, lambda out: fetch(self._storage, about, out)))
+            opened = self._cache.open(
+                about, lambda out: fetch(self._storage, about, out), hold=file in self._held
+            )
+            shard.set_result(opened)
         except BaseException as error:
-            with self._lock:
-                if self._shards.get(file) is shard:
-                    del self._shards[file]  # so that the next one tries again
+            self._discard(file, shard)  # so that the next one tries again
             shard.set_exception(error)
+
+    def _discard(self, file: int, shard: Future[Shard]) -> None:
+        with self._lock:
+            if self._shards.get(file) is shard:
+                del self._shards[file]

@@ -1,8 +1,9 @@
 """The cache of whole shards on this machine: bounded, shared by its processes, each shard fetched once.
 
-Every process that uses a shard holds a shared lock on its file, which ends with the process. To make room,
-files that nobody holds are removed, those first that were let go first. A process that fetches a shard holds
-the lock beside it; the others wait for that one and then find it. Files are whole or not there.
+A process holds what it needs for long by a shared lock on the file, which ends with the process. To make
+room, files that nobody holds are removed, those first that were let go first; one that is read all the same
+stays readable until it is closed. A process that fetches a shard holds the lock beside it; the others wait
+for that one and then find it. Files are whole or not there.
 """
 
 from __future__ import annotations
@@ -23,14 +24,19 @@ from pipelines.files.patience import open_regular
 from pipelines.sources.remote.storage import RemoteFile
 from pipelines.sources.slices import OpenFile
 
-_WAIT = 60.0  # seconds to wait for room while all shards are in use
+_WAIT = 300.0  # seconds to wait for room while all shards are in use
 _LOOK = 0.05  # seconds between two looks
 _ABANDONED = 600.0  # seconds after which what nobody writes to is removed, whichever host left it
 _GONE = (errno.ENOENT, errno.ESTALE)
 
 
-class HeldShard(OpenFile):
-    """A shard in the cache; it stays there while this lives."""
+class Shard(OpenFile):
+    """An open shard."""
+
+    @property
+    def is_removed(self) -> bool:
+        """True if its room was given to another; it can be read, but should be closed soon."""
+        return os.fstat(self.descriptor).st_nlink == 0
 
     def let_go(self) -> None:
         """Note that it is not needed for now: it is removed after all that were let go before."""
@@ -50,8 +56,13 @@ class ShardCache:
         self.capacity = capacity
         self._folder = folder
 
-    def hold(self, file: RemoteFile, fetch: Callable[[BinaryIO], None]) -> HeldShard:
-        """Hold a shard, fetched by ``fetch`` where it is not there.
+    def open(self, file: RemoteFile, fetch: Callable[[BinaryIO], None], *, hold: bool) -> Shard:
+        """Open a shard, fetched by ``fetch`` where it is not there.
+
+        Args:
+            file: as it was found.
+            fetch: writes its contents.
+            hold: whether it stays in the cache as long as it is open.
 
         Raises:
             UserError: there is no room for it, or ``fetch`` says so.
@@ -62,6 +73,8 @@ class ShardCache:
             with _locked(path.with_suffix(".lock")):
                 while (held := _held(path, file.size)) is None:
                     self._fetch(path, file, fetch)
+                if not hold:
+                    fcntl.flock(held.descriptor, fcntl.LOCK_UN)
                 return held
         except OSError as error:
             raise UserError(
@@ -70,6 +83,11 @@ class ShardCache:
             ) from None
 
     def _fetch(self, path: Path, file: RemoteFile, fetch: Callable[[BinaryIO], None]) -> None:
+        if file.size > self.capacity:
+            raise UserError(
+                f"{file.url} ({file.size / 1e9:.2f} GB) is larger than the cache of "
+                f"{self.capacity / 1e9:g} GB: give more, ?cache=200GB"
+            )
         deadline = time.monotonic() + _WAIT
         with ExitStack() as stack:
             while True:
@@ -82,7 +100,8 @@ class ShardCache:
                 if time.monotonic() > deadline:
                     raise UserError(
                         f"no room for {file.url} ({file.size / 1e9:.2f} GB): the cache of "
-                        f"{self.capacity / 1e9:g} GB is full of shards in use: give more, ?cache=200GB"
+                        f"{self.capacity / 1e9:g} GB is full of shards that runs of this machine need: "
+                        "give more, ?cache=200GB"
                     )
                 time.sleep(_LOOK)
             fetch(aside)
@@ -115,10 +134,10 @@ def digest_of(file: RemoteFile) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
 
-def _held(path: Path, size: int) -> HeldShard | None:
+def _held(path: Path, size: int) -> Shard | None:
     """The shard at ``path``; None where there is none, or one of another size."""
     try:
-        shard = HeldShard(open_regular(path))
+        shard = Shard(open_regular(path))
     except OSError as error:
         if error.errno in _GONE:
             return None

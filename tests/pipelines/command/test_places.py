@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.command.places import join_repeated, map_places, places
+from pipelines.command.errors import UserError
+from pipelines.command.places import is_url, join_repeated, map_places, places, refuse_secrets
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,30 @@ def test_a_folder_of_such_a_name_is_one_place(tmp_path: Path) -> None:
     (tmp_path / "a + b").mkdir()
     assert places(f"{tmp_path}/a + b") == [f"{tmp_path}/a + b"]
     assert places(f"{tmp_path}/a + c") == [f"{tmp_path}/a", "c"]
+
+
+def test_addresses_are_told_from_paths() -> None:
+    addresses = ["s3://bucket/a.tar", "gs://bucket", "https://host/a.tar", "http://host/a.parquet"]
+    assert all(map(is_url, addresses))
+    assert not any(map(is_url, ["a/b.tar", "scenes", "s3:/bucket", "./s3://bucket", "ftp://host/a.tar"]))
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "s3://key:secret@bucket/set",
+        "a + https://me@host/a.tar",
+        "https://host/a.tar?X-Amz-Credential=1&X-Amz-Signature=secret",
+        "gs://bucket/a.tar?x-goog-signature=secret",
+        "https://host/a.tar?v=1&sig=secret",
+    ],
+)
+def test_addresses_with_secrets_are_refused_without_repeating_them(where: str) -> None:
+    with pytest.raises(UserError, match="holds a password or a signature") as caught:
+        refuse_secrets(where)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_addresses_without_secrets_pass() -> None:
+    refuse_secrets("s3://bucket/train-{000..127}.tar?cache=20e9 + data/me@home + gs://bucket/set?image=img")

@@ -11,7 +11,7 @@ from PIL import Image
 from pipelines.command.errors import UserError
 from pipelines.pack import Options, pack
 from pipelines.sources import NoSplitError, open_source
-from pipelines.sources.several import SeveralSources
+from pipelines.sources.several import SeveralSources, _name
 from pipelines.targets import target_kinds_of, targets_of
 
 
@@ -132,3 +132,18 @@ def test_targets_are_those_of_the_place() -> None:
 def test_a_mistake_is_one_line(where: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         open_source(where, "train")
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        ("s3://bucket/birds/train-{000..127}.tar", "birds"),
+        ("s3://bucket/birds/*.parquet?cache=20e9&image=photo", "birds"),
+        ("gs://bucket/birds/?cache=1GB", "birds"),
+        ("gs://bucket/birds", "birds"),
+        ("https://host/sets/birds.tar?cache=1GB", "birds"),
+        ("s3://bucket/*.tar", "bucket"),
+    ],
+)
+def test_an_address_is_named_as_the_same_place_on_a_disk(where: str, name: str) -> None:
+    assert _name(where) == name

@@ -1,0 +1,51 @@
+"""A run on data that is elsewhere is that on the same files on a disk, killed and resumed with no cache."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from pipelines.sources.shards import write_shard
+from tests.helpers.runs import EVERY_FEW_STEPS, SMALL, assert_same_run, run, start, wait_for_steps
+from tests.helpers.storage_server import storage_server
+
+BLOCKS = ("--order", "blocks", "--block-size", "12", "--blocks-per-window", "2")
+OPTIONS: tuple[str | Path, ...] = (*SMALL, *BLOCKS, "--epochs", "6")
+
+
+@pytest.mark.slow
+def test_a_run_on_remote_shards_is_that_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for shard in range(12):
+        pixels = rng.integers(0, 256, (10, 24, 24, 3), dtype=np.uint8)
+        samples = [
+            (f"{shard}-{i}", {"jpg": bytes(simplejpeg.encode_jpeg(pixels[i])), "cls": b"%d" % (i % 3)})
+            for i in range(10)
+        ]
+        write_shard(tmp_path / "data" / f"train-{shard:02d}.tar", samples)
+    here, there = tmp_path / "here", tmp_path / "there"
+    done = run(*OPTIONS, "--data", tmp_path / "data", "--out", here)
+    assert done.returncode == 0, done.stderr
+    sizes = [path.stat().st_size for path in (tmp_path / "data").iterdir()]
+    with storage_server(tmp_path / "data") as server:
+        where = f"{server.url}/train-{{00..11}}.tar?cache={11 * max(sizes)}"
+        refused = run(*SMALL, "--data", where, "--out", there)
+        assert refused.returncode == 2
+        assert "in random order each would be fetched again and again: give --order blocks" in refused.stderr
+        assert not there.exists()
+        command: tuple[str | Path, ...] = (*OPTIONS, *EVERY_FEW_STEPS, "--data", where, "--out", there)
+        process = start(*command)
+        wait_for_steps(process, there, 18)
+        process.kill()
+        process.wait()
+        shutil.rmtree(tmp_path / "cache" / "shards")
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+    assert "an epoch fetches" in done.stderr
+    assert "resumed at step" in done.stderr
+    assert_same_run(here, there)
