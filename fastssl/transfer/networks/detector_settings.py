@@ -46,5 +46,5 @@ class DetectorSettings:
             proposals_scored=(1000, 500),
             proposals_kept=(200, 100),
             anchors_per_image=64,
-            regions_per_image=64,
+            regions_per_image=32,
         )

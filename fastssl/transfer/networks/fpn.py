@@ -47,7 +47,7 @@ class FPNSettings(DetectorSettings):
             proposals_scored=(500, 250),
             proposals_kept=(200, 100),
             anchors_per_image=64,
-            regions_per_image=64,
+            regions_per_image=32,
             channels=64,
             box_features=256,
             canonical_box=56,

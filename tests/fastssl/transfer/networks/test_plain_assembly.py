@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,17 +30,18 @@ def network(backbone: Backbone) -> Any:
     settings = replace(DetectorSettings().small(), proposals_scored=(80, 80), proposals_kept=(30, 30))
     found: Any = FasterRCNNC4(backbone, CLASSES, settings)
     for layer, deviation in (
-        (found.boxes.cls_score, 0.3),
-        (found.boxes.bbox_pred, 0.1),
-        (found.proposals.head.cls_logits, 0.1),
-        (found.proposals.head.bbox_pred, 0.02),
+        (found.boxes.cls_score, 3),
+        (found.boxes.bbox_pred, 1),
+        (found.proposals.head.cls_logits, 1),
+        (found.proposals.head.bbox_pred, 0.2),
     ):
-        nn.init.normal_(layer.weight, std=deviation)
+        nn.init.normal_(layer.weight, std=deviation / layer.weight[0].numel() ** 0.5)
     nn.init.uniform_(found.norm.weight, 0.5, 2)
     return found.eval()
 
 
-def check(found: Any, image: Tensor, blocks: tuple[int, int, int, int]) -> None:
+def check(found: Any, image: Tensor, blocks: tuple[int, int, int, int], within: float) -> None:
+    """The same boxes within so many pixels: ours are float32, the assembly's float64."""
     size = np.array([image.shape[1:]])
     batch = DenseBatch(
         step=0,
@@ -58,14 +60,14 @@ def check(found: Any, image: Tensor, blocks: tuple[int, int, int, int]) -> None:
     )
     assert len(expected) > 10
     assert ours.classes.tolist() == [each[2] for each in expected]
-    np.testing.assert_allclose(ours.boxes, [each[0] for each in expected], atol=2e-3)
+    np.testing.assert_allclose(ours.boxes, [each[0] for each in expected], atol=within)
     np.testing.assert_allclose(ours.scores, [each[1] for each in expected], atol=1e-5)
 
 
 @torch.no_grad()
 def test_same_boxes_as_the_plain_assembly() -> None:
     image = dense_batch((3,), ((96, 128),)).images[0, :, :96]
-    check(network(encoder()), image, (2, 2, 2, 2))
+    check(network(encoder()), image, (2, 2, 2, 2), 2e-3)
 
 
 @pytest.mark.slow
@@ -75,9 +77,18 @@ def test_same_boxes_on_real_photographs() -> None:
     paths = sorted(PHOTOGRAPHS.rglob("*.JPEG"))[:3]
     if not paths:
         pytest.skip(f"no photographs in {PHOTOGRAPHS}")
+    images = [torch.from_numpy(pixels(path)).permute(2, 0, 1) / 58 - 2 for path in paths]
     torch.manual_seed(0)
-    found = network(build_backbone(ResNet.Config(depth=50)))
-    for path in paths:
-        pixels = np.asarray(Image.open(path).convert("RGB").resize((224, 192)), dtype=np.float32)
-        image = (torch.from_numpy(pixels).permute(2, 0, 1) - 115) / 58
-        check(found, image, (3, 4, 6, 3))
+    backbone = build_backbone(ResNet.Config(depth=50))
+    for part in backbone.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = 1.0
+    backbone(torch.stack(images))  # norms with statistics of photographs
+    found = network(backbone)
+    for image in images:
+        check(found, image, (3, 4, 6, 3), 2e-2)
+
+
+def pixels(path: Path) -> np.ndarray:
+    """float32 [192, 224, 3]."""
+    return np.asarray(Image.open(path).convert("RGB").resize((224, 192)), dtype=np.float32)
