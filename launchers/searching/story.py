@@ -9,7 +9,7 @@ from typing import Any
 
 from launchers.reporting.chart import Chart, Line, Point
 from launchers.reporting.coordinates import Axis, Coordinates, Polyline
-from launchers.reporting.table import Link, Table
+from launchers.reporting.table import Cell, Link, Table
 from launchers.reporting.text import Section
 from launchers.searching.folder import SearchFolder
 from launchers.searching.space import Dimension, dimension_of
@@ -48,14 +48,14 @@ def search_sections(path: Path) -> list[Section]:
 
 def _table(rows: Sequence[Mapping[str, Any]], space: Sequence[Dimension], metric: str, best: Any) -> Table:
     head = ["trial", *(each.axis.replace("_", " ") for each in space), "epoch", metric, "state"]
-    lines = []
+    lines: list[list[Cell]] = []
     for row in rows:
         name = row["trial"]
-        mark = " (best)" if name == best else ""
+        link: Cell = (Link(f"{name}{' (best)' * (name == best)}", f"runs/{name}"),)
         values = [text_of(row["values"][each.path]) for each in space]
         state = f"{row['state']}: {row['error']}" if row.get("error") else str(row["state"])
         numbers = [f"{row[key]:.4g}" if is_number(row[key]) else "" for key in ("epoch", "metric")]
-        lines.append([(Link(f"{name}{mark}", f"runs/{name}"),), *values, *numbers, state])
+        lines.append([link, *values, *numbers, state])
     return Table(head, lines, frozenset(range(1, len(head) - 1)))
 
 

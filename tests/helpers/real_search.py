@@ -89,7 +89,7 @@ def assert_whole(folder: SearchFolder, whole: Path) -> None:
         assert found["epochs_done"] == line["epoch"]
         assert found["knn_top1"] == line["metric"]
     best = json.loads(folder.search.read_text())["best"]
-    words = [sys.executable, "-m", "fastssl.train", folder.best, "--out", whole]
+    words = [sys.executable, "-m", "fastssl.train", str(folder.best), "--out", str(whole)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert_same_run(folder.run(best), whole)
