@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import numpy as np
+
 from fastssl.models.backbone import Backbone
 from fastssl.transfer.network import TransferNetwork
 from fastssl.transfer.networks.detector_settings import DetectorSettings
@@ -15,7 +17,10 @@ from fastssl.transfer.networks.fpn import FPNDetector, FPNSettings
 from fastssl.transfer.schedules import dropped
 from fastssl.transfer.task import Length
 from fastssl.transfer.tasks.dense_task import DenseTask
+from pipelines.command.errors import UserError
 from pipelines.command.ranges import SharesWithinOne
+from pipelines.sources import Source
+from pipelines.sources.subset import Subset
 from pipelines.targets import TargetKind
 
 
@@ -39,6 +44,19 @@ class Detection(DenseTask):
     def paper_steps(self, images: int) -> int:
         """The number that the paper gives."""
         return self.published_steps
+
+    def training_images(self, source: Source, where: str) -> Source:
+        """The images with objects, as in detectron2; all of a source whose index does not tell.
+
+        Raises:
+            UserError: there are none.
+        """
+        if source.index.objects is None:
+            return source
+        kept = np.flatnonzero(np.diff(source.index.objects.offsets))
+        if not len(kept):
+            raise UserError(f"no training image of {where} has an object: give images with boxes")
+        return Subset(source, kept) if len(kept) < len(source.index) else source
 
     def rate(self, step: int, length: Length) -> float:
         """A warm-up, then a tenth at each drop."""

@@ -1,5 +1,7 @@
 """Schedules, lengths, maps and their targets, by values worked by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -14,8 +16,12 @@ from fastssl.transfer.tasks.classification import Classification
 from fastssl.transfer.tasks.coco import CocoFpn, CocoFpnSiMo
 from fastssl.transfer.tasks.depth import Depth, NearDepthError
 from fastssl.transfer.tasks.voc import Voc0712C4
+from pipelines.command.errors import UserError
 from pipelines.dense.dense_batch import DenseBatch
-from pipelines.targets import IGNORED, Targets
+from pipelines.sources import open_source
+from pipelines.sources.subset import Subset
+from pipelines.targets import IGNORED, Targets, targets_of
+from tests.helpers.coco_folder import write_coco
 
 
 def test_schedules_by_hand() -> None:
@@ -40,6 +46,17 @@ def test_twelve_epochs_of_coco() -> None:
     assert CocoFpnSiMo().length(118_287).steps == 88_715
     assert CocoFpnSiMo(batch_size=160).length(118_287).steps == 8871
     assert CocoFpn().length(118_287).steps == 90_000
+
+
+def test_images_without_objects_are_not_trained_on(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    source = open_source(str(tmp_path), "train")
+    kept = CocoFpn().training_images(source, "here")
+    objects = [len(targets_of(kept, index).classes) for index in range(len(kept.index))]  # type: ignore[arg-type]
+    assert (len(source.index), objects) == (6, [3, 2, 1, 3, 1])
+    none = Subset(source, np.array([4]))
+    with pytest.raises(UserError, match="no training image of here has an object"):
+        CocoFpn().training_images(none, "here")
 
 
 @pytest.mark.parametrize(
