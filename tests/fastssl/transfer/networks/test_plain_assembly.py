@@ -41,7 +41,7 @@ def network(backbone: Backbone) -> Any:
 
 
 def check(found: Any, image: Tensor, blocks: tuple[int, int, int, int], within: float) -> None:
-    """The same boxes within so many pixels: ours are float32, the assembly's float64; scores within a 200th."""
+    """The same boxes within so many pixels (float32 against float64), scores within a 200th of that."""
     size = np.array([image.shape[1:]])
     batch = DenseBatch(
         step=0,
