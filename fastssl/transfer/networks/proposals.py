@@ -18,21 +18,25 @@ class ProposalNetwork(RegionProposalNetwork):
     """
 
     def __init__(
-        self, channels: int, sizes: tuple[tuple[int, ...], ...], strides: tuple[int, ...], s: DetectorSettings
+        self,
+        channels: int,
+        sizes: tuple[tuple[int, ...], ...],
+        strides: tuple[int, ...],
+        settings: DetectorSettings,
     ) -> None:
-        anchors = Anchors(sizes, s.anchor_ratios, strides)
+        anchors = Anchors(sizes, settings.anchor_ratios, strides)
         super().__init__(
             anchors,
             _Head(channels, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
-            batch_size_per_image=s.anchors_per_image,
+            batch_size_per_image=settings.anchors_per_image,
             positive_fraction=0.5,
-            pre_nms_top_n=dict(zip(("training", "testing"), s.proposals_scored, strict=True)),
-            post_nms_top_n=dict(zip(("training", "testing"), s.proposals_kept, strict=True)),
-            nms_thresh=s.proposal_overlap,
+            pre_nms_top_n=dict(zip(("training", "testing"), settings.proposals_scored, strict=True)),
+            post_nms_top_n=dict(zip(("training", "testing"), settings.proposals_kept, strict=True)),
+            nms_thresh=settings.proposal_overlap,
         )
-        self._beta = s.l1_below
+        self._beta = settings.l1_below
 
     def compute_loss(
         self,
