@@ -54,7 +54,8 @@ class Options:
     """NAME=WHERE ...: labeled images by the names of the study's transfer evaluations: cifar100=DIR."""
     columns: tuple[str, ...] = ()
     """NAME,NAME ...: results to measure, of the study's (linear, linear@cifar100) and of dense transfers:
-    voc07, voc0712, coco-c4, coco-fpn, cityscapes, or after NormRescale voc07-rescaled. Empty: the study's."""
+    voc07, voc0712, coco-c4, coco-fpn, cityscapes, or voc07-rescaled (NormRescale), voc07-searched (the rate).
+    Empty: the study's."""
     no_eval: bool = False
     """Train only. The same command without it evaluates what was trained."""
     out: str = ""

@@ -6,12 +6,12 @@ VOC07, %: 71.7 as it is; with the norms of BYOL-SGD 76.6, of MoCo v2 76.4, of a 
 by ten 76.1; 77.1 where [9] searched the fine-tuning rate. The row of BYOL with SGD could not be read in table
 3; table 2 has 76.2, table 4 77.2.
 
-The transfers are asked for: ``--columns
-voc07,voc07-rescaled,voc0712,voc0712-rescaled,coco-c4,coco-c4-rescaled --transfer-data voc07=DIR ...``;
--rescaled divides the norms by ten, and the report has a column of its own for it. With an anchor's weights:
-``python -m fastssl.transfer voc07-c4 RUN --norm-rescale ANCHOR``.
+The transfers are asked for: ``--columns voc07,voc07-rescaled,voc07-searched --transfer-data voc07=DIR`` and
+the like with voc0712 and coco-c4; -rescaled divides the norms by ten, -searched takes the best of five rates
+(the paper does not state which), each in a column of its own. With an anchor's weights: ``python -m
+fastssl.transfer voc07-c4 RUN --norm-rescale ANCHOR``.
 
-Compute: 2 runs of 200 epochs, 256 M images each, and up to 6 transfers of each.
+Compute: 2 runs of 200 epochs, 256 M images each, and up to 9 transfers of each.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from launchers.sweeps.study import PlannedRun, Scale, Study, Value
 
 _SCENES = "scenes:multi-1111"
+_RATES = (0.02, 0.05, 0.1, 0.2, 0.5)  # Huang et al. do not state those that they cite
 _SIZE = 64  # pixels of the views of a ResNet on scenes
 _AP = ("AP50", "AP", "AP75")
 _VOC = {metric: metric for metric in _AP}
@@ -65,12 +66,18 @@ class DenseColumn:
 
 def _rescaled(column: DenseColumn) -> DenseColumn:
     """The column with the norms of the encoder's weights divided by ten."""
-    return dataclasses.replace(
-        column,
-        metrics={f"{metric}, NormRescale by a constant": ours for metric, ours in column.metrics.items()},
-        options={"norm_rescale": "constant=0.1"},
-        variant="norm_rescale=constant",
-    )
+    options = {"norm_rescale": "constant=0.1"}
+    return _changed(column, "NormRescale by a constant", options, "norm_rescale=constant")
+
+
+def _searched(column: DenseColumn) -> DenseColumn:
+    """The column at the best of several learning rates, the usual one and higher ones."""
+    return _changed(column, "searched rate", {"searched_rates": _RATES}, "searched_rates")
+
+
+def _changed(column: DenseColumn, name: str, options: Mapping[str, Option], variant: str) -> DenseColumn:
+    metrics = {f"{metric}, {name}": ours for metric, ours in column.metrics.items()}
+    return dataclasses.replace(column, metrics=metrics, options=options, variant=variant)
 
 
 _PLAIN = {
@@ -90,7 +97,12 @@ _PLAIN = {
         tiny="scenes-segmentation",
     ),
 }
-DENSE = _PLAIN | {f"{word}-rescaled": _rescaled(_PLAIN[word]) for word in ("voc07", "voc0712", "coco-c4")}
+_VARIED = ("voc07", "voc0712", "coco-c4")
+DENSE = {
+    **_PLAIN,
+    **{f"{word}-rescaled": _rescaled(_PLAIN[word]) for word in _VARIED},
+    **{f"{word}-searched": _searched(_PLAIN[word]) for word in _VARIED},
+}
 """Dense columns by the words of ``--columns``."""
 
 

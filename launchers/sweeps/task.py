@@ -13,7 +13,7 @@ from typing import Any, Literal
 from fastssl.evaluate.result_name import ResultName, file_part
 
 Mode = Literal["", "scratch", "finetune", "linear"]
-Option = str | int | float | bool
+Option = str | int | float | bool | tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,8 @@ class PlannedTask:
         words = [self.task]
         for name, value in named.items():
             if value not in ("", 0):
-                words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+                values = value if isinstance(value, tuple) else () if value is True else (value,)
+                words += [f"--{name.replace('_', '-')}", *map(str, values)]
         return words
 
 

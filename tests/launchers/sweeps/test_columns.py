@@ -66,9 +66,10 @@ def test_the_job_of_a_column_is_a_transfer_of_the_run(tmp_path: Path) -> None:
 def test_the_transfer_command_takes_what_a_column_says(scale: Scale) -> None:
     for column in DENSE.values():
         task, *words = column.planned(scale).words
-        config = parse([task, "RUN", *words, "--data", "WHERE"])
+        config = parse([task, "RUN", *words, "--data", "WHERE", "--out", "OUT"])
         assert config.name == task == (column.task if scale == "paper" else column.tiny)
         assert config.task.settings()["norm_rescale"] == column.options.get("norm_rescale", "")
+        assert config.options.searched_rates == column.options.get("searched_rates", ())
 
 
 def test_kept_checkpoints_are_transferred_too(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_scenes_stand_in_for_all_at_the_tiny_scale(
 
 
 def test_results_have_the_papers_names() -> None:
-    """A column measures whatever a study has of a paper, but for rescaling by weights and searched rates."""
+    """A column measures whatever a study has of a paper, but for rescaling by other weights."""
     published = {
         metric
         for study in STUDIES.values()
@@ -135,7 +136,7 @@ def test_results_have_the_papers_names() -> None:
         for variant in [f"+{column.variant}" if column.variant else ""]
         for ours in column.metrics.values()
     }
-    told = ("by BYOL-SGD", "by MoCo v2", "by a supervised model", "searched rate")
+    told = ("by BYOL-SGD", "by MoCo v2", "by a supervised model")
     assert len(published) > 40
     assert not [metric for metric in published - measured if not metric.endswith(told)]
     assert dense_metric("voc07_c4.AP50@voc07") == "VOC07 AP50"
