@@ -47,6 +47,15 @@ def _renamed(cluster: type[Cluster], taken: Collection[str]) -> type[Cluster.Con
     return dataclasses.make_dataclass("Config", fields, bases=bases, frozen=True, kw_only=True)
 
 
+def behind_defaults(defaults: Sequence[str], argv: Sequence[str]) -> list[str]:
+    """The words before the first option of a command line, then defaults, then the others.
+
+    A list option that ends the defaults would take the words behind it for values.
+    """
+    count = next((index for index, word in enumerate(argv) if word.startswith("-")), len(argv))
+    return [*argv[:count], *defaults, *argv[count:]]
+
+
 def together(argv: Sequence[str], options: type, prog: str) -> list[str]:
     """The command line with all values of a list option behind its first mention: repeated, they add up."""
     owners = (options, *(cluster.Config for cluster in CLUSTERS))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from launchers.cluster_options import chosen_cluster, together, with_clusters
+from launchers.cluster_options import behind_defaults, chosen_cluster, together, with_clusters
 from launchers.clusters import CLUSTERS
 from launchers.clusters.cluster import Cluster
 from launchers.site import site_words
@@ -127,7 +127,8 @@ def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
         SystemExit: status 0, for --help.
     """
     prog = "python -m launchers.sweep"
-    words = together([*site_words(argv, Options, CLUSTERS), *join_repeated(argv)], Options, prog)
+    words = behind_defaults(site_words(argv, Options, CLUSTERS), join_repeated(argv))
+    words = together(words, Options, prog)
     flat = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     command = read_options(_Command, prog, words, description=_description(), config=flat)
     return command, chosen_cluster(command, command.cluster, command.max_parallel)

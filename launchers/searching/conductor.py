@@ -162,11 +162,13 @@ class Conductor:
 
     def _is_mistake(self, job: Job) -> bool:
         """True if a job failed by something that the user can mend, and that the next would fail by."""
+        submission = read_submission(self.folder, job)
         attempts = read_attempts(self.folder.attempts(job.name))
-        if not attempts:
+        mine = [attempt for attempt in attempts if submission and attempt.job_id == submission.job_id]
+        if not mine:
             return True  # the cluster could not start it
-        given_up = attempts[-1].status is None and self._was_elsewhere(job)
-        return attempts[-1].outcome == "mistake" and not given_up
+        given_up = mine[-1].status is None and self._was_elsewhere(job)
+        return mine[-1].outcome == "mistake" and not given_up
 
     def _was_elsewhere(self, job: Job) -> bool:
         """True if a job was submitted to a cluster that tries lost jobs again by itself."""

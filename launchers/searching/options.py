@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from launchers.cluster_options import chosen_cluster, together, with_clusters
+from launchers.cluster_options import behind_defaults, chosen_cluster, together, with_clusters
 from launchers.clusters import CLUSTERS
 from launchers.clusters.cluster import Cluster
 from launchers.clusters.debug import Debug
@@ -94,7 +94,7 @@ def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
     of_sweeps = {field.name for field in dataclasses.fields(SweepOptions)}
     site = site_words(argv, Options, CLUSTERS, of_sweeps)
     site = [word.replace("--grace=", "--slurm-grace=") for word in site]  # SLURM's, in seconds
-    words = together([*site, *join_repeated(argv)], Options, prog)
+    words = together(behind_defaults(site, join_repeated(argv)), Options, prog)
     flat = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     command = read_options(_Command, prog, words, description=_description(), config=flat)
     return command, chosen_cluster(command, command.cluster, command.parallel)

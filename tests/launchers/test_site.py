@@ -40,6 +40,13 @@ def test_a_site_s_defaults_count_and_the_command_line_wins() -> None:
     assert (options.watch, cluster.max_parallel, cluster.resources().processes) == (True, 6, 4)
 
 
+def test_a_list_that_ends_the_file_takes_no_word_of_the_command(defaults: Path) -> None:
+    defaults.write_text('cluster = "slurm"\nsetup = ["module load cuda"]')
+    options, cluster = parse(["tiny"])
+    assert options.study == "tiny"
+    assert cluster.config.setup == ("module load cuda",)  # type: ignore[attr-defined]
+
+
 @pytest.mark.usefixtures("defaults")
 def test_options_of_another_cluster_do_not_count() -> None:
     _, cluster = parse(["tiny", "--cluster", "local"])

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from fastssl.config_file import named_config
+from launchers import site
+from launchers.clusters.slurm import Slurm
 from launchers.look import look
 from launchers.search import defined_search, main
 from launchers.searching.options import parse
@@ -94,7 +96,7 @@ def test_a_metric_that_is_not_logged_is_named_with_the_nearest(tmp_path: Path) -
 
 
 def test_two_drivers_share_a_search_and_one_is_killed(tmp_path: Path) -> None:
-    folder, command = stub_search(tmp_path / "s", ["--trials", "6", "--grace", "3"])
+    folder, command = stub_search(tmp_path / "s", ["--trials", "4", "--grace", "3"])
     drivers = [ForkedCommand("launchers.search", *command) for _ in range(2)]
     until = time.monotonic() + 120
     while len(table(folder)) < 2 and time.monotonic() < until:
@@ -104,7 +106,7 @@ def test_two_drivers_share_a_search_and_one_is_killed(tmp_path: Path) -> None:
     drivers[0].communicate(timeout=20)
     assert drivers[1].returncode == 0, errors
     found = table(folder)
-    assert len(found) == 6
+    assert len(found) == 4
     for run, line in found.items():
         assert epochs_trained(folder, run) == [*range(1, int(line["epoch"]) + 1)]
     assert any(line["state"] == "finished" for line in found.values())
@@ -170,3 +172,21 @@ def test_optuna_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("launchers.search.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs Optuna: pip install '\.\[search\]'"):
         main([*WORDS, "--out", str(tmp_path / "s")])
+
+
+def test_a_sites_defaults_and_slurms_own_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM's grace time is in seconds and called --slurm-grace here; options of sweeps are left out."""
+    file = tmp_path / "site.toml"
+    file.write_text('cluster = "slurm"\npartition = "gpu"\ngrace = 300\nmax_parallel = 3\nsetup = ["true"]\n')
+    monkeypatch.setattr(site, "USUAL", str(file))
+    options, cluster = parse([*WORDS, "--grace", "5", "--setup", "module load cuda"])
+    assert (options.grace, cluster.kind) == (5, "slurm")
+    assert isinstance(cluster.config, Slurm.Config)
+    assert (cluster.config.grace, cluster.config.partition) == (300, "gpu")
+    assert cluster.config.setup == ("true", "module load cuda")
+    _, cluster = parse([*WORDS, "--slurm-grace", "200"])
+    assert isinstance(cluster.config, Slurm.Config)
+    assert cluster.config.grace == 200
+    file.write_text("grase = 300\n")
+    with pytest.raises(UserError, match="unknown option grase; did you mean grace"):
+        parse(WORDS)
