@@ -45,7 +45,7 @@ def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(snapshot, "take", take)
     monkeypatch.setattr(sweep, "_check_data", lambda *_: None)
-    monkeypatch.setattr(sweep, "_with_absolute_paths", lambda config: config)
+    monkeypatch.setattr(sweep, "with_absolute_paths", lambda config: config)
 
 
 def run(folder: Path, *options: str) -> int:
