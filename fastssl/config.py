@@ -233,7 +233,7 @@ class Machine:
     """Epochs between two kNN measurements, beside those at the start and the end; 0: no kNN at all."""
     monitor_data: str = ""
     """Labeled images that kNN is measured on; empty: those of --data."""
-    stop_epoch: NotNegative = 0
+    pause_after: NotNegative = 0
     """Epoch after which to stop with a checkpoint, as if interrupted; the same run resumes there without
     this or with a later one. The schedule is that of all --epochs. 0: train to the end."""
     checkpoint_minutes: NotNegative = 5

@@ -56,7 +56,7 @@ from pipelines.views import evaluation_spec
 
 
 def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (frozen)
-    """Train a run, or resume it. Returns the exit status: 0 (its end, or --stop-epoch), or 128 + the signal
+    """Train a run, or resume it. Returns the exit status: 0 (its end, or --pause-after), or 128 + the signal
     that stopped it.
 
     Raises:
@@ -208,11 +208,11 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                 words = verdict(run.knn, monitor.queries if monitor else 0, log.last, start=start)
                 run.summarize("finished", verdict=words)
             elif run.step >= run.stop_step:
-                run.summarize("paused", stop_epoch=machine.stop_epoch)
+                run.summarize("paused", pause_after=machine.pause_after)
             else:
                 run.summarize("interrupted")
         if run.stop_step <= run.step < run.total_steps:
-            log.say(f"paused at step {run.step} of {run.total_steps}, as --stop-epoch says")
+            log.say(f"paused at step {run.step} of {run.total_steps}, as --pause-after says")
             return 0
         if not run.is_done:
             log.say(f"stopped at step {run.step} of {run.total_steps}; the same command resumes there")

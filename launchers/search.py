@@ -148,7 +148,7 @@ def _device(defined: Search, cluster: Cluster) -> str:
 
 
 def _job(
-    folder: SearchFolder, defined: Search, options: Options, device: str, run: str, stop_epoch: float
+    folder: SearchFolder, defined: Search, options: Options, device: str, run: str, pause_after: float
 ) -> Job:
     return Job(
         sweep=folder.path,
@@ -157,7 +157,7 @@ def _job(
         stage=options.stage,
         retries=options.retries,
         device=device,
-        stop_epoch=stop_epoch,
+        pause_after=pause_after,
     )
 
 

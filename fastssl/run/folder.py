@@ -96,8 +96,8 @@ def circumstances() -> dict[str, Any]:
 
 
 def _without_stop(config: Config) -> Config:
-    """The config without ``stop_epoch``, which is one process's: the folder's own resumes to the end."""
-    return replace(config, machine=replace(config.machine, stop_epoch=0))
+    """The config without ``pause_after``, which is one process's: the folder's own resumes to the end."""
+    return replace(config, machine=replace(config.machine, pause_after=0))
 
 
 def _misfit(folder: Path, config: Config, data: dict[str, Any]) -> str | None:

@@ -35,8 +35,8 @@ class RunState(TrainingState):
 
     @property
     def stop_step(self) -> int:
-        """Steps after which this process stops: all of them, or as ``stop_epoch`` has it."""
-        asked = self.config.machine.stop_epoch
+        """Steps after which this process stops: all of them, or as ``pause_after`` has it."""
+        asked = self.config.machine.pause_after
         return (
             min(self.total_steps, max(1, round(asked * self.steps_per_epoch))) if asked else self.total_steps
         )

@@ -45,7 +45,7 @@ class Job:
         retries: restarts of a job that crashed or was lost.
         device: as --device of the training and the evaluation; "": the config's choice.
         on_event: command of the shell that events are told to (``launchers.sweeps.events``); "": none.
-        stop_epoch: epoch at which the training pauses; 0: it is trained to its end.
+        pause_after: epoch at which the training pauses; 0: it is trained to its end.
     """
 
     sweep: Path
@@ -57,7 +57,7 @@ class Job:
     eval_data: str = ""
     device: str = ""
     on_event: str = ""
-    stop_epoch: float = 0
+    pause_after: float = 0
     task: tuple[str, ...] = ()
     trained: bool = True
 
@@ -93,7 +93,7 @@ class Job:
         run = self.folder.run(self.run)
         if not self.evaluation:
             config = str(self.folder.config(self.run))
-            options += ["--stop-epoch", f"{self.stop_epoch:g}"] if self.stop_epoch else []
+            options += ["--pause-after", f"{self.pause_after:g}"] if self.pause_after else []
             return "fastssl.train", [config, "--out", str(run), *options]
         result = ResultName.parse(self.evaluation)
         where = run / "checkpoints" / f"{result.checkpoint}.pt" if result.checkpoint else run
@@ -117,9 +117,9 @@ class Job:
             return self.result() is not None
         if not self.trained:
             return True
-        if self.stop_epoch and self.is_paused():
-            paused_at = summary_if_whole(self.folder.run(self.run)).get("stop_epoch")
-            return isinstance(paused_at, int | float) and paused_at >= self.stop_epoch
+        if self.pause_after and self.is_paused():
+            paused_at = summary_if_whole(self.folder.run(self.run)).get("pause_after")
+            return isinstance(paused_at, int | float) and paused_at >= self.pause_after
         return summary_if_whole(self.folder.run(self.run)).get("status") == "finished"
 
     def is_paused(self) -> bool:

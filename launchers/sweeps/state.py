@@ -15,7 +15,7 @@ from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
 from pipelines.files.folder_lock import is_held
 
-# interrupted: stopped after a checkpoint; paused: the same, at its --stop-epoch;
+# interrupted: stopped after a checkpoint; paused: the same, at its --pause-after;
 # lost: it ended without a word; new: not submitted
 Name = Literal["new", "queued", "running", "finished", "paused", "interrupted", "failed", "cancelled", "lost"]
 

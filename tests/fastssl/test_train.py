@@ -118,14 +118,14 @@ def test_a_signal_checkpoints_and_exits(
 
 def test_a_run_that_pauses_twice_is_the_run_that_never_did(whole: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    paused = run(*SMALL, "--data", data, "--out", out, "--stop-epoch", "8")
+    paused = run(*SMALL, "--data", data, "--out", out, "--pause-after", "8")
     assert paused.returncode == 0, paused.stderr
     assert "paused at step 56 of 175" in paused.stderr
     assert summary(out)["status"] == "paused"
     assert summary(out)["steps_done"] == 8 * 7
-    assert run(*SMALL, "--data", data, "--out", out, "--stop-epoch", "8").returncode == 0  # nothing to do
+    assert run(*SMALL, "--data", data, "--out", out, "--pause-after", "8").returncode == 0  # nothing to do
     assert summary(out)["steps_done"] == 8 * 7
-    assert run(*SMALL, "--data", data, "--out", out, "--stop-epoch", "8.5").returncode == 0
+    assert run(*SMALL, "--data", data, "--out", out, "--pause-after", "8.5").returncode == 0
     assert summary(out)["steps_done"] == 60  # 8.5 epochs of 7 steps, to the even step
     assert run(out).returncode == 0  # the folder's own config knows no pause
     assert summary(out)["status"] == "finished"

@@ -24,7 +24,7 @@ from pathlib import Path
 
 experiment = json.loads(Path(sys.argv[1]).read_text())["config"]["experiment"]
 options = dict(zip(sys.argv[2::2], sys.argv[3::2]))
-out, stop = Path(options["--out"]), float(options.get("--stop-epoch", 0))
+out, stop = Path(options["--out"]), float(options.get("--pause-after", 0))
 out.mkdir(parents=True, exist_ok=True)
 total, path, stopped = experiment["epochs"], out / "summary.json", []
 faults = out.parent.parent / "faults.json"
@@ -34,7 +34,7 @@ signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
 
 
 def save(status):
-    values = {"status": status, "steps_done": epoch, "epochs_done": epoch, "stop_epoch": stop}
+    values = {"status": status, "steps_done": epoch, "epochs_done": epoch, "pause_after": stop}
     aside = path.with_suffix(".part")
     aside.write_text(json.dumps(values))
     aside.rename(path)

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from fastssl.distributed.collectives import world_size
 from fastssl.models.backbone import Backbone
 from fastssl.transfer.network import TransferNetwork
 from fastssl.transfer.networks.detector_settings import DetectorSettings
@@ -63,7 +64,17 @@ class Detection(DenseTask):
         return self.warmed_up(step) * dropped(step, length.steps, self.drops)
 
     def network(self, encoder: Backbone, class_names: Sequence[str]) -> TransferNetwork:
-        """See ``Task.network``."""
+        """See ``Task.network``.
+
+        Raises:
+            UserError: the encoder does not fit, or batch norms in groups smaller than a process's share.
+        """
+        share = self.batch_size // world_size()
+        if 0 < self.batch_norm_group < share:
+            raise UserError(
+                f"--batch-norm-group {self.batch_norm_group}: images have unequal numbers of regions, "
+                f"so groups are whole shares of processes: give {share} or a multiple of it, or 0 for all"
+            )
         encoder, classes = self.prepared(encoder), len(class_names)
         if self.pyramid:
             pyramid = FPNSettings(masks=self.masks, frozen_norms=self.frozen_norms, norm=self.head_norm)

@@ -48,6 +48,12 @@ def test_twelve_epochs_of_coco() -> None:
     assert CocoFpn().length(118_287).steps == 90_000
 
 
+def test_detectors_have_no_batch_norm_groups_within_a_process() -> None:
+    task = CocoFpn(batch_norm_group=8)
+    with pytest.raises(UserError, match="give 16 or a multiple of it, or 0 for all"):
+        task.network(ResNet(ResNet.Config(depth=18, width=0.125)), ["a"])
+
+
 def test_images_without_objects_are_not_trained_on(tmp_path: Path) -> None:
     write_coco(tmp_path)
     source = open_source(str(tmp_path), "train")

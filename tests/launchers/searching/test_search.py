@@ -40,7 +40,7 @@ def test_a_search_pauses_most_trials_and_trains_the_best_to_their_end(
     assert best == max(finished, key=lambda run: found[run]["metric"])
     config = named_config(str(folder.best))
     assert config.experiment.optimizer.base_lr == rates[best]
-    assert (config.experiment.epochs, config.machine.stop_epoch) == (9, 0)
+    assert (config.experiment.epochs, config.machine.pause_after) == (9, 0)
     assert best in capfd.readouterr().out
     states = {run.name: run.state.name for run in look(folder).runs}  # as launchers.status shows them
     assert states == {run: line["state"] for run, line in found.items()}
