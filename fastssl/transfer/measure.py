@@ -74,7 +74,7 @@ def measure(
             ):
                 predictions = network.predict(batch)
             for index, prediction in zip(mine[batch.indices].tolist(), predictions, strict=True):
-                evaluator.add(prediction, original_targets(source, index))
+                evaluator.add(prediction, original_targets(source, index, loading.with_targets))
                 if index < SHOWN:
                     shown.append((index, prediction))
             if stopped := bool(interrupt.signal):
@@ -106,10 +106,10 @@ def _batches(loading: DenseLoaderConfig, mine: np.ndarray) -> Iterator[DenseBatc
         yield from show_progress(batches, plan.batches_per_epoch, "Measuring: batches")
 
 
-def original_targets(source: Source, index: int) -> Targets:
-    """Targets of a test image in its own pixels, with its class."""
+def original_targets(source: Source, index: int, with_targets: bool = True) -> Targets:
+    """Targets of a test image in its own pixels, with its class; without them the class alone."""
     metadata = source.index
-    if target_kinds_of(source):
+    if with_targets and target_kinds_of(source):
         targets = targets_of(source, index)
     else:
         targets = Targets(height=int(metadata.heights[index]), width=int(metadata.widths[index]))

@@ -94,6 +94,7 @@ def transfer(config: TransferConfig, env: DistEnv = DistEnv()) -> int:  # noqa: 
             start_step=run.step,
             stop_step=run.total_steps,
             bad_images=run.bad_images,
+            with_targets=bool(task.needs),
             divisor=task.divisor,
             device=device,
             workers=options.workers or cores,

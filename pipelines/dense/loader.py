@@ -49,6 +49,8 @@ class DenseLoaderConfig:
     """One past the last step to load."""
     bad_images: BadImages
     """Record of images that cannot be decoded."""
+    with_targets: bool = True
+    """Let targets ride along; False: an image's class alone."""
     divisor: Count = 32
     """Height and width of a batch are multiples of it, pixels: the stride of a network."""
     device: torch.device = _CPU
@@ -91,7 +93,7 @@ class DenseLoader:
 
     def __init__(self, config: DenseLoaderConfig) -> None:
         self._config, self._source = config, config.source
-        self._has_targets = bool(target_kinds_of(config.source))
+        self._has_targets = config.with_targets and bool(target_kinds_of(config.source))
         self._renderer = Renderer(config.view)
         self._next_step = config.start_step
         self._under_way: deque[_Job] = deque()
@@ -233,7 +235,7 @@ class DenseLoader:
         return self._renderer.decode(self._source, index, self._config.bad_images)
 
     def _targets(self, index: int, image: np.ndarray) -> Targets:
-        """Targets of an image, with its class; of a source that has none nothing else."""
+        """Targets of an image, with its class; where there are none, or none are asked for, nothing else."""
         height, width = image.shape[:2]
         targets = Targets(height=height, width=width)
         if self._has_targets:

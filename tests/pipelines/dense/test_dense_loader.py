@@ -228,6 +228,16 @@ def test_a_source_without_targets_gives_labels_and_sizes() -> None:
     assert {targets.label for targets in batch.targets} == {None}
 
 
+def test_targets_are_left_alone_where_none_are_asked_for() -> None:
+    class Forbidden(MemoryTargetSource):
+        def targets(self, index: int) -> Targets:
+            raise AssertionError("asked for targets")
+
+    (theirs,) = load(MemorySource(COUNT), RESIZED, stop=1)
+    (ours,) = load(Forbidden(COUNT), RESIZED, stop=1, with_targets=False)
+    assert_same(ours, theirs)
+
+
 def test_a_part_of_a_source_shows_the_same(source: MemoryTargetSource) -> None:
     everything = evaluation_plan(COUNT, COUNT)
     for whole in (source, MemorySource(COUNT)):
