@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 
 from fastssl.config_file import named_config
 from launchers.clusters import snapshot
@@ -31,7 +30,7 @@ from launchers.sweeps.prepare import make_folder
 from launchers.sweeps.state import Submission, write_submission
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
-from pipelines.command.places import places
+from pipelines.command.places import places, require_place
 from pipelines.files.atomic import write_json
 
 _POLL = 10.0  # seconds between two looks at a cluster's jobs
@@ -135,10 +134,8 @@ def defined_search(options: Options) -> Search:
 def _check_data(defined: Search, cluster: Cluster) -> None:
     """Say at once that data is missing, where that can be known."""
     for data in places(defined.base.machine.data):
-        if data.partition(":")[0] == "scenes" or set(data) & set("*?{") or cluster.elsewhere:
-            continue
-        if not Path(data).exists():
-            raise UserError(f"no such folder or file: {data}; say with --data where the images are")
+        if not cluster.elsewhere:
+            require_place(data, "--data")
 
 
 def _device(defined: Search, cluster: Cluster) -> str:

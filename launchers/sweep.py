@@ -33,7 +33,7 @@ from launchers.sweeps.study import PlannedRun, Study, run_to_plan, to_plan, with
 from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
-from pipelines.command.places import is_url, map_places, on_disk, places, refuse_secrets
+from pipelines.command.places import is_elsewhere, map_places, places, refuse_secrets, require_place
 from pipelines.files import folder_lock
 
 _WATCH = 60.0  # seconds between two submissions of --watch
@@ -137,12 +137,7 @@ def with_absolute_paths(config: Config) -> Config:
 def _absolute(data: str) -> str:
     """A location of images as a job sees it; the built-in scenes have none, and addresses are absolute."""
     refuse_secrets(data)
-    return map_places(data, lambda one: one if _is_elsewhere(one) else _absolute_path(one))
-
-
-def _is_elsewhere(place: str) -> bool:
-    """True for what is on no disk: the built-in scenes, and object storage."""
-    return place.partition(":")[0] == "scenes" or is_url(place)
+    return map_places(data, lambda one: one if is_elsewhere(one) else _absolute_path(one))
 
 
 def _absolute_path(name: str) -> str:
@@ -204,12 +199,8 @@ def _check_data(runs: Sequence[PlannedRun], options: Options, cluster: Cluster) 
         for where in (*run.transfer_data.values(), *(task.where for task in run.tasks if task.where))
     )
     for data, option, typed in ((each, *rest) for where, *rest in locations for each in places(where)):
-        pattern = set(data) & set("*?{")
-        given = typed and Path(typed).is_absolute()
-        if _is_elsewhere(data) or pattern or (cluster.elsewhere and given):
-            continue
-        if not Path(on_disk(data)[0]).exists():
-            raise UserError(f"no such folder or file: {data}; say with {option} where the images are")
+        if not (cluster.elsewhere and typed and Path(typed).is_absolute()):
+            require_place(data, option)
 
 
 def _check_taxonomies(runs: Sequence[PlannedRun]) -> None:

@@ -21,7 +21,7 @@ class TrainingState:
     """The moving parts of a training. They are the same in every process that takes part."""
 
     method: nn.Module
-    """What is trained, as ``TrainStep`` takes it."""
+    """The module that is trained, as ``TrainStep`` takes it."""
     train_step: TrainStep
     bad_images: BadImages
     batch_size: int

@@ -61,7 +61,7 @@ class StartingPoint:
     view: ViewSpec
     """The view of a test image that the encoder knows: its size, color space and normalization."""
     about: dict[str, Any]
-    """What decides a training: ``from_scratch``, ``architecture``, and ``digest`` of pre-trained weights."""
+    """Facts that decide a training: ``from_scratch``, ``architecture``, ``digest`` of pre-trained weights."""
     where: str
     """The encoder as it was named."""
     step: int = 0

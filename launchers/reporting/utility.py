@@ -43,7 +43,7 @@ class UtilityPoint:
     count: int
     """Seeds."""
     bound: Bound
-    """Where a seed has a bound, the mean is one."""
+    """A mean over seeds of which one has a bound is a bound."""
 
 
 def scratch_labels(accuracy: float, scratch: AccuracyCurve) -> Bounded:

@@ -1,4 +1,4 @@
-"""What a driver of a search does next: it settles what has ended, and begins what the free shares can take.
+"""Decisions of a search's driver: it settles what has ended, and begins what the free shares can take.
 
 Several drivers may share a search: each decides while it holds the search's lock. What a driver trains on its
 own machine is known by a lock too, which ends with the driver; a process that outlives its driver is waited

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How far the trials have come."""
+    """Progress of the trials."""
 
     values: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     """By trial: its value at each rung (from 0) that it has passed, larger is better; NaN where it

@@ -35,7 +35,7 @@ class Trial:
 
 
 def standing_of(stretches: Sequence[Stretch], search: Search) -> Standing:
-    """How far the trials have come."""
+    """Progress of the trials."""
     values: dict[str, dict[int, float]] = {}
     reached: dict[str, int] = {}
     for stretch in stretches:

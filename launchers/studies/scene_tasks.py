@@ -126,7 +126,7 @@ def tasks_on(
 
 
 def mode_of(pretext: str) -> Mode:
-    """How a pretext's encoder is trained on a task, where all its weights are."""
+    """Training of a pretext's encoder on a task, with all its weights."""
     return "scratch" if pretext == SCRATCH else "finetune"
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from pipelines.command.errors import UserError
-from pipelines.command.places import is_url, map_places, on_disk, places
+from pipelines.command.places import is_elsewhere, map_places, on_disk, places
 
 
 def staged(data: str, stage: str) -> str:
@@ -33,7 +33,7 @@ def staged(data: str, stage: str) -> str:
     """
     if len(places(data)) > 1:
         return map_places(data, lambda place: staged(place, stage))
-    if not stage or not _is_on_disk(data):
+    if not stage or is_elsewhere(data):  # is made, or fetched, on the node itself
         return data
     data, part = on_disk(data)
     where = os.path.expandvars(stage)
@@ -52,11 +52,6 @@ def staged(data: str, stage: str) -> str:
     except OSError as error:
         raise UserError(f"cannot copy {data} to {where}: {error.strerror or error}; see --stage") from None
     return f"{target / source.name}{part}"
-
-
-def _is_on_disk(data: str) -> bool:
-    """The built-in scenes are made on the node itself, and what is in object storage is fetched there."""
-    return data.partition(":")[0] != "scenes" and not is_url(data)
 
 
 def _digest(source: Path) -> str:

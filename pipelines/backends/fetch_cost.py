@@ -1,4 +1,4 @@
-"""What an epoch fetches of data that is elsewhere, known before it begins: its order is computed."""
+"""Bytes that an epoch fetches of data elsewhere, known before it begins: its order is computed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def fetch_note(source: Source, plan: Plan) -> str | None:
 
 
 def fetch_cost(fetching: Fetching, plan: Plan) -> FetchCost:
-    """What the first epoch of the order "blocks" fetches: counted through its windows, as the cache works.
+    """Cost of the first epoch of the order "blocks", counted through its windows, as the cache works.
 
     Args:
         fetching: the files.

@@ -50,6 +50,21 @@ def on_disk(place: str) -> tuple[str, str]:
     return place, ""
 
 
+def is_elsewhere(place: str) -> bool:
+    """True for what is on no disk: the built-in scenes, and object storage."""
+    return place.partition(":")[0] == "scenes" or is_url(place)
+
+
+def require_place(place: str, option: str) -> None:
+    """Check that the file or folder of a place is there. Patterns pass, and what is elsewhere.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not is_elsewhere(place) and not set(place) & set("*?{") and not user_path(on_disk(place)[0]).exists():
+        raise UserError(f"no such folder or file: {place}; say with {option} where the images are")
+
+
 def map_places(where: str, change: Callable[[str], str]) -> str:
     """The same places under other names, such as absolute ones."""
     named = places(where)

@@ -62,7 +62,7 @@ def open_written(folder: Path, split: Split, cache: Path) -> KeyedSource:
 
 
 def _annotations(targets: Targets) -> list[dict[str, Any]]:
-    """What COCO says of each object, but for ids; a box is left, top, width and height."""
+    """COCO's entries of each object, but for ids; a box is left, top, width and height."""
     assert targets.boxes is not None
     assert targets.classes is not None
     assert targets.areas is not None

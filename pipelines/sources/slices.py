@@ -64,7 +64,7 @@ class Files(Protocol):
         ...
 
     def fetching(self, firsts: np.ndarray) -> Fetching | None:
-        """What is fetched; None where all is on this machine. ``firsts``: of it."""
+        """Files to fetch; None where all is on this machine. ``firsts``: of it."""
         ...
 
 

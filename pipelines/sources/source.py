@@ -131,7 +131,7 @@ class Fetches(Protocol):
 
     @property
     def fetching(self) -> Fetching | None:
-        """What is fetched; None where all is on this machine."""
+        """Files to fetch; None where all is on this machine."""
         ...
 
     def hold(self, runs: np.ndarray) -> None:

@@ -28,7 +28,7 @@ class StorageServer:
     def __init__(self, folder: Path | None = None, upstream: int = 0, *, ranges: bool = True) -> None:
         self.folder, self.upstream, self.ranges = folder, upstream, ranges
         self.faults: deque[Fault] = deque()
-        """Of the next requests for contents, one each."""
+        """Faults of the next requests for contents, one each."""
         self.served: Counter[str] = Counter()
         """Bytes of contents that were sent, by the last part of the path."""
         self.begun: Counter[str] = Counter()

@@ -91,7 +91,7 @@ class VocAp(Evaluator):
 
 
 def _outcomes(boxes: np.ndarray, truth: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-    """What becomes of k detections of a class at each threshold, int8 [k, 10].
+    """Fates of k detections of a class at each threshold, int8 [k, 10].
 
     Args:
         boxes: [k, 4], falling in score.

@@ -1,4 +1,4 @@
-"""What a user names of a remote data set: the files, and options behind them."""
+"""Address of a remote data set: its files, and options behind them."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class IndexKind:
     read: Callable[[RemoteFile, int], Arrays]
     """Makes the arrays of the file and a descriptor of its contents."""
     beside: bool
-    """Whether an index may lie beside the file."""
+    """True if an index may lie beside the file."""
 
 
 def kept_index(

@@ -1,4 +1,4 @@
-"""What holds for every task, in its small form."""
+"""Properties of every task, in its small form."""
 
 import dataclasses
 import json

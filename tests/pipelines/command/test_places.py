@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from pipelines.command.errors import UserError
-from pipelines.command.places import is_url, join_repeated, map_places, places, refuse_secrets
+from pipelines.command.places import (
+    is_url,
+    join_repeated,
+    map_places,
+    places,
+    refuse_secrets,
+    require_place,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +66,21 @@ def test_addresses_with_secrets_are_refused_without_repeating_them(where: str) -
 
 def test_addresses_without_secrets_pass() -> None:
     refuse_secrets("s3://bucket/train-{000..127}.tar?cache=20e9 + data/me@home + gs://bucket/set?image=img")
+
+
+def test_a_place_must_be_there_unless_it_is_elsewhere_or_a_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("VOC2012").mkdir()
+    for place in (
+        "VOC2012",
+        "VOC2012:trainval",
+        "scenes:single-1111",
+        "s3://b/{0..3}.tar?cache=1GB",
+        "a/*.tar",
+    ):
+        require_place(place, "--data")
+    for place in ("VOC2013", "VOC2013:trainval", "scenesque"):
+        with pytest.raises(UserError, match=f"no such folder or file: {place}; say with --data"):
+            require_place(place, "--data")

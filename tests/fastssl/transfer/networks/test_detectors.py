@@ -65,7 +65,7 @@ def test_parameters_of_r50_fpn() -> None:
 
 @pytest.mark.parametrize(("masks", "published"), [(False, 41_755_286), (True, 44_401_393)])
 def test_parameters_without_norms_and_with_two_layers(masks: bool, published: int) -> None:
-    """As many as torchvision publishes of its own for COCO, which has boxes and masks of the background."""
+    """torchvision's published numbers, for COCO, less boxes and masks of the background."""
     settings = FPNSettings(masks=masks, norm=False, frozen_norms=True, box_convolutions=0, box_layers=2)
     with torch.device("meta"):
         network = FPNDetector(build_backbone(ResNet.Config()), 90, settings)
