@@ -80,7 +80,7 @@ def test_a_driver_that_was_killed_while_it_promoted_has_promoted(tmp_path: Path)
 
 
 def test_optuna_learns_from_what_it_is_told(tmp_path: Path) -> None:
-    """Half of 20 draws, after 20 told ones, are within the half decade around the optimum, a quarter of the range."""
+    """Half of 20 draws after 20 told ones lie in the decade around the optimum, a quarter of the range."""
     journal = opened(tmp_path)
     near = 0
     for number in range(40):
