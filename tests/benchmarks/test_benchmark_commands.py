@@ -264,6 +264,7 @@ def test_work_lists_its_files_in_order(folder: Path) -> None:
     assert Work(folder=folder, views=1).files() == [str(folder / f"{number}.jpg") for number in range(4)]
 
 
+@pytest.mark.slow
 def test_threads_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "threads.json"
     assert threads.main(["--data", "generated", "--images", "4", "--json", str(path)]) == 0

@@ -72,6 +72,7 @@ EDGES: dict[Any, dict[str, tuple[list[Any], list[Any]]]] = {
         "threads": SMALL,
         "log_every": COUNT,
         "monitor_every": NOT_NEGATIVE,
+        "pause_after": NOT_NEGATIVE,
         "checkpoint_minutes": NOT_NEGATIVE,
         "keep_every": COUNT_OR_ZERO,
         "max_bad_images": COUNT_OR_ZERO,

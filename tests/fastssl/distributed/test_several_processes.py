@@ -245,6 +245,7 @@ def test_torchrun(data: Path, tmp_path: Path) -> None:
     assert rows[-1]["step"] == 7
 
 
+@pytest.mark.slow
 def test_a_mistake_that_one_process_meets_is_told_under_torchrun(data: Path, tmp_path: Path) -> None:
     """torchrun sends SIGTERM to all as soon as one of them has ended."""
     (tmp_path / "thesis.tex").touch()

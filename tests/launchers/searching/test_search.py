@@ -52,6 +52,7 @@ def test_a_search_pauses_most_trials_and_trains_the_best_to_their_end(
     assert len(table(folder)) == 8
 
 
+@pytest.mark.slow
 def test_failures_are_told_and_the_search_goes_on(tmp_path: Path) -> None:
     faults = {"trial-0000": "crash", "trial-0001": "diverged", "trial-0002": "killed"}
     folder, command = stub_search(tmp_path / "s", ["--trials", "4", "--retries", "1"], faults)

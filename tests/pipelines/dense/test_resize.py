@@ -52,7 +52,7 @@ def part(draw: st.DrawFn, height: int, width: int) -> Four:
     return top, left, draw(st.integers(1, height - top)), draw(st.integers(1, width - left))
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data())
 def test_views_are_torchvisions_within_a_quarter_level(data: st.DataObject) -> None:
     height, width = data.draw(st.integers(1, 200)), data.draw(st.integers(1, 200))

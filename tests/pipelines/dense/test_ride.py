@@ -61,7 +61,7 @@ def by_torchvision(thing: Any, place: Placement) -> Any:
     return F.horizontal_flip(thing) if place.flip else thing
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=75, deadline=None, derandomize=True)
 @given(cases())
 def test_targets_ride_as_tv_tensors_do(case: tuple[Targets, Placement]) -> None:
     targets, place = case

@@ -304,6 +304,7 @@ np.savez(sys.argv[2], out=out, block=fixed_point.BLOCK)
 """
 
 
+@pytest.mark.slow
 def test_other_processors(photographs: list[np.ndarray], workspace: Workspace, tmp_path: Path) -> None:
     """Without AVX-512 the same bits; without any permutation of vectors, other roundings."""
     known: list[str] = codegen.get_host_cpu_features().split(",")  # type: ignore[no-untyped-call]
