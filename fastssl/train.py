@@ -12,10 +12,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -35,7 +34,7 @@ from fastssl.optim.schedules import learning_rate
 from fastssl.run.build import build_on_device, training_batches
 from fastssl.run.data import TrainingData, open_training_data
 from fastssl.run.divergence import DIVERGED, read_divergence, write_divergence
-from fastssl.run.failures import machine_failures
+from fastssl.run.failures import failure_recorder, machine_failures
 from fastssl.run.fit import fit_line, size_warnings
 from fastssl.run.folder import BEST, LAST
 from fastssl.run.init import take_weights
@@ -96,7 +95,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
             if env.is_main:
                 print(f"{out} is finished: {steps} steps, {run.finished.get('verdict') or f'kNN {knn_top1}'}")
             return 0
-        stack.push(_record_failure(run, env))
+        stack.push(failure_recorder(run, env))
         log: RunLog | SilentLog = RunLog(out, run.step, run.total_steps) if env.is_main else SilentLog()
         stack.enter_context(log)
         if run.step == 0:
@@ -293,17 +292,6 @@ def _stop_if_diverged(run: RunState, data: TrainingData, env: DistEnv, *, weight
         f"the {what} not finite at step {step}, the run has diverged: start anew with a lower "
         f"--optimizer.base-lr; {kept}. --replay {out / DIVERGED} takes that step again"
     )
-
-
-def _record_failure(run: RunState, env: DistEnv) -> Callable[[Any, BaseException | None, Any], None]:
-    """An exit callback that writes an error into summary.json."""
-
-    def record(kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception) and env.is_main:
-            with suppress(OSError):  # a full disk is reported by the error itself
-                run.summarize("failed", error=str(error))
-
-    return record
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,22 @@ def save(path: Path, state: dict[str, Any]) -> None:
             f"cannot write the checkpoint {path}: {error.strerror} ({kept}): "
             f"free some space and run the same command again"
         ) from None
+
+
+@contextmanager
+def fitting(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Inside, errors of restoring a state become a ``UserError``.
+
+    Args:
+        path: checkpoint that the state was loaded from.
+        what: thing that is restored: "the run".
+        remedy: end of the line.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        raise UserError(f"{path} does not fit {what} ({reason}): {remedy}") from None
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from fastssl.distributed.dist_env import DistEnv
+from fastssl.run.training_state import TrainingState
 from pipelines.command.errors import UserError, disk_error, is_disk_error
 
 
@@ -31,6 +34,17 @@ def machine_failures(out: Path, batch_size: int, remedy: str) -> Iterator[None]:
         if not _is_out_of_memory(error):
             raise
         raise UserError(f"out of memory in a batch of {batch_size} images: {remedy}") from None
+
+
+def failure_recorder(state: TrainingState, env: DistEnv) -> Callable[[Any, BaseException | None, Any], None]:
+    """An exit callback that writes an error into summary.json."""
+
+    def record(kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and env.is_main:
+            with suppress(OSError):  # a full disk is reported by the error itself
+                state.summarize("failed", error=str(error))
+
+    return record
 
 
 def _in_the_way(error: OSError, out: Path) -> str:

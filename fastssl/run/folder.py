@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from fastssl.config import Config, differing_fields, from_dict, read_config, to_dict
+from fastssl.distributed.dist_env import DistEnv
 from fastssl.methods import build_encoder
 from fastssl.run import checkpoint
 from fastssl.run.divergence import DIVERGED
@@ -21,6 +23,8 @@ from fastssl.run.summary import summary_if_whole
 from fastssl.run.versions import git_commit, versions
 from fastssl.user_file import keep_copy
 from pipelines.command.errors import UserError
+from pipelines.decode.bad_images import BadImages, default_limit
+from pipelines.files import folder_lock
 from pipelines.files.atomic import write_json
 
 LAST = "checkpoints/last.pt"
@@ -58,6 +62,30 @@ def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str
     if config.user_file:
         keep_copy(config.user_file, folder)
     write_json(path, about)
+
+
+def hold(stack: ExitStack, folder: Path) -> None:
+    """Make a run folder, where it is not there, and lock it.
+
+    Raises:
+        UserError: it cannot be used, or another process uses it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(folder_lock.hold(folder))
+    except OSError as error:
+        raise UserError(
+            f"cannot use the run folder {folder}: {error.strerror} ({error.filename}); choose another --out"
+        ) from None
+    checkpoints = (folder / LAST).parent
+    if checkpoints.exists() and not checkpoints.is_dir():
+        raise UserError(f"{checkpoints} is no folder: move it away, and give the same command again")
+
+
+def open_bad_images(folder: Path, images: int, limit: int | None, env: DistEnv) -> BadImages:
+    """Record of a run's undecodable images; ``limit`` None: max(10, 0.1 %)."""
+    path = folder / "bad_images.txt" if env.is_main else None
+    return BadImages(path, default_limit(images) if limit is None else limit)
 
 
 def remove_strays(folder: Path) -> None:

@@ -19,12 +19,10 @@ from fastssl.run import checkpoint
 from fastssl.run.build import build_train_step
 from fastssl.run.clock import Clock
 from fastssl.run.data import TrainingData
-from fastssl.run.folder import LAST, claim
+from fastssl.run.folder import LAST, claim, hold, open_bad_images
 from fastssl.run.state import RunState
 from fastssl.run.summary import read_summary
 from pipelines.command.errors import UserError
-from pipelines.decode.bad_images import BadImages, default_limit
-from pipelines.files import folder_lock
 
 _ENTRIES = {"config", "step", "method", "optimizer", "scaler", "means", "clock", "knn"}
 _REMEDY = "put the run's own in its place, or start anew in another folder"
@@ -49,17 +47,7 @@ def open_run(
     """
     out, found = config.out, None
     if env.is_main:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(folder_lock.hold(out))
-        except OSError as error:
-            raise UserError(
-                f"cannot use the run folder {out}: {error.strerror} ({error.filename}); choose another --out"
-            ) from None
-        if (out / LAST).parent.exists() and not (out / LAST).parent.is_dir():
-            raise UserError(
-                f"{(out / LAST).parent} is no folder: move it away, and give the same command again"
-            )
+        hold(stack, out)
         config, why = _resolved(config, device)
         images = {"images": len(data.source.index), "fingerprint": data.source.index.fingerprint}
         claim(out, config, images, resolved={"precision": why})
@@ -72,15 +60,11 @@ def open_run(
         found = config.experiment, why, state, finished
     experiment, why, state, finished = broadcast_object(found)
     config = dataclasses.replace(config, experiment=experiment)
-    limit = config.machine.max_bad_images
     run = RunState(
         config=config,
         method=method,
         train_step=build_train_step(config, method, device),
-        bad_images=BadImages(
-            out / "bad_images.txt" if env.is_main else None,
-            default_limit(len(data.source.index)) if limit is None else limit,
-        ),
+        bad_images=open_bad_images(out, len(data.source.index), config.machine.max_bad_images, env),
         batch_size=experiment.batch_size,
         steps_per_epoch=data.steps_per_epoch,
         total_steps=data.total_steps,
@@ -89,12 +73,9 @@ def open_run(
         clock=Clock(device),
     )
     if state is not None:
-        try:
+        with checkpoint.fitting(out / LAST, "the run", _REMEDY):
             method.load_state_dict(state["method"])
             run.restore(state, device)
-        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
-            reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-            raise UserError(f"{out / LAST} does not fit the run ({reason}): {_REMEDY}") from None
     return run
 
 

@@ -91,6 +91,10 @@ class TrainingState:
             "clock": self.clock.state_dict(),
         }
 
+    def summarize(self, status: str, **more: Any) -> None:
+        """Write summary.json."""
+        raise NotImplementedError
+
     def summary(self) -> dict[str, Any]:
         """Entries of summary.json that all trainings have."""
         clock = self.clock

@@ -9,8 +9,8 @@ from __future__ import annotations
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ from fastssl.evaluate.result_name import data_name
 from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim.optimizer import build_optimizer, learning_rates
 from fastssl.optim.train_step import TrainStep
-from fastssl.run.folder import LAST
+from fastssl.run.clock import Clock
+from fastssl.run.failures import failure_recorder
+from fastssl.run.folder import LAST, open_bad_images
 from fastssl.run.interrupt import Interrupt
 from fastssl.run.log import RunLog, SilentLog
 from fastssl.transfer.data import TransferData, open_transfer_data
@@ -38,7 +40,7 @@ from fastssl.transfer.precise_bn import precise_statistics
 from fastssl.transfer.result import write_results
 from fastssl.transfer.starting_point import StartingPoint, open_starting_point
 from fastssl.transfer.task import Length, Task
-from fastssl.transfer.transfer_state import TransferState, bad_images, new_state, open_transfer
+from fastssl.transfer.transfer_state import TransferState, open_transfer
 from pipelines.backends.decode_sample import decode_sample
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
@@ -79,7 +81,7 @@ def transfer(config: TransferConfig, env: DistEnv = DistEnv()) -> int:  # noqa: 
             if env.is_main:
                 print(f"{out} is finished: {run.finished.get('steps_done')} steps, {_words(run.finished)}")
             return 0
-        stack.push(_record_failure(run, env))
+        stack.push(failure_recorder(run, env))
         shown = ("loss", task.leading)
         log = RunLog(out, run.step, run.total_steps, shown) if env.is_main else SilentLog()
         stack.enter_context(log)
@@ -187,11 +189,11 @@ def _state(
         seed=task.seed,
     )
     images = len(data.train.index) + len(data.test.index)
-    return new_state(
-        device=device,
+    return TransferState(
+        clock=Clock(device),
         method=network,
         train_step=step,
-        bad_images=bad_images(out, images, options.max_bad_images, env),
+        bad_images=open_bad_images(out, images, options.max_bad_images, env),
         batch_size=task.batch_size,
         steps_per_epoch=length.steps_per_epoch,
         total_steps=length.steps,
@@ -349,14 +351,3 @@ def _stop_if_diverged(run: TransferState, *, weights: bool) -> None:
         f"the {what} not finite at step {step}, the training has diverged: start anew with a lower "
         f"--learning-rate; {kept}"
     )
-
-
-def _record_failure(run: TransferState, env: DistEnv) -> Callable[[Any, BaseException | None, Any], None]:
-    """An exit callback that writes an error into summary.json."""
-
-    def record(kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception) and env.is_main:
-            with suppress(OSError):  # a full disk is reported by the error itself
-                run.summarize("failed", error=str(error))
-
-    return record

@@ -14,14 +14,19 @@ from fastssl.config import differences
 from fastssl.distributed.collectives import broadcast_object
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.run import checkpoint
-from fastssl.run.clock import Clock
-from fastssl.run.folder import LAST, circumstances, clear, holds_nothing, refuse_other_files, remove_strays
+from fastssl.run.folder import (
+    LAST,
+    circumstances,
+    clear,
+    hold,
+    holds_nothing,
+    refuse_other_files,
+    remove_strays,
+)
 from fastssl.run.summary import read_summary
 from fastssl.run.training_state import TrainingState
 from fastssl.transfer.network import TransferNetwork
 from pipelines.command.errors import UserError
-from pipelines.decode.bad_images import BadImages, default_limit
-from pipelines.files import folder_lock
 from pipelines.files.atomic import write_json
 
 _ENTRIES = {"transfer", "step", "network", "optimizer", "scaler", "means", "clock"}
@@ -72,36 +77,15 @@ def open_transfer(stack: ExitStack, state: TransferState, env: DistEnv, device: 
     state.finished = finished
     if saved is None:
         return
-    try:
+    with checkpoint.fitting(state.out / LAST, "the transfer", _REMEDY):
         state.method.load_state_dict(saved["network"])
         state.restore(saved, device)
-    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
-        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-        raise UserError(f"{state.out / LAST} does not fit the transfer ({reason}): {_REMEDY}") from None
-
-
-def bad_images(out: Path, images: int, limit: int | None, env: DistEnv) -> BadImages:
-    """Record of undecodable images; ``limit`` None: max(10, 0.1 %)."""
-    return BadImages(
-        out / "bad_images.txt" if env.is_main else None, default_limit(images) if limit is None else limit
-    )
-
-
-def new_state(**parts: Any) -> TransferState:
-    """A state before its first step; see the fields of ``TransferState``."""
-    return TransferState(clock=Clock(parts.pop("device")), **parts)
 
 
 def _claimed(stack: ExitStack, state: TransferState) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """The saved state of this very transfer, and summary.json where it is finished; None each without."""
     out = state.out
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(folder_lock.hold(out))
-    except OSError as error:
-        raise UserError(
-            f"cannot use the run folder {out}: {error.strerror} ({error.filename}); choose another --out"
-        ) from None
+    hold(stack, out)
     path = out / "config.json"
     remove_strays(out)
     if path.exists():

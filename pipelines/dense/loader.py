@@ -1,22 +1,19 @@
 """The loader of dense tasks: images of different sizes with their targets, in the keyed order, from any step.
 
-What is loaded depends on (seed, step) alone, so the whole state of a loader is the step to come. Threads
-decode each image once, render its view into the batch, and let its targets ride along.
+Threads decode each image once, render its view into the batch, and let its targets ride along.
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from types import TracebackType
 
 import numpy as np
 import torch
 
-from pipelines.backends.read_ahead import ReadAhead
 from pipelines.backends.request import next_decodable
+from pipelines.backends.step_loader import StepLoader
 from pipelines.batch import to_device
 from pipelines.command.errors import UserError
 from pipelines.command.ranges import Count, CountOrZero, check_ranges
@@ -27,7 +24,6 @@ from pipelines.dense.ride import ride
 from pipelines.dense.view import DenseView, DrawnView, draw_views
 from pipelines.plan.plan import Plan
 from pipelines.sources import Source
-from pipelines.sources.source import ReadsAhead
 from pipelines.targets import Targets, target_kinds_of, targets_of
 
 _CPU = torch.device("cpu")
@@ -84,7 +80,7 @@ class _Job:
     tasks: list[Future[None]]
 
 
-class DenseLoader:
+class DenseLoader(StepLoader[_Job, DenseBatch]):
     """Batches of a plan, of the type ``DenseBatch``.
 
     Args:
@@ -92,48 +88,15 @@ class DenseLoader:
     """
 
     def __init__(self, config: DenseLoaderConfig) -> None:
+        super().__init__(config)
         self._config, self._source = config, config.source
         self._has_targets = config.with_targets and bool(target_kinds_of(config.source))
         self._renderer = Renderer(config.view)
-        self._next_step = config.start_step
-        self._under_way: deque[_Job] = deque()
-        self._read_ahead: ReadAhead | None = None
-        if config.plan.shuffle and config.plan.order == "blocks" and isinstance(config.source, ReadsAhead):
-            self._read_ahead = ReadAhead(config.source, config.plan)
         pinned = config.device.type == "cuda"
         self._free = [DenseBuffer(pinned=pinned) for _ in range(config.prefetch + 1)]
         self._in_use: DenseBuffer | None = None
         workers = config.workers or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="dense-loader")
-
-    def __iter__(self) -> DenseLoader:
-        return self
-
-    def __next__(self) -> DenseBatch:
-        self._release()
-        try:
-            self._start()
-            if not self._under_way:
-                raise StopIteration
-            job = self._under_way[0]
-            for task in job.tasks:
-                task.result()
-            batch = self._batch(job)
-        except BaseException:  # whatever comes next begins with this step again
-            self._drop()
-            raise
-        self._in_use = self._under_way.popleft().buffer
-        self._next_step = job.step + 1
-        return batch
-
-    def state_dict(self) -> dict[str, int]:
-        """The step to come."""
-        return {"step": self._next_step}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Resume from a state; what was prefetched is dropped."""
-        self._drop()
-        self._next_step = state["step"]
 
     def close(self) -> None:
         """End the threads; what was prefetched is dropped."""
@@ -142,23 +105,17 @@ class DenseLoader:
         if self._read_ahead is not None:
             self._read_ahead.close()
 
-    def __enter__(self) -> DenseLoader:
-        return self
+    def _begin(self, step: int) -> _Job:
+        job = self._job(step)
+        job.tasks.extend(self._pool.submit(self._fill, job, slot) for slot in range(len(job.indices)))
+        return job
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _start(self) -> None:
-        step = self._under_way[-1].step + 1 if self._under_way else self._next_step
-        while len(self._under_way) <= self._config.prefetch and step < self._config.stop_step:
-            if self._read_ahead is not None:
-                self._read_ahead.reach(step)
-            job = self._job(step)
-            self._under_way.append(job)
-            job.tasks.extend(self._pool.submit(self._fill, job, slot) for slot in range(len(job.indices)))
-            step += 1
+    def _finish(self, job: _Job) -> DenseBatch:
+        for task in job.tasks:
+            task.result()
+        batch = self._batch(job)
+        self._in_use = job.buffer
+        return batch
 
     def _job(self, step: int) -> _Job:
         plan, index = self._config.plan, self._source.index
@@ -203,7 +160,8 @@ class DenseLoader:
             self._in_use = None
 
     def _drop(self) -> None:
-        jobs, self._under_way = self._under_way, deque()
+        jobs = [*self._under_way]
+        self._under_way.clear()
         for job in jobs:
             for task in job.tasks:
                 task.cancel()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fastssl.methods.method import autocast_off
 from fastssl.models.backbone import Backbone
-from fastssl.transfer.network import TransferNetwork
+from fastssl.transfer.networks.encoder_with_head import EncoderWithHead
 from fastssl.transfer.prediction import Prediction
 from pipelines.dense.dense_batch import DenseBatch
 
 
-class ImageClassifier(TransferNetwork):
+class ImageClassifier(EncoderWithHead):
     """A copy of an encoder and a linear layer on its features, computed in float32.
 
     Args:
@@ -25,17 +23,8 @@ class ImageClassifier(TransferNetwork):
     """
 
     def __init__(self, encoder: Backbone, classes: int, *, frozen: bool) -> None:
-        super().__init__()
-        self.encoder = copy.deepcopy(encoder).requires_grad_(not frozen)
+        super().__init__(encoder, frozen=frozen)
         self.classifier = nn.Linear(encoder.feature_dim, classes)
-        self._frozen = frozen
-
-    def train(self, mode: bool = True) -> ImageClassifier:
-        """Same as torch's, but a frozen encoder stays in evaluation mode."""
-        super().train(mode)
-        if self._frozen:
-            self.encoder.eval()
-        return self
 
     def logits(self, images: Tensor) -> Tensor:
         """Images [B, 3, S, S] to logits [B, C]."""

@@ -13,7 +13,7 @@ from torch.nn import functional
 from fastssl.distributed.collectives import all_gather
 from fastssl.methods.method import autocast_off
 from fastssl.models.backbone import Backbone
-from fastssl.transfer.network import TransferNetwork
+from fastssl.transfer.networks.encoder_with_head import EncoderWithHead
 from fastssl.transfer.prediction import Prediction
 from pipelines.dense.dense_batch import DenseBatch
 from pipelines.targets import IGNORED
@@ -25,7 +25,7 @@ FARTHEST = 2.55
 _DEPTH_UNIT = 0.25  # of the network's output: depths are stored as 100 d, and trained on as a 25th of that
 
 
-class PixelNetwork(TransferNetwork):
+class PixelNetwork(EncoderWithHead):
     """A copy of an encoder, and a linear layer on each pixel of its last map, computed in float32.
 
     Targets are resized to the map, the nearest pixel's; predictions back to the image likewise.
@@ -37,17 +37,8 @@ class PixelNetwork(TransferNetwork):
     """
 
     def __init__(self, encoder: Backbone, outputs: int, *, frozen: bool) -> None:
-        super().__init__()
-        self.encoder = copy.deepcopy(encoder).requires_grad_(not frozen)
+        super().__init__(encoder, frozen=frozen)
         self.head = nn.Conv2d(_channels(encoder), outputs, 1)
-        self._frozen = frozen
-
-    def train(self, mode: bool = True) -> PixelNetwork:
-        """Same as torch's, but a frozen encoder stays in evaluation mode."""
-        super().train(mode)
-        if self._frozen:
-            self.encoder.eval()
-        return self
 
     def outputs(self, images: Tensor) -> Tensor:
         """Images [B, 3, S, S] to [B, outputs, h, w], float32."""

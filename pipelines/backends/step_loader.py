@@ -1,0 +1,109 @@
+"""Base of the loaders: batches of steps, several of them under way, from any step on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
+
+from pipelines.backends.read_ahead import ReadAhead
+from pipelines.plan.plan import Plan
+from pipelines.sources import Source
+from pipelines.sources.source import ReadsAhead
+
+
+class StepConfig(Protocol):
+    """Fields of a loader's config that the base reads."""
+
+    @property
+    def source(self) -> Source: ...  # noqa: D102
+    @property
+    def plan(self) -> Plan: ...  # noqa: D102
+    @property
+    def start_step(self) -> int: ...  # noqa: D102
+    @property
+    def stop_step(self) -> int: ...  # noqa: D102
+    @property
+    def prefetch(self) -> int: ...  # noqa: D102
+
+
+AnyJob = TypeVar("AnyJob")
+AnyBatch = TypeVar("AnyBatch")
+
+
+class StepLoader(ABC, Generic[AnyJob, AnyBatch]):
+    """Batches of a plan. Close it, or use it as a context.
+
+    What is loaded depends on (seed, step) alone, so the whole state of a loader is the step to come.
+
+    Args:
+        config: the steps, and how many are under way beside the one in use.
+    """
+
+    def __init__(self, config: StepConfig) -> None:
+        self._steps = config
+        self._next_step = config.start_step
+        self._under_way: deque[AnyJob] = deque()
+        self._read_ahead: ReadAhead | None = None
+        if config.plan.shuffle and config.plan.order == "blocks" and isinstance(config.source, ReadsAhead):
+            self._read_ahead = ReadAhead(config.source, config.plan)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> AnyBatch:
+        self._release()
+        try:
+            step = self._next_step + len(self._under_way)
+            while len(self._under_way) <= self._steps.prefetch and step < self._steps.stop_step:
+                if self._read_ahead is not None:
+                    self._read_ahead.reach(step)
+                self._under_way.append(self._begin(step))
+                step += 1
+            if not self._under_way:
+                raise StopIteration
+            batch = self._finish(self._under_way[0])
+        except BaseException:  # whatever comes next begins with this step again
+            self._drop()
+            raise
+        self._under_way.popleft()
+        self._next_step += 1
+        return batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The step to come."""
+        return {"step": self._next_step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Resume from a state; what was prefetched is dropped."""
+        self._drop()
+        self._next_step = state["step"]
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the workers; what was prefetched is dropped."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _begin(self, step: int) -> AnyJob:
+        """Set the workers on a step, without waiting for them."""
+
+    @abstractmethod
+    def _finish(self, job: AnyJob) -> AnyBatch:
+        """The batch of the oldest step under way."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Take the memory of the last batch back."""
+
+    @abstractmethod
+    def _drop(self) -> None:
+        """Forget the steps under way."""
