@@ -86,8 +86,6 @@ def open_starting_point(options: EncoderOptions, *, fresh: bool, seed: int) -> S
     fresh = fresh or options.from_scratch
     if options.weights is not None:
         return _foreign(options.weights, options.layout, fresh, seed)
-    if options.halves:
-        return _halves(options, seed)
     if options.encoder == SCRATCH:
         return _scratch(options, seed)
     where = user_path(options.encoder)
@@ -124,7 +122,7 @@ def _foreign(path: Path, layout: str, fresh: bool, seed: int) -> StartingPoint:
 
 def _scratch(options: EncoderOptions, seed: int) -> StartingPoint:
     if options.like:
-        return _fresh(named_config(options.like), SCRATCH, seed)
+        return _fresh(named_config(options.like), SCRATCH, seed, halves=options.halves)
     backbone: Any = of_kind(ResNet.Config(), "backbone", options.backbone)
     if options.width != 1 and not isinstance(backbone, ResNet.Config | ResNet9.Config):
         raise UserError(f"--width {options.width:g}: a {backbone.label} has one width: leave it out")
@@ -133,26 +131,19 @@ def _scratch(options: EncoderOptions, seed: int) -> StartingPoint:
     return _drawn(backbone, evaluation_spec(ViewSpec(), 1.0), SCRATCH, seed)
 
 
-def _fresh(config: Config, where: str, seed: int) -> StartingPoint:
-    """Fresh weights in the backbone of a run or recipe, whole where its method halves it."""
-    return _drawn(config.experiment.backbone, _view(config), where, seed)
+def _fresh(config: Config, where: str, seed: int, *, halves: bool = False) -> StartingPoint:
+    """Fresh weights in the backbone of a run or recipe, whole where its method halves it, unless asked."""
+    return _drawn(config.experiment.backbone, _view(config), where, seed, halves=halves)
 
 
-def _halves(options: EncoderOptions, seed: int) -> StartingPoint:
-    """Fresh weights in the two halves of a recipe's backbone."""
-    config = named_config(options.like)
+def _drawn(
+    backbone: Backbone.Config, view: ViewSpec, where: str, seed: int, *, halves: bool = False
+) -> StartingPoint:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        encoder = LabHalves(config.experiment.backbone).eval()
-    start = _fresh(config, SCRATCH, seed)
-    return dataclasses.replace(start, encoder=encoder, about=start.about | {"halves": True})
-
-
-def _drawn(backbone: Backbone.Config, view: ViewSpec, where: str, seed: int) -> StartingPoint:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        encoder = build_backbone(backbone).eval()
-    return StartingPoint(encoder=encoder, view=view, about=_about(backbone, None), where=where)
+        encoder = LabHalves(backbone) if halves else build_backbone(backbone)
+    about = _about(backbone, None) | ({"halves": True} if halves else {})
+    return StartingPoint(encoder=encoder.eval(), view=view, about=about, where=where)
 
 
 def _view(config: Config) -> ViewSpec:

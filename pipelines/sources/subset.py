@@ -17,6 +17,7 @@ class Subset:
 
     def __init__(self, source: Source, indices: np.ndarray) -> None:
         self._source, self._indices = source, indices
+        self._ascends = bool((np.diff(indices) > 0).all())  # runs of samples are runs of the source's
         metadata = source.index
         which = metadata.fingerprint.encode() + indices.astype("<i8").tobytes()
         self.index = replace(
@@ -42,13 +43,13 @@ class Subset:
 
     @property
     def fetching(self) -> Fetching | None:
-        """See ``Fetches.fetching``; of indices that ascend, as those of all subsets here do."""
-        found = self._source.fetching if isinstance(self._source, Fetches) else None
+        """See ``Fetches.fetching``; None too where the indices do not ascend: files are fetched as met."""
+        found = self._source.fetching if self._ascends and isinstance(self._source, Fetches) else None
         return found and replace(found, firsts=np.searchsorted(self._indices, found.firsts))
 
     def hold(self, runs: np.ndarray) -> None:
-        """See ``Fetches.hold``."""
-        if isinstance(self._source, Fetches):
+        """See ``Fetches.hold``; nothing where the indices do not ascend."""
+        if self._ascends and isinstance(self._source, Fetches):
             firsts, lasts = self._indices[runs[:, 0]], self._indices[runs[:, 1] - 1]
             self._source.hold(np.stack([firsts, lasts + 1], axis=1))
 

@@ -1,5 +1,6 @@
 import numpy as np
 
+from pipelines.sources.source import Fetching
 from pipelines.sources.subset import Subset, hold_out
 from tests.helpers.memory_source import MemorySource
 
@@ -96,3 +97,29 @@ def test_a_larger_share_holds_out_the_same_and_more() -> None:
     source = ManySamples(random_ids(2_000))
     small, large = (set(hold_out(source, share)[1].index.sample_ids.tolist()) for share in (0.1, 0.3))
     assert small < large
+
+
+class Remote(MemorySource):
+    """Samples in files of five elsewhere; notes the runs that are held."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        firsts, sizes = np.arange(0, count + 1, 5), np.full(count // 5, 100)
+        self.fetching = Fetching(where="s3://bucket", firsts=firsts, sizes=sizes, capacity=1000)
+        self.held: list[list[int]] = []
+
+    def hold(self, runs: np.ndarray) -> None:
+        self.held += runs.tolist()
+
+
+def test_files_elsewhere_are_held_for_a_part_in_order_alone() -> None:
+    source = Remote(15)
+    rising = Subset(source, np.array([1, 4, 6, 13]))
+    assert rising.fetching is not None
+    assert rising.fetching.firsts.tolist() == [0, 2, 3, 4]
+    rising.hold(np.array([[1, 3]]))
+    assert source.held == [[4, 7]]
+    shuffled = Subset(source, NUMBERS)
+    assert shuffled.fetching is None
+    shuffled.hold(np.array([[0, 2]]))
+    assert source.held == [[4, 7]]
