@@ -50,6 +50,14 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, 0 of one that was evicted meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 @contextmanager
 def largest_size(folder: Path) -> Iterator[list[int]]:
     """Watch a folder while the block runs: the most bytes that its files had."""
@@ -57,14 +65,15 @@ def largest_size(folder: Path) -> Iterator[list[int]]:
 
     def watch() -> None:
         while not ended.wait(0.002):
-            found = [path for path in folder.glob("*.shard") if path.exists()]
-            most[0] = max(most[0], sum(path.stat().st_size for path in found))
+            most[0] = max(most[0], sum(map(size_of, folder.glob("*.shard"))))
 
     thread = threading.Thread(target=watch)
     thread.start()
-    yield most
-    ended.set()
-    thread.join()
+    try:
+        yield most
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_batches_are_those_of_the_disk_with_a_small_cache(data: Path, tmp_path: Path) -> None:
