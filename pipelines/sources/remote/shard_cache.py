@@ -105,6 +105,10 @@ class ShardCache:
                     )
                 time.sleep(_LOOK)
             fetch(aside)
+            aside.flush()
+            os.fsync(aside.fileno())
+            with _locked(self._folder / "room.lock"):  # who counts meanwhile might see neither of its names
+                stack.close()
 
     def _make_room(self, size: int) -> bool:
         """Remove shards until one of ``size`` bytes fits; False where those left are in use."""

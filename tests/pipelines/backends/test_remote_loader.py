@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +23,7 @@ from pipelines.sources.slices import files_of_runs
 from pipelines.sources.source import Fetches, Fetching
 from tests.helpers.loader_checks import load_threaded
 from tests.helpers.storage_server import storage_server
+from tests.helpers.watched_folder import largest_size
 
 COUNTS = (5, 4, 6, 5, 3, 5, 5, 7, 5, 4, 5, 5)  # images in each shard
 PLAN = Plan(
@@ -50,32 +48,6 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
-def size_of(path: Path) -> int:
-    """Bytes of a file, 0 of one that was evicted meanwhile."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-@contextmanager
-def largest_size(folder: Path) -> Iterator[list[int]]:
-    """Watch a folder while the block runs: the most bytes that its files had."""
-    most, ended = [0], threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.002):
-            most[0] = max(most[0], sum(map(size_of, folder.glob("*.shard"))))
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield most
-    finally:
-        ended.set()
-        thread.join()
-
-
 def test_batches_are_those_of_the_disk_with_a_small_cache(data: Path, tmp_path: Path) -> None:
     local = load_threaded(open_source(str(data), "train"), PLAN, stop=28)
     total = sum(path.stat().st_size for path in data.iterdir())
@@ -86,7 +58,7 @@ def test_batches_are_those_of_the_disk_with_a_small_cache(data: Path, tmp_path: 
         assert remote.fetching is not None
         assert "fetches" in str(fetch_note(remote, PLAN))
         cached = tmp_path / "cache" / "shards"
-        with largest_size(cached) as most:
+        with largest_size(cached, "*.shard") as most:
             found = load_threaded(remote, PLAN, stop=28)
         assert 0 < most[0] <= capacity
         for one, other in zip(local, found, strict=True):

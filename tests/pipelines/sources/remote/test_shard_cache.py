@@ -15,6 +15,7 @@ from pipelines.command.errors import UserError
 from pipelines.sources.remote import shard_cache
 from pipelines.sources.remote.shard_cache import Shard, ShardCache, digest_of
 from pipelines.sources.remote.storage import RemoteFile
+from tests.helpers.watched_folder import largest_size
 
 
 def shard(number: int, size: int = 100) -> RemoteFile:
@@ -91,6 +92,22 @@ def test_threads_that_want_one_shard_fetch_it_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert log == [7]
+
+
+def test_many_that_fetch_at_once_stay_within_the_capacity(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, 300)
+
+    def read(number: int) -> None:
+        for _ in range(60):
+            assert content(cache.open(shard(number), fetched(number), hold=False)) == bytes([number]) * 100
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(8)]
+    with largest_size(tmp_path, "*.shard") as most:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert 0 < most[0] <= 300
 
 
 def test_a_shard_of_another_size_is_fetched_anew(tmp_path: Path) -> None:
