@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from fastssl.run.metrics import read_metrics
 from pipelines.sources.shards import write_shard
 from tests.helpers.runs import EVERY_FEW_STEPS, SMALL, assert_same_run, run, start, wait_for_steps
 from tests.helpers.storage_server import storage_server
@@ -47,5 +48,8 @@ def test_a_run_on_remote_shards_is_that_on_the_disk(tmp_path: Path, monkeypatch:
         done = run(*command)
         assert done.returncode == 0, done.stderr
     assert "an epoch fetches" in done.stderr
+    assert "GB fetched per machine" in done.stderr
+    assert all(("fetched_mb" in row) == ("data_wait" in row) for row in read_metrics(there / "metrics.jsonl"))
+    assert not any("fetched_mb" in row for row in read_metrics(here / "metrics.jsonl"))
     assert "resumed at step" in done.stderr
     assert_same_run(here, there)
