@@ -29,12 +29,14 @@ def _passes(work: Work, **where: str) -> Pass:
 
 def _s3(work: Work) -> Pass:
     downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = True  # loopback; there is no door for it
-    url, copies = upload(_written(work)), work.folder.with_name(f"litdata-copies-{work.views}")
+    copies = work.folder.with_name(f"litdata-copies-{work.views}")
+    copies.mkdir(exist_ok=True)
+    batches = _passes(work, input_dir=upload(_written(work)), cache_dir=str(copies))
 
     def run() -> Iterator[Batch]:
-        shutil.rmtree(copies, ignore_errors=True)
-        copies.mkdir()
-        yield from _passes(work, input_dir=url, cache_dir=str(copies))()
+        for chunk in copies.rglob("*.bin"):
+            chunk.unlink()
+        yield from batches()
 
     return run
 
