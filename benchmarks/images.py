@@ -16,6 +16,7 @@ from pipelines.decode.header import UndecodableImageError, is_jpeg, jpeg_header
 from pipelines.sources.shards import write_shard
 
 GENERATED = "generated"
+IN_SHARD = 32
 _HEIGHT, _WIDTH = 375, 500  # ImageNet's median
 _CONTRAST = 50  # standard deviation of the luma, levels
 _TINT = 0.3  # of each channel's own part of that
@@ -54,15 +55,20 @@ def parquet_of(folder: Path) -> Path:
     return folder.with_name("images.parquet")
 
 
-def shard_of(folder: Path) -> Path:
-    """The tar shard beside a folder of ``image_folder``, which ``write_tar`` writes."""
-    return folder.with_name("images.tar")
+def shards_of(folder: Path) -> Path:
+    """The folder of tar shards beside a folder of ``image_folder``, which ``write_shards`` writes."""
+    return folder.with_name("shards")
 
 
-def write_tar(folder: Path) -> None:
-    """Write the images of a folder as one tar shard."""
+def write_shards(folder: Path) -> None:
+    """Write the images of a folder as tar shards of ``IN_SHARD`` images."""
     paths = sorted(folder.glob("*.jpg"))
-    write_shard(shard_of(folder), ((path.stem, {"jpg": path.read_bytes()}) for path in paths))
+    for first in range(0, len(paths), IN_SHARD):
+        some = paths[first : first + IN_SHARD]
+        write_shard(
+            shards_of(folder) / f"train-{first // IN_SHARD:06}.tar",
+            ((path.stem, {"jpg": path.read_bytes()}) for path in some),
+        )
 
 
 def write_parquet(folder: Path) -> None:

@@ -2,11 +2,14 @@
 
 Every contender applies the whole augmentation of ``benchmarks.contenders.CHAIN`` at 224 pixels, uint8 out,
 but for FFCV, which can only crop and flip, and SPDL, which only decodes: compare them with fastssl's outputs
-"crops" and "pixels". ``--data-kind parquet`` puts the images into one Parquet file too, and fastssl beside
-itself on files and a DataLoader over pyarrow; ``tar`` puts them into a tar shard, where those of an object
-storage are read from too, once they are fetched. Each has a process of its own, they take turns, and medians
-of five rounds count, after one that warms up. Core-microseconds are user and system time of all of its
-threads and processes.
+"crops" and "pixels". Each has a process of its own, they take turns, and medians of five rounds count, after
+one that warms up. Core-microseconds are user and system time of all of its threads and processes.
+
+``--data-kind`` puts the same images into large files, and fastssl beside itself on files and beside those who
+read such files, with torchvision's transforms: ``parquet`` into one Parquet file, for DataLoaders over
+``datasets`` and over pyarrow; ``tar`` into tar shards, for webdataset, and into the shards of MosaicML's
+streaming and litdata; ``s3`` into the same behind a server of S3 on loopback (moto's), where each pass
+fetches all of them.
 
 ``--task detection`` takes images with boxes instead: resized by their short side, mirrored, normalized and
 put into padded batches of 16, beside torchvision's ``tv_tensors`` in a DataLoader. Output "detection-uint8"
@@ -20,13 +23,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchmarks.contenders import LEAVES_OUT, OTHERS
+from benchmarks.contenders import LEAVES_OUT, OF_KINDS, OTHERS
 from benchmarks.contenders.detection import DETECTION_CASES
-from benchmarks.images import image_folder, write_parquet, write_tar
+from benchmarks.images import image_folder, shards_of, write_parquet, write_shards
+from benchmarks.object_storage import object_storage, upload
 from benchmarks.report import publish
 from benchmarks.result import check_places, result_of
 from benchmarks.rounds import Case, Row, measure
@@ -55,8 +60,8 @@ class Options:
     """Other loaders to measure."""
     threads: Count = 1
     """Threads per contender."""
-    data_kind: Literal["files", "parquet", "tar"] = "files"
-    """parquet, tar: read the same images from one such file too."""
+    data_kind: Literal["files", "parquet", "tar", "s3"] = "files"
+    """parquet, tar, s3: read the same images from such files too; s3: tar shards in object storage."""
     task: Literal["views", "detection"] = "views"
     """detection: images with boxes, one view each."""
     device: Literal["cpu", "cuda"] | None = None
@@ -82,11 +87,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError("--device cuda: torch sees no CUDA device here; --device cpu is a trial without")
     rows: list[Row] = []
     missing: set[tuple[str, str]] = set()
-    with image_folder(options.data, options.images) as folder:
+    with image_folder(options.data, options.images) as folder, ExitStack() as stack:
         if options.data_kind == "parquet":
             write_parquet(folder)
-        elif options.data_kind == "tar":
-            write_tar(folder)
+        elif options.data_kind != "files":
+            write_shards(folder)
+        if options.data_kind == "s3":
+            stack.enter_context(object_storage())
+            upload(shards_of(folder))
         for views in options.views if options.task == "views" else (1,):
             wanted = [case for case in _cases(options, views) if (case.contender, case.output) not in missing]
             measured = measure(wanted, folder)
@@ -105,9 +113,8 @@ def _cases(options: Options, views: int) -> list[Case]:
         ]
     if options.data_kind == "files":
         return cases(views, options.against, options.threads, options.device)
-    beside = [("fastssl", "views"), ("fastssl", options.data_kind)]
-    if options.data_kind == "parquet":
-        beside.append(("pyarrow", "parquet"))
+    kind = options.data_kind
+    beside = [("fastssl", "views"), *((name, kind) for name in ("fastssl", *OF_KINDS[kind]))]
     return [
         Case(contender=name, output=output, views=views, threads=options.threads) for name, output in beside
     ]

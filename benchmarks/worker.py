@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -69,7 +70,9 @@ def measure(run: Pass) -> Round:
 
 
 def _core_seconds() -> float:
-    return time.process_time() + sum(core_seconds_of(pid) for pid in _children())
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # commands that were waited for
+    running = sum(core_seconds_of(pid) for pid in _children())
+    return time.process_time() + ended.ru_utime + ended.ru_stime + running
 
 
 def core_seconds_of(pid: int) -> float:

@@ -35,6 +35,7 @@ from fastssl.run.build import build_on_device, training_batches
 from fastssl.run.data import TrainingData, open_training_data
 from fastssl.run.divergence import DIVERGED, read_divergence, write_divergence
 from fastssl.run.failures import failure_recorder, machine_failures
+from fastssl.run.fetch_meter import FetchMeter
 from fastssl.run.fit import fit_line, size_warnings
 from fastssl.run.folder import BEST, LAST
 from fastssl.run.init import take_weights
@@ -142,6 +143,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         # ---- steps ---------------------------------------------------------------------------------------
         if env.is_main:
             run.summarize("running")
+        fetch_meter = FetchMeter(data.source, env)
         batches = run.clock.waiting_for(loader)
         run.clock.restart()
         saved_at = time.monotonic()
@@ -168,7 +170,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                     log.picture(out / "views.png")
             glance = log.wants_glance(run.step)
             if logs:
-                values = _values(run)
+                values = _values(run) | fetch_meter.lap()
                 log.metrics(run.step, run.epoch, values)
                 warning = collapse_warning(values, run.step, run.total_steps)
                 if warning is not None and not warned:
@@ -186,6 +188,8 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                         run.save(out / BEST)
             if run.ends_epochs(1):
                 log.epoch(run.step, run.epoch)
+                for line in fetch_meter.epoch_line(run.epoch):
+                    log.say(line)
             if saves:
                 with run.clock.pause("checkpoint"):
                     run.bad_images.extend(all_gather_objects(run.bad_images.news()))

@@ -2,8 +2,8 @@
 
 A module of this folder has a dictionary ``OUTPUTS`` of functions that take a ``Work`` and return a
 ``Pass``: "views" (the whole chain), "crops" (crop, resize and flip only), "pixels" (images decoded into a
-batch), "decode" (images decoded one by one), "parquet" or "tar" (the whole chain, of images in one such
-file) or "detection" (images of different sizes with boxes); of ``backend`` they are named after fastssl's
+batch), "decode" (images decoded one by one), "parquet", "tar" or "s3" (the whole chain, of images in such
+files) or "detection" (images of different sizes with boxes); of ``backend`` they are named after fastssl's
 backends. Or it has a dictionary ``RENDERERS`` of functions that take a ``Decoded`` and return a ``Render``;
 or both. It imports its package when it is imported itself.
 """
@@ -27,6 +27,11 @@ if TYPE_CHECKING:  # slow to import, and most contenders do without
 
 OTHERS = ("torchvision", "pillow", "dali", "ffcv", "opencv", "spdl")
 LEAVES_OUT = {"ffcv": "crops", "spdl": "pixels"}  # the output of those that cannot do the whole chain
+OF_KINDS = {  # those beside fastssl that read images of a kind, or from their own kind of large files
+    "parquet": ("pyarrow", "datasets"),
+    "tar": ("webdataset", "streaming", "litdata"),
+    "s3": ("webdataset", "streaming", "litdata"),
+}
 OWN_RENDERERS = ("reference", "numba", "triton")
 OTHER_RENDERERS = ("torchvision", "kornia", "dali")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,8 @@ import torch
 
 from benchmarks.contenders import Batch, Pass, Work, decode_each
 from benchmarks.contenders.detection import DETECTION_BATCH, LONGEST, SHORT_SIDES, boxes_of
-from benchmarks.images import parquet_of, shard_of
+from benchmarks.images import parquet_of, shards_of
+from benchmarks.object_storage import address_of
 from pipelines.backends.backend import LoaderConfig
 from pipelines.backends.buffers import Crops, Output, Pixels
 from pipelines.backends.choose import open_loader
@@ -26,6 +28,7 @@ from pipelines.plan.plan import evaluation_plan
 from pipelines.sources import Source
 from pipelines.sources.folder import open_folder
 from pipelines.sources.parquet.parquet import open_parquet
+from pipelines.sources.remote.remote import FOLDER, open_split
 from pipelines.sources.shards import open_shards
 from pipelines.targets import TargetKind, Targets
 from pipelines.views import ViewGroup
@@ -146,13 +149,28 @@ def _detection(work: Work) -> Pass:
 
 
 def _tar(work: Work) -> Pass:
-    where = str(shard_of(work.folder))
+    where = str(shards_of(work.folder))
     return passes(work, open_shards(where, "train", cache=work.folder.with_name("index")))
+
+
+def _s3(work: Work) -> Pass:
+    """Passes over the same shards in object storage; each begins with an empty cache."""
+    cache = work.folder.with_name("index")
+    source = open_split(address_of(shards_of(work.folder)), "train", cache)
+    batches = passes(work, source)
+
+    def run() -> Iterator[Batch]:
+        source.hold(np.empty((0, 2), np.int64))
+        shutil.rmtree(cache / FOLDER, ignore_errors=True)
+        yield from batches()
+
+    return run
 
 
 OUTPUTS = {
     "detection": _detection,
     "parquet": _parquet,
+    "s3": _s3,
     "tar": _tar,
     "views": lambda work: passes(work, _open(work)),
     "crops": lambda work: _stages(work, Crops(), _open(work)),

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from pyarrow.parquet import ParquetFile
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from torchvision.io import ImageReadMode, decode_jpeg
+from torch.utils.data import IterableDataset, get_worker_info
 
-from benchmarks.contenders import Batch, Pass, Work
-from benchmarks.contenders.torchvision import transform_of
+from benchmarks.contenders import Work
+from benchmarks.contenders.torch_dataset import load_in_batches
+from benchmarks.contenders.torchvision import views_of_bytes
 from benchmarks.images import parquet_of
 
 
@@ -24,8 +24,7 @@ class _Rows(IterableDataset[torch.Tensor]):
     """uint8 [K, 3, S, S] for each row."""
 
     def __init__(self, work: Work) -> None:
-        self._path, self._views = parquet_of(work.folder), work.views
-        self._transform = transform_of(work.spec)
+        self._path, self._views = parquet_of(work.folder), views_of_bytes(work)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         file, worker = ParquetFile(self._path), get_worker_info()
@@ -35,23 +34,7 @@ class _Rows(IterableDataset[torch.Tensor]):
             images = file.read_row_group(group, columns=["image.bytes"], use_threads=False)
             images = images.column("image").combine_chunks().field("bytes")
             for row in generator.permutation(len(images)).tolist():
-                encoded = torch.frombuffer(bytearray(images[row].as_buffer()), dtype=torch.uint8)
-                image = decode_jpeg(encoded, ImageReadMode.RGB)
-                yield torch.stack([self._transform(image) for _ in range(self._views)])
+                yield self._views(images[row].as_buffer())
 
 
-def _views(work: Work) -> Pass:
-    torch.set_num_threads(1)
-    workers = work.threads if work.threads > 1 else 0
-    loader = DataLoader(
-        _Rows(work), batch_size=work.batch_size, num_workers=workers, persistent_workers=workers > 0
-    )
-
-    def run() -> Iterator[Batch]:
-        for batch in loader:
-            yield batch.permute(1, 0, 3, 4, 2).numpy()
-
-    return run
-
-
-OUTPUTS = {"parquet": _views}
+OUTPUTS = {"parquet": lambda work: load_in_batches(_Rows(work), work)}

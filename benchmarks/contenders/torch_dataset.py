@@ -6,6 +6,7 @@ With one thread it works in the calling process; with more, in as many worker pr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -38,17 +39,32 @@ def passes(work: Work, load: Callable[[str], object], transform: Callable[[objec
         load: a path to a decoded image.
         transform: a decoded image to one random view, uint8 [3, S, S].
     """
+    return load_in_batches(Views(work, load, transform), work)
+
+
+def load_in_batches(
+    dataset: Dataset[torch.Tensor], work: Work, *, shuffle: bool = False, loader: Any = DataLoader
+) -> Pass:
+    """Passes over a data set of uint8 [K, 3, S, S] per image, loaded in batches.
+
+    Args:
+        dataset: it may iterate in an order of its own.
+        work: what is to be done.
+        shuffle: take a data set with indices in random order.
+        loader: ``DataLoader``, or a class of its kind.
+    """
     torch.set_num_threads(1)
     workers = work.threads if work.threads > 1 else 0
-    loader = DataLoader(
-        Views(work, load, transform),
+    batches = loader(
+        dataset,
         batch_size=work.batch_size,
         num_workers=workers,
         persistent_workers=workers > 0,
+        **({"shuffle": True} if shuffle else {}),
     )
 
     def run() -> Iterator[Batch]:
-        for batch in loader:
+        for batch in batches:
             yield batch.permute(1, 0, 3, 4, 2).numpy()
 
     return run

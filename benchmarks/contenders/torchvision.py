@@ -12,7 +12,8 @@ As a renderer it takes one image after the other on a GPU too: of a batch it wou
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -45,6 +46,16 @@ def transform_of(spec: ViewSpec) -> v2.Transform:
             v2.RandomSolarize(round(255 * spec.solarize.threshold), spec.solarize.p),
         ]
     )
+
+
+def views_of_bytes(work: Work) -> Callable[[bytes | memoryview], torch.Tensor]:
+    """From an encoded image to its views, uint8 [K, 3, S, S]: decoded once, and transformed K times."""
+    return partial(_views_of_bytes, transform_of(work.spec), work.views)
+
+
+def _views_of_bytes(transform: v2.Transform, views: int, encoded: bytes | memoryview) -> torch.Tensor:
+    image = decode_jpeg(torch.frombuffer(bytearray(encoded), dtype=torch.uint8), ImageReadMode.RGB)
+    return torch.stack([transform(image) for _ in range(views)])
 
 
 def _views(work: Work) -> Pass:

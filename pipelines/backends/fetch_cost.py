@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ class FetchCost(NamedTuple):
     fetched: int
     """Fetched, the cache empty at first."""
     held: int
-    """The most that is needed at a time: all files of two windows."""
+    """The most that any epoch needs at a time: all files of two windows."""
 
 
 def fetch_note(source: Source, plan: Plan) -> str | None:
@@ -40,7 +41,7 @@ def fetch_note(source: Source, plan: Plan) -> str | None:
         if plan.shuffle and total > fetching.capacity:
             raise UserError(
                 f"{of}, are more than the cache of {_gb(fetching.capacity)} holds, and in random order each "
-                f"would be fetched again and again: {_remedy(fetching)}"
+                f"would be fetched again and again: {_remedy(fetching, plan)}"
             )
         return f"{of}; the first epoch fetches them all, on each machine"
     cost = fetch_cost(fetching, plan)
@@ -48,7 +49,7 @@ def fetch_note(source: Source, plan: Plan) -> str | None:
         raise UserError(
             f"{of}: two windows of --order blocks lie in files of {_gb(cost.held)}, and the cache of "
             f"{_gb(fetching.capacity)} must hold {_gb(_room(fetching))} more for evaluations: "
-            f"{_remedy(fetching)}"
+            f"{_remedy(fetching, plan)}"
         )
     return (
         f"{of}; an epoch fetches {_gb(cost.fetched)} per machine and needs {_gb(cost.held)} of the cache of "
@@ -57,7 +58,7 @@ def fetch_note(source: Source, plan: Plan) -> str | None:
 
 
 def fetch_cost(fetching: Fetching, plan: Plan) -> FetchCost:
-    """Cost of the first epoch of the order "blocks", counted through its windows, as the cache works.
+    """Cost of the order "blocks"; bytes are those of the first epoch, counted as the cache works.
 
     Args:
         fetching: the files.
@@ -66,20 +67,32 @@ def fetch_cost(fetching: Fetching, plan: Plan) -> FetchCost:
     order = plan.block_order(0)
     count = order.window(plan.count - 1) + 1
     windows = [files_of_runs(fetching.firsts, order.runs(window)) for window in range(count)]
-    return FetchCost(*_count(windows, fetching.sizes.tolist(), fetching.capacity))
+    fetched = _count(windows, fetching.sizes.tolist(), fetching.capacity)
+    return FetchCost(fetched, _most_held(fetching, plan))
 
 
-def _count(windows: Sequence[Sequence[int]], sizes: Sequence[int], capacity: int) -> tuple[int, int]:
+def _most_held(fetching: Fetching, plan: Plan) -> int:
+    """The most bytes of the files of two windows, in any epoch; of more windows where a batch spans them."""
+    begins = np.arange(0, plan.count, plan.block_size)
+    ends = np.minimum(begins + plan.block_size, plan.count)
+    before = np.concatenate([[0], np.cumsum(fetching.sizes)])
+    first = np.searchsorted(fetching.firsts, begins, side="right") - 1
+    of_blocks = before[np.searchsorted(fetching.firsts, ends, side="left")] - before[first]
+    of_batch = max(0, plan.batch_size - 2) // (plan.block_size * plan.blocks_per_window) + 2
+    most = np.sort(of_blocks)[::-1][: of_batch * plan.blocks_per_window]
+    return int(min(most.sum(), before[-1]))
+
+
+def _count(windows: Sequence[Sequence[int]], sizes: Sequence[int], capacity: int) -> int:
     cached: OrderedDict[int, int] = OrderedDict()  # files and bytes; those that were let go first stand first
     held: dict[int, None] = {}
-    fetched = most = 0
+    fetched = 0
     for now, after in zip(windows, [*windows[1:], []], strict=True):
         needed = dict.fromkeys([*now, *after])
         for file in held:
             if file not in needed:
                 cached.move_to_end(file)
         held = needed
-        most = max(most, sum(sizes[file] for file in needed))
         size = sum(cached.values())
         for file in needed:
             if file in cached:
@@ -90,26 +103,28 @@ def _count(windows: Sequence[Sequence[int]], sizes: Sequence[int], capacity: int
                     break
                 size -= cached.pop(other)
             cached[file] = sizes[file]
-    return fetched, most
+    return fetched
 
 
-def _remedy(fetching: Fetching) -> str:
+def _remedy(fetching: Fetching, plan: Plan) -> str:
     """Settings that fit, ready to be typed.
 
-    A block of m files' length begins and ends within files, so that an epoch fetches 1 + 1/m of the data, and
-    two windows of k blocks need the room of 2 k (m + 1) files.
+    Blocks are as long as files, or a multiple of it: the longer, the fewer files are fetched twice because a
+    block ends in their midst.
     """
-    largest, total = int(fetching.sizes.max()), int(fetching.sizes.sum())
-    per_file = max(1, int(np.median(np.diff(fetching.firsts))))
-    capacity = max(fetching.capacity, 4 * largest + _room(fetching))
-    files = (capacity - _room(fetching)) // largest
-    length = min(max(files // (2 * _BLOCKS) - 1, 1), _BLOCKS)
-    blocks = files // (2 * (length + 1))
+    room, total = _room(fetching), int(fetching.sizes.sum())
+    largest, per_file = int(fetching.sizes.max()), max(1, int(np.median(np.diff(fetching.firsts))))
+    capacity = max(fetching.capacity, 4 * largest + room)
+    files = (capacity - room) // largest
+    length = min(max(files // (2 * _BLOCKS), 1), _BLOCKS)
+    blocks = files // (2 * length)
+    plan = replace(plan, order="blocks", block_size=length * per_file, blocks_per_window=blocks)
+    while (held := _most_held(fetching, plan)) > capacity - room and plan.blocks_per_window > 1:
+        plan = replace(plan, blocks_per_window=plan.blocks_per_window - 1)
+    capacity = max(capacity, held + room)
+    order = f"--order blocks --block-size {plan.block_size} --blocks-per-window {plan.blocks_per_window}"
     least = f" and ?cache={_size(capacity)}" if fetching.capacity < capacity else ""
-    return (
-        f"give --order blocks --block-size {length * per_file} --blocks-per-window {blocks}{least}, or room "
-        f"for all of them behind the address, ?cache={_size(total)}"
-    )
+    return f"give {order}{least}, or room for all of them behind the address, ?cache={_size(total + room)}"
 
 
 def _room(fetching: Fetching) -> int:

@@ -9,6 +9,8 @@ from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
 
 BETWEEN, SEPARATE = " + ", "?classes=separate"
+COLUMNS = re.compile(r"\?((?:image|label)=[^&]+(?:&(?:image|label)=[^&]+)*)$")
+"""End of a place of Parquet files that names columns of them."""
 _URL = re.compile(r"(?:s3|gs|https?)://")
 _SECRET = re.compile(
     r"[a-z0-9]+://[^/]*@|[?&](?:x-amz-|x-goog-|awsaccesskeyid|signature|sig|token|access_token)[^/]*=", re.I
@@ -43,7 +45,10 @@ def places(where: str) -> list[str]:
 
 
 def on_disk(place: str) -> tuple[str, str]:
-    """A file or folder, and the part of it that is named: ``VOC2012`` and ``:trainval``, or nothing."""
+    """A file or folder, and what of it is named: ``VOC2012`` and ``:trainval``, ``?image=x``, or nothing."""
+    columns = COLUMNS.search(place)
+    if columns is not None:
+        return place[: columns.start()], columns[0]
     path, colon, part = place.rpartition(":")
     if path and not user_path(place).exists() and user_path(path).exists():
         return path, colon + part
@@ -61,7 +66,8 @@ def require_place(place: str, option: str) -> None:
     Raises:
         UserError: it is not.
     """
-    if not is_elsewhere(place) and not set(place) & set("*?{") and not user_path(on_disk(place)[0]).exists():
+    path = on_disk(place)[0]
+    if not is_elsewhere(place) and not set(path) & set("*?{") and not user_path(path).exists():
         raise UserError(f"no such folder or file: {place}; say with {option} where the images are")
 
 

@@ -133,6 +133,7 @@ class SeveralSources:
             firsts=np.concatenate([*firsts, self._firsts[-1:]]),
             sizes=np.concatenate([[0] if one is None else one.sizes for one in found]),
             capacity=min(one.capacity for one in found if one is not None),
+            fetched=sum(one.fetched for one in found if one is not None),
         )
 
     def hold(self, runs: np.ndarray) -> None:

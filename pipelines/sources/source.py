@@ -123,6 +123,8 @@ class Fetching:
     """int64 [files], bytes; 0: on this machine already."""
     capacity: int
     """Most bytes of the cache."""
+    fetched: int = 0
+    """Bytes that this process has fetched so far, to read samples."""
 
 
 @runtime_checkable

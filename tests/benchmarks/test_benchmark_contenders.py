@@ -1,6 +1,7 @@
 """Contenders do the same work: each operation alone, made certain, is what fastssl's reference says it is."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import resize
 
-from benchmarks.contenders import LEAVES_OUT, OTHERS, Work, open_contender
+from benchmarks.contenders import LEAVES_OUT, OF_KINDS, OTHERS, Work, open_contender
 from benchmarks.contenders.detection import DETECTION_CASES, SHORT_SIDES
-from benchmarks.images import write_tar
+from benchmarks.images import IN_SHARD, shards_of, write_parquet, write_shards
+from benchmarks.object_storage import object_storage, upload
+from pipelines.command.errors import UserError
 from pipelines.ops import ColorJitter, Flip, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.render import reference
 from pipelines.views import IMAGENET_MEAN, IMAGENET_STD, ViewSpec, draw
@@ -219,8 +222,38 @@ def test_detection_shows_whole_images_resized_and_mirrored(name: str, output: st
         assert max(differences) > 0.2 * float(picture.std())
 
 
-def test_a_tar_shard_gives_the_views_of_its_files(folder: Path) -> None:
-    write_tar(folder)
+def test_tar_shards_give_the_views_of_their_files(folder: Path) -> None:
+    write_shards(folder)
     spec = ViewSpec(size=SIZE)
     of_files, of_tar = (views_of("fastssl", output, folder, spec) for output in ("views", "tar"))
     np.testing.assert_array_equal(of_tar, of_files)
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of gray images, each of a level of its own, more than a shard holds."""
+    path = tmp_path_factory.mktemp("numbered") / "images"
+    path.mkdir()
+    for number in range(IN_SHARD + 3):
+        Image.new("RGB", (SIDE, SIDE), (7 * number,) * 3).save(path / f"{number:02}.jpg", quality=100)
+    write_shards(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, kind) for kind, names in OF_KINDS.items() for name in ("fastssl", *names)]
+)
+def test_each_image_of_large_files_is_shown_once_a_pass(name: str, kind: str, numbered: Path) -> None:
+    with ExitStack() as stack:
+        try:
+            if kind == "parquet":
+                write_parquet(numbered)
+            elif kind == "s3":
+                stack.enter_context(object_storage())
+                upload(shards_of(numbered))
+            run = open_contender(name, kind, Work(folder=numbered, views=VIEWS, batch_size=8, spec=PLAIN))
+        except (ImportError, UserError) as error:
+            pytest.skip(f"not installed: {error}")
+        for _ in range(2):
+            levels = [np.array(batch[0])[:, 0, 0, 0] for batch in run()]
+            assert sorted(np.concatenate(levels).tolist()) == [7 * i for i in range(IN_SHARD + 3)]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from pipelines.command.errors import UserError
+from pipelines.command.places import COLUMNS
 from pipelines.command.text import visible
 from pipelines.sources.parquet.arrow import ArrowFile
 
 _IMAGE_NAMES, _LABEL_NAME = ("image", "img"), "label"
-_ASKED = re.compile(r"\?((?:image|label)=[^&]+(?:&(?:image|label)=[^&]+)*)$")
 
 
 class Asked(NamedTuple):
@@ -40,7 +39,7 @@ class Columns(NamedTuple):
 
 def split_where(where: str) -> tuple[str, Asked]:
     """Split ``WHERE?image=img&label=fine_label`` into the files and the columns."""
-    found = _ASKED.search(where)
+    found = COLUMNS.search(where)
     if found is None:
         return where, Asked()
     return where[: found.start()], Asked(**dict(part.split("=", 1) for part in found[1].split("&")))

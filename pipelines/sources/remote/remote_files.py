@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
+from typing import BinaryIO
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class RemoteFiles:
         self._held: frozenset[int] = frozenset()
         self._waiting: deque[tuple[int, Future[Shard]]] = deque()
         self._threads = 0
+        self._fetched = 0
 
     def open(self, file: int) -> Shard:
         """See ``Files.open``; waits for a file that is being fetched.
@@ -91,7 +93,13 @@ class RemoteFiles:
     def fetching(self, firsts: np.ndarray) -> Fetching:
         """See ``Files.fetching``."""
         sizes = np.array([file.size for file in self._files], np.int64)
-        return Fetching(where=self._where, firsts=firsts, sizes=sizes, capacity=self._cache.capacity)
+        return Fetching(
+            where=self._where,
+            firsts=firsts,
+            sizes=sizes,
+            capacity=self._cache.capacity,
+            fetched=self._fetched,
+        )
 
     def _begin(self, file: int) -> None:
         """Have a file fetched, unless it is there or under way, or no file."""
@@ -127,11 +135,14 @@ class RemoteFiles:
 
     def _fetch(self, file: int, shard: Future[Shard]) -> None:
         about = self._files[file]
+
+        def copy(out: BinaryIO) -> None:
+            fetch(self._storage, about, out)
+            with self._lock:
+                self._fetched += about.size
+
         try:
-            opened = self._cache.open(
-                about, lambda out: fetch(self._storage, about, out), hold=file in self._held
-            )
-            shard.set_result(opened)
+            shard.set_result(self._cache.open(about, copy, hold=file in self._held))
         except BaseException as error:
             self._discard(file, shard)  # so that the next one tries again
             shard.set_exception(error)

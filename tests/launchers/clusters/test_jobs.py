@@ -7,7 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import simplejpeg
 
 from launchers.clusters.child import Child, outcome_of
 from launchers.sweeps import attempts
@@ -16,6 +18,8 @@ from launchers.sweeps.job import Job
 from launchers.sweeps.log import last_line
 from launchers.sweeps.stage import staged
 from pipelines.command.errors import UserError
+from pipelines.command.places import require_place
+from pipelines.sources import open_source
 from tests.helpers.stub_runs import stub_job, stub_sweep
 
 
@@ -279,10 +283,33 @@ def test_of_a_part_of_a_folder_the_folder_is_copied(tmp_path: Path) -> None:
     assert Path(copy.removesuffix(":trainval"), "a.jpg").read_bytes() == b"1"
 
 
+@pytest.mark.parametrize("files", ["", "/data/train-*.parquet", "/data/train-0.parquet"])
+def test_columns_of_parquet_files_stay_named(
+    files: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="Parquet files are written by pyarrow")
+    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+    jpeg = bytes(simplejpeg.encode_jpeg(np.zeros((9, 9, 3), np.uint8)))
+    (tmp_path / "set/data").mkdir(parents=True)
+    table = pyarrow.table({"photo": [jpeg, jpeg], "image": ["a", "b"], "fine": ["cat", "dog"]})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "set/data/train-0.parquet")
+    data = f"{tmp_path}/set{files}?image=photo&label=fine"
+    require_place(data, "--data")
+    copy = staged(data, str(tmp_path / "disk"))
+    assert copy.startswith(f"{tmp_path}/disk/")
+    own, other = (open_source(where, "train") for where in (copy, data))
+    assert own.index.fingerprint == other.index.fingerprint
+    assert own.index.class_names == ("cat", "dog")
+    two = staged(f"{data} + scenes", str(tmp_path / "disk"))
+    assert two == f"{copy} + scenes"
+
+
 def test_what_is_not_staged(tmp_path: Path) -> None:
     assert staged("scenes", str(tmp_path)) == "scenes"
     assert staged("/data", "") == "/data"
     with pytest.raises(UserError, match="does not set that variable"):
         staged("/data", "$NO_SUCH_VARIABLE/x")
+    with pytest.raises(UserError, match=r"no file matches .*none\.parquet$"):
+        staged(str(tmp_path / "none.parquet?image=photo"), str(tmp_path / "disk"))
     with pytest.raises(UserError, match="no file matches"):
         staged(str(tmp_path / "none.tar"), str(tmp_path / "disk"))

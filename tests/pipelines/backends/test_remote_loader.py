@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from pipelines.backends.read_ahead import ReadAhead
 from pipelines.command.errors import UserError
 from pipelines.plan.plan import Plan
 from pipelines.sources import open_source
+from pipelines.sources.remote.address import parse_address
 from pipelines.sources.shards import write_shard
 from pipelines.sources.slices import files_of_runs
 from pipelines.sources.source import Fetches, Fetching
@@ -26,6 +29,7 @@ from tests.helpers.storage_server import storage_server
 from tests.helpers.watched_folder import largest_size
 
 COUNTS = (5, 4, 6, 5, 3, 5, 5, 7, 5, 4, 5, 5)  # images in each shard
+_UNIT = 10**7  # bytes of a sample of ``Held``
 PLAN = Plan(
     count=sum(COUNTS),
     batch_size=4,
@@ -89,12 +93,65 @@ def test_data_larger_than_its_cache_is_refused_with_what_would_do(data: Path) ->
     assert fetch_note(open_source(str(data), "train"), PLAN) is None
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    counts=st.lists(st.integers(0, 9), min_size=2, max_size=40).filter(lambda counts: sum(counts) >= 8),
+    share=st.floats(0.02, 0.99),
+    batch_size=st.sampled_from([1, 4, 64]),
+    block=st.integers(1, 12),
+    window=st.integers(1, 4),
+    order=st.sampled_from(["random", "blocks"]),
+)
+def test_settings_that_are_said_to_fit_do(
+    counts: list[int],
+    share: float,
+    batch_size: int,
+    block: int,
+    window: int,
+    order: Literal["random", "blocks"],
+) -> None:
+    """Whatever is refused: both ways out are taken, and no epoch holds more than the first one was told."""
+    plan = Plan(
+        count=sum(counts),
+        batch_size=batch_size,
+        batches_per_epoch=-(-sum(counts) // batch_size),
+        order=order,
+        block_size=block,
+        blocks_per_window=window,
+    )
+    capacity = int(_UNIT * share * sum(counts))
+    source = Held(counts, capacity)
+    try:
+        fetch_note(source, plan)  # type: ignore[arg-type]
+    except UserError as error:
+        sizes = [parse_address(found).cache_bytes for found in re.findall(r"\?cache=\w+", str(error))]
+        source.fetching = replace(source.fetching, capacity=sizes[-1])
+        assert fetch_note(source, plan)  # type: ignore[arg-type]
+        found = re.search(r"--block-size (\d+) --blocks-per-window (\d+)", str(error))
+        assert found is not None
+        plan = replace(plan, order="blocks", block_size=int(found[1]), blocks_per_window=int(found[2]))
+        source.fetching = replace(source.fetching, capacity=capacity if len(sizes) == 1 else sizes[0])
+        assert fetch_note(source, plan)  # type: ignore[arg-type]
+    if plan.order == "random":
+        return
+    ahead, most = ReadAhead(source, plan), 0
+    for step in range(3 * plan.batches_per_epoch):
+        ahead.reach(step)
+        needed = plan.block_order(step // plan.batches_per_epoch)
+        positions = plan.positions(step)
+        windows = range(needed.window(int(positions[0])), needed.window(int(positions[-1])) + 1)
+        runs = np.concatenate([needed.runs(window) for window in windows])
+        most = max(most, _UNIT * sum(counts[file] for file in files_of_runs(source.fetching.firsts, runs)))
+    ahead.close()
+    assert most <= fetch_cost(source.fetching, plan).held <= source.fetching.capacity
+
+
 class Held:
     """Notes which files are held, as a source in files of these counts of samples."""
 
     def __init__(self, counts: list[int], capacity: int = 1 << 40) -> None:
         firsts = np.cumsum([0, *counts])
-        sizes = 100 * np.array(counts)
+        sizes = _UNIT * np.array(counts)
         self.fetching = Fetching(where="s3://bucket", firsts=firsts, sizes=sizes, capacity=capacity)
         self.held: set[int] = set()
 
@@ -145,6 +202,6 @@ def test_each_sample_is_seen_once_an_epoch_and_its_file_is_held_then(
     for epoch in seen:
         assert len(epoch) == len(set(epoch)) == 4 * plan.batches_per_epoch
     cost = fetch_cost(Held(counts).fetching, plan)
-    assert cost.fetched == 100 * count >= cost.held  # room for all: each file once
+    assert cost.fetched == _UNIT * count >= cost.held  # room for all: each file once
     least = fetch_cost(Held(counts, capacity=cost.held).fetching, plan)
-    assert 100 * count <= least.fetched <= 100 * count * -(-count // block)
+    assert _UNIT * count <= least.fetched <= _UNIT * count * -(-count // block)

@@ -11,6 +11,7 @@ from pipelines.command.places import (
     is_url,
     join_repeated,
     map_places,
+    on_disk,
     places,
     refuse_secrets,
     require_place,
@@ -39,6 +40,23 @@ def test_a_folder_of_such_a_name_is_one_place(tmp_path: Path) -> None:
     (tmp_path / "a + b").mkdir()
     assert places(f"{tmp_path}/a + b") == [f"{tmp_path}/a + b"]
     assert places(f"{tmp_path}/a + c") == [f"{tmp_path}/a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("place", "path", "part"),
+    [
+        ("set", "set", ""),
+        ("set?image=photo", "set", "?image=photo"),
+        ("set/*.parquet?label=a b&image=x", "set/*.parquet", "?label=a b&image=x"),
+        ("set/?.parquet", "set/?.parquet", ""),
+        ("set?images=photo", "set?images=photo", ""),
+    ],
+)
+def test_columns_are_no_part_of_the_path(place: str, path: str, part: str, tmp_path: Path) -> None:
+    assert on_disk(place) == (path, part)
+    if part:
+        with pytest.raises(UserError, match=r"no such folder or file: .*none"):
+            require_place(f"{tmp_path}/none{part}", "--data")
 
 
 def test_addresses_are_told_from_paths() -> None:

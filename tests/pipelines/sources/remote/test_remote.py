@@ -178,6 +178,23 @@ def test_secrets_are_refused_and_not_repeated(where: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("where", "missing", "names"),
+    [
+        ("gs://bucket/set", "gcsfs", "fsspec and gcsfs"),
+        ("gs://bucket/set", "fsspec", "fsspec and gcsfs"),
+        ("s3://bucket/set", "fsspec", "fsspec and s3fs"),
+    ],
+)
+def test_missing_packages_are_one_line(
+    where: str, missing: str, names: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UserError) as caught:
+        open_source(where, "train")
+    assert str(caught.value) == f"{where[:5]} needs {names}: pip install -e '.[remote]' in the clone"
+
+
 def test_several_places_may_be_remote(data: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(data, other)
