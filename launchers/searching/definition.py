@@ -135,4 +135,6 @@ def write_base(folder: SearchFolder, search: Search) -> None:
 def _words(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name}={text}" for name, text in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "nothing"
     return str(value)

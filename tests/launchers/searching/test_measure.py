@@ -46,6 +46,7 @@ def test_trials_are_transferred_to_a_task_at_each_rung(tmp_path: Path) -> None:
     assert folder.journal.read_bytes() == before
     page, *_ = report(folder.path)
     assert "classification.top1 over trials" in page.read_text()
+    assert f"measured at each comparison, with labels=20 mode=linear, on {IMAGES}." in page.read_text()
 
 
 def test_a_protocol_measures_anew_what_has_trained_on(tmp_path: Path) -> None:
@@ -121,6 +122,6 @@ def test_settings_are_as_the_command_line_has_them() -> None:
 
 def test_another_measure_is_another_search(tmp_path: Path) -> None:
     _, command = stub_search(tmp_path / "s", [*TASK, *MEASURED])
-    with pytest.raises(UserError, match=r"holds another search: measure .*labels=10.*: choose another --out"):
+    with pytest.raises(UserError, match=r"measure \(labels=20 .* became labels=10 mode=linear\): choose"):
         main(["labels=10" if word == "labels=20" else word for word in command])
     assert not defined_search(parse(command)[0]).logs_knn
