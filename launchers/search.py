@@ -11,19 +11,24 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from fastssl.config_file import named_config
+from fastssl.run.interrupt import Interrupt
 from launchers.clusters import snapshot
 from launchers.clusters.cluster import Cluster
 from launchers.clusters.local import Local
 from launchers.searching.definition import Search, check_folder, write_base
+from launchers.searching.drivers import driving
 from launchers.searching.folder import SearchFolder, deciding
+from launchers.searching.measure import measure_of
 from launchers.searching.options import Options, parse
 from launchers.searching.ready import READY
 from launchers.searching.space import read_space
-from launchers.sweep import with_absolute_paths
+from launchers.sweep import absolute_data, with_absolute_paths
 from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_setting
 from launchers.sweeps.job import Job
 from launchers.sweeps.prepare import make_folder
@@ -32,6 +37,9 @@ from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
 from pipelines.command.places import places, require_place
 from pipelines.files.atomic import write_json
+
+if TYPE_CHECKING:  # it loads Optuna
+    from launchers.searching.conductor import Conductor
 
 _POLL = 10.0  # seconds between two looks at a cluster's jobs
 _ELSEWHERE = 4  # trials at a time on a cluster
@@ -58,23 +66,33 @@ def search(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
         job_id = f"{cluster.kind}-{os.getpid()}-{int(time.time())}"
         submit = partial(_submit, folder, defined, cluster, job_id)
         conductor = Conductor(folder, defined, cluster, job, submit, command)
-    try:
+    with closing(conductor), driving(folder, job_id):
         if isinstance(cluster, Local):
             status = cluster.drive(folder, [], job_id, conductor.turn)
             conductor.turn((), 0)
-            if status > 1:
-                return status
         else:
-            while conductor.turn((), options.parallel or _ELSEWHERE) is not None:
-                time.sleep(_POLL)
-    finally:
-        conductor.close()
+            status = _watch(conductor, options.parallel or _ELSEWHERE)
+    if status > 1:
+        return status
     if conductor.mistake:
         raise UserError(conductor.mistake)
     print("\n".join(conductor.table()))
     if not folder.best.exists():
         return 1
     print(f"\nbest: {folder.best}\nreport: python -m launchers.report {folder.path}")
+    return 0
+
+
+def _watch(conductor: Conductor, room: int) -> int:
+    """Decide until the search is over. Returns the exit status: 0, or 128 + the signal that stopped it."""
+    with Interrupt() as interrupt:
+        while not interrupt.signal and conductor.turn((), room) is not None:
+            until = time.monotonic() + _POLL
+            while not interrupt.signal and time.monotonic() < until:
+                time.sleep(0.1)
+    if interrupt.signal:
+        print("stopped; its jobs go on, and the same command goes on with the search", file=sys.stderr)
+        return interrupt.exit_status
     return 0
 
 
@@ -116,26 +134,35 @@ def defined_search(options: Options) -> Search:
     grace = options.grace
     if grace is None:
         grace = ready.grace if ready else 0
-    if options.metric.startswith("knn") and not base.machine.monitor_every and not grace:
-        raise UserError(f"--metric {options.metric} is not measured: --set monitor_every=EPOCHS")
-    return Search(
+    eval_data = absolute_data(options.eval_data) if options.eval_data else ""
+    found = Search(
         recipe=options.recipe,
         base=base,
         space=read_space([*(ready.space if ready else ()), *space], base),
         metric=options.metric,
+        measure=measure_of(options.metric, options.measure, eval_data),
         minimize=options.minimize,
         trials=options.trials,
         grace=grace,
         reduction=options.reduction,
         seed=options.seed,
     )
+    if found.logs_knn and not base.machine.monitor_every and not grace:
+        raise UserError(f"--metric {options.metric} is not measured: --set monitor_every=EPOCHS")
+    return found
 
 
 def _check_data(defined: Search, cluster: Cluster) -> None:
-    """Say at once that data is missing, where that can be known."""
-    for data in places(defined.base.machine.data):
-        if not cluster.elsewhere:
-            require_place(data, "--data")
+    """Say at once that data is missing, or unfit to measure on, where that can be known."""
+    if cluster.elsewhere:
+        return
+    data, measure = defined.base.machine.data, defined.measure
+    for place in places(data):
+        require_place(place, "--data")
+    if measure is not None:
+        for place in places(measure.images) if measure.images else ():
+            require_place(place, "--eval-data")
+        measure.check(data)
 
 
 def _device(defined: Search, cluster: Cluster) -> str:

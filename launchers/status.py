@@ -27,6 +27,8 @@ from rich.text import Text
 
 from launchers.clusters import find_cluster, job_states
 from launchers.look import Look, RunLook, look
+from launchers.searching.drivers import stop_drivers
+from launchers.searching.folder import SearchFolder
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.log import last_lines
@@ -165,9 +167,13 @@ def cancel(folder: SweepFolder, runs: Sequence[str]) -> None:
             submission = Submission(job, state.cluster, state.job_id)
             by_cluster.setdefault(state.cluster, []).append(submission)
     by_hand = by_cluster.pop("", [])  # never submitted
+    stopped, elsewhere = (0, []) if runs else stop_drivers(SearchFolder(folder.path))
     for kind, submissions in by_cluster.items():
-        find_cluster(kind)().cancel(folder, submissions, whole=not runs)
+        if not (stopped and find_cluster(kind).in_foreground):  # a search's, which end with its drivers
+            find_cluster(kind)().cancel(folder, submissions, whole=not runs)
     print(f"cancelled {sum(map(len, by_cluster.values()))} jobs")
+    for line in elsewhere:
+        print(line, file=sys.stderr)
     if by_hand:
         print(f"{by_hand[0].job.name} is trained by a process that no sweep started", file=sys.stderr)
 

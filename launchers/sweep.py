@@ -104,9 +104,9 @@ def chosen_study(options: Options) -> Study:
         UserError: a field or value does not fit.
     """
     study = _chosen_grid(options) if options.recipe else STUDIES[options.study](options.scale)
-    eval_data = _absolute(options.eval_data) if options.eval_data else ""
+    eval_data = absolute_data(options.eval_data) if options.eval_data else ""
     study = with_columns(study, options.columns)
-    study = with_transfer_data(study, options.transfer_data, _absolute)
+    study = with_transfer_data(study, options.transfer_data, absolute_data)
     study = with_seeds(applied(study, options.set, options.data, eval_data), options.seeds)
     runs = tuple(dataclasses.replace(run, config=with_absolute_paths(run.config)) for run in study.runs)
     return dataclasses.replace(study, runs=runs)
@@ -123,9 +123,9 @@ def _chosen_grid(options: Options) -> Study:
 def with_absolute_paths(config: Config) -> Config:
     """The config with absolute paths: a job's working folder is the snapshot."""
     experiment, machine = config.experiment, config.machine
-    machine = dataclasses.replace(machine, data=_absolute(machine.data))
+    machine = dataclasses.replace(machine, data=absolute_data(machine.data))
     if machine.monitor_data:
-        machine = dataclasses.replace(machine, monitor_data=_absolute(machine.monitor_data))
+        machine = dataclasses.replace(machine, monitor_data=absolute_data(machine.monitor_data))
     if experiment.init:
         experiment = dataclasses.replace(experiment, init=str(user_path(experiment.init).absolute()))
     if Path(experiment.taxonomy).expanduser().is_file():
@@ -134,7 +134,7 @@ def with_absolute_paths(config: Config) -> Config:
     return dataclasses.replace(config, experiment=experiment, machine=machine)
 
 
-def _absolute(data: str) -> str:
+def absolute_data(data: str) -> str:
     """A location of images as a job sees it; the built-in scenes have none, and addresses are absolute."""
     refuse_secrets(data)
     return map_places(data, lambda one: one if is_elsewhere(one) else _absolute_path(one))

@@ -28,6 +28,26 @@ def find_cluster(kind: str) -> type[Cluster]:
     raise UserError(f"unknown cluster {kind}: the clusters are {', '.join(c.kind for c in CLUSTERS)}")
 
 
+def still_queued(folder: SweepFolder, jobs: Iterable[Job]) -> set[str]:
+    """Names of jobs that their clusters have in the queue still, whatever the run folders say.
+
+    A job of SLURM ends after its process, and a requeued one starts again. A cluster that does not answer
+    may have all of its jobs.
+    """
+    submissions = [found for job in jobs if (found := read_submission(folder, job))]
+    names: set[str] = set()
+    for cluster in CLUSTERS:
+        theirs = [found for found in submissions if found.cluster == cluster.kind]
+        if not theirs or cluster.in_foreground:  # these end with their processes, which hold the run folders
+            continue
+        try:
+            answers = cluster().states(folder, theirs)
+        except UserError:
+            answers = {found.job.name: Answer("unknown") for found in theirs}
+        names |= {name for name, answer in answers.items() if answer.name in ("queued", "running", "unknown")}
+    return names
+
+
 def job_states(
     folder: SweepFolder,
     jobs: Iterable[Job],

@@ -171,6 +171,7 @@ class Driver:
 
     def _start(self, job: Job) -> None:
         """Start a job, and in the same process the evaluations of its run that wait."""
+        self.failed.discard(job.name)  # of an earlier start
         attempts.begin(self.folder.attempts(job.name), self.job_id, job.steps_done())
         try:
             command = job.command()

@@ -50,18 +50,21 @@ class Foreground(Cluster):
         return self.drive(folder, jobs, job_id)
 
     def states(self, folder: SweepFolder, submissions: Sequence[Submission]) -> dict[str, Answer]:
-        """While the driver lives, what has not begun is queued."""
-        driver = _read_driver(folder).get("job_id")
-        if not is_held_here(folder.path):
-            return {}
+        """While the driver lives, what has not begun is queued.
+
+        A sweep's driver holds the sweep's lock, and a search's one per run.
+        """
+        driver = _read_driver(folder).get("job_id") if is_held_here(folder.path) else None
         answers = {}
         for submission in submissions:
             name = submission.job.name
+            if submission.job_id != driver and not is_held_here(folder.driver(submission.job.run)):
+                continue
             attempts = read_attempts(folder.attempts(name))
             mine = [attempt for attempt in attempts if attempt.job_id == submission.job_id]
-            if submission.job_id == driver and not mine:
+            if not mine:
                 answers[name] = Answer("queued")
-            elif submission.job_id == driver and mine[-1].outcome == "running":
+            elif mine[-1].outcome == "running":
                 answers[name] = Answer("running")
         return answers
 

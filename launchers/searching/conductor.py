@@ -8,17 +8,18 @@ for by its run folder's.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 
 from fastssl.run.divergence import DIVERGED
 from fastssl.run.metrics import read_metrics
-from launchers.clusters import job_states
+from launchers.clusters import job_states, still_queued
 from launchers.clusters.cluster import Cluster
 from launchers.searching.definition import Search
 from launchers.searching.folder import SearchFolder, deciding
 from launchers.searching.halving import promoted
 from launchers.searching.journal import Journal, Stretch, cut_broken_line
+from launchers.searching.measure import measured
 from launchers.searching.trials import as_study, best_of, standing_of, table_lines, trials_of, write_results
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.job import Job
@@ -107,10 +108,17 @@ class Conductor:
         """Tell the journal how stretches ended. Returns those that nobody works on."""
         stretches = [each for each in self._journal.stretches() if each.state == "open"]
         stretches = [each for each in stretches if each.run not in under_way and not self._is_driven(each)]
-        jobs = {each.run: self._job_of(each) for each in stretches}
-        states = job_states(self.folder, jobs.values(), holding_lock=True, silent=[])
-        resting = [each for each in stretches if not self._is_active(each, states[each.run])]
-        idle = [each for each in resting if not self._is_settled(each, jobs[each.run], states[each.run])]
+        jobs = {each.run: self._jobs_of(each) for each in stretches}
+        every = [job for each in stretches for job in jobs[each.run]]
+        states = job_states(self.folder, every, holding_lock=True, silent=[])
+        queued = still_queued(self.folder, [job for job in every if states[job.name].name == "finished"])
+        idle = []
+        for each in stretches:
+            training, job = jobs[each.run][0], _present(jobs[each.run], states)
+            ends = states[training.name].name == "finished" and self._is_ending(each, queued)
+            state = states[job.name]
+            if not (ends or state.name in ACTIVE or self._is_settled(each, job, state)):
+                idle.append(each)
         succeeded = any(each.state in ("ended", "diverged") for each in self._journal.stretches())
         if len(self._failures) >= _HOPELESS and not succeeded and not self.mistake:
             last = self._failures[-1]
@@ -121,16 +129,19 @@ class Conductor:
         """True if another driver trains a run on its own machine."""
         return stretch.run not in self._held and folder_lock.is_held(self.folder.driver(stretch.run))
 
-    def _is_active(self, stretch: Stretch, state: JobState) -> bool:
-        """True if a run waits or trains somewhere, or its process is about to end."""
-        ends = state.name == "finished" and folder_lock.is_held(self.folder.run(stretch.run))
-        return ends or state.name in ACTIVE
+    def _is_ending(self, stretch: Stretch, queued: Collection[str]) -> bool:
+        """True while the process of a stretch, or its job of a cluster, which may start again, has not ended.
+
+        The next stretch of the run would find its folder in use.
+        """
+        names = {job.name for job in self._jobs_of(stretch)}
+        return folder_lock.is_held(self.folder.run(stretch.run)) or not names.isdisjoint(queued)
 
     def _is_settled(self, stretch: Stretch, job: Job, state: JobState) -> bool:
         """Tell the journal of a stretch's end; False where it has not come to one."""
         if state.name == "finished":
             self._tell(stretch)
-        elif (self.folder.run(stretch.run) / DIVERGED).exists() and state.name == "failed":
+        elif state.name == "failed" and self._has_diverged(job, state):
             self._journal.tell_diverged(stretch, "diverged")
             _say(f"{stretch.run} diverged ({self._words(stretch)})")
         elif stretch.run not in self._begun and (state.name == "cancelled" or self._is_mistake(job)):
@@ -145,20 +156,32 @@ class Conductor:
             return False
         return True
 
+    def _has_diverged(self, job: Job, state: JobState) -> bool:
+        """True if a training's loss, or a transfer's, was not finite."""
+        if job.task:
+            return "has diverged" in state.detail
+        return not job.evaluation and (self.folder.run(job.run) / DIVERGED).exists()
+
     def _tell(self, stretch: Stretch) -> None:
-        search, run = self.search, self.folder.run(stretch.run)
-        rows = read_metrics(run / "metrics.jsonl")
-        logged = {name: row[name] for row in rows for name in row if is_number(row[name])}
-        if search.metric not in logged:
-            known = [name for name in logged if name not in ("step", "epoch")]
-            hint = suggest(search.metric, known, otherwise=f"it logs {', '.join(known) or 'nothing yet'}")
-            self.mistake = f"--metric {search.metric}: {stretch.run} logs no such metric; {hint}"
+        search, measure = self.search, self.search.measure
+        *_, job = self._jobs_of(stretch)
+        if measure is None:
+            key, verb = search.metric, "logs"
+            rows = read_metrics(self.folder.run(stretch.run) / "metrics.jsonl")
+            found = {name: row[name] for row in rows for name in row if is_number(row[name])}
+        else:
+            key, verb = measure.key, "has"
+            found = measured(job)
+        if key not in found:
+            known = [name for name in found if name not in ("step", "epoch")]
+            hint = suggest(key, known, otherwise=f"it {verb} {', '.join(known) or 'nothing yet'}")
+            self.mistake = f"--metric {search.metric}: {job.name} {verb} no such metric; {hint}"
             return
         last = stretch.rung == len(search.rungs) - 1
-        self._journal.tell(stretch, logged[search.metric], last=last)
+        self._journal.tell(stretch, found[key], last=last)
         stretches = self._journal.stretches()
-        found = f"{search.metric} {logged[search.metric]:.4g} at epoch {search.rungs[stretch.rung]:g}"
-        _say(f"{stretch.run}: {found}; best so far: {best_of(stretches, search)}")
+        words = f"{search.metric} {found[key]:.4g} at epoch {search.rungs[stretch.rung]:g}"
+        _say(f"{stretch.run}: {words}; best so far: {best_of(stretches, search)}")
 
     def _is_mistake(self, job: Job) -> bool:
         """True if a job failed by something that the user can mend, and that the next would fail by."""
@@ -186,16 +209,19 @@ class Conductor:
             chosen.append(fresh)
         if not chosen:
             return []
-        study = as_study(trials_of(self._journal.stretches(), self.search), self.search)
+        study = as_study(self._journal.stretches(), self.search)
         write_plan(self.folder, study, self.cluster.kind, self._command)
-        jobs = [self._job_of(stretch) for stretch in chosen]
-        for stretch, job in zip(chosen, jobs, strict=True):
-            submission = read_submission(self.folder, job)
-            folder_lock.forget(self.folder.run(stretch.run), submission.job_id if submission else "")
+        jobs: list[Job] = []
+        for stretch in chosen:
+            jobs += _missing(self._jobs_of(stretch))
             if self.cluster.in_foreground:
                 self._hold(stretch.run)
             self._begun.add(stretch.run)
             _say(f"{stretch.run} trains to epoch {self.search.rungs[stretch.rung]:g}: {self._words(stretch)}")
+        for job in jobs:
+            submission = read_submission(self.folder, job)
+            where = job.own_folder or self.folder.run(job.run)
+            folder_lock.forget(where, submission.job_id if submission else "")
         self._submit(jobs)
         return jobs
 
@@ -228,12 +254,25 @@ class Conductor:
             stack.enter_context(folder_lock.hold(self.folder.driver(run)))
             self._held[run] = stack
 
-    def _job_of(self, stretch: Stretch) -> Job:
-        last = stretch.rung == len(self.search.rungs) - 1
-        return self._job(stretch.run, 0.0 if last else self.search.rungs[stretch.rung])
+    def _jobs_of(self, stretch: Stretch) -> list[Job]:
+        """The job that trains a stretch, and the one that measures it then, if the training does not."""
+        epoch = self.search.rungs[stretch.rung]
+        training = self._job(stretch.run, 0.0 if epoch == self.search.rungs[-1] else epoch)
+        measure = self.search.measure
+        return [training, measure.job(training, epoch)] if measure else [training]
 
     def _words(self, stretch: Stretch) -> str:
         return ", ".join(f"{each.axis} {text_of(stretch.values[each.path])}" for each in self.search.space)
+
+
+def _present(jobs: Sequence[Job], states: Mapping[str, JobState]) -> Job:
+    """The first of a stretch's jobs that is not finished; else the last."""
+    return next((job for job in jobs if states[job.name].name != "finished"), jobs[-1])
+
+
+def _missing(jobs: Sequence[Job]) -> Sequence[Job]:
+    """A stretch's jobs from the first on that is not done."""
+    return next((jobs[place:] for place, job in enumerate(jobs) if not job.is_done()), jobs[-1:])
 
 
 def _say(text: str) -> None:

@@ -11,6 +11,7 @@ from fastssl.config import Config, differing_fields, read_config, to_dict
 from fastssl.user_file import keep_copy
 from launchers.searching.folder import SearchFolder
 from launchers.searching.halving import rungs
+from launchers.searching.measure import Measure
 from launchers.searching.space import Dimension, changes
 from launchers.sweeps.fields import assign
 from launchers.sweeps.json_file import read_object
@@ -30,7 +31,9 @@ class Search:
     """Config that each trial changes, and trains to its end at most."""
     space: tuple[Dimension, ...]
     metric: str
-    """Name of a metric of metrics.jsonl."""
+    """Name of a metric of metrics.jsonl, or of ``measure``'s: ``classification.top1``."""
+    measure: Measure | None = None
+    """Job that measures the metric at each rung; None: the training logs it."""
     minimize: bool
     trials: int
     grace: int
@@ -57,11 +60,16 @@ class Search:
         """
         config = assign(self.base, changes(self.space, values))
         every = config.machine.monitor_every
-        if self.metric.startswith("knn") and self.grace and (not every or self.grace % every):
+        if self.logs_knn and self.grace and (not every or self.grace % every):
             config = dataclasses.replace(
                 config, machine=dataclasses.replace(config.machine, monitor_every=float(self.grace))
             )
         return config
+
+    @property
+    def logs_knn(self) -> bool:
+        """True if the metric is of the kNN that a training measures."""
+        return self.measure is None and self.metric.startswith("knn")
 
     def better(self, value: float) -> float:
         """A value of the metric as one that is the better the larger it is."""
@@ -74,6 +82,8 @@ class Search:
             "recipe": self.recipe,
             "space": {each.path: each.text for each in self.space},
             "metric": self.metric,
+            "measure": None if self.measure is None else list(self.measure.settings),
+            "eval_data": None if self.measure is None else self.measure.images,
             "minimize": self.minimize,
             "grace": self.grace,
             "reduction": self.reduction,
@@ -125,4 +135,6 @@ def write_base(folder: SearchFolder, search: Search) -> None:
 def _words(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name}={text}" for name, text in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "nothing"
     return str(value)

@@ -37,9 +37,10 @@ class SearchFolder(SweepFolder):
         """Config of the best trial, as ``python -m fastssl.train`` takes it."""
         return self.path / "best" / "config.json"
 
-    def driver(self, run: str) -> Path:
-        """Folder whose lock is held by the driver that trains a run on its own machine."""
-        return self.jobs / f"{run}.driver"
+    @property
+    def drivers(self) -> Path:
+        """A folder per driver, whose lock it holds while it lives."""
+        return self.jobs / "drivers"
 
 
 @contextmanager

@@ -37,7 +37,12 @@ class Options:
     """FIELD=VALUES ...: log:LOW:HIGH, lin:LOW:HIGH, int:LOW:HIGH, or choices 0.07,0.1,0.2. The end of a
     field's name will do. A name alone is a ready space: newell-deng."""
     metric: str = "knn_top1"
-    """A metric of metrics.jsonl; its last value at a rung counts."""
+    """A metric of metrics.jsonl, whose last value at a rung counts; or TASK.METRIC of fastssl.transfer, or
+    PROTOCOL.METRIC of fastssl.evaluate, measured at each rung: classification.top1, linear.top1."""
+    measure: tuple[str, ...] = ()
+    """NAME=VALUE ...: options of that task or protocol: labels=1000 epochs=20."""
+    eval_data: str = ""
+    """Its labeled images; empty: those of the training."""
     minimize: bool = False
     """The metric is the better the lower it is, as a loss."""
     trials: Count = 20

@@ -40,6 +40,10 @@ def search_sections(path: Path) -> list[Section]:
         f"Trials are compared at epoch {rungs}; one of {found.get('reduction')} goes on, the others are "
         f"paused. {metric} is that of a trial's last comparison."
     ]
+    if (settings := found.get("measure")) is not None:
+        where = found.get("eval_data") or "the images of the training"
+        options = " ".join(settings) or "its defaults"
+        before.append(f"It is measured at each comparison, with {options}, on {where}.")
     if best:
         before.append(f"Best so far: {best}; python -m fastssl.train {folder.best} trains it anew.")
     after = ["Orange: the best trial; blue: trained to the end; gray: the others."]

@@ -72,8 +72,10 @@ def best_of(stretches: Sequence[Stretch], search: Search) -> str | None:
     return best_trial(standing_of(stretches, search).values)
 
 
-def as_study(trials: Sequence[Trial], search: Search) -> Study:
+def as_study(stretches: Sequence[Stretch], search: Search) -> Study:
     """The trials as the runs of a study, for sweep.json: status and report read it."""
+    trials, reached = trials_of(stretches, search), standing_of(stretches, search).reached
+    measure = search.measure
     axes = {each.path: each.axis for each in search.space}
     if len({*axes.values()}) < len(axes):
         axes = {path: path for path in axes}
@@ -88,7 +90,9 @@ def as_study(trials: Sequence[Trial], search: Search) -> Study:
                 config=search.config(trial.values),
                 values={axes[path]: _plain(value) for path, value in trial.values.items()},
                 row=trial.trial,
-                evaluations=(),
+                evaluations=(measure.protocol,) if measure and measure.protocol else (),
+                eval_data=measure.images if measure else "",
+                tasks=measure.at(*search.rungs[: reached[trial.trial] + 1]) if measure else (),
             )
             for trial in trials
             if _fits(trial, search)

@@ -47,6 +47,10 @@ class SweepFolder:
         """The last submission of a job."""
         return self.jobs / f"{job}.json"
 
+    def driver(self, run: str) -> Path:
+        """Folder whose lock is held by the driver of a search that trains a run on its own machine."""
+        return self.jobs / f"{run}.driver"
+
     def attempts(self, job: str) -> Path:
         """Attempts of a job, and how each ended."""
         return self.jobs / f"{job}.attempts.jsonl"

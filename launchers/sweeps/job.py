@@ -114,7 +114,8 @@ class Job:
     def is_done(self) -> bool:
         """True if its result is there."""
         if self.evaluation:
-            return self.result() is not None
+            found = self.result()
+            return found is not None and not self._is_outdated(found)
         if not self.trained:
             return True
         if self.pause_after and self.is_paused():
@@ -143,6 +144,16 @@ class Job:
         pattern = f"{glob.escape(own)}@{name}-????????.json"
         others = sorted(path.parent.glob(pattern)) if where else []
         return next(iter(others), path if path.exists() and self._is_of(path, name) else None)
+
+    def _is_outdated(self, result: Path) -> bool:
+        """True if an evaluation of a run's last weights is of earlier ones: it has trained on since."""
+        if self.task or ResultName.parse(self.evaluation).checkpoint:
+            return False
+        try:
+            step = read_object(result).get("step")
+        except UserError:
+            return False
+        return isinstance(step, int) and step < self.training().steps_done()
 
     @staticmethod
     def _is_of(path: Path, name: str) -> bool:

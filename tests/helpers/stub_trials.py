@@ -67,6 +67,35 @@ while epoch < min(stop or total, total):
 save("finished" if epoch >= total else "paused")
 '''
 
+MEASURE = '''
+"""A task or protocol: top1 is 1 less the score of the trial's last epoch; each one is written down."""
+import json, os, signal, sys
+from pathlib import Path
+
+name, run, *words = sys.argv[1:]
+run, options = Path(run), dict(zip(words[::2], words[1::2]))
+summary = json.loads((run / "summary.json").read_text())
+assert summary["status"] in ("paused", "finished"), summary
+out = Path(options.get("--out", run))
+(out / "eval").mkdir(exist_ok=True, parents=True)
+with (run / "measured.jsonl").open("a") as file:
+    file.write(json.dumps({"epoch": summary["epochs_done"], "words": words}) + "\\n")
+faults = run.parent.parent / "faults.json"
+fault = json.loads(faults.read_text()).get(run.name, "") if faults.exists() else ""
+if fault == "unmeasured" and not (run / "killed").exists():
+    (run / "killed").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+if fault == "unfit":
+    print("error: the images are unfit", file=sys.stderr)
+    sys.exit(2)
+if fault == "transfer diverged":
+    print("error: the loss is not finite at step 3, the training has diverged: start anew", file=sys.stderr)
+    sys.exit(2)
+score = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["score"]
+result = {"protocol": name, "step": summary["steps_done"], "top1": 1 - score}
+(out / "eval" / f"{name}.json").write_text(json.dumps(result))
+'''
+
 WORDS = (
     "quickstart",
     *("--space", "optimizer.base_lr=log:1e-5:1e-1", "--metric", "score", "--set", "epochs=9"),
@@ -86,7 +115,8 @@ def stub_search(
     Args:
         path: of the folder.
         words: further words of the command.
-        faults: what goes wrong, by trial: crash, diverged, mistake, killed (once).
+        faults: what goes wrong, by trial: crash, diverged, mistake, killed (once); where it is measured,
+            unmeasured (once), unfit, transfer diverged.
     """
     folder = SearchFolder(path)
     command = [*WORDS, *words, "--out", str(path)]
@@ -94,6 +124,8 @@ def stub_search(
     shutil.rmtree(folder.code)
     write_stub(folder.code)
     (folder.code / "fastssl" / "train.py").write_text(TRAIN)
+    for measuring in ("transfer", "evaluate"):
+        (folder.code / "fastssl" / measuring / "__main__.py").write_text(MEASURE)
     if faults:
         (path / "faults.json").write_text(json.dumps(faults))
     return folder, command
@@ -102,6 +134,12 @@ def stub_search(
 def table(folder: SearchFolder) -> dict[str, dict[str, Any]]:
     """Lines of search.json's table, by trial."""
     return {line["trial"]: line for line in json.loads(folder.search.read_text())["table"]}
+
+
+def measurements(folder: SearchFolder, run: str) -> list[dict[str, Any]]:
+    """Each measurement of a run: epochs that it had been trained for, and the words of the command."""
+    lines = (folder.run(run) / "measured.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def epochs_trained(folder: SearchFolder, run: str) -> list[int]:

@@ -482,7 +482,7 @@ def write_images(folder: Path, count: int, color: int) -> None:
 
 def test_addresses_stay_as_they_are_and_are_not_staged(tmp_path: Path) -> None:
     address = "s3://bucket/train-{000..127}.tar?cache=20e9"
-    assert sweep._absolute(f"{address} + {tmp_path}") == f"{address} + {tmp_path}"
+    assert sweep.absolute_data(f"{address} + {tmp_path}") == f"{address} + {tmp_path}"
     assert staged(address, str(tmp_path)) == address
     with pytest.raises(UserError, match="holds a password"):
-        sweep._absolute("s3://key:secret@bucket/set")
+        sweep.absolute_data("s3://key:secret@bucket/set")

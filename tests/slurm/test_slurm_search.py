@@ -1,13 +1,16 @@
-"""A search on a real SLURM: its driver is killed, and so is a trial."""
+"""A search on a real SLURM: its driver is killed, and so is a trial; it is cancelled, and goes on."""
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from launchers.searching.folder import SearchFolder
 from launchers.sweeps.attempts import read_attempts
+from launchers.sweeps.json_file import read_object
 from tests.helpers.real_search import assert_whole, kill_a_training, run, start, table, wait_until
+from tests.helpers.runs import losses
 from tests.slurm.slurm_sweep import run_command, write_images
 
 pytestmark = pytest.mark.slurm
@@ -35,3 +38,36 @@ def test_a_search_on_slurm_outlives_a_killed_trial_and_its_killed_driver(
     assert {"crashed", "lost"} & {*outcomes}
     assert outcomes[-1] == "finished"
     assert_whole(folder, tmp_path / "whole")
+
+
+def test_a_search_by_a_task_is_cancelled_and_goes_on(
+    cluster: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A job of SLURM trains a trial and transfers it; `cancel` stops the driver and the jobs."""
+    tmp_path = tmp_path_factory.mktemp("search")
+    write_images(tmp_path / "data/train")
+    write_images(tmp_path / "data/test", 10, seed=1)
+    folder = SearchFolder(tmp_path / "search")
+    words = (
+        *("--data", tmp_path / "data", "--out", folder.path, "--cluster", "slurm", "--trials", "2"),
+        *("--metric", "classification.top1", "--eval-data", "scenes:single-1111,images=40", "--measure"),
+        *("epochs=1", "epoch_images=32", "batch_size=16", "test_images=16", "threads=1", "workers=1"),
+    )
+    driver = start(*words)
+    try:
+        wait_until(lambda: [*folder.path.glob("runs/*/metrics.jsonl")], driver)
+        told = run_command(sys.executable, "-m", "launchers.status", str(folder.path), "cancel")
+        assert "cancelled" in told.stdout, told.stderr
+        _, errors = driver.communicate(timeout=60)
+        assert driver.returncode == 143, errors
+        done = run(*words)
+        assert done.returncode == 0, done.stderr
+    finally:
+        run_command("scancel", "--user=root")
+    lines = table(folder)
+    assert sorted(line["state"] for line in lines) == ["finished", "paused"]
+    for line in lines:
+        steps = [step for step, _ in losses(folder.run(line["trial"]))]
+        assert steps == sorted(set(steps))
+        (own,) = folder.transfer(line["trial"], f"classification+epoch={line['epoch']:g}").glob("eval/*.json")
+        assert read_object(own)["top1"] == line["metric"]

@@ -1,5 +1,6 @@
 """Schedules, lengths, maps and their targets, by values worked by hand."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from fastssl.transfer.task import Length
 from fastssl.transfer.tasks.classification import Classification
 from fastssl.transfer.tasks.coco import CocoFpn, CocoFpnSiMo
 from fastssl.transfer.tasks.depth import Depth, NearDepthError
+from fastssl.transfer.tasks.few_labels import FewLabels
 from fastssl.transfer.tasks.voc import Voc0712C4
 from pipelines.command.errors import UserError
 from pipelines.dense.dense_batch import DenseBatch
@@ -22,6 +24,7 @@ from pipelines.sources import open_source
 from pipelines.sources.subset import Subset
 from pipelines.targets import IGNORED, Targets, targets_of
 from tests.helpers.coco_folder import write_coco
+from tests.helpers.memory_source import MemorySource
 
 
 def test_schedules_by_hand() -> None:
@@ -78,6 +81,27 @@ def test_images_without_objects_are_not_trained_on(tmp_path: Path) -> None:
 def test_epochs_are_the_papers(labels: int, images: int, steps_per_epoch: int, epochs: int) -> None:
     length = Classification(labels=labels).length(max(labels, images))
     assert (length.steps_per_epoch, length.steps) == (steps_per_epoch, epochs * steps_per_epoch)
+
+
+def test_few_labels_are_the_first_ones_whatever_the_seed_and_are_repeated_to_an_epoch() -> None:
+    source = MemorySource(40)
+    files = [source.read(index) for index in range(40)]
+
+    def counts(task: FewLabels) -> dict[int, int]:
+        """How often each image stands in an epoch."""
+        images = task.training_images(source, "here")
+        return dict(Counter(files.index(images.read(index)) for index in range(len(images.index))))
+
+    few = counts(Classification(labels=3))
+    assert sorted(few.values()) == [3333, 3333, 3334]
+    assert few == counts(Classification(labels=3, seed=7)) == counts(Depth(labels=3))
+    more = counts(Classification(labels=16, epoch_images=32))
+    assert [*more.values()] == [2] * 16
+    assert few.keys() < more.keys()
+    assert counts(Classification(labels=16, epoch_images=16)) == dict.fromkeys(more, 1)
+    assert len(Classification().training_images(source, "here").index) == 10_000
+    with pytest.raises(UserError, match=r"--labels 41: here has 40 training images: give at most these"):
+        counts(Classification(labels=41))
 
 
 def test_dense_epochs_are_of_ten_thousand_images() -> None:

@@ -14,6 +14,7 @@ from launchers.clusters.slurm import Slurm
 from launchers.look import look
 from launchers.search import defined_search, main
 from launchers.searching.options import parse
+from launchers.status import main as status
 from pipelines.command.errors import UserError
 from tests.helpers.commands import ForkedCommand
 from tests.helpers.stub_trials import WORDS, epochs_trained, score, stub_search, table
@@ -111,6 +112,28 @@ def test_two_drivers_share_a_search_and_one_is_killed(tmp_path: Path) -> None:
     for run, line in found.items():
         assert epochs_trained(folder, run) == [*range(1, int(line["epoch"]) + 1)]
     assert any(line["state"] == "finished" for line in found.values())
+
+
+def test_cancel_stops_all_drivers_of_this_machine_after_a_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of them has nothing to do: it waits for the trials of the other."""
+    folder, command = stub_search(tmp_path / "s", ["--trials", "1", "--set", "epochs=400"])
+    drivers = [ForkedCommand("launchers.search", *command) for _ in range(2)]
+    metrics = folder.run("trial-0000") / "metrics.jsonl"
+    until = time.monotonic() + 120
+    while not (metrics.exists() and len([*folder.drivers.glob("*/lock")]) == 2) and time.monotonic() < until:
+        time.sleep(0.05)
+    with pytest.raises(UserError, match="trial-0000 runs on this machine: stop the whole"):
+        status([str(folder.path), "cancel", "trial-0000"])
+    assert status([str(folder.path), "cancel"]) == 0
+    assert capsys.readouterr().out.endswith("cancelled 1 jobs\n")
+    for driver in drivers:
+        _, errors = driver.communicate(timeout=60)
+        assert driver.returncode == 143, errors
+    assert json.loads((folder.run("trial-0000") / "summary.json").read_text())["status"] == "interrupted"
+    assert not [*folder.drivers.iterdir()]
+    assert table(folder)["trial-0000"]["state"] == "training"  # the same command goes on
 
 
 def test_settings_are_set_at_once_and_a_ready_space_brings_its_own() -> None:
