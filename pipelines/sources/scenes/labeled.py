@@ -253,7 +253,7 @@ def _heldout(where: str, text: str) -> Heldout:
 def paint_arrangement(arrangement: Arrangement, textures: Textures) -> np.ndarray:
     """The image of an arrangement, uint8 [S, S, 3]."""
     side, objects = textures.side, arrangement.objects
-    owners, (solids, frames, depths, faces) = _cast(arrangement, side)
+    owners, rays = _cast(arrangement, side)
     materials = np.array([[*placed.color, placed.texture_share] for placed in objects])
     unturn = np.array([[*(placed.rotation.T / placed.scale[:, None]), placed.location] for placed in objects])
     background = np.array([*arrangement.background, *arrangement.background_shift])
@@ -264,13 +264,13 @@ def paint_arrangement(arrangement: Arrangement, textures: Textures) -> np.ndarra
         skins = np.empty((0, side, side, 3), np.uint8)
     image = np.empty((side, side, 3), np.uint8)
     lamp = arrangement.lamp
-    paint(solids, frames, depths, faces, owners, lamp, materials, unturn, background, skins, image)
+    paint(*rays, owners, lamp, materials, unturn, background, skins, image)
     return image
 
 
 def label_arrangement(arrangement: Arrangement, side: int) -> Labels:
     """All labels of an arrangement, seen in ``side`` pixels."""
-    owners, (_, _, depths, faces) = _cast(arrangement, side)
+    owners, (*_, depths, faces) = _cast(arrangement, side)
     objects = arrangement.objects
     shown = np.where(faces == NOTHING, -1, owners[faces // FACES])
     masks = shown == np.arange(len(objects))[:, None, None]
@@ -290,10 +290,11 @@ def _cast(arrangement: Arrangement, side: int) -> tuple[np.ndarray, tuple[np.nda
     bodies = [parts_in_world(placed) for placed in arrangement.objects]
     parts = np.concatenate(bodies)
     owners = np.repeat(np.arange(len(bodies)), [len(body) for body in bodies])
-    solids, frames = solids_of(parts), np.empty((len(parts), 4), np.int64)
+    solids = solids_of(parts)
+    eyes, frames = np.empty((len(parts), 3)), np.empty((len(parts), 4), np.int64)
     depths, faces = np.empty((side, side)), np.empty((side, side), np.int32)
-    cast(parts["axes"].copy(), solids, frames, depths, faces)
-    return owners, (solids, frames, depths, faces)
+    cast(parts["axes"].copy(), solids, eyes, frames, depths, faces)
+    return owners, (solids, eyes, frames, depths, faces)
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int]:

@@ -95,6 +95,8 @@ def meet(kind, taper, ox, oy, oz, dx, dy, dz, near):
         c = ox * ox + oy * oy + oz * oz - 1.0
     else:
         enter, leave, face = _clip(enter, leave, face, -oz, -dz, 1.0, _BOTTOM)
+        if enter > leave or leave <= near:
+            return MISS, face
         k = (taper - 1.0) / 2
         widths = (1.0 + taper) / 2
         if kind == BOX:

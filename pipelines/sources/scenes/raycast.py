@@ -36,16 +36,19 @@ _LAMP_POWER = 100.0 / (4 * math.pi * math.pi)  # reflected per area at distance 
 _SUN, _AMBIENT = 1.0 / math.pi, 0.08
 _LAMP_POINTS = ((0.5, 0.5, 0.5), (-0.5, -0.5, 0.5), (-0.5, 0.5, -0.5), (0.5, -0.5, -0.5))
 _LIFT = 1e-4  # off the surface that a shadow ray starts from
+_CORNERS = np.array([(a, b, 1.0) for a in (-1.0, 1.0) for b in (-1.0, 1.0)])  # and their opposites
 _BACKGROUND_PERIODS = 0.5  # of the texture across the image
 
 
 def solids_of(parts: np.ndarray) -> np.ndarray:
     """The rows of ``solids`` of parts (PART [n], in the world's coordinates), float64 [n, 15]."""
     axes = parts["axes"]
-    corners = np.array([(a, b, 1.0) for a in (-1.0, 1.0) for b in (-1.0, 1.0)]) @ axes  # and their opposites
-    radii = np.sqrt((corners * corners).sum(2).max(1))
-    inverses = np.linalg.inv(axes).reshape(-1, 9)
-    return np.column_stack([parts["kind"], parts["taper"], parts["center"], inverses, radii])
+    corners = _CORNERS @ axes
+    solids = np.empty((len(parts), 15))
+    solids[:, 0], solids[:, 1], solids[:, 2:5] = parts["kind"], parts["taper"], parts["center"]
+    solids[:, 5:14] = np.linalg.inv(axes).reshape(-1, 9)
+    solids[:, _RADIUS] = np.sqrt((corners * corners).sum(2).max(1))
+    return solids
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
@@ -64,6 +67,13 @@ def _meet_part(s, p, ox, oy, oz, dx, dy, dz, near):
     u, v, w = _turn(s, p, ox, oy, oz)
     a, b, c = _turn(s, p, dx, dy, dz)
     return meet(int(s[p, 0]), s[p, 1], u, v, w, a, b, c, near)
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _meet_from_camera(s, e, p, dx, dy, dz):
+    """``meet`` of part p and a ray from the camera, which stands at e[p] in the part's coordinates."""
+    a, b, c = _turn(s, p, dx, dy, dz)
+    return meet(int(s[p, 0]), s[p, 1], e[p, 0], e[p, 1], e[p, 2], a, b, c, NEAR)
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
@@ -98,12 +108,13 @@ def _frame(center, axes, size):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def cast(axes, solids, frames, depths, faces):
+def cast(axes, solids, eyes, frames, depths, faces):
     """Cast one ray through the center of each pixel.
 
     Args:
         axes: float64 [n, 3, 3], of the parts.
         solids: float64 [n, 15], the parts.
+        eyes: float64 [n, 3], is filled: the camera in the coordinates of each part.
         frames: int64 [n, 4], is filled: first and end row, first and end column of the pixels of each part.
         depths: float64 [S, S], is filled: distance along the camera's axis.
         faces: int32 [S, S], is filled: part x FACES + face, or NOTHING.
@@ -114,47 +125,56 @@ def cast(axes, solids, frames, depths, faces):
         top, bottom, left, right = _frame(solids[p, 2:5], axes[p], size)
         frames[p, 0], frames[p, 1], frames[p, 2], frames[p, 3] = top, bottom, left, right
         ox, oy, oz = _CX - solids[p, 2], _CY - solids[p, 3], _CZ - solids[p, 4]
+        eyes[p, 0], eyes[p, 1], eyes[p, 2] = _turn(solids, p, ox, oy, oz)
         for i in range(top, bottom):
             for j in range(left, right):
                 dx, dy, dz = _ray(i + 0.5, j + 0.5, size)
-                t, face = _meet_part(solids, p, ox, oy, oz, dx, dy, dz, NEAR)
+                t, face = _meet_from_camera(solids, eyes, p, dx, dy, dz)
                 if t < depths[i, j]:
                     depths[i, j], faces[i, j] = t, p * FACES + face
 
 
 @njit(cache=True, error_model="numpy")
-def _nearest(solids, frames, row, column, size):
-    """Depth and face of what a ray within a pixel meets, as ``cast`` stores them."""
-    dx, dy, dz = _ray(row, column, size)
+def _nearest(solids, eyes, frames, i, j, direction):
+    """Depth and face of what a ray within pixel (i, j) meets, as ``cast`` stores them."""
+    dx, dy, dz = direction
     depth, found = BACKGROUND_DEPTH, NOTHING
-    i, j = int(row), int(column)
     for p in range(len(solids)):
         if frames[p, 0] <= i < frames[p, 1] and frames[p, 2] <= j < frames[p, 3]:
-            ox, oy, oz = _CX - solids[p, 2], _CY - solids[p, 3], _CZ - solids[p, 4]
-            t, face = _meet_part(solids, p, ox, oy, oz, dx, dy, dz, NEAR)
+            t, face = _meet_from_camera(solids, eyes, p, dx, dy, dz)
             if t < depth:
                 depth, found = t, p * FACES + face
     return depth, found
 
 
 @njit(cache=True, error_model="numpy")
-def _lamp_seen(solids, x, y, z, lx, ly, lz):
-    """Share of the lamp's points that no part hides from a point; l leads from there to its center."""
-    seen = 1.0
-    for point in _LAMP_POINTS:
-        dx, dy, dz = lx + point[0], ly + point[1], lz + point[2]
-        squared = dx * dx + dy * dy + dz * dz
-        for p in range(len(solids)):
-            ox, oy, oz = x - solids[p, 2], y - solids[p, 3], z - solids[p, 4]
+def _lamp_seen(solids, own, x, y, z, nx, ny, nz, lx, ly, lz, rays):
+    """Share of the lamp's points that no part hides from a point just off part ``own``.
+
+    n is the normal there, l leads from there to the lamp's center; ``rays`` [4, 4] is written over.
+    """
+    lit = len(_LAMP_POINTS)  # the first rows of ``rays``: direction and its squared length
+    for k in range(lit):
+        dx, dy, dz = lx + _LAMP_POINTS[k][0], ly + _LAMP_POINTS[k][1], lz + _LAMP_POINTS[k][2]
+        rays[k, 0], rays[k, 1], rays[k, 2], rays[k, 3] = dx, dy, dz, dx * dx + dy * dy + dz * dz
+    for p in range(len(solids)):
+        ox, oy, oz = x - solids[p, 2], y - solids[p, 3], z - solids[p, 4]
+        away = ox * ox + oy * oy + oz * oz - solids[p, _RADIUS] * solids[p, _RADIUS]
+        k = 0
+        while k < lit:
+            dx, dy, dz, squared = rays[k, 0], rays[k, 1], rays[k, 2], rays[k, 3]
             along = -(ox * dx + oy * dy + oz * dz)
-            away = ox * ox + oy * oy + oz * oz - solids[p, _RADIUS] * solids[p, _RADIUS]
             if away > 0 and (along < 0 or away * squared > along * along):
-                continue  # it passes by the ball around the part
-            t, _ = _meet_part(solids, p, ox, oy, oz, dx, dy, dz, 1e-3)
-            if t < 1.0:
-                seen -= 1 / len(_LAMP_POINTS)
-                break
-    return seen
+                k += 1  # it passes by the ball around the part
+            elif p == own and nx * dx + ny * dy + nz * dz > 0.0:
+                k += 1  # the part is convex: it lies behind the plane that touches it
+            elif _meet_part(solids, p, ox, oy, oz, dx, dy, dz, 1e-3)[0] < 1.0:
+                lit -= 1
+                for column in range(4):
+                    rays[k, column] = rays[lit, column]
+            else:
+                k += 1
+    return lit / len(_LAMP_POINTS)
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
@@ -170,8 +190,10 @@ def _lookup(textures, which, u, v):
     u, v = (u - math.floor(u)) * side - 0.5, (v - math.floor(v)) * side - 0.5
     left, top = int(u + 1) - 1, int(v + 1) - 1  # floors: both are above -1
     a, b = u - left, v - top
-    right, below = left + 1 if left + 1 < side else 0, top + 1 if top + 1 < side else 0
-    left, top = left if left >= 0 else side - 1, top if top >= 0 else side - 1
+    # unsigned, so that numba does not look for negative ones
+    right, below = np.uint64(left + 1 if left + 1 < side else 0), np.uint64(top + 1 if top + 1 < side else 0)
+    left, top = np.uint64(left if left >= 0 else side - 1), np.uint64(top if top >= 0 else side - 1)
+    which = np.uint64(which)
     w0, w1, w2, w3 = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
     red = w0 * textures[which, top, left, 0] + w1 * textures[which, top, right, 0]
     red += w2 * textures[which, below, left, 0] + w3 * textures[which, below, right, 0]
@@ -210,11 +232,11 @@ def _gloss(lx, ly, lz, nx, ny, nz, dx, dy, dz):
     return half**16
 
 
-@njit(cache=True, error_model="numpy")
-def _shade_part(solids, found, owner, depth, row, column, size, lamp, materials, unturn, textures, total):
-    """Add the light that comes from a part's face to ``total`` [3]."""
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _shade_part(solids, found, owner, depth, direction, lamp, materials, unturn, textures, rays, total):
+    """Add the light that comes from a part's face to ``total`` [3]; ``rays`` is that of ``_lamp_seen``."""
     p = found // FACES
-    dx, dy, dz = _ray(row, column, size)
+    dx, dy, dz = direction
     x, y, z = _CX + depth * dx, _CY + depth * dy, _CZ + depth * dz
     u, v, w = _turn(solids, p, x - solids[p, 2], y - solids[p, 3], z - solids[p, 4])
     u, v, w = outward(int(solids[p, 0]), solids[p, 1], found % FACES, u, v, w)
@@ -227,7 +249,8 @@ def _shade_part(solids, found, owner, depth, row, column, size, lamp, materials,
     away = lx * lx + ly * ly + lz * lz
     facing, light, gloss = (nx * lx + ny * ly + nz * lz) / math.sqrt(away), _around(nz), 0.0
     if facing > 0.0:
-        facing *= _lamp_seen(solids, x + _LIFT * nx, y + _LIFT * ny, z + _LIFT * nz, lx, ly, lz)
+        sx, sy, sz = x + _LIFT * nx, y + _LIFT * ny, z + _LIFT * nz
+        facing *= _lamp_seen(solids, p, sx, sy, sz, nx, ny, nz, lx, ly, lz, rays)
         light += _LAMP_POWER * facing / away
         gloss = 0.1 * facing * _gloss(lx, ly, lz, nx, ny, nz, dx, dy, dz)
     red, green, blue = materials[owner, 0], materials[owner, 1], materials[owner, 2]
@@ -242,9 +265,9 @@ def _shade_part(solids, found, owner, depth, row, column, size, lamp, materials,
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _shade_background(lamp, background, textures, row, column, size, total):
+def _shade_background(lamp, background, textures, row, column, size, direction, total):
     """Add the light that comes from the plane behind everything, where no shadow falls, to ``total`` [3]."""
-    dx, dy, dz = _ray(row, column, size)
+    dx, dy, dz = direction
     lx = lamp[0] - _CX - BACKGROUND_DEPTH * dx
     ly = lamp[1] - _CY - BACKGROUND_DEPTH * dy
     lz = lamp[2] - _CZ - BACKGROUND_DEPTH * dz
@@ -271,11 +294,11 @@ def _is_edge(faces, i, j):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def paint(solids, frames, depths, faces, owners, lamp, materials, unturn, background, textures, image):
+def paint(solids, eyes, frames, depths, faces, owners, lamp, materials, unturn, background, textures, image):
     """Color the pixels of an image that was cast.
 
     Args:
-        solids, frames, depths, faces: as ``cast`` took and filled them.
+        solids, eyes, frames, depths, faces: as ``cast`` took and filled them.
         owners: int64 [n], the object of each part.
         lamp: float64 [3].
         materials: float64 [objects, 4]: linear RGB, and the share of the texture.
@@ -284,24 +307,24 @@ def paint(solids, frames, depths, faces, owners, lamp, materials, unturn, backgr
         textures: uint8 [objects + 1, T, T, 3]; the last is the background's; [0, T, T, 3]: plain colors.
         image: uint8 [S, S, 3], is filled.
     """
-    size, total = len(image), np.empty(3)
+    size, total, rays = len(image), np.empty(3), np.empty((4, 4))
     for i in range(size):
         for j in range(size):
-            rays = 2 if _is_edge(faces, i, j) else 1
+            side, share = (2, 0.25) if _is_edge(faces, i, j) else (1, 1.0)
             total[:] = 0.0
-            for ray in range(rays * rays):
-                row, column = i + (ray // rays + 0.5) / rays, j + (ray % rays + 0.5) / rays
-                depth, found = depths[i, j], faces[i, j]
-                if rays > 1:
-                    depth, found = _nearest(solids, frames, row, column, size)
+            for ray in range(side * side):
+                row, column = i + (ray // side + 0.5) / side, j + (ray % side + 0.5) / side
+                direction, depth, found = _ray(row, column, size), depths[i, j], faces[i, j]
+                if side > 1:
+                    depth, found = _nearest(solids, eyes, frames, i, j, direction)
                 if found == NOTHING:
-                    _shade_background(lamp, background, textures, row, column, size, total)
+                    _shade_background(lamp, background, textures, row, column, size, direction, total)
                     continue
+                # not as *(...): a tuple of arrays counts references, which costs as much as the shading
                 owner = owners[found // FACES]
                 _shade_part(
-                    *(solids, found, owner, depth, row, column, size),
-                    *(lamp, materials, unturn, textures, total),
+                    solids, found, owner, depth, direction, lamp, materials, unturn, textures, rays, total
                 )
             for c in range(3):
-                light = min(total[c] / (rays * rays), 1.0)
+                light = min(total[c] * share, 1.0)
                 image[i, j, c] = np.uint8(255.0 * math.sqrt(light) + 0.5)
