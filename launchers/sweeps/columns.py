@@ -20,7 +20,8 @@ from pipelines.command.suggest import suggest
 if TYPE_CHECKING:
     from launchers.sweeps.study import PlannedRun, Scale, Study, Value
 
-_SCENES = "scenes:multi-1111"
+_SCENES = "scenes:multi-0101"
+_TEST_IMAGES = 300  # of 5,000 scenes at the tiny scale, which are made when they are read
 _RATES = (0.02, 0.05, 0.1, 0.2, 0.5)  # Huang et al. do not state those that they cite
 _SIZE = 64  # pixels of the views of a ResNet on scenes
 _AP = ("AP50", "AP", "AP75")
@@ -58,7 +59,7 @@ class DenseColumn:
             task=self.tiny if small else self.task,
             images="scenes" if small else self.images,
             where=_SCENES if small else "",
-            options=self.options,
+            options={**self.options, "test_images": _TEST_IMAGES} if small else self.options,
             checkpoint=checkpoint,
             variant=self.variant,
         )

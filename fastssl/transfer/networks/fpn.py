@@ -40,17 +40,22 @@ class FPNSettings(DetectorSettings):
     """Side of the box that is cut out of the map of stride 16; half of it: of stride 8, and so on."""
 
     def small(self) -> FPNSettings:
-        """Those of images of 128 pixels, for minutes on a CPU."""
+        """Those of images of 128 pixels, for minutes on a CPU.
+
+        Anchors are six strides wide (the paper's eight: objects of 17 to 136 pixels here), so that some lie
+        well on each object, and regions are cut from maps of which they cover 7 to 14 cells.
+        """
         return replace(
             self,
-            anchor_sizes=(8, 16, 32, 64, 128),
+            anchor_sizes=(24, 48, 96, 192, 384),
             proposals_scored=(500, 250),
             proposals_kept=(200, 100),
             anchors_per_image=64,
             regions_per_image=32,
-            channels=64,
+            channels=32,
+            box_convolutions=1,
             box_features=256,
-            canonical_box=56,
+            canonical_box=112,
         )
 
 

@@ -68,10 +68,38 @@ def test_killed_five_times_is_the_same_to_the_bit(whole: Path, data: Path, tmp_p
 
 def test_two_processes_do_what_one_does(whole: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
+    opening = run_in_two_processes(*OPTIONS, "--data", data, "--out", out)
+    assert "in 2 processes" in opening
+    losses = [[row["loss"] for row in rows(each) if "loss" in row] for each in (whole, out)]
+    assert len(losses[1]) == STEPS
+    assert losses[1][:3] == pytest.approx(losses[0][:3], rel=1e-5)  # Adam's steps amplify the rounding
+    ours, theirs = result(out), result(whole)
+    assert ours["test_images"] == theirs["test_images"] == 15
+    assert abs(ours["top1"] - theirs["top1"]) < 0.2  # 3 of 15 images
+
+
+def test_two_processes_segment_as_one_does(tmp_path: Path) -> None:
+    """Batch norms see all images of a step, and every image counts alike: all of its pixels have a class."""
+    words = [
+        *("scenes-segmentation", "scratch", "--backbone", "resnet18", "--width", "0.125", "--steps", "4"),
+        *("--data", "scenes:multi-1111,images=8", "--test-images", "4", "--batch-size", "4"),
+        *("--short-sides", "64", "--crop", "64", "64", "--test-short-side", "64", "--warmup-steps", "1"),
+        *("--precise-bn", "1", "--threads", "1", "--workers", "1", "--log-every", "1", "--device", "cpu"),
+    ]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run_command(MODULE, *words, "--out", one).returncode == 0
+    run_in_two_processes(*words, "--out", two)
+    losses = [[row["loss"] for row in rows(each) if "loss" in row] for each in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert len(losses[0]) == 4
+    assert result(two)["mIoU"] == pytest.approx(result(one)["mIoU"], abs=0.01)
+
+
+def run_in_two_processes(*words: str | Path) -> str:
+    """Run the command in two processes that train together. Returns what rank 0 wrote to stderr."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words: list[str | Path] = [*OPTIONS, "--data", data, "--out", out]
     processes = [
         ForkedCommand(
             MODULE,
@@ -83,15 +111,9 @@ def test_two_processes_do_what_one_does(whole: Path, data: Path, tmp_path: Path)
         for rank in range(2)
     ]
     try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
+        errors: list[str] = [process.communicate(timeout=120)[1] for process in processes]
         assert [process.wait() for process in processes] == [0, 0], errors
     finally:
         for process in processes:
             process.kill()
-    assert "in 2 processes" in errors[0]
-    losses = [[row["loss"] for row in rows(each) if "loss" in row] for each in (whole, out)]
-    assert len(losses[1]) == STEPS
-    assert losses[1][:3] == pytest.approx(losses[0][:3], rel=1e-5)  # Adam's steps amplify the rounding
-    ours, theirs = result(out), result(whole)
-    assert ours["test_images"] == theirs["test_images"] == 15
-    assert abs(ours["top1"] - theirs["top1"]) < 0.2  # 3 of 15 images
+    return errors[0]

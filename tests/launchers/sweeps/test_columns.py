@@ -105,9 +105,9 @@ def test_scenes_stand_in_for_all_at_the_tiny_scale(
 ) -> None:
     study = chosen_tiny("symmetric", "voc07,coco-c4,cityscapes")
     tasks = study.runs[0].tasks
-    assert [(task.task, task.where) for task in tasks] == [
-        ("scenes-detection", "scenes:multi-1111"),
-        ("scenes-segmentation", "scenes:multi-1111"),
+    assert [(task.words, task.where) for task in tasks] == [
+        (["scenes-detection", "--test-images", "300"], "scenes:multi-0101"),
+        (["scenes-segmentation", "--test-images", "300"], "scenes:multi-0101"),
     ]
     assert study.runs[0].evaluations == ()
     runs = {run.row: run.config.experiment for run in chosen_tiny("architectures", "voc07").runs}
