@@ -101,6 +101,7 @@ def test_loader(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "ffcv |" not in printed.out
 
 
+@pytest.mark.slow  # a process for each contender
 def test_loader_over_parquet(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="the file is written by pyarrow: pip install -e '.[parquet]'")
     path = tmp_path / "loader.json"
@@ -126,6 +127,7 @@ def test_loader_of_detection(folder: Path, tmp_path: Path, monkeypatch: pytest.M
         loader.main([*argv, "--data-kind", "parquet"])
 
 
+@pytest.mark.slow  # a process for each contender
 def test_backends_beside_the_loaders(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +184,7 @@ def test_a_contender_with_processes(folder: Path) -> None:
     assert_measured(asdict(row))
 
 
+@pytest.mark.slow  # a process for each contender
 def test_decode(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "decode.json"
     assert decode.main(["--data", str(folder), "--json", str(path)]) == 0
@@ -192,6 +195,7 @@ def test_decode(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "| simplejpeg | decode |" in capsys.readouterr().out
 
 
+@pytest.mark.slow  # a process for each contender
 def test_limits(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "limits.json"
     assert limits.main(["--data", str(folder), "--views", "2", "--json", str(path)]) == 0

@@ -192,15 +192,15 @@ def _lookup(textures, which, u, v):
     a, b = u - left, v - top
     # unsigned, so that numba does not look for negative ones
     right, below = np.uint64(left + 1 if left + 1 < side else 0), np.uint64(top + 1 if top + 1 < side else 0)
-    left, top = np.uint64(left if left >= 0 else side - 1), np.uint64(top if top >= 0 else side - 1)
+    column, row = np.uint64(left if left >= 0 else side - 1), np.uint64(top if top >= 0 else side - 1)
     which = np.uint64(which)
     w0, w1, w2, w3 = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
-    red = w0 * textures[which, top, left, 0] + w1 * textures[which, top, right, 0]
-    red += w2 * textures[which, below, left, 0] + w3 * textures[which, below, right, 0]
-    green = w0 * textures[which, top, left, 1] + w1 * textures[which, top, right, 1]
-    green += w2 * textures[which, below, left, 1] + w3 * textures[which, below, right, 1]
-    blue = w0 * textures[which, top, left, 2] + w1 * textures[which, top, right, 2]
-    blue += w2 * textures[which, below, left, 2] + w3 * textures[which, below, right, 2]
+    red = w0 * textures[which, row, column, 0] + w1 * textures[which, row, right, 0]
+    red += w2 * textures[which, below, column, 0] + w3 * textures[which, below, right, 0]
+    green = w0 * textures[which, row, column, 1] + w1 * textures[which, row, right, 1]
+    green += w2 * textures[which, below, column, 1] + w3 * textures[which, below, right, 1]
+    blue = w0 * textures[which, row, column, 2] + w1 * textures[which, row, right, 2]
+    blue += w2 * textures[which, below, column, 2] + w3 * textures[which, below, right, 2]
     return red * red / 65025.0, green * green / 65025.0, blue * blue / 65025.0
 
 

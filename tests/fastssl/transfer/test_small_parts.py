@@ -85,12 +85,12 @@ def test_epochs_are_the_papers(labels: int, images: int, steps_per_epoch: int, e
 
 def test_few_labels_are_the_first_ones_whatever_the_seed_and_are_repeated_to_an_epoch() -> None:
     source = MemorySource(40)
-    files = [source.read(index) for index in range(40)]
+    files = [bytes(source.read(index)) for index in range(40)]
 
     def counts(task: FewLabels) -> dict[int, int]:
         """How often each image stands in an epoch."""
         images = task.training_images(source, "here")
-        return dict(Counter(files.index(images.read(index)) for index in range(len(images.index))))
+        return dict(Counter(files.index(bytes(images.read(index))) for index in range(len(images.index))))
 
     few = counts(Classification(labels=3))
     assert sorted(few.values()) == [3333, 3333, 3334]
