@@ -21,7 +21,7 @@ from tests.helpers.textures import write_textures
 
 pytestmark = pytest.mark.slow
 
-PRETEXTS = (Rotation, VAE, CMC, AMDIM)  # what they learn: test_pretexts_learn.py
+PRETEXTS = (Rotation, VAE, CMC, AMDIM)  # need shapes or memories, and minutes: test_pretexts_learn.py
 EPOCHS, BASE_LR = 32, 0.3  # of a method's small config: a quick teacher, narrow heads
 CLEARLY = 0.05  # kNN top-1 above the untrained encoder's: three standard errors
 

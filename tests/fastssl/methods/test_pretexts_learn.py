@@ -12,6 +12,10 @@ import torch
 
 from fastssl.config import Config
 from fastssl.distributed.dist_env import DistEnv
+from fastssl.evaluate.features import calibrated
+from fastssl.evaluate.logistic import Logistic
+from fastssl.evaluate.subject import open_subject
+from fastssl.methods import build_encoder
 from fastssl.recipes import find_recipe
 from fastssl.run.build import training_batches
 from fastssl.run.data import open_training_data
@@ -48,3 +52,19 @@ def test_vae_reconstructs_twice_as_well_as_the_mean_image(tmp_path: Path) -> Non
         views = torch.cat([batch.views[0].clone() for batch in loader])
     error = (views - views.mean(0)).square().mean().item()
     assert metrics["reconstruction_error"] < error / 2
+
+
+@pytest.mark.parametrize("name", ["cmc-tiny", "amdim-tiny"])
+def test_contrastive_features_tell_shapes_better_than_before_training(name: str, tmp_path: Path) -> None:
+    """Logistic top-1 on 5,000 images of shapes that no training image has."""
+    config, _ = run(name, tmp_path / "run")
+    trained = open_subject(config.out, device="cpu")
+    torch.manual_seed(config.experiment.seed)
+    encoder = build_encoder(config.experiment.method, config.experiment.backbone)
+    at_rest = calibrated(encoder, trained.data.train, trained.feature_config)
+    untrained = replace(trained, encoder=at_rest, cache=None, run=None)
+    after, before = (
+        Logistic(c=(0.01, 0.1, 1.0)).measure(subject)["top1"] for subject in (trained, untrained)
+    )
+    print(f"{name}: {before:.3f} untrained, {after:.3f} trained")
+    assert after > before + 0.05

@@ -103,7 +103,7 @@ def test_fresh_weights_are_the_seed_s() -> None:
 def test_scratch_like_a_recipe_has_its_backbone_and_colors() -> None:
     options = TransferOptions(encoder="scratch", like="cmc-tiny", data="x")
     start = open_starting_point(options, fresh=True, seed=0)
-    assert start.about["architecture"]["label"] == "resnet9 0.25x"
+    assert start.about["architecture"]["label"] == "resnet9 0.125x"
     assert (start.view.color_space, start.view.size) == ("lab", 32)
 
 
