@@ -1,0 +1,93 @@
+"""Whole transfers to the scenes: an encoder that has learned the shapes is worth more than a fresh one.
+
+Ten CPU-minutes. ``pytest -s`` prints what the README tells. Detection has not been measured on three seeds.
+"""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastssl.transfer.options import TransferConfig, TransferOptions
+from fastssl.transfer.task import find_task
+from fastssl.transfer.trainer import transfer
+from pipelines.sources import Source
+from pipelines.sources.scenes.labeled import LabeledScenes, open_labeled
+from pipelines.sources.splits import Split
+from pipelines.targets import Targets
+from tests.helpers.commands import run_command
+from tests.helpers.small_transfers import result
+
+pytestmark = pytest.mark.slow
+
+SEEDS = (0, 1, 2)
+PRETRAINING = [
+    *("quickstart", "--method", "supervised", "--backbone", "resnet", "--backbone.depth", "18"),
+    *("--backbone.width", "0.25", "--views.0.num-views", "1", "--views.0.spec.size", "64", "--epochs", "6"),
+    *("--optimizer", "adam", "--optimizer.base-lr", "0.008", "--monitor-every", "0"),
+]
+
+
+class RememberedScenes:
+    """Labeled scenes, each made once."""
+
+    target_kinds = LabeledScenes.target_kinds
+
+    def __init__(self, scenes: LabeledScenes) -> None:
+        self.index, self.describe = scenes.index, scenes.describe
+        self._read, self._targets = functools.cache(scenes.read), functools.cache(scenes.targets)
+
+    def read(self, index: int) -> np.ndarray:
+        return self._read(index)
+
+    def targets(self, index: int) -> Targets:
+        return self._targets(index)
+
+
+@functools.cache
+def remembered(where: str, split: Split) -> Source:
+    assert where.startswith("scenes:")
+    return RememberedScenes(open_labeled(split, where.removeprefix("scenes:")))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder pre-trained for some minutes on 3,000 images of one shape and their classes."""
+    folder = tmp_path_factory.mktemp("pretraining")
+    shapes = "scenes:single-0101,images=3000"
+    packed = run_command("pipelines.pack", shapes, folder / "data", "--split", "train")
+    assert packed.returncode == 0, packed.stderr
+    done = run_command("fastssl.train", *PRETRAINING, "--data", folder / "data", "--out", folder / "run")
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_a_pretrained_encoder_segments_better(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By more than two standard errors over the seeds."""
+    monkeypatch.setattr("fastssl.transfer.data.open_source", remembered)
+    task = find_task("scenes-segmentation")
+    found: dict[bool, list[float]] = {False: [], True: []}
+    for seed in SEEDS:
+        for fresh in (False, True):
+            out = tmp_path / f"{seed}-{fresh}"
+            options = TransferOptions(
+                encoder=str(run),
+                from_scratch=fresh,
+                data="scenes:multi-0101,images=400",
+                test_images=100,
+                out=str(out),
+                device="cpu",
+            )
+            config = TransferConfig(name="scenes-segmentation", task=task(seed=seed), options=options)
+            assert transfer(config) == 0
+            found[fresh].append(result(out)[task.leading])
+    print(found)
+    difference = statistics.mean(found[False]) - statistics.mean(found[True])
+    error = (sum(statistics.variance(each) for each in found.values()) / len(SEEDS)) ** 0.5
+    assert difference > 2 * error
