@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from fastssl.transfer.task import OptimizerName
 from fastssl.transfer.tasks.cityscapes import CityscapesDeepLab
 from fastssl.transfer.tasks.coco import CocoFpn
 from pipelines.command.ranges import Count, CountOrZero, Counts, Positive
@@ -22,7 +23,9 @@ class ScenesDetection(CocoFpn):
     """small: anchors, rates and widths of the head for images of 128 pixels."""
     batch_size: Count = 8
     """Images per step, over all processes."""
-    learning_rate: Positive = 0.05
+    optimizer: OptimizerName = "adam"
+    """adam refines boxes and masks within these steps; sgd and lars take longer."""
+    learning_rate: Positive = 0.002
     """Peak of the learning rate, at this batch size."""
     warmup_steps: CountOrZero = 20
     """Steps in which the rate rises, from a thousandth."""
