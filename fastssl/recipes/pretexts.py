@@ -193,7 +193,7 @@ def _cmc_tiny() -> Config:
         config,
         measured=Measured(
             results=((_LOGISTIC, 0.575), (_LOGISTIC_UNTRAINED, 0.443)),
-            command="pytest -m slow tests/fastssl/methods/test_pretexts_learn.py -k cmc-tiny",
+            command="pytest -s -m slow tests/fastssl/methods/test_pretexts_learn.py -k cmc-tiny",
             cost="220 core-seconds, probes included (beside much other work)",
             date="2026-11-27",
         ),
@@ -218,7 +218,7 @@ def _amdim_tiny() -> Config:
         config,
         measured=Measured(
             results=((_LOGISTIC, 0.603), (_LOGISTIC_UNTRAINED, 0.430)),
-            command="pytest -m slow tests/fastssl/methods/test_pretexts_learn.py -k amdim-tiny",
+            command="pytest -s -m slow tests/fastssl/methods/test_pretexts_learn.py -k amdim-tiny",
             cost="10 minutes, beside much other work; 233 core-seconds of training without probes",
             date="2026-11-27",
         ),

@@ -129,7 +129,8 @@ def test_what_was_measured_says_how_when_and_at_what_cost(name: str) -> None:
         return
     assert measured.results
     assert all(0 < number < 1 for _, number in measured.results)
-    assert measured.command in ("make demo", f"python -m fastssl.train {name} --data DIR")
+    learns = f"pytest -s -m slow tests/fastssl/methods/test_pretexts_learn.py -k {name}"
+    assert measured.command in ("make demo", f"python -m fastssl.train {name} --data DIR", learns)
     assert measured.cost
     assert datetime.date.fromisoformat(measured.date).isoformat() == measured.date
 
