@@ -27,7 +27,7 @@ class ReadAhead:
     def __init__(self, source: ReadsAhead, plan: Plan) -> None:
         self._source, self._plan = source, plan
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-        self._closed = threading.Event()
+        self._closed, self._closing = threading.Event(), threading.Lock()
         self._tasks: dict[tuple[int, int], Future[None]] = {}  # by epoch and window
 
     def reach(self, step: int) -> None:
@@ -38,19 +38,24 @@ class ReadAhead:
         needed = [(epoch, window) for window in range(first, last + 1)]
         ends = last == order.window(self._plan.count - 1)
         after = (epoch + 1, 0) if ends else (epoch, last + 1)
-        if isinstance(self._source, Fetches) and not self._tasks.keys() >= {*needed, after}:
-            runs = [self._plan.block_order(of).runs(window) for of, window in [*needed, after]]
-            self._source.hold(np.concatenate(runs))
-        self._tasks = {
-            window: self._tasks.get(window) or self._pool.submit(self._read, *window)
-            for window in [*needed, after]
-        }
+        windows = [*needed, after]
+        with self._closing:
+            if self._closed.is_set():
+                return
+            if isinstance(self._source, Fetches) and not self._tasks.keys() >= set(windows):
+                runs = [self._plan.block_order(of).runs(window) for of, window in windows]
+                self._source.hold(np.concatenate(runs))
+            self._tasks = {
+                window: self._tasks.get(window) or self._pool.submit(self._read, *window)
+                for window in windows
+            }
         for window in needed:
             self._tasks[window].result()
 
     def close(self) -> None:
         """End the thread, at the latest after the run that it is reading."""
-        self._closed.set()
+        with self._closing:
+            self._closed.set()
         self._pool.shutdown(cancel_futures=True)
         if isinstance(self._source, Fetches):
             self._source.hold(np.empty((0, 2), np.int64))

@@ -48,6 +48,8 @@ SHAPES = ["moco-v1-imagenet", *{tuple(option_names(RECIPES[name]())): name for n
 SPECIAL: dict[str, list[str]] = {
     "--accumulation-steps": ["2"],
     "--batch-size": ["48"],
+    "--backbone.size": ["64"],  # AMDIM's, whose last block has 8 times as many channels
+    "--backbone.feature-dim": ["1024"],
     "--precision": ["fp32"],
     "--class-share": ["0.7"],
     "--taxonomy": ["depth-2"],
