@@ -63,7 +63,8 @@ def scene_run(
     """A pretext on images, and its tasks; of ``SCRATCH`` the tasks alone.
 
     Args:
-        scale: tiny takes the pretext's short recipe, 4,000 images, and no kNN on the way.
+        scale: tiny takes the pretext's short recipe on the network of rotation's, for 3 to 6 epochs of 4,000
+            images, and no kNN on the way.
         pretext: of ``PRETEXTS``, ``moco-v2-plus``, ``byol``, or ``SCRATCH``.
         network: resnet9 or resnet50.
         images: single-1111 and the like.

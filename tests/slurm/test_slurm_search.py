@@ -16,14 +16,23 @@ from tests.slurm.slurm_sweep import run_command, write_images
 pytestmark = pytest.mark.slurm
 
 
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> SearchFolder:
+    """Folder of a search, beside its images."""
+    path = tmp_path_factory.mktemp("search")
+    write_images(path / "data/train")
+    write_images(path / "data/test", 10, seed=1)
+    return SearchFolder(path / "search")
+
+
+def place(folder: SearchFolder) -> tuple[str | Path, ...]:
+    return ("--data", folder.path.parent / "data", "--out", folder.path, "--cluster", "slurm")
+
+
 def test_a_search_on_slurm_outlives_a_killed_trial_and_its_killed_driver(
-    cluster: Path, tmp_path_factory: pytest.TempPathFactory
+    cluster: Path, folder: SearchFolder
 ) -> None:
-    tmp_path = tmp_path_factory.mktemp("search")
-    write_images(tmp_path / "data/train")
-    write_images(tmp_path / "data/test", 10, seed=1)
-    folder = SearchFolder(tmp_path / "search")
-    words = ("--data", tmp_path / "data", "--out", folder.path, "--cluster", "slurm", "--parallel", "2")
+    words = (*place(folder), "--parallel", "2")
     driver = start(*words)
     try:
         killed = kill_a_training(folder, driver)
@@ -37,19 +46,13 @@ def test_a_search_on_slurm_outlives_a_killed_trial_and_its_killed_driver(
     outcomes = [attempt.outcome for attempt in read_attempts(folder.attempts(killed))]
     assert {"crashed", "lost"} & {*outcomes}
     assert outcomes[-1] == "finished"
-    assert_whole(folder, tmp_path / "whole")
+    assert_whole(folder, folder.path.parent / "whole")
 
 
-def test_a_search_by_a_task_is_cancelled_and_goes_on(
-    cluster: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_search_by_a_task_is_cancelled_and_goes_on(cluster: Path, folder: SearchFolder) -> None:
     """A job of SLURM trains a trial and transfers it; `cancel` stops the driver and the jobs."""
-    tmp_path = tmp_path_factory.mktemp("search")
-    write_images(tmp_path / "data/train")
-    write_images(tmp_path / "data/test", 10, seed=1)
-    folder = SearchFolder(tmp_path / "search")
     words = (
-        *("--data", tmp_path / "data", "--out", folder.path, "--cluster", "slurm", "--trials", "2"),
+        *(*place(folder), "--trials", "2"),
         *("--metric", "classification.top1", "--eval-data", "scenes:single-1111,images=40", "--measure"),
         *("epochs=1", "epoch_images=32", "batch_size=16", "test_images=16", "threads=1", "workers=1"),
     )
