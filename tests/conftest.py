@@ -2,6 +2,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from fastssl.own_command import prepare_environment
 from pipelines.files.kernels import compiled_folder
@@ -10,6 +11,10 @@ prepare_environment()  # before torch, as in every command
 os.environ["NUMBA_CACHE_DIR"] = str(compiled_folder())  # for commands of tests with caches of their own
 
 import torch  # noqa: E402
+
+settings.register_profile("same", derandomize=True)  # one commit, one answer
+settings.register_profile("random")  # pytest --hypothesis-profile random: new examples in each run
+settings.load_profile("same")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.backends.fetch_cost import fetch_cost, fetch_note
@@ -93,7 +93,7 @@ def test_data_larger_than_its_cache_is_refused_with_what_would_do(data: Path) ->
     assert fetch_note(open_source(str(data), "train"), PLAN) is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(
     counts=st.lists(st.integers(0, 9), min_size=2, max_size=40).filter(lambda counts: sum(counts) >= 8),
     share=st.floats(0.02, 0.99),
@@ -102,6 +102,7 @@ def test_data_larger_than_its_cache_is_refused_with_what_would_do(data: Path) ->
     window=st.integers(1, 4),
     order=st.sampled_from(["random", "blocks"]),
 )
+@example(counts=[0, 0, 0, 0, 6, 4, 7, 9, 6, 9], share=0.5, batch_size=4, block=1, window=1, order="random")
 def test_settings_that_are_said_to_fit_do(
     counts: list[int],
     share: float,
@@ -162,7 +163,7 @@ class Held:
         """Nothing to read."""
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(
     counts=st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(lambda counts: sum(counts) >= 4),
     worlds=st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4])),
