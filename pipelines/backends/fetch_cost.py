@@ -78,7 +78,7 @@ def _most_held(fetching: Fetching, plan: Plan) -> int:
     before = np.concatenate([[0], np.cumsum(fetching.sizes)])
     first = np.searchsorted(fetching.firsts, begins, side="right") - 1
     of_blocks = before[np.searchsorted(fetching.firsts, ends, side="left")] - before[first]
-    missing = plan.block_size * len(begins) - plan.count  # the window of the short block may lie within a batch
+    missing = plan.block_size * len(begins) - plan.count  # a batch may span the short window
     of_batch = (max(0, plan.batch_size - 2) + missing) // (plan.block_size * plan.blocks_per_window) + 2
     most = np.sort(of_blocks)[::-1][: of_batch * plan.blocks_per_window]
     return int(min(most.sum(), before[-1]))

@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def show_progress(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
+def show_progress(items: Iterable[Item], total: int, doing: str, *, each: int = 1) -> Iterator[Item]:
     """Pass ``items`` on and show on stderr how many of ``total`` have passed.
 
     On a terminal that is a bar, elsewhere a plain line every ten seconds.
@@ -28,17 +28,18 @@ def show_progress(items: Iterable[Item], total: int, doing: str) -> Iterator[Ite
         items: the work, or its results as they come.
         total: number of items.
         doing: two or three words for the reader, for example "Reading image headers".
+        each: what an item counts for.
     """
     console = Console(stderr=True)
     if console.is_terminal:
-        yield from track(items, doing, total=total, console=console, transient=True)
+        yield from track(items, doing, total=total / each, console=console, transient=True)
         return
     last = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
         if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            print(f"{doing}: {done} of {total}", file=sys.stderr, flush=True)
+            print(f"{doing}: {min(done * each, total)} of {total}", file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -66,14 +67,18 @@ def map_in_threads(
         doing: see ``show_progress``.
         chunk: items that a thread takes at a time; a task of its own costs some 30 us.
     """
-    if not items:
-        return []
+    parts = map_chunks_in_threads(lambda part: [function(item) for item in part], items, doing, chunk=chunk)
+    return [result for part in parts for result in part]
+
+
+def map_chunks_in_threads(
+    function: Callable[[Sequence[Item]], Result], items: Sequence[Item], doing: str, *, chunk: int
+) -> list[Result]:
+    """``function`` of each ``chunk`` items in a row; see ``map_in_threads``."""
     chunks = [items[first : first + chunk] for first in range(0, len(items), chunk)]
     pool = ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1)))
     try:
-        parts = pool.map(lambda part: [function(item) for item in part], chunks)
-        results = (result for part in parts for result in part)
-        return list(show_progress(results, len(items), doing))
+        return list(show_progress(pool.map(function, chunks), len(items), doing, each=chunk))
     finally:
         pool.shutdown(cancel_futures=True)
 

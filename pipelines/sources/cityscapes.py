@@ -21,8 +21,10 @@ from pipelines.decode.header import UndecodableImageError, open_with_pillow
 from pipelines.decode.png import is_png, picture_only
 from pipelines.files.patience import open_regular, read_at, with_patience
 from pipelines.sources.cache import cache_file
-from pipelines.sources.folder import FolderSource, ImageFile, all_images, image_sizes, path_of
+from pipelines.sources.folder import FolderSource, path_of
 from pipelines.sources.identity import fingerprint, printable, sample_ids
+from pipelines.sources.image_files import ImageFiles, all_images, gather
+from pipelines.sources.image_sizes import image_sizes
 from pipelines.sources.listed_files import find_listed
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.source import Index
@@ -99,7 +101,7 @@ def open_split(where: str, split: Split, cache: Path) -> CityscapesSource:
         raise kind(f"{root} has no {split} split: no folder {IMAGES}/{FOLDERS[split]} stands in it")
     left_out = LeftOut()
     images = _images(folder, left_out)
-    paths = [image.path for image in images]
+    paths = images.paths
     labels = _labels(root / LABELS / FOLDERS[split], paths)
     heights, widths = image_sizes(folder, images, cache_file(cache, "cityscapes", folder))
     _check_sizes(root / LABELS / FOLDERS[split], labels, heights, widths, cache)
@@ -111,14 +113,14 @@ def open_split(where: str, split: Split, cache: Path) -> CityscapesSource:
         class_names=(),
         segmentation_names=names,
         fingerprint=fingerprint(
-            [*paths, *(label.path for label in labels)],
-            [file.size for file in (*images, *labels)],
+            [*paths, *labels.paths],
+            [*images.bytes, *labels.bytes],
             None,
             names,
         ),
         notes=left_out.note(folder),
     )
-    whole = [os.path.join(root, LABELS, FOLDERS[split], label.path) for label in labels]
+    whole = [os.path.join(root, LABELS, FOLDERS[split], path) for path in labels.paths]
     return CityscapesSource(index, folder, paths, labels=whole, classes=classes)
 
 
@@ -144,21 +146,21 @@ def _classes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
     return tuple(names), table
 
 
-def _images(folder: Path, left_out: LeftOut) -> list[ImageFile]:
+def _images(folder: Path, left_out: LeftOut) -> ImageFiles:
     """The images of all cities, sorted by path."""
-    images = []
-    for image in all_images(folder, left_out):
-        if image.path.endswith(IMAGE_END) and image.path.count("/") == 1:
-            images.append(image)
+    found, images = all_images(folder, left_out), []
+    for index, path in enumerate(found.paths):
+        if path.endswith(IMAGE_END) and path.count("/") == 1:
+            images.append(index)
         else:
-            left_out.add(f"images that are not named CITY/NAME{IMAGE_END}", visible(printable(image.path)))
+            left_out.add(f"images that are not named CITY/NAME{IMAGE_END}", visible(printable(path)))
     if not images:
         unused = "".join(f"; {note}" for note in left_out.note(folder))
         raise UserError(f"no images in {folder}: it needs folders of NAME{IMAGE_END}{unused}")
-    return sorted(images)
+    return found.take(images)
 
 
-def _labels(folder: Path, paths: Sequence[str]) -> list[ImageFile]:
+def _labels(folder: Path, paths: Sequence[str]) -> ImageFiles:
     """The label file of each image."""
     wanted = [path.removesuffix(IMAGE_END) + LABEL_END for path in paths]
     found = find_listed(folder, wanted, f"Looking for labels in {folder}")
@@ -168,11 +170,11 @@ def _labels(folder: Path, paths: Sequence[str]) -> list[ImageFile]:
             f"{len(lost)} of {len(found)} images have no label file in {folder}, the first missing one is "
             f"{visible(printable(lost[0]))}: unpack {LABELS} there"
         )
-    return [file for file in found if file is not None]
+    return gather(wanted, [row for row in found if row is not None])
 
 
 def _check_sizes(
-    folder: Path, labels: Sequence[ImageFile], heights: np.ndarray, widths: np.ndarray, cache: Path
+    folder: Path, labels: ImageFiles, heights: np.ndarray, widths: np.ndarray, cache: Path
 ) -> None:
     """Refuse label files of another size than their image; an unreadable image is told when it is read."""
     found = np.stack(image_sizes(folder, labels, cache_file(cache, "cityscapes-labels", folder)), axis=1)
@@ -181,7 +183,7 @@ def _check_sizes(
     if len(wrong):
         first = int(wrong[0])
         sides, own = (" x ".join(map(str, sizes[first].tolist())) for sizes in (found, said))
-        shown = visible(printable(os.path.join(folder, labels[first].path)))
+        shown = visible(printable(os.path.join(folder, labels.paths[first])))
         raise UserError(f"the label file {shown} has {sides} pixels, its image {own}: fetch both again")
 
 

@@ -22,8 +22,10 @@ from pipelines.command.errors import UserError
 from pipelines.command.progress import map_in_threads
 from pipelines.files.patience import with_patience
 from pipelines.sources.cache import cache_file
-from pipelines.sources.folder import FolderSource, ImageFile, image_sizes, path_of
+from pipelines.sources.folder import FolderSource, path_of
 from pipelines.sources.identity import fingerprint, printable, sample_ids, sorted_names
+from pipelines.sources.image_files import ImageFiles, about_file, gather
+from pipelines.sources.image_sizes import image_sizes
 from pipelines.sources.source import Index
 from pipelines.sources.splits import NoSplitError, Split, test_names
 
@@ -68,7 +70,7 @@ def open_split(where: str, split: Split, cache: Path) -> FolderSource:
         class_names=tuple(map(printable, names)),
         fingerprint=fingerprint(
             [f"{path}\t{label}" for path, label in zip(paths, labels or [""] * len(paths), strict=True)],
-            [file.size for file in files],
+            files.bytes,
         ),
     )
     return FolderSource(index, root, paths)
@@ -117,8 +119,8 @@ def _below(root: str, path: str) -> str:
     return os.path.relpath(path, root) if os.path.isabs(path) and path.startswith(root + os.sep) else path
 
 
-def _files(root: Path, table: _Table, where: Path) -> list[ImageFile]:
-    def look(path: str) -> ImageFile | str:
+def _files(root: Path, table: _Table, where: Path) -> ImageFiles:
+    def look(path: str) -> tuple[int, int, int] | str:
         try:
             about = with_patience(lambda: os.stat(os.path.join(root, path)))
         except FileNotFoundError:
@@ -129,7 +131,7 @@ def _files(root: Path, table: _Table, where: Path) -> list[ImageFile]:
             return "no such file"
         if not stat.S_ISREG(about.st_mode):
             return "no file"
-        return ImageFile(path, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+        return about_file(about)
 
     found = map_in_threads(
         look, table.paths, f"Looking for the images of {where.name}", chunk=_FILES_AT_A_TIME
@@ -142,7 +144,7 @@ def _files(root: Path, table: _Table, where: Path) -> list[ImageFile]:
         raise UserError(
             f"{where}, line {table.lines[index]}: {reason}: {path}{others} (a list has no header line)"
         )
-    return [file for file in found if isinstance(file, ImageFile)]
+    return gather(table.paths, [row for row in found if not isinstance(row, str)])
 
 
 def _distinct(paths: Sequence[str]) -> list[str]:

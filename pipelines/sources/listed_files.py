@@ -11,14 +11,14 @@ from pipelines.command.errors import UserError
 from pipelines.command.progress import map_in_threads
 from pipelines.command.text import visible
 from pipelines.files.patience import with_patience
-from pipelines.sources.folder import ImageFile
 from pipelines.sources.identity import printable
+from pipelines.sources.image_files import about_file
 
 _FILES_AT_A_TIME = 64
 
 
-def find_listed(folder: Path, paths: Sequence[str], doing: str) -> list[ImageFile | None]:
-    """The files at ``paths`` in a folder; None for each that is not there.
+def find_listed(folder: Path, paths: Sequence[str], doing: str) -> list[tuple[int, int, int] | None]:
+    """Rows of ``ImageFiles.about`` of the files at ``paths`` in a folder; None for each that is not there.
 
     Args:
         folder: that the paths start from.
@@ -29,7 +29,7 @@ def find_listed(folder: Path, paths: Sequence[str], doing: str) -> list[ImageFil
         UserError: a file cannot be looked at, or is a folder or a device.
     """
 
-    def look(path: str) -> ImageFile | None:
+    def look(path: str) -> tuple[int, int, int] | None:
         shown = visible(printable(os.path.join(folder, path)))
         try:
             about = with_patience(lambda: os.stat(os.path.join(folder, path)))
@@ -39,6 +39,6 @@ def find_listed(folder: Path, paths: Sequence[str], doing: str) -> list[ImageFil
             raise UserError(f"cannot read the image {shown}: {error.strerror}") from None
         if not stat.S_ISREG(about.st_mode):
             raise UserError(f"{shown} is no file: give images")
-        return ImageFile(path, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+        return about_file(about)
 
     return map_in_threads(look, paths, doing, chunk=_FILES_AT_A_TIME)

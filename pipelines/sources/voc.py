@@ -19,8 +19,10 @@ from pipelines.command.errors import UserError
 from pipelines.command.progress import map_in_threads
 from pipelines.command.text import visible
 from pipelines.sources.cache import cache_file
-from pipelines.sources.folder import FolderSource, ImageFile, image_sizes, path_of
+from pipelines.sources.folder import FolderSource, path_of
 from pipelines.sources.identity import fingerprint, printable, sample_ids
+from pipelines.sources.image_files import ImageFiles, gather
+from pipelines.sources.image_sizes import image_sizes
 from pipelines.sources.listed_files import find_listed
 from pipelines.sources.objects import Objects
 from pipelines.sources.source import Index
@@ -91,9 +93,7 @@ def open_split(where: str, split: Split, cache: Path) -> VocSource:
         labels=None,
         objects=found,
         class_names=tuple(map(printable, classes)),
-        fingerprint=fingerprint(
-            [*paths, found.content().hex()], [*(file.size for file in files), 0], None, classes
-        ),
+        fingerprint=fingerprint([*paths, found.content().hex()], [*files.bytes, 0], None, classes),
     )
     return VocSource(index, folder, paths)
 
@@ -187,9 +187,9 @@ def _gather(found: Sequence[Sequence[VocObject]], classes: Sequence[str]) -> Obj
     )
 
 
-def _files(folder: Path, paths: Sequence[str]) -> list[ImageFile]:
+def _files(folder: Path, paths: Sequence[str]) -> ImageFiles:
     found = find_listed(folder, paths, f"Looking for images of {folder.parent.name}")
     for path, file in zip(paths, found, strict=True):
         if file is None:
             raise UserError(f"cannot read the image {folder / path}: there is no such file")
-    return [file for file in found if file is not None]
+    return gather(paths, [row for row in found if row is not None])

@@ -18,8 +18,10 @@ from pipelines.command.text import visible
 from pipelines.decode.bad_images import default_limit
 from pipelines.sources.cache import cache_file
 from pipelines.sources.coco.coco_file import CocoFile, read_coco
-from pipelines.sources.folder import FolderSource, ImageFile, image_sizes, path_of
+from pipelines.sources.folder import FolderSource, path_of
 from pipelines.sources.identity import fingerprint, printable, sample_ids
+from pipelines.sources.image_files import ImageFiles, gather
+from pipelines.sources.image_sizes import image_sizes
 from pipelines.sources.listed_files import find_listed
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.objects import Objects
@@ -176,15 +178,15 @@ def _images(
     fits = (sizes == said).all(axis=1) | (sizes[:, 0] == 0)
     for position in np.flatnonzero(~fits).tolist():
         sides = " for ".join(f"{height} x {width}" for height, width in (sizes[position], said[position]))
-        name = visible(printable(files[position].path))
+        name = visible(printable(files.paths[position]))
         left_out.add("images of another size than the JSON says", f"{name}, {sides}")
     if not fits.any():
         raise UserError(f"no image in {folder} has the size that its JSON says: give the images of this JSON")
-    bytes_of = [files[position].size for position in np.flatnonzero(fits).tolist()]
+    bytes_of = files.about[fits, 0].tolist()
     return there[fits], sizes[fits], bytes_of
 
 
-def _those_there(folder: Path, names: Sequence[str], left_out: LeftOut) -> tuple[list[ImageFile], np.ndarray]:
+def _those_there(folder: Path, names: Sequence[str], left_out: LeftOut) -> tuple[ImageFiles, np.ndarray]:
     """The images that are in the folder, and their positions among ``names``, int64 [N]."""
     found = find_listed(folder, names, f"Looking for images of {folder.name}")
     lost = [visible(printable(name)) for name, each in zip(names, found, strict=True) if each is None]
@@ -194,7 +196,8 @@ def _those_there(folder: Path, names: Sequence[str], left_out: LeftOut) -> tuple
     if lost:
         left_out.add("missing images", min(lost), len(lost))
     there = [position for position, each in enumerate(found) if each is not None]
-    return [each for each in found if each is not None], np.array(there, np.int64)
+    files = gather([names[position] for position in there], [each for each in found if each is not None])
+    return files, np.array(there, np.int64)
 
 
 def _objects(file: CocoFile, classes: np.ndarray) -> Objects:

@@ -19,6 +19,7 @@ from pipelines.decode.header import image_size_of_file
 from pipelines.keys import stable_id
 from pipelines.sources import NoSplitError
 from pipelines.sources.folder import FolderSource, open_folder
+from pipelines.sources.image_sizes import sizes_from_headers
 
 
 def write(path: Path, height: int = 20, width: int = 30, orientation: int = 1) -> Path:
@@ -60,11 +61,11 @@ class Headers:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.read: list[str] = []
 
-        def counted(path: str) -> tuple[int, int]:
-            self.read.append(os.path.basename(path))
-            return image_size_of_file(path)
+        def counted(paths: Sequence[str]) -> np.ndarray:
+            self.read += map(os.path.basename, paths)
+            return sizes_from_headers(paths)
 
-        monkeypatch.setattr("pipelines.sources.folder.image_size_of_file", counted)
+        monkeypatch.setattr("pipelines.sources.image_sizes.sizes_from_headers", counted)
 
     def take(self) -> list[str]:
         names, self.read = sorted(self.read), []
@@ -422,7 +423,7 @@ def test_a_header_that_the_disk_does_not_give_is_waited_for(
             raise OSError(number, os.strerror(number), path)
         return image_size_of_file(path)
 
-    monkeypatch.setattr("pipelines.sources.folder.image_size_of_file", read)
+    monkeypatch.setattr("pipelines.sources.image_sizes.image_size_of_file", read)
     assert open_folder(data, "train", cache).index.heights.min() > 0
 
 
@@ -433,7 +434,7 @@ def test_a_disk_that_does_not_recover_stops_with_its_words(
         raise OSError(errno.EIO, os.strerror(errno.EIO), path)
 
     monkeypatch.setattr("pipelines.files.patience._PAUSES", (0.0,))
-    monkeypatch.setattr("pipelines.sources.folder.image_size_of_file", read)
+    monkeypatch.setattr("pipelines.sources.image_sizes.image_size_of_file", read)
     with pytest.raises(UserError, match=r"cannot read .*: Input/output error; start the same command again"):
         open_folder(data, "train", cache)
 
