@@ -7,25 +7,28 @@ have names.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numba import types
 
 from pipelines.files.kernels import njit
 
-_AT_CWD, _OPEN = -100, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # nothing waits for a pipe
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # nothing waits for a pipe
 _BASIC_STATS = 0x7FF
 _MODE, _SIZE, _CHANGED, _MODIFIED = 3, 5, 12, 14  # places in struct statx, in 64-bit words
 
-_statx = types.ExternalFunction(  # type: ignore[no-untyped-call]
-    "statx", types.int32(types.int32, types.uintp, types.int32, types.uint32, types.uintp)
-)
-_open = types.ExternalFunction("open", types.int32(types.uintp, types.int32))  # type: ignore[no-untyped-call]
-_pread = types.ExternalFunction(  # type: ignore[no-untyped-call]
-    "pread", types.intp(types.int32, types.uintp, types.uintp, types.int64)
-)
-_close = types.ExternalFunction("close", types.int32(types.int32))  # type: ignore[no-untyped-call]
+
+def _external(name: str, result: types.Type, *arguments: types.Type) -> Callable[..., int]:
+    """A function of the C library, for kernels."""
+    function: Callable[..., int] = types.ExternalFunction(name, result(*arguments))
+    return function
+
+
+_statx = _external("statx", types.int32, types.int32, types.uintp, types.int32, types.uint32, types.uintp)
+_open = _external("open", types.int32, types.uintp, types.int32)
+_pread = _external("pread", types.intp, types.int32, types.uintp, types.uintp, types.int64)
+_close = _external("close", types.int32, types.int32)
 
 
 def pack_paths(paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -114,7 +114,8 @@ def _walk(
     start: str, prefix: str = "", *, deep: bool = True
 ) -> Iterator[tuple[str, str, list[os.DirEntry[str]]]]:
     """A folder and those below it: path, prefix of their files' paths, and entries but for a system's."""
-    waiting = [(start, prefix, (os.path.realpath(start),))]
+    chain: tuple[str, ...] = (os.path.realpath(start),)
+    waiting = [(start, prefix, chain)]
     while waiting:
         folder, prefix, chain = waiting.pop()
         entries = [entry for entry in _entries(folder) if not is_service(entry.name)]

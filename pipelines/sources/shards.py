@@ -18,8 +18,9 @@ from pipelines.command.errors import UserError
 from pipelines.command.progress import map_in_threads
 from pipelines.command.text import visible
 from pipelines.files.atomic import atomic_file
-from pipelines.sources.folder import holds_images, path_of
+from pipelines.sources.folder import path_of
 from pipelines.sources.identity import fingerprint, largest_class, printable, sample_ids
+from pipelines.sources.image_files import holds_images
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.patterns import expand, files_of_split
 from pipelines.sources.shard_index import NO_LABEL, ShardIndex, index_shard

@@ -22,8 +22,9 @@ import numpy as np
 
 from pipelines.command.errors import UserError
 from pipelines.sources.beton.format import LABEL, SAMPLE_ID, BetonTable, read_table
-from pipelines.sources.folder import holds_images, path_of
+from pipelines.sources.folder import path_of
 from pipelines.sources.identity import largest_class, printable, sample_ids
+from pipelines.sources.image_files import holds_images
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.patterns import expand, files_of_split, is_named
 from pipelines.sources.slices import FileSlices

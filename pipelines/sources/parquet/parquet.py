@@ -20,8 +20,9 @@ import numpy as np
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress, stream_in_threads
 from pipelines.command.text import visible
-from pipelines.sources.folder import holds_images, path_of
+from pipelines.sources.folder import path_of
 from pipelines.sources.identity import fingerprint, largest_class, printable, sample_ids
+from pipelines.sources.image_files import holds_images
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.parquet.arrow import decompress
 from pipelines.sources.parquet.columns import ANY, Asked, split_where
