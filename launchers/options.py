@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from fastssl.command_line import option_names, options_ending
+from fastssl.recipes import RECIPES
 from launchers.cluster_options import behind_defaults, chosen_cluster, together, with_clusters
 from launchers.clusters import CLUSTERS
 from launchers.clusters.cluster import Cluster
@@ -130,5 +132,17 @@ def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
     words = behind_defaults(site_words(argv, Options, CLUSTERS), join_repeated(argv))
     words = together(words, Options, prog)
     flat = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
-    command = read_options(_Command, prog, words, description=_description(), config=flat)
+    description = _description()
+    command = read_options(
+        _Command, prog, words, description=description, config=flat, elsewhere=_of_the_runs
+    )
     return command, chosen_cluster(command, command.cluster, command.max_parallel)
+
+
+def _of_the_runs(word: str) -> str | None:
+    """Words on an option of training; None for any other."""
+    name = word.removeprefix("--")
+    if not options_ending(name, option_names(RECIPES["quickstart"]())):
+        return None
+    field = name.replace("-", "_")
+    return f", which is the runs' own (--set {field}=VALUE for all, --grid {field}=VALUE,VALUE to vary it)"

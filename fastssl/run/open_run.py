@@ -68,7 +68,7 @@ def open_run(
         batch_size=experiment.batch_size,
         steps_per_epoch=data.steps_per_epoch,
         total_steps=data.total_steps,
-        precision_because=why,
+        precision_because=why if state is None else "as the run began",
         finished=finished,
         clock=Clock(device),
     )

@@ -26,6 +26,7 @@ def read_options(
     *,
     description: str | None = None,
     config: Sequence[Any] = (),
+    elsewhere: Callable[[str], str | None] = lambda word: None,
 ) -> Options:
     """The options of a command.
 
@@ -35,26 +36,32 @@ def read_options(
         words: of the command line, without the command; None: ``sys.argv[1:]``.
         description: first lines of --help; None: docstring of ``kind``.
         config: tyro's markers.
+        elsewhere: words on an unknown option that another one takes as its value; None for any other.
 
     Raises:
         UserError: unknown option (the message names the nearest), one that is missing, or a wrong value.
         SystemExit: status 0, for --help.
     """
-    with one_line_complaints(prog, lambda: _names(kind, config)):
+    with one_line_complaints(prog, lambda: _names(kind, config), elsewhere):
         return tyro.cli(kind, prog=prog, args=words, description=description, config=config)
 
 
 @contextlib.contextmanager
-def one_line_complaints(prog: str, known: Callable[[], Sequence[str]] = tuple) -> Iterator[None]:
+def one_line_complaints(
+    prog: str,
+    known: Callable[[], Sequence[str]] = tuple,
+    elsewhere: Callable[[str], str | None] = lambda word: None,
+) -> Iterator[None]:
     """Inside, a command line that tyro refuses becomes a ``UserError``; ``--help | head`` ends silently.
 
     Args:
         prog: the command, as the user writes it.
         known: names all options, among which an unknown one may be meant.
+        elsewhere: see ``read_options``.
     """
 
     def refuse(event: tyro_errors.ParseErrorEvent) -> None:
-        raise UserError(f"{_complaint(event, known)}: {prog} --help tells more")
+        raise UserError(f"{_complaint(event, known, elsewhere)}: {prog} --help tells more")
 
     try:
         with tyro_errors.on_parse_error(refuse):
@@ -89,12 +96,17 @@ def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     return bind
 
 
-def _complaint(event: tyro_errors.ParseErrorEvent, known: Callable[[], Sequence[str]]) -> str:
+def _complaint(
+    event: tyro_errors.ParseErrorEvent,
+    known: Callable[[], Sequence[str]],
+    elsewhere: Callable[[str], str | None],
+) -> str:
     """Words on what tyro refuses; another release may know events that are not named here."""
     match event:
         case tyro_errors.UnrecognizedArgs(tokens=[str(word), *_]):
             what = f"unknown option {word}" if word.startswith("-") else f"unexpected {word}"
-            return f"{what}{_hint(word.partition('=')[0], known())}"
+            name = word.partition("=")[0]
+            return f"{what}{elsewhere(name) or _hint(name, known())}"
         case tyro_errors.MissingArgs():
             missing = ", ".join(_name(each.arg) for each in event.missing_arguments)
             hints = [f" (did you write {word} for it?)" for word in event.unrecognized_tokens[:1]]

@@ -113,7 +113,7 @@ def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
     names = sorted(own.union(*others)) if not loose else []
     heights, widths = image_sizes(root, files, cache_file(cache, "folder", root))
     index = Index(
-        sample_ids=sample_ids([path[: path.rindex(".")] for path in paths], paths),
+        sample_ids=sample_ids((path[: path.rindex(".")] for path in paths), paths),
         heights=heights,
         widths=widths,
         labels=_labels(paths, names) if names else None,
@@ -147,6 +147,8 @@ def _split_folders(path: Path, left_out: LeftOut) -> dict[Split, Path]:
 
 def _refuse_doubt(path: Path, splits: Sequence[Path], others: Sequence[Path]) -> None:
     """Refuse folders named as splits that hold class folders and would become classes themselves."""
+    if not splits:
+        return
     images = [folder for folder in (*splits, *others) if holds_images(folder)]
     if len(images) < 2:
         return

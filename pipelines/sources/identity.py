@@ -23,11 +23,14 @@ def printable(name: str) -> str:
 
 def stable_ids(texts: Iterable[str]) -> np.ndarray:
     """``stable_id`` of each text, int64 [N]."""
-    digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts]
-    return np.frombuffer(b"".join(digests), "<i8").astype(np.int64)
+    digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    joined = bytearray()
+    while some := b"".join(itertools.islice(digests, _LINES_AT_A_TIME)):
+        joined += some
+    return np.frombuffer(joined, "<i8").astype(np.int64)
 
 
-def sample_ids(keys: Sequence[str], full_names: Sequence[str]) -> np.ndarray:
+def sample_ids(keys: Iterable[str], full_names: Sequence[str]) -> np.ndarray:
     """Stable ids (int64 [N]) of samples by key: the path below the split, without its extension.
 
     Where samples share a key (``a.jpg`` beside ``a.png``, or one key in two shards), the first keeps the id

@@ -21,7 +21,7 @@ from pipelines.sources.cache import load_arrays, save_arrays
 from pipelines.sources.identity import printable
 from pipelines.sources.image_files import ImageFiles
 
-_HEADERS_AT_A_TIME = 256
+_HEADERS_AT_A_TIME, _MARKED_AT_A_TIME = 256, 1 << 16
 
 
 def image_sizes(root: Path, files: ImageFiles, kept: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +37,7 @@ def image_sizes(root: Path, files: ImageFiles, kept: Path) -> tuple[np.ndarray, 
     Raises:
         UserError: an error of the disk.
     """
-    marks = _marks(*pack_paths(files.paths), files.about)
+    marks = _marks(files)
     sizes = np.zeros((len(files), 2), np.int32)
     stored = load_arrays(kept, ("marks", "sizes"))
     if stored is not None and _are_sizes(stored["marks"], stored["sizes"]):
@@ -63,10 +63,17 @@ def sizes_from_headers(paths: Sequence[str]) -> np.ndarray:
     return sizes
 
 
+def _marks(files: ImageFiles) -> np.ndarray:
+    """Hashes (int64 [N]) of paths with sizes and times of change."""
+    marks = np.empty(len(files), np.int64)
+    for first in range(0, len(files), _MARKED_AT_A_TIME):
+        some = slice(first, first + _MARKED_AT_A_TIME)
+        _mark(*pack_paths(files.paths[some]), files.about[some], marks[some])
+    return marks
+
+
 @njit(cache=True)
-def _marks(paths: np.ndarray, begins: np.ndarray, about: np.ndarray) -> np.ndarray:
-    """Hashes (int64 [N]) of packed paths with sizes and times of change (int64 [N, 3])."""
-    marks = np.empty(len(begins), np.int64)
+def _mark(paths: np.ndarray, begins: np.ndarray, about: np.ndarray, marks: np.ndarray) -> None:
     for i in range(len(begins)):
         state, place = np.uint64(0), begins[i]
         while paths[place] != 0:
@@ -74,7 +81,6 @@ def _marks(paths: np.ndarray, begins: np.ndarray, about: np.ndarray) -> np.ndarr
         for number in about[i]:
             state = absorb(state, number)
         marks[i] = np.int64(state)
-    return marks
 
 
 def _are_sizes(marks: np.ndarray, sizes: np.ndarray) -> bool:

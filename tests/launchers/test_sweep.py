@@ -215,6 +215,7 @@ def test_a_run_that_someone_trains_is_left_alone(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["tinny"], r"unknown study tinny \(did you mean tiny\?\)"),
+        (["tiny", "--size", "64"], r"unknown option --size, which is the runs' own \(--set size=VALUE for"),
         ([], r"give a study \(tiny, .*or --recipe RECIPE"),
         (["tiny", "--recipe", "quickstart"], r"give a study"),
         (["tiny", "--grid", "epochs=1"], r"--grid belongs to --recipe"),

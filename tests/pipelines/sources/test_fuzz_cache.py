@@ -38,7 +38,7 @@ def fuzz_cache(root: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
         (kept,) = cache.glob(f"{name}-*.npz")
         content = kept.read_bytes()
         with monkeypatch.context() as patch:
-            for module in ("shard_index", "folder"):
+            for module in ("shard_index", "image_sizes"):
                 patch.setattr(f"pipelines.sources.{module}.save_arrays", lambda path, arrays: None)
             for _ in damaged_files(kept, mutations([content], count)):
                 index = open_it().index
