@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from fastssl.export.load import embed as embed
     from fastssl.export.load import load_encoder as load_encoder
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 _module = module_to_run(sys.argv, sys.orig_argv)
