@@ -85,7 +85,8 @@ STEPS = (
         title="steps",
         command=(
             *("benchmarks.step", "moco-v2-plus-imagenet", "byol-sgd-imagenet", "--batch-size", "256"),
-            *("--device", "cuda", "--json", "JSON", "--profile", "OUT/profile-steps.txt"),
+            *("--variants", "stacked-views", "--device", "cuda"),
+            *("--json", "JSON", "--profile", "OUT/profile-steps.txt"),
         ),
         limit_s=50,
         needs=_DECODING,

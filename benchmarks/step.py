@@ -4,9 +4,10 @@ A step is forward, loss, backward, optimizer, averages and queue, at the learnin
 "fastssl" is the trainer's ``TrainStep``, metrics included; "plain" is the loop that a user would write with
 the same networks, loss and optimizer (``benchmarks.contenders.plain_step``), "lightly" the same loop with
 lightly's modules (``benchmarks.contenders.lightly``), if that is installed. They take turns, and medians of
-five rounds count, after one that warms up. The byte bound is the time that the tensors of the eager step,
-each read or written by every operation that touches it, take at the rate at which the device copies a large
-block of its memory, measured in the same rounds.
+five rounds count, after one that warms up. "fastssl stacked-views" puts all views of a step
+through a network at once (``Method.stack_views``). The byte bound is the time that the tensors of the eager
+step, each read or written by every operation that touches it, take at the rate at which the device copies a
+large block of its memory, measured in the same rounds.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from pipelines.decode.bad_images import BadImages
 from pipelines.files.atomic import atomic_file
 
 _PATIENCE = 4  # turns of a second: steps vary more than kernels
+_PATIENCE_ON_GPU = 2  # by the clock of its events they vary less, and time with it is dear
 _PROFILED = 5  # steps
 _MOST_STEPS = 1 << 40
 
@@ -57,7 +59,7 @@ class Row:
 
     recipe: str
     contender: str
-    """fastssl, plain, lightly, or fastssl with an option."""
+    """fastssl, plain, lightly, or fastssl with a variant."""
     device: str
     precision: str
     images: int
@@ -89,8 +91,8 @@ class Options:
     """auto, cpu or cuda."""
     threads: int = 0
     """torch's threads on a CPU; 0: one per core."""
-    variants: tuple[Literal["compile", "cuda-graph"], ...] = ()
-    """Measure fastssl's step with these options of the training too."""
+    variants: tuple[Literal["compile", "cuda-graph", "stacked-views"], ...] = ()
+    """Measure fastssl's step with these options of the training too, or with its views stacked."""
     json: Path | None = None
     """File for the result."""
     profile: Path | None = None
@@ -126,6 +128,7 @@ def measure(options: Options, device: torch.device) -> list[Row]:
     precision, _ = resolve_precision(options.precision, device)
     with ExitStack() as stack:
         contenders: list[Contender] = []
+        patience = _PATIENCE_ON_GPU if device.type == "cuda" else _PATIENCE
         for name in options.recipes:
             config = recipe_on_scenes(name, options.batch_size, precision)
             step, others = ready_steps(stack, config, device)
@@ -137,16 +140,18 @@ def measure(options: Options, device: torch.device) -> list[Row]:
                 machine = replace(
                     config.machine, compile=variant == "compile", cuda_graph=variant == "cuda-graph"
                 )
-                others[f"fastssl --{variant}"], _ = ready_steps(
-                    stack, replace(config, machine=machine), device
+                stacked = variant == "stacked-views"
+                label = f"fastssl {variant}" if stacked else f"fastssl --{variant}"
+                others[label], _ = ready_steps(
+                    stack, replace(config, machine=machine), device, stacked=stacked
                 )
-                others[f"fastssl --{variant}"](1 + GraphedStep.WARM_UP_STEPS)
+                others[label](1 + GraphedStep.WARM_UP_STEPS)
             contenders += [
                 Contender(
                     recipe=name,
                     images=config.experiment.batch_size,
                     gigabytes=count.bytes / 1e9,
-                    turn=warm_turn(contender, device, run, _PATIENCE),
+                    turn=warm_turn(contender, device, run, patience),
                 )
                 for contender, run in {"fastssl": step, **others}.items()
             ]
@@ -180,11 +185,22 @@ def recipe_on_scenes(name: str, batch_size: int, precision: Precision) -> Config
     return replace(config, experiment=experiment, machine=Machine(data="scenes", pipeline="fake", workers=1))
 
 
-def ready_steps(stack: ExitStack, config: Config, device: torch.device) -> tuple[Run, dict[str, Run]]:
-    """The step of a recipe, and those of others by name where there are any; views are noise."""
+def ready_steps(
+    stack: ExitStack, config: Config, device: torch.device, *, stacked: bool = False
+) -> tuple[Run, dict[str, Run]]:
+    """The step of a recipe, and those of others by name where there are any; views are noise.
+
+    Args:
+        stack: closes the loader.
+        config: config of the recipe; its precision is resolved.
+        device: device of the steps.
+        stacked: put all views of a step through a network at once (``Method.stack_views``).
+    """
     experiment = config.experiment
     data = open_training_data(config, DistEnv())
     method = build_on_device(experiment, data, device)
+    if stacked:
+        method.stack_views()
     loading = training_batches(config, data, device, BadImages(None, 0), start=0, stop=_MOST_STEPS)
     batches = iter(stack.enter_context(open_loader(loading)))
     rate = experiment.optimizer.base_lr * experiment.batch_size / 256

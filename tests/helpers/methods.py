@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from fastssl.config import Experiment
-from fastssl.methods import BYOL, METHODS, Method, MoCo, MSBReg, SimCLR, SiMo
+from fastssl.methods import BYOL, METHODS, BarlowTwins, Method, MoCo, MSBReg, SimCLR, SiMo
+from fastssl.methods.student_teacher import StudentTeacher
 from fastssl.models.teacher import update_averages
 from fastssl.recipes import quickstart
 from fastssl.recipes.variant import with_changes
@@ -74,6 +75,12 @@ CASES: dict[str, Case] = {
     "simo-shuffled": Case(narrow(SiMo, {"loss.num_negatives": 3, "teacher.shuffling_bn": True}), 8, 2),
     "simclr-sampled": Case(narrow(SimCLR, {"loss.num_negatives": 3, "loss.eqco_alpha": 256.0}), 8, 4),
 }
+VIEWS_APART = {
+    name: case
+    for name, case in CASES.items()
+    if issubclass(case.config.component, BarlowTwins | StudentTeacher)
+}
+"""Those of ``Method.forward_views``: each view has batch-norm statistics of its own."""
 
 
 def experiment_with(config: Method.Config, **fields: Any) -> Experiment:
