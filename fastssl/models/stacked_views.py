@@ -8,7 +8,6 @@ rounding of the convolutions; draws of dropout and drop path are others.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from itertools import groupby
 
 import torch
@@ -22,8 +21,10 @@ def keep_views_apart(module: nn.Module) -> None:
     Args:
         module: on its device, its batch norms in their groups. Other layers must not mix images.
     """
-    for norm in _batch_norms(module):
-        norm.__class__ = _view_by_view(type(norm))
+    norms = [norm for norm in _batch_norms(module) if not hasattr(norm, "views")]
+    kinds = {type(norm): _view_by_view(type(norm)) for norm in norms}
+    for norm in norms:
+        norm.__class__ = kinds[type(norm)]
 
 
 def forward_stacked(network: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
@@ -59,7 +60,6 @@ def _batch_norms(module: nn.Module) -> list[_BatchNorm]:
     return [part for part in module.modules() if isinstance(part, _BatchNorm)]
 
 
-@cache
 def _view_by_view(kind: type[_BatchNorm]) -> type[_BatchNorm]:
     """A batch norm of some kind that normalizes ``views`` equal parts of its rows one after the other."""
     forward: Callable[[_BatchNorm, Tensor], Tensor] = kind.forward

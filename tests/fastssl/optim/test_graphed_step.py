@@ -7,14 +7,16 @@ were there then, and writes to those that were made then.
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partialmethod
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastssl.methods import BYOL, BarlowTwins, MoCo, MSBReg, SimCLR, SiMo, Supervised
 from fastssl.methods.method import Method
+from fastssl.methods.probed import add_probes
 from fastssl.optim import SGD
 from fastssl.optim.graphed_step import GraphedStep, Replay, capture_on_gpu, graph_blocker, repeats
 from fastssl.optim.optimizer import build_optimizer
@@ -23,7 +25,7 @@ from fastssl.recipes import quickstart
 from fastssl.run.build import build_train_step
 from pipelines.command.errors import UserError
 from tests.fastssl.test_gpu import on_gpu
-from tests.helpers.batches import make_batch, tiny_method
+from tests.helpers.batches import NUM_CLASSES, make_batch, tiny_method
 from tests.helpers.methods import CASES, narrow
 
 CPU = torch.device("cpu")
@@ -90,10 +92,14 @@ def losses(
 
 
 @pytest.mark.parametrize("device", ACCELERATOR, ids=str)
-@pytest.mark.parametrize("name", REPEATED)
-def test_replayed_steps_are_plain_steps(name: str, device: torch.device) -> None:
-    plain = tiny_method(CASES[name].config).to(device)
-    graphed = copy.deepcopy(plain)
+@pytest.mark.parametrize(("name", "watched"), [*((name, False) for name in REPEATED), ("byol", True)])
+def test_replayed_steps_are_plain_steps(name: str, watched: bool, device: torch.device) -> None:
+    plain, graphed = tiny_method(CASES[name].config), tiny_method(CASES[name].config)
+    for method in (plain, graphed):
+        if watched:
+            add_probes(method, NUM_CLASSES)
+        method.to(device)
+    graphed.load_state_dict(plain.state_dict())
     config = SGD.Config(weight_decay=1e-2)
     steps = TrainStep(plain, build_optimizer(plain.param_groups(), config), device=device)
     optimizer = build_optimizer(graphed.param_groups(), config)
@@ -167,6 +173,28 @@ def test_compiled_networks_agree_with_eager_ones() -> None:
     wanted = losses(plain, method, CPU, 4, torch.float64)
     torch.testing.assert_close(losses(steps, compiled, CPU, 4, torch.float64), wanted, rtol=1e-6, atol=0)
     assert list(compiled.state_dict()) == list(method.state_dict())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stacked", [False, True])
+def test_probes_watch_compiled_networks(stacked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hook that hands them their features is traced with the network, whose views may be stacked."""
+    traced = partialmethod(nn.Module.compile, backend="aot_eager")  # all but the kernels
+    monkeypatch.setattr(nn.Module, "compile", traced)
+    method, compiled = tiny_method(narrow(BYOL)), tiny_method(narrow(BYOL))
+    for each in (method, compiled):
+        add_probes(each, NUM_CLASSES)
+        each.double()
+    compiled.load_state_dict(method.state_dict())
+    if stacked:
+        compiled.stack_views()
+    config = quickstart()
+    config = replace(config, experiment=replace(config.experiment, precision="fp32"))
+    plain = build_train_step(config, method, CPU)
+    steps = build_train_step(replace(config, machine=replace(config.machine, compile=True)), compiled, CPU)
+    wanted = losses(plain, method, CPU, 3, torch.float64)
+    torch.testing.assert_close(losses(steps, compiled, CPU, 3, torch.float64), wanted, rtol=1e-6, atol=0)
+    torch.testing.assert_close(dict(compiled.state_dict()), dict(method.state_dict()), rtol=1e-4, atol=1e-5)
 
 
 def test_a_compiler_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
