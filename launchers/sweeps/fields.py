@@ -14,12 +14,15 @@ from fastssl.fields import with_fields, with_kinds
 from pipelines.command.errors import UserError
 from pipelines.command.suggest import suggest
 
+_SIZE = "size"  # pixels of the views of all groups, as training has it
+
 
 def resolve(name: str, config: Config, option: str) -> str:
     """The path of a field, such as ``optimizer.base_lr``, from its end.
 
     Args:
-        name: the path, or as much of its end as no other field has; ``optimizer`` and the like choose a kind.
+        name: the path, or as much of its end as no other field has; ``optimizer`` and the like choose a kind,
+            ``size`` is that of all views.
         config: config that has the field.
         option: the user's option, for messages.
 
@@ -31,7 +34,7 @@ def resolve(name: str, config: Config, option: str) -> str:
     family, _, field = wanted.partition(".")
     kinds = families().get(family, {}).values()
     of_another_kind = any(field == each.name for kind in kinds for each in dataclasses.fields(kind))
-    if wanted in paths or wanted in families() or of_another_kind:
+    if wanted in {*paths, *families(), _SIZE} or of_another_kind:
         return wanted
     ending = options_ending(name.replace("_", "-"), option_names(config))
     found = [option.removeprefix("--").replace("-", "_") for option in ending]
@@ -94,7 +97,11 @@ def _assigned(config: Config, changes: Sequence[Change]) -> Config:
     values = {change.path: change.value for change in changes}
     kinds = {path: str(value) for path, value in values.items() if path in families()}
     fields = {path: value for path, value in values.items() if path not in kinds}
-    return with_fields(with_kinds(config, kinds), fields, "it")
+    config = with_kinds(config, kinds)
+    if _SIZE in fields:
+        size = fields.pop(_SIZE)
+        fields = {f"views.{group}.spec.size": size for group in range(len(config.experiment.views))} | fields
+    return with_fields(config, fields, "it")
 
 
 def _fits(config: Config, changes: Sequence[Change]) -> bool:

@@ -177,6 +177,12 @@ def test_names_are_as_short_as_on_the_command_line_of_a_training() -> None:
     assert resolve("blur_p", config, "--grid") == "views.0.spec.blur.p"
 
 
+def test_size_is_that_of_all_views_as_on_the_command_line_of_a_training() -> None:
+    study = grid_study("quickstart", quickstart(), ["size=24,40"])
+    assert [[group.spec.size for group in run.config.experiment.views] for run in study.runs] == [[24], [40]]
+    assert [run.name for run in study.runs] == ["size-24", "size-40"]
+
+
 def test_another_method_comes_with_its_own_defaults_and_views() -> None:
     byol, msbreg = (run.config.experiment for run in of_recipe("method=byol,msbreg").runs)
     assert byol.method == BYOL.Config()
