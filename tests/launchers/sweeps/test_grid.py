@@ -178,8 +178,10 @@ def test_names_are_as_short_as_on_the_command_line_of_a_training() -> None:
 
 
 def test_size_is_that_of_all_views_as_on_the_command_line_of_a_training() -> None:
-    study = grid_study("quickstart", quickstart(), ["size=24,40"])
-    assert [[group.spec.size for group in run.config.experiment.views] for run in study.runs] == [[24], [40]]
+    recipe = find_recipe("byol-asymmetric-imagenet")
+    study = grid_study(recipe.recipe, recipe, ["size=24,40"])
+    sizes = [[group.spec.size for group in run.config.experiment.views] for run in study.runs]
+    assert sizes == [[24, 24], [40, 40]]
     assert [run.name for run in study.runs] == ["size-24", "size-40"]
 
 
