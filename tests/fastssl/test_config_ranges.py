@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -171,6 +171,12 @@ def _kind(make: Any) -> Any:
     return make.func if isinstance(make, partial) else make
 
 
+def _is_number(hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return False
+    return hint in (int, float) or any(_is_number(part) for part in get_args(hint))
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [(make, name) for make, fields in EDGES.items() for name in fields],
@@ -193,29 +199,45 @@ def test_a_range_ends_at_its_edge(make: Any, name: str) -> None:
         assert number is None or re.search(rf"\b{re.escape(f'{number}')}\b", str(refusal.value))
 
 
-def test_every_number_of_every_config_is_in_the_table() -> None:
+def _kinds() -> list[type]:
+    """All configs and specs that a run, a view or a protocol is made of."""
     components = [member.Config for members in FAMILIES.values() for member in members]
     kinds = [op for choices in KINDS.values() for op in choices]
     parts = [Machine, Head.Config, Teacher.Config, InfoNCE.Config, ViewGroup, ViewSpec, PackOptions]
-    protocols = [find_protocol(name) for name in PROTOCOLS]
-    listed = {(_kind(make), name) for make, fields in EDGES.items() for name in fields}
-    numbers = {
-        (config, field.name)
-        for config in (*components, *kinds, *parts, *protocols)
-        for field in dataclasses.fields(config)
-        if _is_number(get_type_hints(config)[field.name]) and field.name not in ANY_NUMBER
-    }
-    assert numbers == listed
-    ranged = {
-        (config, name)
-        for config, name in numbers
-        for extra in getattr(get_type_hints(config, include_extras=True)[name], "__metadata__", ())
-        if isinstance(extra, Range)
-    }
-    assert ranged == numbers
+    return [*components, *kinds, *parts, *(find_protocol(name) for name in PROTOCOLS)]
 
 
-def _is_number(hint: Any) -> bool:
-    if get_origin(hint) is Literal:
-        return False
-    return hint in (int, float) or any(_is_number(part) for part in get_args(hint))
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+LISTED = {(_kind(make), name) for make, fields in EDGES.items() for name in fields}
+NUMBERS = {
+    (kind, field.name)
+    for kind in _kinds()
+    for field in dataclasses.fields(kind)
+    if _is_number(_hints(kind)[field.name]) and field.name not in ANY_NUMBER
+}
+
+
+def _ranges(kind: type, name: str) -> list[Range]:
+    return [extra for extra in getattr(_hints(kind)[name], "__metadata__", ()) if isinstance(extra, Range)]
+
+
+def test_every_number_has_a_range() -> None:
+    assert NUMBERS >= LISTED
+    assert [each for each in NUMBERS if len(_ranges(*each)) != 1] == []
+
+
+def test_just_outside_of_the_range_of_its_type_a_number_is_refused() -> None:
+    """So a new component's numbers need no line above."""
+    for kind, name in NUMBERS:
+        is_int, (bounds,) = _hints(kind)[name].__origin__ is int, _ranges(kind, name)
+        edges = [edge for edge in dataclasses.astuple(bounds) if math.isfinite(edge)]
+        near = {edge + step for edge in edges for step in (0.0, *((-1, 1) if is_int else (-1e-9, 1e-9)))}
+        outside = [int(value) if is_int else value for value in near if value not in bounds]
+        assert outside, f"{kind.__name__}.{name}"
+        for value in outside:
+            with pytest.raises(UserError, match=rf"\b{name.replace('_', '[-_]')} (must|needs) "):
+                kind(**REQUIRED.get(kind, {}), **{name: value})
