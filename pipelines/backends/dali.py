@@ -33,6 +33,7 @@ from pipelines.backends.dali_graph import (
 from pipelines.backends.request import Request, Requests
 from pipelines.backends.threads import render_on_device
 from pipelines.batch import Images
+from pipelines.command.progress import end_tasks
 from pipelines.decode.decode import MAX_PIXELS
 from pipelines.decode.header import Encoded, UndecodableImageError, is_jpeg, jpeg_header
 from pipelines.render.cpu import Workspace
@@ -102,12 +103,7 @@ class DaliBackend(Backend):
 
     def drop(self) -> None:
         """Forget what is under way; what has begun is waited for."""
-        tasks = [task for ticket in self._under_way for task in ticket.reading]
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            if not task.cancelled():
-                task.exception()
+        end_tasks([task for ticket in self._under_way for task in ticket.reading])
         self._pipeline = None
         self._under_way.clear()
 

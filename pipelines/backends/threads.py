@@ -23,6 +23,7 @@ from pipelines.backends.decode_sample import PixelScratch, decode_sample
 from pipelines.backends.request import Request, Requests
 from pipelines.batch import Images
 from pipelines.command.errors import UserError
+from pipelines.command.progress import end_tasks
 from pipelines.render.cpu import Workspace
 
 
@@ -110,14 +111,8 @@ class ThreadsBackend(Backend):
     def drop(self) -> None:
         """Forget what is under way; what has begun is waited for."""
         tickets, self._under_way = self._under_way, []
-        for ticket in tickets:
-            for task in ticket.tasks:
-                task.cancel()
-        for ticket in tickets:
-            for task in ticket.tasks:
-                if not task.cancelled():
-                    task.exception()
-            self._free.append(ticket.buffer)
+        end_tasks([task for ticket in tickets for task in ticket.tasks])
+        self._free += [ticket.buffer for ticket in tickets]
 
     def close(self) -> None:
         """End the threads."""

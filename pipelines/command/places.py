@@ -78,17 +78,17 @@ def map_places(where: str, change: Callable[[str], str]) -> str:
     return BETWEEN.join(map(change, named)) + end
 
 
-def join_repeated(words: Sequence[str], option: str = "--data") -> list[str]:
-    """The words of a command line, the values of an option that is given several times joined to one."""
+def join_repeated(words: Sequence[str]) -> list[str]:
+    """The words of a command line, the values of a repeated ``--data`` joined to one."""
     rest: list[str] = []
     values: list[str] = []
     waiting = iter(words)
     for word in waiting:
         name, equals, value = word.partition("=")
-        if name != option:
+        if name != "--data":
             rest.append(word)
         elif equals or (value := next(waiting, "")):
             values.append(value)
         else:
             return list(words)  # a value is missing, as will be said
-    return [*rest, option, BETWEEN.join(values)] if len(values) > 1 else list(words)
+    return [*rest, "--data", BETWEEN.join(values)] if len(values) > 1 else list(words)

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import track
@@ -81,6 +81,15 @@ def map_chunks_in_threads(
         return list(show_progress(pool.map(function, chunks), len(items), doing, each=chunk))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def end_tasks(tasks: Sequence[Future[Any]]) -> None:
+    """Cancel tasks, and wait for those that have begun; their errors are dropped."""
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
 
 
 def stream_in_threads(

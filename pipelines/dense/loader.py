@@ -16,6 +16,7 @@ from pipelines.backends.request import next_decodable
 from pipelines.backends.step_loader import StepLoader
 from pipelines.batch import to_device
 from pipelines.command.errors import UserError
+from pipelines.command.progress import end_tasks
 from pipelines.command.ranges import Count, CountOrZero, check_ranges
 from pipelines.decode.bad_images import BadImages
 from pipelines.dense.dense_batch import DenseBatch
@@ -162,14 +163,8 @@ class DenseLoader(StepLoader[_Job, DenseBatch]):
     def _drop(self) -> None:
         jobs = [*self._under_way]
         self._under_way.clear()
-        for job in jobs:
-            for task in job.tasks:
-                task.cancel()
-        for job in jobs:
-            for task in job.tasks:
-                if not task.cancelled():
-                    task.exception()
-            self._free.append(job.buffer)
+        end_tasks([task for job in jobs for task in job.tasks])
+        self._free += [job.buffer for job in jobs]
 
     # --- in the threads -------------------------------------------------------------------------------------
 

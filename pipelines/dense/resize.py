@@ -13,7 +13,8 @@ from numba import from_dtype, types
 
 from pipelines.files.kernels import njit
 from pipelines.ops.fixed_point import LANES, WHITE, at, padded
-from pipelines.ops.resample import fill_taps, plan_window, resample_row
+from pipelines.ops.resample import fill_taps, resample_row
+from pipelines.ops.resample_plan import plan_window
 
 # One record: value * scale + shift is the normalized number of a value in [0, WHITE].
 NORMALIZATION = np.dtype([("scale", "f4", (3,)), ("shift", "f4", (3,))])

@@ -63,6 +63,19 @@ def open_regular(path: str | Path) -> int:
     return descriptor
 
 
+def read_whole(path: str | Path) -> bytes:
+    """Read a regular file.
+
+    Raises:
+        OSError: see ``open_regular``, or it cannot be read.
+    """
+    descriptor = open_regular(path)
+    try:
+        return read_at(descriptor, 0, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+
+
 def read_at(descriptor: int, offset: int, length: int) -> bytes:
     """Read ``length`` bytes of an open file; fewer where it ends before."""
     data = os.pread(descriptor, length, offset)

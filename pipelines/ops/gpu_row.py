@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import triton
 import triton.language as tl
 
@@ -13,10 +14,10 @@ from pipelines.ops import VIEW_PARAMETERS
 WHITE = tl.constexpr(65535.0)
 
 
-def word_of(field: str) -> Any:
+def word_of(field: str, row: np.dtype = VIEW_PARAMETERS) -> Any:
     """The word of a row where a field begins, as compiled code may use it."""
-    assert VIEW_PARAMETERS.fields is not None
-    return tl.constexpr(VIEW_PARAMETERS.fields[field][1] // 4)
+    assert row.fields is not None
+    return tl.constexpr(row.fields[field][1] // 4)
 
 
 @triton.jit

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.files.kernels import njit
-from pipelines.keys import absorb
+from pipelines.keys import absorb, stable_id
 
 _ROUNDS = 12  # eight leave the positions of tiny sets uneven by about 1 %: test_order.py
 _OF_BLOCKS, _IN_WINDOW = -1, -2  # keys: no index of a round, so that no order repeats a part of another
@@ -88,6 +88,14 @@ def permute(seed: int, epoch: int, count: int, positions: np.ndarray) -> np.ndar
     out = np.empty(len(positions), np.int64)
     _permute(seed, epoch, count, positions, out)
     return out
+
+
+def keyed_sample(purpose: str, count: int, most: int, *, seed: int = 0) -> np.ndarray:
+    """Choose at most ``most`` of ``count`` samples by key: int64 [min(most, count)], in random order.
+
+    Of two choices for one purpose and seed the smaller is the beginning of the larger.
+    """
+    return permute(stable_id(purpose), seed, count, np.arange(min(most, count)))
 
 
 # --- blocks -------------------------------------------------------------------------------------------------

@@ -32,7 +32,8 @@ from pipelines.ops.color_jitter import NUM_PARTS, contrast_place, gray_sum
 from pipelines.ops.fixed_point import LANES, padded
 from pipelines.ops.gaussian_blur import blur, blur_words
 from pipelines.ops.lab import lab_words
-from pipelines.ops.resample import plan, resample
+from pipelines.ops.resample import resample
+from pipelines.ops.resample_plan import plan
 from pipelines.ops.unrolled import unrolled
 from pipelines.render.finish import FINISH, NUMBER_BYTES, crop_constants, render_constants, write
 

@@ -81,10 +81,7 @@ def write(words, planes, constants, row, out):
             for x in range(size * size):
                 values = _pixel(words, planes, x, jittered_scale, jittered_shift, mean)
                 for channel in range(3):
-                    level = (values[channel] - shift[channel]) / scale[channel] * np.float32(1 / 128)
-                    out[at(3 * x + channel)] = min(max(level, np.float32(0)), np.float32(255)) + np.float32(
-                        0.5
-                    )
+                    out[at(3 * x + channel)] = _level((values[channel] - shift[channel]) / scale[channel])
         else:
             _write_levels(words, planes, size, out)
         hole = (constants.hole[0], constants.hole[1], constants.hole[2])

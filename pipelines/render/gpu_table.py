@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ import triton.language as tl
 from pipelines.files.kernels import njit
 from pipelines.ops import VIEW_PARAMETERS
 from pipelines.ops.color_jitter import contrast_place
-from pipelines.ops.gpu_row import WHITE
+from pipelines.ops.gpu_row import WHITE, word_of
 from pipelines.views import ViewSpec
 
 NO_SLOT = -1
@@ -116,11 +115,6 @@ def _padded(words: int) -> int:
     return (words + 3) // 4 * 4
 
 
-def _place(field: str) -> Any:
-    """The word of a row where a field begins, as compiled code may use it."""
-    assert LAUNCH_ROW.fields is not None
-    return tl.constexpr(LAUNCH_ROW.fields[field][1] // 4)
-
-
-SLOT, SPLIT, RADIUS, DECAY = (_place(name) for name in ("slot", "split", "radius", "decay"))
-SCALE, SHIFT = _place("scale"), _place("shift")
+SLOT, SPLIT, RADIUS, DECAY, SCALE, SHIFT = (
+    word_of(name, LAUNCH_ROW) for name in ("slot", "split", "radius", "decay", "scale", "shift")
+)

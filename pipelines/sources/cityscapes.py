@@ -19,7 +19,7 @@ from pipelines.command.errors import UserError
 from pipelines.command.text import visible
 from pipelines.decode.header import UndecodableImageError, open_with_pillow
 from pipelines.decode.png import is_png, picture_only
-from pipelines.files.patience import open_regular, read_at, with_patience
+from pipelines.files.patience import read_whole, with_patience
 from pipelines.sources.cache import cache_file
 from pipelines.sources.folder import FolderSource, path_of
 from pipelines.sources.identity import fingerprint, printable, sample_ids
@@ -190,16 +190,9 @@ def _check_sizes(
 def _read_labels(path: str) -> np.ndarray:
     """Label ids, uint8 [H, W]."""
 
-    def read() -> bytes:
-        descriptor = open_regular(path)
-        try:
-            return read_at(descriptor, 0, os.fstat(descriptor).st_size)
-        finally:
-            os.close(descriptor)
-
     shown = visible(printable(path))
     try:
-        data = with_patience(read)
+        data = with_patience(lambda: read_whole(path))
     except OSError as error:
         raise UserError(f"cannot read {shown}: {error.strerror}; start the same command again") from None
     try:

@@ -19,7 +19,7 @@ import numpy as np
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
 from pipelines.command.text import visible
-from pipelines.files.patience import open_regular, read_at
+from pipelines.files.patience import read_whole
 from pipelines.sources.cache import cache_file
 from pipelines.sources.identity import fingerprint, printable, sample_ids
 from pipelines.sources.image_files import all_images, folders, holds_images
@@ -56,11 +56,7 @@ class FolderSource:
 
     def read(self, index: int) -> bytes:
         """The encoded bytes of a sample."""
-        descriptor = open_regular(os.path.join(self._root, self._paths[index]))
-        try:
-            return read_at(descriptor, 0, os.fstat(descriptor).st_size)
-        finally:
-            os.close(descriptor)
+        return read_whole(os.path.join(self._root, self._paths[index]))
 
     def key(self, index: int) -> str:
         """The key of a sample, which its id is made of: its path below the split without the extension."""

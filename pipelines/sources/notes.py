@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from pipelines.sources.cache import pack_strings, unpack_strings
 
 
 class LeftOut:
@@ -31,6 +35,24 @@ class LeftOut:
             f"{count} {reason} (first: {self.examples[reason]})"
             for reason, count in sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
         )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays ``reasons``, ``examples`` and ``counts``, for a cache file."""
+        reasons = sorted(self.counts)
+        return {
+            "reasons": pack_strings(reasons),
+            "examples": pack_strings([self.examples[reason] for reason in reasons]),
+            "counts": np.array([self.counts[reason] for reason in reasons], np.int64),
+        }
+
+    @staticmethod
+    def of_arrays(arrays: Mapping[str, np.ndarray]) -> LeftOut:
+        """The inverse of ``arrays``."""
+        left_out = LeftOut()
+        texts = (unpack_strings(arrays[name]) for name in ("reasons", "examples"))
+        for reason, example, count in zip(*texts, arrays["counts"].tolist(), strict=True):
+            left_out.add(reason, example, count)
+        return left_out
 
     def note(self, where: object) -> tuple[str, ...]:
         """One line on what is not used of ``where``; no line where all is used."""

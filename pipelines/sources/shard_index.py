@@ -71,15 +71,11 @@ def index_shard(path: Path, cache: Path) -> ShardIndex:
 
 def shard_index_of(stored: dict[str, np.ndarray]) -> ShardIndex:
     """The index that arrays of ``read_shard`` stand for."""
-    left_out = LeftOut()
-    found = map(unpack_strings, (stored["reasons"], stored["examples"]))
-    for reason, example, count in zip(*found, stored["counts"].tolist(), strict=True):
-        left_out.add(reason, example, count)
     return ShardIndex(
         table=stored["table"],
         members=unpack_strings(stored["members"]),
         class_names=unpack_strings(stored["class_names"]),
-        left_out=left_out,
+        left_out=LeftOut.of_arrays(stored),
     )
 
 
@@ -161,9 +157,7 @@ def read_shard(path: FileName, descriptor: int) -> dict[str, np.ndarray]:
         "table": np.array(rows, np.int64).reshape(-1, _COLUMNS),
         "members": pack_strings(names),
         "class_names": pack_strings(class_names),
-        "reasons": pack_strings(list(left_out.counts)),
-        "examples": pack_strings([left_out.examples[reason] for reason in left_out.counts]),
-        "counts": np.array(list(left_out.counts.values()), np.int64),
+        **left_out.arrays(),
     }
 
 

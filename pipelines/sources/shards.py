@@ -24,8 +24,8 @@ from pipelines.sources.image_files import holds_images
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.patterns import expand, files_of_split
 from pipelines.sources.shard_index import NO_LABEL, ShardIndex, index_shard
-from pipelines.sources.slices import FileName, Files, FileSlices
-from pipelines.sources.source import Fetching, Index
+from pipelines.sources.slices import FileName, Files, FileSlices, SlicedSource
+from pipelines.sources.source import Index
 from pipelines.sources.splits import Split
 
 ABOUT = ".tar shards (a glob, or a range in braces)"
@@ -44,7 +44,7 @@ def open_split(where: str, split: Split, cache: Path) -> ShardSource:
     return open_shards(str(path_of(where)), split, cache)
 
 
-class ShardSource:
+class ShardSource(SlicedSource):
     """Images in tar files (a ``Source``)."""
 
     def __init__(
@@ -59,24 +59,11 @@ class ShardSource:
         self._members = [shard.members for shard in shards]
         table = np.concatenate([shard.table for shard in shards])
         counts = list(map(len, self._members))
-        self._samples = FileSlices(paths, counts, table[:, 0], table[:, 1], files)
+        super().__init__(FileSlices(paths, counts, table[:, 0], table[:, 1], files))
 
     def read(self, index: int) -> bytes:
         """The encoded bytes of a sample."""
         return self._samples.read(index)
-
-    def read_ahead(self, first: int, end: int) -> None:
-        """Bring the samples from ``first`` to before ``end`` into memory in one sweep."""
-        self._samples.read_ahead(first, end)
-
-    @property
-    def fetching(self) -> Fetching | None:
-        """See ``Fetches.fetching``."""
-        return self._samples.fetching
-
-    def hold(self, runs: np.ndarray) -> None:
-        """See ``Fetches.hold``."""
-        self._samples.hold(runs)
 
     def key(self, index: int) -> str:
         """The key of a sample, which its id is made of."""

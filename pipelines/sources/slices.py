@@ -162,6 +162,30 @@ class FileSlices:
         return data
 
 
+class SlicedSource:
+    """Base of sources whose samples are slices of files.
+
+    Args:
+        samples: the slices.
+    """
+
+    def __init__(self, samples: FileSlices) -> None:
+        self._samples = samples
+
+    def read_ahead(self, first: int, end: int) -> None:
+        """Bring the samples from ``first`` to before ``end`` into memory in one sweep."""
+        self._samples.read_ahead(first, end)
+
+    @property
+    def fetching(self) -> Fetching | None:
+        """See ``Fetches.fetching``."""
+        return self._samples.fetching
+
+    def hold(self, runs: np.ndarray) -> None:
+        """See ``Fetches.hold``."""
+        self._samples.hold(runs)
+
+
 def files_of_runs(firsts: np.ndarray, runs: np.ndarray) -> list[int]:
     """The files, each once, that runs of samples lie in, in the order of the runs.
 

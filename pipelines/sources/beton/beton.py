@@ -27,7 +27,7 @@ from pipelines.sources.identity import largest_class, printable, sample_ids
 from pipelines.sources.image_files import holds_images
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.patterns import expand, files_of_split, is_named
-from pipelines.sources.slices import FileSlices
+from pipelines.sources.slices import FileSlices, SlicedSource
 from pipelines.sources.source import Index
 from pipelines.sources.splits import Split, test_names
 
@@ -48,19 +48,16 @@ def open_split(where: str, split: Split, cache: Path) -> BetonSource:
     return open_beton(str(path_of(where)), split)
 
 
-class BetonSource:
+class BetonSource(SlicedSource):
     """Images in ``.beton`` files (a ``Source``)."""
 
     def __init__(self, index: Index, paths: Sequence[Path], tables: Sequence[BetonTable]) -> None:
         self.index = index
         self.raw = np.concatenate([table.raw for table in tables])  # bool [N]: stored as pixels
         self.paths = paths
-        self._samples = FileSlices(
-            paths,
-            [len(table.raw) for table in tables],
-            np.concatenate([table.offsets for table in tables]),
-            np.concatenate([table.lengths for table in tables]),
-        )
+        offsets = np.concatenate([table.offsets for table in tables])
+        lengths = np.concatenate([table.lengths for table in tables])
+        super().__init__(FileSlices(paths, [len(table.raw) for table in tables], offsets, lengths))
         self._has_keys = not _hold_ids(tables)
 
     def read(self, index: int) -> bytes | np.ndarray:
@@ -70,10 +67,6 @@ class BetonSource:
             return data
         height, width = int(self.index.heights[index]), int(self.index.widths[index])
         return np.frombuffer(data, np.uint8).reshape(height, width, 3)
-
-    def read_ahead(self, first: int, end: int) -> None:
-        """Bring the samples from ``first`` to before ``end`` into memory in one sweep."""
-        self._samples.read_ahead(first, end)
 
     def key(self, index: int) -> str | None:
         """The key that a sample's id is made of; None where the files hold the ids themselves."""

@@ -20,7 +20,7 @@ from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
 from pipelines.command.text import visible
 from pipelines.decode.decode import MAX_PIXELS
-from pipelines.files.patience import open_regular, read_at, with_patience
+from pipelines.files.patience import read_whole, with_patience
 from pipelines.sources.cache import cache_file, load_arrays, pack_strings, save_arrays, unpack_strings
 from pipelines.sources.coco.json_lists import list_elements
 from pipelines.sources.coco.run_lengths import decode_masks, encode_segmentation
@@ -97,15 +97,11 @@ def read_coco(path: Path, cache: Path) -> CocoFile:
     if arrays is None or not np.array_equal(arrays["stamp"], stamp) or not _is_whole(arrays):
         arrays = _Reading(path).arrays()
         save_arrays(kept, {**arrays, "stamp": stamp, "digest": _digest(arrays)})
-    left_out = LeftOut()
-    reasons, examples = unpack_strings(arrays["reasons"]), unpack_strings(arrays["examples"])
-    for reason, example, count in zip(reasons, examples, arrays["counts"].tolist(), strict=True):
-        left_out.add(reason, example, count)
     numbers = set(_ARRAYS) - {"names", "category_names", "reasons", "examples", "counts"}
     return CocoFile(
         names=unpack_strings(arrays["names"]),
         category_names=unpack_strings(arrays["category_names"]),
-        left_out=left_out,
+        left_out=LeftOut.of_arrays(arrays),
         digest=_digest(arrays).tobytes().hex(),
         **{name: arrays[name] for name in numbers},
     )
@@ -158,26 +154,18 @@ class _Reading:
         found = (element for name, element in self._elements(text) if name == "annotations")
         objects = self._objects(show_progress(found, annotations, f"Indexing {self.path.name}"))
         ids = sorted(self.categories)
-        reasons = sorted(self.left_out.counts)
         return {
             "names": pack_strings(list(self.names)),
             "sizes": np.array(self.sizes, np.int32),
             "category_ids": np.array(ids, np.int64),
             "category_names": pack_strings([self.categories[each] for each in ids]),
             **objects,
-            "reasons": pack_strings(reasons),
-            "examples": pack_strings([self.left_out.examples[reason] for reason in reasons]),
-            "counts": np.array([self.left_out.counts[reason] for reason in reasons], np.int64),
+            **self.left_out.arrays(),
         }
 
     def _text(self) -> str:
         try:
-            descriptor = open_regular(self.path)
-            try:
-                data = read_at(descriptor, 0, os.fstat(descriptor).st_size)
-            finally:
-                os.close(descriptor)
-            return data.decode("utf-8")
+            return read_whole(self.path).decode("utf-8")
         except OSError as error:
             raise UserError(f"cannot read {self.path}: {error.strerror}") from None
         except UnicodeDecodeError:

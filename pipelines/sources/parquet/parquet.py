@@ -41,8 +41,8 @@ from pipelines.sources.parquet.parquet_index import NO_LABEL, ParquetIndex, inde
 from pipelines.sources.patterns import expand, files_of_split
 from pipelines.sources.service_files import lies_in_service
 from pipelines.sources.shards import key_of
-from pipelines.sources.slices import FileName, Files, FileSlices
-from pipelines.sources.source import Fetching, Index
+from pipelines.sources.slices import FileName, Files, FileSlices, SlicedSource
+from pipelines.sources.source import Index
 from pipelines.sources.splits import TEST_NAMES, NoSplitError, Split, split_of_folder
 
 ABOUT = "Parquet files"
@@ -65,7 +65,7 @@ def open_split(where: str, split: Split, cache: Path) -> ParquetSource:
     return open_parquet(str(path_of(pattern)), split, cache, asked)
 
 
-class ParquetSource:
+class ParquetSource(SlicedSource):
     """Images in Parquet files (a ``Source``)."""
 
     def __init__(
@@ -81,24 +81,11 @@ class ParquetSource:
         self._table = np.concatenate([file.table for file in indices])
         self._rows = np.concatenate([file.rows for file in indices])
         counts = [len(file.rows) for file in indices]
-        self._samples = FileSlices(paths, counts, self._table[:, OFFSET], self._table[:, STORED], files)
+        super().__init__(FileSlices(paths, counts, self._table[:, OFFSET], self._table[:, STORED], files))
 
     def read(self, index: int) -> bytes:
         """The encoded bytes of a sample."""
         return unpack_image(self._samples.read(index), self._table[index], decompress)
-
-    def read_ahead(self, first: int, end: int) -> None:
-        """Bring the samples from ``first`` to before ``end`` into memory in one sweep."""
-        self._samples.read_ahead(first, end)
-
-    @property
-    def fetching(self) -> Fetching | None:
-        """See ``Fetches.fetching``."""
-        return self._samples.fetching
-
-    def hold(self, runs: np.ndarray) -> None:
-        """See ``Fetches.hold``."""
-        self._samples.hold(runs)
 
     def key(self, index: int) -> str:
         """The key of a sample, which its id is made of."""

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipelines.plan.order import batch_positions, permute
+from pipelines.keys import stable_id
+from pipelines.plan.order import batch_positions, keyed_sample, permute
 
 
 def whole_order(seed: int, epoch: int, count: int) -> np.ndarray:
@@ -96,3 +97,11 @@ def test_a_thousand_million_samples_need_no_memory() -> None:
     many = permute(0, 0, count, np.arange(10_000))
     assert stats.kstest(many / count, "uniform").pvalue > 1e-3
     assert all(a != b for a, b in pairwise(sorted(many)))
+
+
+def test_a_keyed_sample_is_the_beginning_of_a_permutation() -> None:
+    whole = keyed_sample("pictures", 100, 1000, seed=3)
+    assert whole.tolist() == permute(stable_id("pictures"), 3, 100, np.arange(100)).tolist()
+    assert keyed_sample("pictures", 100, 7, seed=3).tolist() == whole[:7].tolist()
+    assert keyed_sample("pictures", 100, 7).tolist() != whole[:7].tolist()
+    assert keyed_sample("others", 100, 7, seed=3).tolist() != whole[:7].tolist()
