@@ -11,8 +11,9 @@ from collections.abc import Iterable
 
 import tyro
 
-from fastssl.config import Config, families, read_config
+from fastssl.config import Config, families
 from fastssl.config_file import named_config
+from fastssl.config_values import read_config
 from fastssl.fields import leaves, with_kinds
 from fastssl.help_pages import show
 from fastssl.recipes import RECIPES

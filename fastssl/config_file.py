@@ -19,7 +19,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from fastssl.config import Config, families, read_config, to_dict
+from fastssl.config import Config, families
+from fastssl.config_values import read_config, to_dict
 from fastssl.fields import leaves, with_fields, with_kinds
 from fastssl.recipes import find_recipe
 from pipelines.command.errors import UserError

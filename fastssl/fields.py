@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastssl.component import ComponentConfig
-from fastssl.config import Config, Experiment, families, from_dict, to_dict
+from fastssl.config import Config, Experiment, families
+from fastssl.config_values import from_dict, to_dict
 from pipelines.command.errors import UserError
 from pipelines.views import ViewGroup
 

@@ -52,7 +52,6 @@ from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
 from pipelines.files.kernels import are_compiled
 from pipelines.sources.notes import untold
-from pipelines.views import evaluation_spec
 
 
 def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (frozen)
@@ -251,7 +250,7 @@ def _opening_lines(run: RunState, data: TrainingData, env: DistEnv, device: torc
 def _monitor_features(run: RunState, device: torch.device) -> FeatureConfig:
     experiment = run.config.experiment
     return FeatureConfig(
-        spec=evaluation_spec(experiment.views[0].spec, experiment.center_fraction),
+        spec=experiment.evaluation_view,
         device=device,
         precision=experiment.precision,
         workers=run.config.machine.workers,

@@ -10,8 +10,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
@@ -19,37 +18,23 @@ from fastssl.diagnostics import DIAGNOSTICS
 from fastssl.diagnostics.diagnostic import Diagnostic, find_diagnostic
 from fastssl.diagnostics.opened_run import OpenedRun
 from fastssl.diagnostics.opened_weights import OpenedWeights
-from fastssl.distributed.device import DeviceName
 from fastssl.evaluate.result_name import ResultName, changed_options, data_name, file_part
-from fastssl.foreign.layouts import chosen_layout
+from fastssl.evaluate.subject_options import SubjectOptions
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
-from pipelines.command.ranges import SmallCount, check_ranges
+from pipelines.command.places import join_repeated
 from pipelines.files.atomic import write_atomically, write_json
 
 _PROG = "python -m fastssl.diagnostics"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(SubjectOptions):
     """Draw what encoders are like; picture and numbers go to diagnostics/ of the first run's folder."""
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run folders, or checkpoints of them."""
-    weights: tuple[Path, ...] = ()
-    """Weights of other libraries and codes, after the runs; see python -m fastssl.evaluate --help."""
-    layout: str = "auto"
-    """Their layout: torchvision, timm, timm:MODEL, moco, moco-v3, simsiam, detectron2, transformers."""
     data: str = ""
     """Labeled images; left out, those of the first run's training."""
-    device: DeviceName = "auto"
-    """Device to compute on; auto takes a CUDA GPU if there is one. mps (Apple's) is untested."""
-    workers: SmallCount = 0
-    """Loader threads; 0 takes every core."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 def parse(argv: list[str]) -> tuple[str, Options, Diagnostic]:
@@ -58,7 +43,7 @@ def parse(argv: list[str]) -> tuple[str, Options, Diagnostic]:
     Raises:
         UserError: no such diagnostic or option, or a wrong number of runs.
     """
-    words = list(argv)
+    words = join_repeated(argv)
     known = f"Diagnostics: {', '.join(DIAGNOSTICS)}; with one of them, --help shows its options."
     if not words or words[0].startswith("-"):
         if not {"--help", "-h"} & set(words):
@@ -79,11 +64,8 @@ def parse(argv: list[str]) -> tuple[str, Options, Diagnostic]:
         counts = sorted({kind.fewest_runs, kind.most_runs})
         wanted = " or ".join(map(str, counts))
         raise UserError(f"{name} takes {wanted} run{'s' * (counts != [1])}, not {count}: {prog} RUN ...")
-    if chosen_layout(found.layout) and not found.weights:
-        raise UserError(f"--layout {found.layout} tells of --weights FILE: give these, or leave it out")
-    for run in (*found.runs, *found.weights):
-        if not run.exists():
-            raise UserError(f"{run} does not exist: give a run folder or one of its checkpoints")
+    found.check_layout()
+    found.check_encoders()
     return name, found, found.diagnostic
 
 
@@ -134,7 +116,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _opened(options: Options) -> list[OpenedRun]:
     """The runs, then the foreign weights, each on the images of the first."""
-    layout = chosen_layout(options.layout)
     opened: list[OpenedRun] = []
     for where in (*options.runs, *options.weights):
         more: dict[str, Any] = {
@@ -142,7 +123,7 @@ def _opened(options: Options) -> list[OpenedRun]:
             "beside": opened[0] if opened else None,
         }
         is_run = len(opened) < len(options.runs)
-        opened.append(OpenedRun(**more) if is_run else OpenedWeights(**more, layout=layout))
+        opened.append(OpenedRun(**more) if is_run else OpenedWeights(**more, layout=options.foreign_layout))
     return opened
 
 

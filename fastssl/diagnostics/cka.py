@@ -12,23 +12,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tyro.conf import arg
 
 from fastssl.diagnostics.diagnostic import Diagnostic
-from fastssl.diagnostics.drawing import new_figure, to_png
 from fastssl.diagnostics.layers import Kind, find_layers, layer_grams
 from fastssl.diagnostics.opened_run import OpenedRun
 from fastssl.evaluate.features import open_views
 from fastssl.evaluate.subject import Subject
 from fastssl.metrics.cka import MinibatchCka, linear_cka
+from fastssl.run.drawing import new_figure, to_png
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
 from pipelines.command.ranges import Range, check_ranges
-from pipelines.keys import stable_id
-from pipelines.plan.order import permute
+from pipelines.plan.order import keyed_sample
 from pipelines.plan.plan import Plan
 from pipelines.sources.subset import Subset
 
@@ -104,7 +102,7 @@ class Cka(Diagnostic):
         count, batch, steps = len(test.index), self._batch(subject), self._batches(subject)
         if count < _FEWEST.at_least:
             raise UserError(f"cka: {count} test images are too few: give at least {_FEWEST.at_least:g}")
-        chosen = permute(stable_id("cka"), 0, count, np.arange(steps * batch))  # classes mix in a minibatch
+        chosen = keyed_sample("cka", count, steps * batch)  # classes mix in a minibatch
         plan = Plan(count=len(chosen), batch_size=batch, batches_per_epoch=steps, shuffle=False)
         subject.encoder.eval()
         with open_views(Subset(test, chosen), config, plan, steps) as loader:

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from fastssl.diagnostics.diagnostic import Diagnostic
-from fastssl.diagnostics.drawing import new_figure, to_png
 from fastssl.diagnostics.opened_run import OpenedRun
 from fastssl.distributed.precision import AUTOCAST
 from fastssl.evaluate.features import open_views, require_finite
@@ -28,12 +27,12 @@ from fastssl.methods import MoCo
 from fastssl.methods.info_nce import info_nce
 from fastssl.metrics.query_gradients import query_gradient_norms
 from fastssl.models.batch_norm import group_batch_norms
+from fastssl.run.drawing import new_figure, to_png
 from pipelines.batch import to_device
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
 from pipelines.command.ranges import Count, Counts, PositiveOrNone, check_ranges
-from pipelines.keys import stable_id
-from pipelines.plan.order import permute
+from pipelines.plan.order import keyed_sample
 from pipelines.plan.plan import Plan
 
 Rule = tuple[int, float | None]  # K, and EqCo's alpha; None: the usual loss
@@ -141,7 +140,7 @@ class Gradients(Diagnostic):
                 with torch.no_grad(), torch.autocast(config.device.type, dtype, enabled=dtype is not None):
                     (queries,), (keys,) = method.queries((first,)), method.keys((second,), batch.step)
                 queue = method.queue.keys
-                drawn = permute(stable_id(f"gradients/{self.seed}"), batch.step, len(queue), np.arange(most))
+                drawn = keyed_sample(f"gradients/{self.seed}", len(queue), most, seed=batch.step)
                 yield queries, keys, queue[to_device(drawn, config.device)]
 
 

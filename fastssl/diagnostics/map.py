@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from fastssl.diagnostics.diagnostic import Diagnostic
-from fastssl.diagnostics.drawing import new_figure, to_png
 from fastssl.diagnostics.opened_run import OpenedRun
 from fastssl.metrics.covariance import cross_covariance, projected
+from fastssl.run.drawing import new_figure, to_png
 from pipelines.command.errors import UserError
 from pipelines.command.ranges import Count, Positive, check_ranges
-from pipelines.keys import stable_id
-from pipelines.plan.order import permute
+from pipelines.plan.order import keyed_sample
 
 _MOST_NAMED = 20  # classes in a legend: as many as the palette has colors
 
@@ -47,8 +46,7 @@ class Map(Diagnostic):
         features, labels = runs[0].features("test")
         if len(features) < 2 or features.shape[1] < 2:
             raise UserError("map: this needs two test images and two features: give more images")
-        count = len(features)
-        drawn = permute(stable_id("map"), 0, count, np.arange(min(self.images, count)))
+        drawn = keyed_sample("map", len(features), self.images)
         points, fit = self._points(features, drawn)
         answers = labels[drawn].numpy()
         names = runs[0].subject.data.test.index.class_names

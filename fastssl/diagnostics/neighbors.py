@@ -18,8 +18,7 @@ from fastssl.evaluate.features import open_views
 from fastssl.evaluate.subject import Subject
 from fastssl.run.pictures import to_tiles
 from pipelines.command.ranges import Count, check_ranges
-from pipelines.keys import stable_id
-from pipelines.plan.order import permute
+from pipelines.plan.order import keyed_sample
 from pipelines.plan.plan import evaluation_plan
 from pipelines.sources import Source
 from pipelines.sources.subset import Subset
@@ -52,8 +51,7 @@ class Neighbors(Diagnostic):
         subject.data.require_one_class("neighbors")
         train, test = subject.data.train, subject.data.test
         (bank, bank_labels), (features, labels) = runs[0].features("train"), runs[0].features("test")
-        count = len(features)
-        drawn = permute(stable_id("neighbors"), self.seed, count, np.arange(min(self.queries, count)))
+        drawn = keyed_sample("neighbors", len(features), self.queries, seed=self.seed)
         similarities, nearest = nearest_rows(features[drawn], bank, min(self.neighbors, len(bank)))
         same = bank_labels[nearest] == labels[drawn][:, None]
         rows = [

@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from fastssl.diagnostics.diagnostic import Diagnostic
-from fastssl.diagnostics.drawing import new_figure, to_png
 from fastssl.diagnostics.opened_run import OpenedRun
 from fastssl.evaluate.features import require_finite
+from fastssl.run.drawing import new_figure, to_png
 
 
 @dataclass(frozen=True, kw_only=True)

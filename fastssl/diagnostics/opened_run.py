@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from fastssl.evaluate.features import require_finite
-from fastssl.evaluate.subject import Split, Subject, open_subject, run_and_checkpoint
-from fastssl.run.folder import load_encoder
+from fastssl.evaluate.subject import Split, Subject, open_subject
+from fastssl.run.folder import load_encoder, run_and_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from fastssl.diagnostics.diagnostic import Diagnostic
-from fastssl.diagnostics.drawing import new_figure, to_png
 from fastssl.diagnostics.opened_run import OpenedRun
 from fastssl.metrics.covariance import cross_covariance
 from fastssl.metrics.spread import rank_me
+from fastssl.run.drawing import new_figure, to_png
 from pipelines.command.errors import UserError
 
 

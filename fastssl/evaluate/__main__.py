@@ -10,43 +10,23 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
-from fastssl.distributed.device import DeviceName
 from fastssl.evaluate import PROTOCOLS
 from fastssl.evaluate.foreign_subject import open_foreign_subject
 from fastssl.evaluate.protocol import Protocol, find_protocol
 from fastssl.evaluate.result import write_result
 from fastssl.evaluate.resumable import forget
 from fastssl.evaluate.subject import Subject, open_subject
-from fastssl.foreign.layouts import chosen_layout
+from fastssl.evaluate.subject_options import SubjectOptions
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
 from pipelines.command.places import join_repeated
-from pipelines.command.ranges import SmallCount, check_ranges
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(SubjectOptions):
     """Measure encoders; each result goes to eval/*.json of its run folder."""
-
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run folders, or checkpoints of them."""
-    weights: tuple[Path, ...] = ()
-    """Weights of other libraries and codes: files of a state_dict, MoCo's checkpoints, detectron2's .pkl."""
-    layout: str = "auto"
-    """Their layout: torchvision, timm, timm:MODEL, moco, moco-v3, simsiam, detectron2, transformers."""
-    data: str = ""
-    """Labeled images; left out, those of the training."""
-    device: DeviceName = "auto"
-    """Device to compute on; auto takes a CUDA GPU if there is one. mps (Apple's) is untested."""
-    workers: SmallCount = 0
-    """Loader threads; 0 takes every core."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 def parse(argv: list[str]) -> tuple[Options, dict[str, Protocol]]:
@@ -76,8 +56,7 @@ def parse(argv: list[str]) -> tuple[Options, dict[str, Protocol]]:
     found: Any = read_options(options, prog, words, description=description)
     if not found.runs and not found.weights:
         raise UserError(f"give a run folder, one of its checkpoints, or --weights: {prog} --help tells more")
-    if chosen_layout(found.layout) and not found.weights:
-        raise UserError(f"--layout {found.layout} tells of --weights FILE: give these, or leave it out")
+    found.check_layout()
     return found, {name: getattr(found, name) for name in protocols}
 
 
@@ -97,9 +76,7 @@ def _with_full_names(words: list[str], protocols: dict[str, type[Protocol]]) -> 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     options, protocols = parse(sys.argv[1:] if argv is None else argv)
-    for run in (*options.runs, *options.weights):
-        if not run.exists():
-            raise UserError(f"{run} does not exist: give a run folder or one of its checkpoints")
+    options.check_encoders()
     for subject in _subjects(options):
         for name, protocol in protocols.items():
             if not protocol.several_classes:
@@ -116,9 +93,10 @@ def _subjects(options: Options) -> Iterator[Subject]:
     """Subjects of the command line, each opened when the one before is measured."""
     for run in options.runs:
         yield open_subject(run, options.data, options.device, options.workers)
-    layout = chosen_layout(options.layout)
     for path in options.weights:
-        yield open_foreign_subject(path, layout, options.data, options.device, options.workers)
+        yield open_foreign_subject(
+            path, options.foreign_layout, options.data, options.device, options.workers
+        )
 
 
 if __name__ == "__main__":

@@ -25,8 +25,7 @@ from fastssl.metrics.uniformity import alignment, uniformity
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
 from pipelines.command.ranges import Count
-from pipelines.keys import stable_id
-from pipelines.plan.order import permute
+from pipelines.plan.order import keyed_sample
 from pipelines.plan.plan import evaluation_plan
 from pipelines.sources.subset import Subset
 from pipelines.views import ViewGroup
@@ -69,7 +68,7 @@ class Alignment(Protocol):
         count = len(test.index)
         if count < 2:
             raise UserError("alignment: there is one test image, and uniformity needs two: give more")
-        chosen = permute(stable_id("alignment"), self.seed, count, np.arange(min(self.images, count)))
+        chosen = keyed_sample("alignment", count, self.images, seed=self.seed)
         part = Subset(test, np.sort(chosen))
         plan = replace(evaluation_plan(len(chosen), min(config.batch_size, len(chosen))), seed=self.seed)
         network = network.to(config.device).to(memory_format=torch.channels_last).eval()

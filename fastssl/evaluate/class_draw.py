@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.keys import stable_id
-from pipelines.plan.order import permute
+from pipelines.plan.order import keyed_sample
 
 
 def draw_per_class(labels: np.ndarray, counts: np.ndarray, purpose: str, seed: int) -> np.ndarray:
@@ -19,7 +18,7 @@ def draw_per_class(labels: np.ndarray, counts: np.ndarray, purpose: str, seed: i
         purpose: of the draw; with ``seed`` its key.
         seed: random seed.
     """
-    order = permute(stable_id(purpose), seed, len(labels), np.arange(len(labels)))
+    order = keyed_sample(purpose, len(labels), len(labels), seed=seed)
     by_class = order[np.argsort(labels[order], kind="stable")]
     sizes = np.bincount(labels, minlength=len(counts))
     place = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within the class
@@ -39,7 +38,7 @@ def balanced_counts(sizes: np.ndarray, total: int, purpose: str, seed: int) -> n
     """
     classes = np.flatnonzero(sizes)
     each, rest = divmod(max(total, len(classes)), len(classes))
-    lucky = permute(stable_id(f"{purpose}/classes"), seed, len(classes), np.arange(rest))
+    lucky = keyed_sample(f"{purpose}/classes", len(classes), rest, seed=seed)
     counts = np.zeros_like(sizes)
     counts[classes] = each
     counts[classes[lucky]] += 1

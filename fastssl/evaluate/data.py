@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.command.errors import UserError
-from pipelines.keys import stable_id
-from pipelines.plan.order import permute
+from pipelines.plan.order import keyed_sample
 from pipelines.sources import Index, NoSplitError, Source, Split, open_source
 from pipelines.sources.notes import untold
 from pipelines.sources.subset import Subset, hold_out
@@ -116,7 +115,7 @@ def _at_most(source: Source, count: int | None, purpose: str) -> Source:
     """The source, or so many of its samples, drawn by key."""
     if count is None or len(source.index) <= count:
         return source
-    chosen = permute(stable_id(purpose), 0, len(source.index), np.arange(count))
+    chosen = keyed_sample(purpose, len(source.index), count)
     return Subset(source, np.sort(chosen))
 
 

@@ -7,6 +7,7 @@ freshly drawn views; it is resumed where it was stopped, as if it had not been.
 from __future__ import annotations
 
 import copy
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -23,12 +24,12 @@ from fastssl.evaluate.fine_tuning_setting import FineTuningSetting, build_optimi
 from fastssl.evaluate.linear_classifiers import initial_weight
 from fastssl.evaluate.resumable import Resumable, training_facts
 from fastssl.evaluate.subject import Subject
+from fastssl.evaluate.training import train_to_end
 from fastssl.methods.method import autocast_off
 from fastssl.models.backbone import Backbone
 from fastssl.optim.train_step import TrainStep
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
-from pipelines.command.progress import show_progress
 from pipelines.plan.plan import Plan
 
 
@@ -124,40 +125,33 @@ def fine_tune(
     augmentation = choose_augmentation(augmentation, config.spec)
     count = len(train.index)
     batch_size = min(setting.batch_size, count)
-    steps_per_epoch = count // batch_size
-    total = setting.epochs * steps_per_epoch
+    steps = count // batch_size
     network = _network(subject, setting, seed)
-    step = TrainStep(
-        network,
-        build_optimizer(network.encoder, network.classifier, setting),
-        device=config.device,
-        autocast=AUTOCAST[config.precision],
-        seed=seed,
-    )
-    plan = Plan(count=count, batch_size=batch_size, batches_per_epoch=steps_per_epoch, seed=seed)
+    optimizer = build_optimizer(network.encoder, network.classifier, setting)
+    autocast = AUTOCAST[config.precision]
+    train_step = TrainStep(network, optimizer, device=config.device, autocast=autocast, seed=seed)
+    plan = Plan(count=count, batch_size=batch_size, batches_per_epoch=steps, seed=seed)
     views = replace(config, spec=augmented(config.spec, augmentation))
-    losses: list[Tensor] = []  # of the last epoch
-    done = 0
+
+    def batches(start: int) -> Generator[Batch]:
+        with open_views(train, views, plan, setting.epochs * steps, start=start) as loader:
+            yield from loader
+
     with Resumable(resume_file, training_facts(subject, views, setting, seed)) as resumable:
-        if (state := resumable.restored()) is not None:
-            done = state["step"]
-            network.load_state_dict(state["network"])
-            step.load_state_dict(state)
-            losses = [loss.to(config.device) for loss in state["losses"]]
-        with open_views(train, views, plan, total, start=done) as loader:
-            batches = iter(loader)
-            for number in show_progress(range(done, total), total - done, "fine-tuning: steps"):
-                rate = setting.rate(number, steps_per_epoch, batch_size)
-                _, (metrics,) = step(batches, number, rate)
-                if number >= total - steps_per_epoch:
-                    losses.append(metrics["loss"])
-                if number + 1 == total or resumable.is_due():
-                    _require_convergence(network, number + 1)
-                    now = {"step": number + 1, "network": network.state_dict(), "losses": losses}
-                    resumable.save(now | step.state_dict())
-                resumable.stop_if_asked(number + 1, total)
+        loss = train_to_end(
+            network,
+            train_step,
+            batches,
+            setting,
+            resumable,
+            images=count,
+            entry="network",
+            metric="loss",
+            doing="fine-tuning: steps",
+            check=lambda step: _require_convergence(network, step),
+        )
     return network, {
-        "train_loss": float(torch.stack(losses).mean()),
+        "train_loss": float(loss),
         "augmentation": augmentation,
         "batch_size": batch_size,
         "epochs": setting.epochs,

@@ -10,7 +10,7 @@ Stopped, it resumes, as if it had not been.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,11 +25,10 @@ from fastssl.evaluate.linear_setting import SETTINGS, LinearSetting, choose_sett
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.resumable import Resumable, resume_file, training_facts
 from fastssl.evaluate.subject import Subject
+from fastssl.evaluate.training import train_to_end
 from fastssl.optim.train_step import TrainStep
-from pipelines.command.progress import show_progress
 from pipelines.command.ranges import CountOrZero
-from pipelines.keys import stable_id
-from pipelines.plan.order import permute
+from pipelines.plan.order import keyed_sample, permute
 
 _TRY_SEARCH = "the learning rate does not suit these features; try --setting search"
 _HELD_OUT = 0.2  # share of the training images that chooses among rates
@@ -51,7 +50,7 @@ class Linear(Protocol):
     """Random seed for initial weights, sample order, views and held-out images."""
 
     def measure(self, subject: Subject) -> dict[str, Any]:
-        """``top1`` of the test images, ``train_loss`` of the last epoch; see ``linear_top1``."""
+        """``top1`` of the test images, ``train_loss`` of the last epoch; see ``linear_predictions``."""
         return self._train(subject, resume_file(self, subject))[1]
 
     def _train(self, subject: Subject, file: Path | None) -> tuple[Tensor, dict[str, Any]]:
@@ -114,12 +113,13 @@ def _cropped_batches(
         yield features, labels, torch.isin(sample_ids, ids)
 
 
-def linear_top1(
+def linear_predictions(
     subject: Subject,
     setting: LinearSetting,
-    augmentation: AugmentationChoice = "auto",
-    seed: int = 0,
-) -> dict[str, Any]:
+    augmentation: AugmentationChoice,
+    seed: int,
+    resume_file: Path | None,
+) -> tuple[Tensor, dict[str, Any]]:
     """Train a linear classifier on frozen features and test it after the last epoch.
 
     Args:
@@ -128,92 +128,76 @@ def linear_top1(
         augmentation: ``crop`` is the papers' random resized crop and flip; ``flip`` trains on cached features
             of the central crop and its mirror image; ``auto`` is flip below 64 pixels and crop from there.
         seed: random seed for initial weights, sample order, views and held-out images.
+        resume_file: keeps the state of a training that is not finished; None: nothing is kept.
 
     Returns:
-        ``top1`` of the test images, ``train_loss`` of the last epoch, ``learning_rate`` at the setting's
-        batch, ``train_held_out_top1`` of each candidate (``lr 0.1``), and the settings used.
+        classes of the test images, int64 [M]; and the result: their ``top1``, ``train_loss`` of the last
+        epoch, ``learning_rate`` at the setting's batch, ``train_held_out_top1`` of each candidate (``lr
+        0.1``), and the settings used.
     """
-    return linear_predictions(subject, setting, augmentation, seed, None)[1]
-
-
-def linear_predictions(
-    subject: Subject,
-    setting: LinearSetting,
-    augmentation: AugmentationChoice,
-    seed: int,
-    resume_file: Path | None,
-) -> tuple[Tensor, dict[str, Any]]:
-    """Classes that ``linear_top1``'s classifier gives the test images, int64 [M], and its result.
-
-    ``resume_file`` keeps the state of a training that is not finished; None: nothing is kept.
-    """
-    config, data = subject.feature_config, subject.data
+    config, device = subject.feature_config, subject.feature_config.device
     augmentation = choose_augmentation(augmentation, config.spec)
-    count = len(data.train.index)
+    count = len(subject.data.train.index)
     batch_size = min(setting.batch_size, count)
-    steps_per_epoch = count // batch_size
     scale = _scale(subject.features("train")[0]) if setting.standardized else lambda features: features
-    test = subject.features("test")
+    test, answers = subject.features("test")
     candidates = setting.candidates or (setting.learning_rate,)
     searches = len(candidates) > 1
     held_out = _held_out(count, seed) if searches else np.zeros(count, bool)
-    shares = torch.tensor(candidates * (1 + searches), device=config.device) / setting.learning_rate
-    learns_from_all = torch.arange(len(shares), device=config.device) < len(candidates)
-    classifiers = LinearClassifiers(len(shares), test[0].shape[1], data.num_classes, seed, config.device)
-    make_batches = _cached_batches if augmentation == "flip" else _cropped_batches
-    views = replace(config, spec=augmented(config.spec, augmentation))
-    train_step = TrainStep(
-        classifiers,
-        SGDAtRates(
-            classifiers.parameters(), shares, nesterov=setting.nesterov, weight_decay=setting.weight_decay
-        ),
-        device=config.device,
-        seed=seed,
+    shares = torch.tensor(candidates * (1 + searches), device=device) / setting.learning_rate
+    learns_from_all = torch.arange(len(shares), device=device) < len(candidates)
+    classifiers = LinearClassifiers(len(shares), test.shape[1], subject.data.num_classes, seed, device)
+    optimizer = SGDAtRates(
+        classifiers.parameters(), shares, nesterov=setting.nesterov, weight_decay=setting.weight_decay
     )
-    losses: list[Tensor] = []  # of the last epoch
-    total, done = setting.epochs * steps_per_epoch, 0
+    train_step = TrainStep(classifiers, optimizer, device=device, seed=seed)
+    make_batches = _cached_batches if augmentation == "flip" else _cropped_batches
+
+    def batches(start: int) -> Generator[FeatureBatch]:
+        made = make_batches(subject, held_out, batch_size, setting.epochs, seed, start)
+        for features, labels, held in made:
+            used = learns_from_all[:, None] | ~held if searches else None
+            yield FeatureBatch(features=scale(features), labels=labels, used=used)
+
+    views = replace(config, spec=augmented(config.spec, augmentation))
     with Resumable(resume_file, training_facts(subject, views, setting, seed)) as resumable:
-        if (state := resumable.restored()) is not None:
-            done = state["step"]
-            classifiers.load_state_dict(state["classifiers"])
-            train_step.load_state_dict(state)
-            losses = [loss.to(config.device) for loss in state["losses"]]
-        made = make_batches(subject, held_out, batch_size, setting.epochs, seed, done)
-        batches = (
-            FeatureBatch(
-                features=scale(features),
-                labels=labels,
-                used=learns_from_all[:, None] | ~held if searches else None,
-            )
-            for features, labels, held in made
+        losses = train_to_end(
+            classifiers,
+            train_step,
+            batches,
+            setting,
+            resumable,
+            images=count,
+            entry="classifiers",
+            metric="losses",
+            doing="linear: steps",
         )
-        for step in show_progress(range(done, total), total - done, "linear: steps"):
-            rate = setting.rate(step, steps_per_epoch, batch_size)
-            _, (metrics,) = train_step(batches, step, rate)
-            if step >= total - steps_per_epoch:
-                losses.append(metrics["losses"])
-            if step + 1 == total or resumable.is_due():
-                now = {"step": step + 1, "classifiers": classifiers.state_dict(), "losses": losses}
-                resumable.save(now | train_step.state_dict())
-            resumable.stop_if_asked(step + 1, total)
-    best, scores = 0, {}
+    best, scores = 0, dict[str, float]()
     if searches:
         features, labels = (part[torch.from_numpy(held_out)] for part in subject.features("train"))
-        accuracies, losses_held = (
-            found[len(candidates) :] for found in classifiers.scores(scale(features), labels)
-        )
-        best = max(range(len(candidates)), key=lambda i: (accuracies[i], -losses_held[i]))
-        scores = {f"lr {rate:g}": score for rate, score in zip(candidates, accuracies, strict=True)}
-    predicted = classifiers.predictions(scale(test[0]), best)
+        best, scores = _best_rate(classifiers, candidates, scale(features), labels)
+    predicted = classifiers.predictions(scale(test), best)
     return predicted, {
-        "top1": int((predicted == test[1]).sum()) / len(predicted),
-        "train_loss": float(torch.stack(losses).mean(0)[best]),
+        "top1": int((predicted == answers).sum()) / len(predicted),
+        "train_loss": float(losses[best]),
         "train_held_out_top1": scores,
         "learning_rate": candidates[best],
         "augmentation": augmentation,
         "batch_size": batch_size,
         "epochs": setting.epochs,
     }
+
+
+def _best_rate(
+    classifiers: LinearClassifiers, candidates: tuple[float, ...], features: Tensor, labels: Tensor
+) -> tuple[int, dict[str, float]]:
+    """The candidate that is best on held-out features, and the top-1 of each.
+
+    Of classifiers, the second half has not learned from them; of equals, the smallest loss counts.
+    """
+    accuracies, losses = (found[len(candidates) :] for found in classifiers.scores(features, labels))
+    best = max(range(len(candidates)), key=lambda i: (accuracies[i], -losses[i]))
+    return best, {f"lr {rate:g}": top1 for rate, top1 in zip(candidates, accuracies, strict=True)}
 
 
 def _scale(train: Tensor) -> Callable[[Tensor], Tensor]:
@@ -229,7 +213,7 @@ def _scale(train: Tensor) -> Callable[[Tensor], Tensor]:
 
 def _held_out(count: int, seed: int) -> np.ndarray:
     """Training images that choose among rates, bool [N]: a fifth, at least one."""
-    chosen = permute(stable_id("linear"), seed, count, np.arange(count))[: max(1, round(_HELD_OUT * count))]
+    chosen = keyed_sample("linear", count, max(1, round(_HELD_OUT * count)), seed=seed)
     held = np.zeros(count, bool)
     held[chosen] = True
     return held

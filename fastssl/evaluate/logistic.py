@@ -20,8 +20,7 @@ from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Split, Subject
 from pipelines.command.errors import UserError
 from pipelines.command.ranges import Count, CountOrZero, Positives, WithinOne
-from pipelines.keys import stable_id
-from pipelines.plan.order import permute
+from pipelines.plan.order import keyed_sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ class Logistic(Protocol):
     def _search(self, features: np.ndarray, labels: np.ndarray) -> dict[float, float]:
         """Accuracy on the held-out training images for each C."""
         count = len(labels)
-        order = permute(stable_id("logistic"), self.seed, count, np.arange(count))
+        order = keyed_sample("logistic", count, count, seed=self.seed)
         held, rest = np.split(order, [round(self.held_out * count)])
         if not len(held) or len(np.unique(labels[rest])) < 2:
             raise UserError(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastssl.config import Experiment, from_dict
+from fastssl.config import Experiment
+from fastssl.config_values import from_dict
 from fastssl.evaluate.subject import Subject
 from fastssl.methods import Method, build_method
 from fastssl.run import checkpoint

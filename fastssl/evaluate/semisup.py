@@ -60,7 +60,7 @@ class Semisup(Protocol):
             raise UserError("--setting search has no rate for the encoder: with --encoder tuned leave it out")
 
     def measure(self, subject: Subject) -> dict[str, Any]:
-        """``top1`` of the test images, ``train_loss`` of the last epoch; see ``linear_top1``."""
+        """``top1`` of the test images, ``train_loss`` of the last epoch; see ``linear_predictions``."""
         train = subject.data.train
         indices = _listed(train, self.names) if self.names else self._drawn(train)
         share = len(indices) / len(train.index)

@@ -14,8 +14,7 @@ from fastssl.evaluate.subject import Subject
 from fastssl.metrics.spread import effective_rank, feature_std, rank_me
 from fastssl.metrics.uniformity import uniformity
 from pipelines.command.ranges import Count
-from pipelines.keys import stable_id
-from pipelines.plan.order import permute
+from pipelines.plan.order import keyed_sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +29,7 @@ class Spread(Protocol):
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``rank_me`` of the features; ``effective_rank``, ``feature_std``, ``uniformity`` at unit length."""
         features, _ = subject.features("test")
-        count = len(features)
-        chosen = permute(stable_id("spread"), 0, count, np.arange(min(self.images, count)))
+        chosen = keyed_sample("spread", len(features), self.images)
         rows = features[torch.from_numpy(np.sort(chosen))]
         unit = functional.normalize(rows, dim=1)
         return {

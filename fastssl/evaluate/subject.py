@@ -22,7 +22,7 @@ from fastssl.distributed.precision import resolve_precision
 from fastssl.evaluate.data import LabeledData, labeled_data
 from fastssl.evaluate.feature_cache import FeatureCache, feature_key
 from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_views, require_finite
-from fastssl.run.folder import load_encoder
+from fastssl.run.folder import load_encoder, run_and_checkpoint
 from fastssl.run.summary import summary_if_whole
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
@@ -30,7 +30,7 @@ from pipelines.ops import Flip
 from pipelines.plan.plan import Plan
 from pipelines.sources import Source
 from pipelines.sources.subset import Subset
-from pipelines.views import ViewSpec, evaluation_spec
+from pipelines.views import ViewSpec
 
 Split = Literal["train", "test"]
 
@@ -195,7 +195,7 @@ def open_subject(where: Path, data: str = "", device: str = "auto", workers: int
         encoder=encoder.to(chosen).to(memory_format=torch.channels_last),
         data=labeled,
         feature_config=FeatureConfig(
-            spec=evaluation_spec(experiment.views[0].spec, experiment.center_fraction),
+            spec=experiment.evaluation_view,
             device=chosen,
             bad_images=BadImages(None, limit),
             precision=resolve_precision(experiment.precision, chosen)[0],
@@ -211,14 +211,6 @@ def open_subject(where: Path, data: str = "", device: str = "auto", workers: int
         own_data=_are_own(config, run, labeled, data or config.machine.data),
         cache=FeatureCache(run / "features"),
     )
-
-
-def run_and_checkpoint(where: Path) -> tuple[Path, str]:
-    """The folder that takes results, and the checkpoint's name, "" for the last."""
-    if where.is_dir():
-        return where, ""
-    folder = where.parent.parent if where.parent.name == "checkpoints" else where.parent
-    return folder, "" if where.stem == "last" else where.stem
 
 
 def _are_own(config: Config, run: Path, data: LabeledData, where: str) -> bool:

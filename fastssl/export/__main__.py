@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from fastssl.foreign.layouts import chosen_layout
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
+from pipelines.command.places import join_repeated
 from pipelines.files.atomic import folder_aside, write_atomically, write_json
 
 _PACKAGES = ("torch", "torchvision", "timm", "safetensors")
@@ -47,7 +49,7 @@ class Options:
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     prog = "python -m fastssl.export"
-    options = read_options(Options, prog, argv)
+    options = read_options(Options, prog, join_repeated(sys.argv[1:] if argv is None else argv))
     for option in ("--tensors" * (options.tensors == "all"), "--data" * bool(options.data)):
         if option and not options.norm_rescale:
             raise UserError(f"{option} tells of --norm-rescale ANCHOR: give one, or leave it out")

@@ -18,13 +18,13 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from fastssl.config import Config, from_dict, to_dict
+from fastssl.config import Config
+from fastssl.config_values import from_dict, to_dict
 from fastssl.export.transform import Transform
 from fastssl.models import Backbone, ResNet, Timm
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import atomic_file, write_json
-from pipelines.views import evaluation_spec
 
 NAME = "encoder.safetensors"
 Layout = Literal["torchvision", "timm", "fastssl"]
@@ -66,7 +66,6 @@ def save_encoder(folder: Path, encoder: nn.Module, config: Config, step: int) ->
     """
     experiment, layout = config.experiment, layout_of(config.experiment.backbone)
     weights = library_weights(encoder, experiment.backbone)
-    spec = evaluation_spec(experiment.views[0].spec, experiment.center_fraction)
     path = folder / NAME
     with atomic_file(path) as file:
         file.write(safetensors.torch.save(weights, {"format": "pt"}))
@@ -74,7 +73,7 @@ def save_encoder(folder: Path, encoder: nn.Module, config: Config, step: int) ->
         "layout": layout,
         "architecture": experiment.backbone.label,
         "features": int(encoder.feature_dim),  # type: ignore[arg-type]
-        "transform": Transform(spec).description(),
+        "transform": Transform(experiment.evaluation_view).description(),
         "origin": {
             "run": str(folder.absolute()),
             "recipe": config.recipe,

@@ -25,7 +25,7 @@ from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
 from pipelines.plan.plan import evaluation_plan
 from pipelines.sources import open_source
-from pipelines.views import ViewSpec, evaluation_spec
+from pipelines.views import ViewSpec
 
 Image = Any  # a PIL image, uint8 [H, W, 3], or a path
 
@@ -153,9 +153,8 @@ def _of_run(
     path: Path, config: Config, encoder: Backbone, more: Mapping[str, Any] | None = None
 ) -> OpenedEncoder:
     experiment = config.experiment
-    spec = evaluation_spec(experiment.views[0].spec, experiment.center_fraction)
     return OpenedEncoder(
-        encoder=_with_transform(encoder, spec),
+        encoder=_with_transform(encoder, experiment.evaluation_view),
         backbone=experiment.backbone,
         precision=experiment.precision,
         config=config,

@@ -14,8 +14,7 @@ from fastssl.evaluate.features import FeatureConfig, extract, require_finite
 from fastssl.metrics.cka import linear_cka
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
-from pipelines.keys import stable_id
-from pipelines.plan.order import permute
+from pipelines.plan.order import keyed_sample
 from pipelines.sources import open_source
 from pipelines.sources.subset import Subset
 from pipelines.views import ViewSpec
@@ -54,7 +53,7 @@ def rescale_effect(before: nn.Module, after: nn.Module, spec: ViewSpec, where: s
     count = len(source.index)
     if count < 2:
         raise UserError(f"--data {where} has one image, and CKA needs two: give more")
-    chosen = np.sort(permute(stable_id("norm-rescale"), 0, count, np.arange(min(_MOST_IMAGES, count))))
+    chosen = np.sort(keyed_sample("norm-rescale", count, _MOST_IMAGES))
     device = choose_device("auto")
     config = FeatureConfig(spec=spec, device=device, bad_images=BadImages(None, default_limit(count)))
     rows = []

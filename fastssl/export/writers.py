@@ -13,7 +13,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from fastssl.config import to_dict
+from fastssl.config_values import to_dict
 from fastssl.export.encoder_file import layout_of, library_weights
 from fastssl.export.load import OpenedEncoder
 from fastssl.export.resnet_shape import ResNetShape, plain_resnet, resnet_shape

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from fastssl.config import Config, from_dict, to_dict
+from fastssl.config import Config
+from fastssl.config_values import from_dict, to_dict
 from fastssl.user_file import read_user_file, recipe_function
 from pipelines.command.errors import UserError
 

@@ -12,7 +12,8 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from fastssl.config import Config, to_dict
+from fastssl.config import Config
+from fastssl.config_values import to_dict
 from fastssl.fields import leaves
 
 _KNN = ("knn_top1", "knn_top1_untrained", "knn_top1_pixels")  # in one chart

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from fastssl.config import Config, Experiment, differing_fields
+from fastssl.config import Config, Experiment
+from fastssl.config_values import differing_fields
 from fastssl.methods.method import power_of_two_up_to
 
 _LEAST_STEPS = 8  # per epoch

@@ -14,7 +14,8 @@ from typing import Any
 
 from torch import nn
 
-from fastssl.config import Config, differing_fields, from_dict, read_config, to_dict
+from fastssl.config import Config
+from fastssl.config_values import differing_fields, from_dict, read_config, to_dict
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.methods import build_encoder
 from fastssl.run import checkpoint
@@ -178,6 +179,14 @@ def clear(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
+def run_and_checkpoint(where: Path) -> tuple[Path, str]:
+    """The folder that takes results, and the checkpoint's name, "" for the last."""
+    if where.is_dir():
+        return where, ""
+    folder = where.parent.parent if where.parent.name == "checkpoints" else where.parent
+    return folder, "" if where.stem == "last" else where.stem
+
+
 def load_encoder(where: Path) -> tuple[Config, nn.Module, int]:
     """The encoder of a run folder (its last checkpoint) or of one checkpoint file.
 
@@ -193,8 +202,7 @@ def load_encoder(where: Path) -> tuple[Config, nn.Module, int]:
     state = checkpoint.load(path)
     if not {"config", "encoder", "step"} <= state.keys():
         raise UserError(f"{path} is not a checkpoint of this fastssl")
-    folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    config = from_dict(state["config"], str(path), folder.absolute())
+    config = from_dict(state["config"], str(path), run_and_checkpoint(path)[0].absolute())
     encoder = build_encoder(config.experiment.method, config.experiment.backbone)
     try:
         encoder.load_state_dict(state["encoder"])

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from fastssl.config import Config, differing_fields, from_dict
+from fastssl.config import Config
+from fastssl.config_values import differing_fields, from_dict
 from fastssl.distributed.collectives import broadcast_object
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.precision import AUTOCAST, resolve_precision

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from fastssl.run.drawing import new_figure, to_png
 from fastssl.run.metrics import read_metrics
 from pipelines.backends.decode_sample import decode_sample
 from pipelines.batch import Batch
@@ -107,16 +108,11 @@ def save_curves(path: Path, metrics: Path, title: str, baselines: dict[str, floa
 
     The legend stands above its axes, where it hides nothing.
     """
-    # here, as matplotlib is slow to import, and most commands draw nothing
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator  # here, as matplotlib is slow to import
 
     rows = read_metrics(metrics)
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, 3.6, title)
     loss_axes, rate_axes, knn_axes = figure.subplots(1, 3, sharex=True)
-    figure.suptitle(title, fontsize=11)
     for axes, name, label in (
         (loss_axes, "loss", "loss"),
         (rate_axes, "learning_rate", "learning rate"),
@@ -133,9 +129,7 @@ def save_curves(path: Path, metrics: Path, title: str, baselines: dict[str, floa
         knn_axes.axhline(value, linestyle=style, color="gray", label=f"{name} ({value:.3f})")
     if baselines:
         knn_axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, to_png(figure))
 
 
 def _are_numbers(row: dict[str, Any], *names: str) -> bool:

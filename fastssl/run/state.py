@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from fastssl.config import Config, to_dict
+from fastssl.config import Config
+from fastssl.config_values import to_dict
 from fastssl.methods import Method
 from fastssl.run import checkpoint
 from fastssl.run.training_state import TrainingState

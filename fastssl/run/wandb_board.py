@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fastssl.config import Config, to_dict
+from fastssl.config import Config
+from fastssl.config_values import to_dict
 from fastssl.fields import leaves
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_atomically

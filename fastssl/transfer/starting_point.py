@@ -13,14 +13,14 @@ from fastssl.config import Config
 from fastssl.config_file import named_config
 from fastssl.evaluate.features import require_finite
 from fastssl.evaluate.foreign_subject import foreign_folder
-from fastssl.evaluate.subject import run_and_checkpoint, weights_digest
+from fastssl.evaluate.subject import weights_digest
 from fastssl.fields import of_kind
 from fastssl.foreign.encoder import foreign_encoder
 from fastssl.foreign.layouts import chosen_layout
 from fastssl.models import Backbone, ResNet, ResNet9
 from fastssl.models.backbone import build_backbone
 from fastssl.models.lab_halves import LabHalves
-from fastssl.run.folder import load_encoder
+from fastssl.run.folder import load_encoder, run_and_checkpoint
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
 from pipelines.command.ranges import Positive
@@ -147,7 +147,7 @@ def _drawn(
 
 
 def _view(config: Config) -> ViewSpec:
-    return evaluation_spec(config.experiment.views[0].spec, config.experiment.center_fraction)
+    return config.experiment.evaluation_view
 
 
 def _about(backbone: Backbone.Config, encoder: torch.nn.Module | None) -> dict[str, Any]:

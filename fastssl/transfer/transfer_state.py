@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fastssl.config import differences
+from fastssl.config_values import differences
 from fastssl.distributed.collectives import broadcast_object
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.run import checkpoint

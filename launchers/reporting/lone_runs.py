@@ -92,7 +92,7 @@ def _read_run(
 
 def _paper(path: Path) -> dict[str, Any] | None:
     """The paper's row of a config.json; None where the run is not its recipe's, but for the seed."""
-    from fastssl.config import differing_fields, read_config  # they load torch, which sweeps do without
+    from fastssl.config_values import differing_fields, read_config  # they load torch: sweeps do without
     from fastssl.recipes import find_recipe
 
     try:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastssl.config import Config, differing_fields, read_config, to_dict
+from fastssl.config import Config
+from fastssl.config_values import differing_fields, read_config, to_dict
 from fastssl.user_file import keep_copy
 from launchers.searching.folder import SearchFolder
 from launchers.searching.halving import rungs

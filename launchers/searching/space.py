@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from fastssl.config import Config, to_dict
+from fastssl.config import Config
+from fastssl.config_values import to_dict
 from launchers.sweeps.fields import Change, assign, resolve, split_setting, split_values
 from launchers.sweeps.study import text_of
 from pipelines.command.errors import UserError

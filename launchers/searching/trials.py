@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastssl.config import to_dict
+from fastssl.config_values import to_dict
 from fastssl.user_file import keep_copy
 from launchers.searching.definition import Search
 from launchers.searching.folder import SearchFolder

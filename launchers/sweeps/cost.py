@@ -57,7 +57,7 @@ def kind(experiment: Experiment) -> str:
 
 def measured(folders: Iterable[Path]) -> dict[str, float]:
     """Images per second of each kind of run, from run folders; the last one read counts."""
-    from fastssl.config import read_config  # loads torch, which a report does without
+    from fastssl.config_values import read_config  # loads torch, which a report does without
 
     found = {}
     for folder in folders:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastssl.config import differing_fields, read_config, to_dict
+from fastssl.config_values import differing_fields, read_config, to_dict
 from fastssl.run.versions import git_commit
 from fastssl.user_file import keep_copy
 from launchers.sweeps.attempts import now

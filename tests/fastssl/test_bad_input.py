@@ -9,7 +9,7 @@ import simplejpeg
 import torch
 
 from fastssl import train
-from fastssl.config import to_dict
+from fastssl.config_values import to_dict
 from fastssl.evaluate import __main__ as evaluate
 from fastssl.recipes import quickstart
 from pipelines.command.errors import run_command

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from fastssl.command_line import option_names, parse
-from fastssl.config import Config, to_dict
+from fastssl.config import Config
+from fastssl.config_values import to_dict
 from fastssl.methods import BYOL
 from fastssl.models import Timm
 from fastssl.optim import LARS, SGD

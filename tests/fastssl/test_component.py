@@ -9,7 +9,8 @@ import pytest
 import tyro
 
 from fastssl.component import Component, ComponentConfig, configs_by_kind
-from fastssl.config import FAMILIES, _reason, _with_families
+from fastssl.config import FAMILIES
+from fastssl.config_values import _reason, _with_families
 from pipelines.command.errors import UserError
 
 

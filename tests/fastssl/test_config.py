@@ -6,16 +6,8 @@ from typing import Any
 
 import pytest
 
-from fastssl.config import (
-    VERSION,
-    Config,
-    Experiment,
-    Machine,
-    differing_fields,
-    from_dict,
-    read_config,
-    to_dict,
-)
+from fastssl.config import Config, Experiment, Machine
+from fastssl.config_values import VERSION, differing_fields, from_dict, read_config, to_dict
 from fastssl.methods import BYOL, METHODS, SimCLR, SiMo, Supervised
 from fastssl.optim import LARS
 from fastssl.recipes import RECIPES, quickstart

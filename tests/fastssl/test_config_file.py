@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fastssl.config import Machine, to_dict
+from fastssl.config import Machine
 from fastssl.config_file import named_config
+from fastssl.config_values import to_dict
 from fastssl.methods import BYOL
 from fastssl.optim import LARS
 from fastssl.recipes import quickstart

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fastssl import config as config_module
+from fastssl import config_values
 from fastssl.command_line import parse
-from fastssl.config import from_dict, read_config, to_dict
+from fastssl.config_values import from_dict, read_config, to_dict
 from fastssl.methods import build_method
 from fastssl.recipes import find_recipe, quickstart
 from fastssl.run.folder import LAST, claim
@@ -99,7 +99,7 @@ def forget() -> None:
     """Leave nothing of users' files, as in another process."""
     for name in [name for name in sys.modules if name.startswith("_user_file_")]:
         del sys.modules[name]
-    config_module._converter.cache_clear()
+    config_values._converter.cache_clear()
 
 
 @pytest.fixture(autouse=True)

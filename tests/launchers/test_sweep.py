@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from fastssl.config import to_dict
+from fastssl.config_values import to_dict
 from fastssl.recipes import quickstart
 from fastssl.run.summary import read_summary
 from launchers import status, sweep

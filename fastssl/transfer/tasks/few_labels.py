@@ -10,15 +10,12 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-import numpy as np
-
 from fastssl.recipes.augmentations import SCENES_LAB
 from fastssl.transfer.schedules import straight
 from fastssl.transfer.task import Length, OptimizerName, Task
 from pipelines.command.errors import UserError
 from pipelines.command.ranges import Count, CountOrZero, NotNegative, Positive
-from pipelines.keys import stable_id
-from pipelines.plan.order import permute
+from pipelines.plan.order import keyed_sample
 from pipelines.sources import Source
 from pipelines.sources.repeated import Repeated
 from pipelines.sources.subset import Subset
@@ -102,7 +99,7 @@ class FewLabels(Task):
                 f"--labels {self.labels}: {where} has {count} training images: give at most these"
             )
         if self.labels:
-            source = Subset(source, permute(stable_id("labels"), 0, count, np.arange(self.labels)))
+            source = Subset(source, keyed_sample("labels", count, self.labels))
         images = self._epoch_images(len(source.index))
         return Repeated(source, images) if len(source.index) < images else source
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fastssl.diagnostics import DIAGNOSTICS
-from fastssl.diagnostics.__main__ import main
+from fastssl.diagnostics.__main__ import main, parse
 from fastssl.diagnostics.diagnostic import find_diagnostic
 from fastssl.methods import MoCo
 from pipelines.command.errors import UserError, run_command
@@ -97,6 +97,11 @@ def test_wrong_names_and_counts_are_one_line(run: Path) -> None:
         main(["norms", *[str(run)] * 3])
     with pytest.raises(UserError, match="does not exist"):
         main(["norms", str(run / "absent")])
+
+
+def test_several_places_are_one_data_set(run: Path) -> None:
+    _, options, _ = parse(["spectrum", str(run), "--data", "a", "--data=b"])
+    assert options.data == "a + b"
 
 
 def test_a_copy_of_a_run_is_the_same_encoder(run: Path, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fastssl.config import Config, Machine, to_dict
+from fastssl.config import Config, Machine
+from fastssl.config_values import to_dict
 from fastssl.methods import Method, MoCo, build_method
 from fastssl.models import ResNet9
 from fastssl.recipes import quickstart

@@ -12,7 +12,7 @@ from torch import nn
 from fastssl.evaluate.augmentation import AugmentationChoice
 from fastssl.evaluate.data import LabeledData, labeled_data
 from fastssl.evaluate.features import FeatureConfig, Features
-from fastssl.evaluate.linear import Linear, _cropped_batches, linear_predictions, linear_top1
+from fastssl.evaluate.linear import Linear, _cropped_batches, linear_predictions
 from fastssl.evaluate.linear_setting import SETTINGS, LinearSetting, SettingName, choose_setting
 from fastssl.evaluate.subject import Subject
 from pipelines.decode.bad_images import BadImages
@@ -29,6 +29,12 @@ HOW = FeatureConfig(
     bad_images=BadImages(None, 10),
     workers=2,
 )
+
+
+def linear_result(
+    subject: Subject, setting: LinearSetting, augmentation: AugmentationChoice = "auto", seed: int = 0
+) -> dict[str, Any]:
+    return linear_predictions(subject, setting, augmentation, seed, None)[1]
 
 
 @pytest.fixture
@@ -194,8 +200,8 @@ def test_test_images_have_no_say_in_the_rate(data: LabeledData) -> None:
             return features, (labels + 1) % 3 if split == "test" else labels
 
     setting = SETTINGS["search"].lasting(5)
-    right = linear_top1(subject(Means().eval(), data), setting)
-    wrong = linear_top1(Forgetful(encoder=Means().eval(), data=data, feature_config=HOW), setting)
+    right = linear_result(subject(Means().eval(), data), setting)
+    wrong = linear_result(Forgetful(encoder=Means().eval(), data=data, feature_config=HOW), setting)
     assert (right["top1"], wrong["top1"]) == (1.0, 0.0)
     for key in ("learning_rate", "train_loss", "train_held_out_top1"):
         assert right[key] == wrong[key]
@@ -209,7 +215,7 @@ def test_held_out_images_are_judged_unseen_and_learned_from_in_the_end(data: Lab
             generator = torch.Generator().manual_seed(0)  # the same ones in both splits and from both sides
             return torch.randn(48, 200, generator=generator), torch.arange(48) % 3
 
-    result = linear_top1(
+    result = linear_result(
         AtRandom(encoder=Means(), data=data, feature_config=HOW),
         replace(SETTINGS["search"].lasting(20), candidates=(1.0, 3.0)),
     )
@@ -235,7 +241,7 @@ def test_separable_classes_are_separated(data: LabeledData, name: SettingName, a
     setting = SETTINGS[name].lasting(20)
     if name == "simclr":  # its rate is a 300th of sgd's: for features of 2048 dimensions
         setting = replace(setting, learning_rate=10.0)
-    result = linear_top1(subject(Means().eval(), data), setting, augmentation)  # type: ignore[arg-type]
+    result = linear_result(subject(Means().eval(), data), setting, augmentation)  # type: ignore[arg-type]
     assert result["top1"] == 1.0
     assert result["augmentation"] == augmentation
     assert result["epochs"] == 20
@@ -246,7 +252,7 @@ def test_features_that_say_nothing_give_chance(data: LabeledData) -> None:
         def forward(self, views: torch.Tensor) -> torch.Tensor:
             return torch.ones(len(views), 4)
 
-    result = linear_top1(subject(Nothing().eval(), data), replace(SHORT, learning_rate=0.1))
+    result = linear_result(subject(Nothing().eval(), data), replace(SHORT, learning_rate=0.1))
     assert result["top1"] == pytest.approx(1 / 3)
     loss = result["train_loss"]
     assert isinstance(loss, float)
@@ -260,7 +266,7 @@ def test_epochs_are_whole_batches_and_a_small_data_set_lowers_batch_and_rate(
 ) -> None:
     asked: list[tuple[int, int, int]] = []
     setting = Recorded(epochs=4, batch_size=batch, learning_rate=1.0, nesterov=True, drops=(), asked=asked)
-    result = linear_top1(subject(Means().eval(), data), setting, augmentation)  # type: ignore[arg-type]
+    result = linear_result(subject(Means().eval(), data), setting, augmentation)  # type: ignore[arg-type]
     assert asked == [(step, steps, used) for step in range(4 * steps)]
     assert result["batch_size"] == used
     assert setting.rate(0, steps, used) == pytest.approx(used / batch)
@@ -268,8 +274,8 @@ def test_epochs_are_whole_batches_and_a_small_data_set_lowers_batch_and_rate(
 
 def test_the_last_epoch_counts_not_the_best(data: LabeledData) -> None:
     setting = SpoiltAtTheEnd(epochs=12, batch_size=16, learning_rate=2.0, nesterov=False, drops=())
-    assert linear_top1(subject(Means().eval(), data), SHORT)["top1"] == 1.0
-    result = linear_top1(subject(Means().eval(), data), setting)
+    assert linear_result(subject(Means().eval(), data), SHORT)["top1"] == 1.0
+    result = linear_result(subject(Means().eval(), data), setting)
     assert isinstance(result["top1"], float)
     assert isinstance(result["train_loss"], float)
     assert result["top1"] < 0.5
@@ -282,7 +288,7 @@ def test_it_repeats_to_the_bit_and_follows_the_seed(data: LabeledData, augmentat
         torch.manual_seed(workers)  # the global generator has no say
         how = replace(HOW, workers=workers)
         slow = replace(SHORT, learning_rate=0.05)  # so that the loss is not 0 in the end
-        return linear_top1(subject(Means().eval(), data, how), slow, augmentation, seed)  # type: ignore[arg-type]
+        return linear_result(subject(Means().eval(), data, how), slow, augmentation, seed)  # type: ignore[arg-type]
 
     assert run(3, 1) == run(3, 2)
     assert run(4, 1)["train_loss"] != run(3, 1)["train_loss"]
@@ -316,7 +322,7 @@ def test_small_images_are_cached(data: LabeledData, size: int, augmentation: str
             return super().forward(views)
 
     how = replace(HOW, spec=replace(HOW.spec, size=size))
-    result = linear_top1(subject(Counted().eval(), data, how), SHORT)
+    result = linear_result(subject(Counted().eval(), data, how), SHORT)
     assert result["augmentation"] == augmentation
     seen_anew = SHORT.epochs * 3 * TRAIN if augmentation == "crop" else 2 * 3 * TRAIN
     assert sum(calls) == 3 * TEST + seen_anew
@@ -334,7 +340,7 @@ def test_mirror_images_are_trained_on_too(tmp_path: Path, monkeypatch: pytest.Mo
                 path = tmp_path / "data" / split / name / f"{number}.jpg"
                 path.write_bytes(simplejpeg.encode_jpeg(pixels))
     data = labeled_data(str(tmp_path / "data"))
-    result = linear_top1(subject(Means().eval(), data), replace(SHORT, learning_rate=0.1), "flip")
+    result = linear_result(subject(Means().eval(), data), replace(SHORT, learning_rate=0.1), "flip")
     loss = result["train_loss"]
     assert isinstance(loss, float)
     assert loss > 0.6  # log 2 = 0.69 is ignorance; seen from one side only it is near 0
@@ -345,6 +351,6 @@ def test_the_encoder_is_left_as_it_was(data: LabeledData) -> None:
     encoder.eval()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     for augmentation in ("flip", "crop"):
-        linear_top1(subject(encoder, data), replace(SHORT, epochs=2), augmentation)
+        linear_result(subject(encoder, data), replace(SHORT, epochs=2), augmentation)
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     assert all(weight.grad is None for weight in encoder.parameters())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastssl.command_line import option_names, parse
-from fastssl.config import to_dict
+from fastssl.config_values import to_dict
 from fastssl.methods import METHODS, Method, MoCo, build_encoder
 from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim import OPTIMIZERS, SGD, Optimizer

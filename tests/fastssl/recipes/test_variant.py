@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from fastssl.config import differing_fields
+from fastssl.config_values import differing_fields
 from fastssl.recipes import RECIPES
 from fastssl.recipes.variant import with_changes
 from pipelines.command.errors import UserError

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fastssl.config import Experiment, Machine, read_config
+from fastssl.config import Experiment, Machine
+from fastssl.config_values import read_config
 from fastssl.methods import BYOL, CMC, METHODS, Method, SimCLR, SiMo
 from fastssl.models import ResNet, ResNet9
 from fastssl.recipes import find_recipe

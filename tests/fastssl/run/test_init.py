@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from fastssl.config import Config, to_dict
+from fastssl.config import Config
+from fastssl.config_values import to_dict
 from fastssl.methods import BYOL, Method, MoCo, build_method
 from fastssl.models import ResNet9
 from fastssl.recipes import quickstart

@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from fastssl.config import from_dict
+from fastssl.config_values import from_dict
 from fastssl.recipes import quickstart
 from fastssl.run.log import MetricMeans, RunLog
 from fastssl.run.metrics import read_metrics

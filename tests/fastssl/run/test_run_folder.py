@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fastssl import train
-from fastssl.config import Config, Machine, read_config, to_dict
+from fastssl.config import Config, Machine
+from fastssl.config_values import read_config, to_dict
 from fastssl.methods import Method, MoCo, Supervised, build_method
 from fastssl.models import ResNet9
 from fastssl.recipes import quickstart

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastssl.config import to_dict
+from fastssl.config_values import to_dict
 from fastssl.models import ResNet9
 from fastssl.models.lab_halves import LabHalves
 from fastssl.recipes import find_recipe

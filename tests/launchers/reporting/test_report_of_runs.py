@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fastssl.config import to_dict
+from fastssl.config_values import to_dict
 from fastssl.recipes import find_recipe
 from fastssl.recipes.variant import with_changes
 from launchers.report import main

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastssl.config import differing_fields, from_dict, to_dict
+from fastssl.config_values import differing_fields, from_dict, to_dict
 from fastssl.methods import build_method
 from fastssl.models import ResNet9
 from fastssl.recipes import find_recipe
