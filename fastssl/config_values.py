@@ -20,7 +20,8 @@ from fastssl.user_file import UserFile, components, from_entry, to_entry
 from pipelines.command.errors import UserError
 from pipelines.ops import Op
 
-VERSION = 3  # of the JSON; raise it when a field changes its name or meaning
+VERSION = 3  # of the JSON; raise it when a field changes its meaning, or its name other than here
+_FORMER_NAMES = {"machine": {"product": "cpu_output"}}  # by part of the config: as they were, as they are
 
 
 @cache
@@ -124,6 +125,9 @@ def from_dict(values: dict[str, Any], where: str, folder: Path | None = None) ->
             f"{where} is a config of version {version}, this fastssl reads version {VERSION}: "
             f"use the fastssl that wrote it, or start a new run folder"
         )
+    for part, names in _FORMER_NAMES.items():
+        if isinstance(values.get(part), dict):
+            values[part] = {names.get(name, name): value for name, value in values[part].items()}
     file = None if entry is None else from_entry(entry, folder, where)
     try:
         return dataclasses.replace(_converter(file).structure(values, Config), user_file=file)

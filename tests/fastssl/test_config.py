@@ -245,3 +245,10 @@ def test_an_address_with_a_password_never_reaches_a_config(field: str) -> None:
     assert replace(machine, **{field: "s3://bucket/set"})  # type: ignore[arg-type]
     with pytest.raises(UserError, match="holds a password"):
         replace(machine, **{field: "s3://key:secret@bucket/set"})  # type: ignore[arg-type]
+
+
+def test_fields_are_read_by_their_former_names() -> None:
+    config = quickstart()
+    values = to_dict(config)
+    values["machine"]["product"] = values["machine"].pop("cpu_output")
+    assert from_dict(values, "an older run") == config
