@@ -33,10 +33,8 @@ _close = _external("close", types.int32, types.int32)
 
 def pack_paths(paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Paths, which hold no NUL, one after the other as C has them: uint8 [n], and their begins, int64 [N]."""
-    encoded = [os.fsencode(path) + b"\0" for path in paths]
-    ends = np.cumsum([len(path) for path in encoded], dtype=np.int64)
-    packed = np.frombuffer(b"".join(encoded), np.uint8).copy()  # kernels are compiled for writable arrays
-    return packed, np.concatenate([np.zeros(1, np.int64), ends])[: len(paths)]
+    packed = np.frombuffer(bytearray(os.fsencode("\0".join([*paths, ""]))), np.uint8)  # a writable one
+    return packed, np.concatenate([[0], np.flatnonzero(packed == 0) + 1])[: len(paths)]
 
 
 @njit(cache=True, nogil=True)

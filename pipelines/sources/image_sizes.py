@@ -41,9 +41,7 @@ def image_sizes(root: Path, files: ImageFiles, kept: Path) -> tuple[np.ndarray, 
     sizes = np.zeros((len(files), 2), np.int32)
     stored = load_arrays(kept, ("marks", "sizes"))
     if stored is not None and _are_sizes(stored["marks"], stored["sizes"]):
-        order = np.argsort(stored["marks"])
-        found = order[np.minimum(np.searchsorted(stored["marks"], marks, sorter=order), len(order) - 1)]
-        known = stored["marks"][found] == marks
+        found, known = _places(stored["marks"], marks)
         sizes[known] = stored["sizes"][found[known]]
     unknown = np.flatnonzero(sizes[:, 0] == 0)
     if len(unknown):
@@ -53,6 +51,15 @@ def image_sizes(root: Path, files: ImageFiles, kept: Path) -> tuple[np.ndarray, 
         good = sizes[:, 0] > 0  # an unreadable one is looked at again next time
         save_arrays(kept, {"marks": marks[good], "sizes": sizes[good]})
     return sizes[:, 0].copy(), sizes[:, 1].copy()
+
+
+def _places(stored: np.ndarray, marks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of marks among those stored, int64 [N], and whether they are there, bool [N]."""
+    if np.array_equal(stored, marks):  # nothing has changed, as nearly always
+        return np.arange(len(marks)), np.ones(len(marks), bool)
+    order = np.argsort(stored)
+    found = order[np.minimum(np.searchsorted(stored, marks, sorter=order), len(order) - 1)]
+    return found, stored[found] == marks
 
 
 def sizes_from_headers(paths: Sequence[str]) -> np.ndarray:
