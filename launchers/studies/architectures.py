@@ -13,7 +13,7 @@ from __future__ import annotations
 from fastssl.config import Paper
 from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import with_dense
+from launchers.studies.dense_numbers import dense_figure, with_dense
 from launchers.sweeps.study import Figure, Scale, Study
 
 _METHODS = {
@@ -46,7 +46,7 @@ def study(scale: Scale) -> Study:
         runs=runs,
         figures=(
             Figure(title="Linear top-1", x="method", y="linear.top1", series="backbone"),
-            Figure(title="AP50 on VOC07", x="method", y="voc07_c4.AP50@voc07", series="backbone"),
+            dense_figure(scale, "voc07", "AP50", "AP50 on VOC07", "method", "backbone"),
         ),
         scale=scale,
     )

@@ -16,6 +16,7 @@ from dataclasses import replace
 from fastssl.config import Paper, Results
 from fastssl.recipes.msbreg import TITLE as MSBREG
 from fastssl.recipes.papers import EQCO, REVISITED
+from launchers.sweeps.columns import DENSE
 from launchers.sweeps.study import Figure, Scale
 
 _SEVEN = (
@@ -181,3 +182,22 @@ def dense_figures(scale: Scale, x: str, series: str | None = None, words: str = 
         Figure(title=f"{title} {words}".rstrip(), x=x, y=result, series=series)
         for title, result in results.items()
     )
+
+
+def dense_figure(
+    scale: Scale, column: str, metric: str, title: str, x: str, series: str | None = None
+) -> Figure:
+    """Figure of a dense column over an axis; at the tiny scale of the scenes' task that stands for it.
+
+    Args:
+        scale: of the study.
+        column: a word of ``--columns``.
+        metric: our name of the metric, which the scenes' task has too.
+        title: of the figure at the paper's scale.
+        x: axis.
+        series: axis that tells the lines apart.
+    """
+    task, at, images = DENSE[column].planned(scale).result.partition("@")
+    name, plus, options = task.partition("+")
+    told = f"{title} (tiny: on scenes)" if scale == "tiny" else title
+    return Figure(title=told, x=x, y=f"{name}.{metric}{plus}{options}{at}{images}", series=series)

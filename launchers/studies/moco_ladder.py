@@ -19,7 +19,7 @@ from __future__ import annotations
 from fastssl.config import Paper
 from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import with_dense
+from launchers.studies.dense_numbers import dense_figures, with_dense
 from launchers.sweeps.study import Figure, Scale, Study
 
 _STEPS = (
@@ -80,6 +80,7 @@ def study(scale: Scale) -> Study:
                 series="optimizer",
             ),
             Figure(title="kNN top-1 during training", x="epoch", y="knn_top1", series="model"),
+            *dense_figures(scale, "model", "optimizer", "along the ladder"),
         ),
         scale=scale,
     )

@@ -14,8 +14,8 @@ Compute: 5 runs of 200 to 1000 epochs of ImageNet, and a transfer of each.
 from __future__ import annotations
 
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import with_dense
-from launchers.sweeps.study import Figure, Scale, Study
+from launchers.studies.dense_numbers import dense_figure, with_dense
+from launchers.sweeps.study import Scale, Study
 
 _ROWS = {
     "simclr": ("SimCLR", "simclr-imagenet"),
@@ -44,6 +44,6 @@ def study(scale: Scale) -> Study:
             )
             for name, (method, recipe) in _ROWS.items()
         ),
-        figures=(Figure(title="Box AP on COCO", x="method", y="coco_fpn_msbreg.AP@coco"),),
+        figures=(dense_figure(scale, "coco-fpn-msbreg", "AP", "Box AP on COCO", "method"),),
         scale=scale,
     )

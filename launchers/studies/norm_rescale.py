@@ -21,8 +21,8 @@ from dataclasses import replace
 from fastssl.config import Paper
 from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import dense_numbers, with_dense
-from launchers.sweeps.study import Figure, Scale, Study
+from launchers.studies.dense_numbers import dense_figure, dense_numbers, with_dense
+from launchers.sweeps.study import Scale, Study
 
 _OTHER_ROWS = (
     ("table 8", "NormRescale by a constant"),
@@ -50,11 +50,13 @@ def study(scale: Scale) -> Study:
             ),
         ),
         figures=(
-            Figure(title="AP50 on VOC07", x="optimizer", y="voc07_c4.AP50@voc07"),
-            Figure(
-                title="AP50 on VOC07 after NormRescale by a constant",
-                x="optimizer",
-                y="voc07_c4.AP50+norm_rescale=constant@voc07",
+            dense_figure(scale, "voc07", "AP50", "AP50 on VOC07", "optimizer"),
+            dense_figure(
+                scale,
+                "voc07-rescaled",
+                "AP50",
+                "AP50 on VOC07 after NormRescale by a constant",
+                "optimizer",
             ),
         ),
         scale=scale,

@@ -13,8 +13,8 @@ Compute: 3 runs of 100 or 200 epochs of ImageNet, and 4 transfers.
 from __future__ import annotations
 
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import with_dense
-from launchers.sweeps.study import Figure, Scale, Study
+from launchers.studies.dense_numbers import dense_figure, with_dense
+from launchers.sweeps.study import Scale, Study
 
 _TABLE = "table 8 of EqCo"
 _ROWS = {
@@ -53,6 +53,6 @@ def study(scale: Scale) -> Study:
         about=__doc__ or "",
         axes=("pretraining",),
         runs=(random, *pretrained),
-        figures=(Figure(title="Box AP on COCO", x="pretraining", y="coco_fpn_simo.AP@coco"),),
+        figures=(dense_figure(scale, "coco-fpn-simo", "AP", "Box AP on COCO", "pretraining"),),
         scale=scale,
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import with_dense
+from launchers.studies.dense_numbers import dense_figures, with_dense
 from launchers.sweeps.study import Figure, PlannedRun, Scale, Study, Value
 
 _HERE = Path(__file__).resolve().parent
@@ -56,7 +56,10 @@ def study(scale: Scale) -> Study:
         about=__doc__ or "",
         axes=("method", "groups"),
         runs=tuple(runs),
-        figures=(Figure(title="Linear top-1", x="groups", y="linear.top1", series="method"),),
+        figures=(
+            Figure(title="Linear top-1", x="groups", y="linear.top1", series="method"),
+            *dense_figures(scale, "groups", "method"),
+        ),
         scale=scale,
     )
 

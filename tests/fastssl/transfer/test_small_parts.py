@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastssl.models import ResNet, ResNet9
-from fastssl.optim.optimizer import parameter_groups
+from fastssl.optim.optimizer import build_optimizer, parameter_groups
 from fastssl.transfer.networks.pixel_network import PixelClassifier, PixelDepth, on_image
 from fastssl.transfer.prediction import Prediction
 from fastssl.transfer.schedules import dropped, polynomial, straight, warm_up
@@ -174,3 +174,15 @@ def test_norms_are_undecayed_and_biases_are_decayed() -> None:
     names = {name: decays[id(each)] for name, each in network.named_parameters()}
     assert names["encoder.bn1.weight"] == names["norm.bias"] == 0
     assert names["encoder.conv1.weight"] == names["boxes.cls_score.bias"] == 1e-4
+
+
+def test_lars_adapts_and_decays_weights_alone() -> None:
+    task = Voc0712C4(scale="small", optimizer="lars")
+    network = task.network(ResNet(ResNet.Config(depth=18, width=0.125)), ("cat", "dog"))
+    optimizer = build_optimizer(task.parameter_parts(network), task.optimizer_config())
+    found = {
+        (parameter.ndim > 1, group["adapt"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert found == {(True, True, 1e-4), (False, False, 0.0)}

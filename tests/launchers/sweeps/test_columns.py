@@ -1,6 +1,7 @@
 """``--columns``: what is measured of a study, dense transfers among it, from the plan to the report."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,46 @@ def test_scenes_stand_in_for_all_at_the_tiny_scale(
     said = capsys.readouterr()
     assert said.err == ""
     assert "6 evaluations of them" in said.out
+
+
+SEVEN = ("voc07", "voc0712", "coco-c4", "coco-fpn", "cityscapes")
+TABLES = {  # columns of each study's table of detection and segmentation
+    **dict.fromkeys(("moco-ladder", "crossover", "symmetric", "taxonomies"), SEVEN),
+    **dict.fromkeys(("epochs", "class-share", "augmentations"), SEVEN),
+    "architectures": ("voc07", "voc0712"),
+    "norm-rescale": (
+        *("voc07", "voc07-rescaled", "voc07-searched", "voc0712", "voc0712-rescaled", "voc0712-searched"),
+        *("coco-c4", "coco-c4-searched"),
+    ),
+    "msbreg-coco": ("coco-fpn-msbreg",),
+    "simo-coco": ("coco-fpn-simo",),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_studies_have_the_columns_of_their_tables(name: str) -> None:
+    """The paper's numbers beside each, and at the tiny scale a transfer to scenes in place of each."""
+    words = TABLES[name]
+    paper, tiny = chosen(name, *words), chosen_tiny(name, *words)
+    published = {metric for run in paper.runs if run.paper for metric, _ in run.paper.results}
+    for word in words:
+        metrics = {f"{DENSE[word].title} {metric}" for metric in DENSE[word].metrics}
+        assert metrics & published, word
+    for study in (paper, tiny):
+        results = {result for run in study.runs for result in run.results}
+        for run in study.runs:
+            expected = {DENSE[word].planned(study.scale).result for word in words}
+            assert expected <= {task.result for task in run.tasks}
+        drawn = {figure.y for figure in study.figures if "@" in figure.y and "linear" not in figure.y}
+        assert drawn
+        assert {re.sub(r"\.\w+", "", result, count=1) for result in drawn} <= results | left_of(study)
+    assert all(task.where == "scenes:multi-0101" for run in tiny.runs for task in run.tasks)
+    assert all(isinstance(run.config.experiment.backbone, ResNet.Config) for run in tiny.runs)
+
+
+def left_of(study: Study) -> set[str]:
+    """Results whose images nobody named."""
+    return {line.partition(" is left out")[0] for line in left_out(study)}
 
 
 def test_results_have_the_papers_names() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection import FasterRCNN, roi_heads
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign, poolers, roi_align
 
@@ -18,6 +18,7 @@ from fastssl.transfer.networks.detector import Detector
 from fastssl.transfer.networks.detector_settings import DetectorSettings
 from fastssl.transfer.networks.faster_rcnn_c4 import FasterRCNNC4
 from fastssl.transfer.networks.fpn import FPNDetector, FPNSettings
+from fastssl.transfer.networks.masks import mask_loss
 from tests.helpers.dense_batches import CLASSES, SIZE, dense_batch, encoder
 
 NAMES = {
@@ -144,3 +145,17 @@ def test_one_step_and_its_boxes_are_torchvisions(
         torch.testing.assert_close(torch.from_numpy(found.boxes), boxes["boxes"], rtol=1e-5, atol=1e-4)
         torch.testing.assert_close(torch.from_numpy(found.scores), boxes["scores"], rtol=1e-5, atol=1e-6)
         assert (found.classes + 1).tolist() == boxes["labels"].tolist()
+
+
+def test_the_loss_of_masks_is_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes of as many pixels as a mask has: torchvision, which does not round its targets, has none to."""
+    monkeypatch.setattr(roi_heads, "roi_align", partial(roi_align, aligned=True))
+    torch.manual_seed(0)
+    masks = [torch.rand(count, 64, 64) < 0.5 for count in (2, 1)]
+    boxes = [torch.tensor([[3.0, 5, 31, 33], [20, 30, 48, 58]]), torch.tensor([[0.0, 36, 28, 64]])]
+    matched = [torch.tensor([1, 0]), torch.tensor([0])]
+    labels = [torch.tensor([2, 0]), torch.tensor([1])]
+    logits = torch.randn(3, CLASSES, 28, 28)
+    ours = mask_loss(logits, torch.tensor([0, 2, 1]), boxes, masks, matched)
+    theirs = roi_heads.maskrcnn_loss(logits, boxes, masks, labels, matched)
+    torch.testing.assert_close(ours, theirs)
