@@ -70,6 +70,14 @@ def sweep(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
             raise UserError(f"cannot write {where} ({error.strerror}): make room, or put it back") from None
         print(_tally(folder, jobs, states), file=sys.stderr)
         status, left = _submit(folder, study, cluster, jobs, states)
+        if cluster.in_foreground and status < 128 and any(job.anchor for job in left):  # trained by now
+            states = job_states(folder, everything, holding_lock=True)
+            later, left = _submit(folder, study, cluster, left, states)
+            status = max(status, later)
+    for job in left:
+        if job.anchor:
+            what = f"{job.name} is left until {job.run} and {job.anchor} are trained"
+            print(f"{what}: then give the same command again", file=sys.stderr)
     while left and options.watch:
         print(f"{len(left)} trainings and evaluations are left", file=sys.stderr)
         time.sleep(_WATCH)
@@ -84,14 +92,21 @@ def _submit(
 ) -> tuple[int, list[Job]]:
     """Submit the jobs that are missing. Returns the exit status, and those that the cluster did not take."""
     missing = [job for job in jobs if states[job.name].name not in {*ACTIVE, "finished"}]
-    if missing:
+    ready = [job for job in missing if not job.anchor or _has_anchor(job, missing, states)]
+    if ready:
         forget_end(folder)
-    for job in missing:
+    for job in ready:
         folder_lock.forget(job.own_folder or folder.run(job.run), states[job.name].job_id)
     before = [read_submission(folder, job) for job in missing]
-    status = cluster.submit(folder, study.name, missing, states)
+    status = cluster.submit(folder, study.name, ready, states)
     pairs = zip(missing, before, strict=True)
     return status, [job for job, submission in pairs if read_submission(folder, job) == submission]
+
+
+def _has_anchor(job: Job, missing: Sequence[Job], states: Mapping[str, JobState]) -> bool:
+    """True if the run whose norms a transfer takes is trained, and its own is, or is submitted with it."""
+    trained = states[job.run].name == "finished" or job.training().name in (each.name for each in missing)
+    return trained and states[job.anchor].name == "finished"
 
 
 # --- the study ----------------------------------------------------------------------------------------------

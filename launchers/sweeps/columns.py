@@ -51,6 +51,8 @@ class DenseColumn:
     """Options of the task."""
     variant: str = ""
     """These options in the result's name."""
+    anchor: str = ""
+    """Run of the study whose norms are taken; studies without it, and that run itself, lack the column."""
 
     def planned(self, scale: Scale, checkpoint: str = "") -> PlannedTask:
         """The transfer of a run's last weights, or of a kept checkpoint."""
@@ -62,6 +64,7 @@ class DenseColumn:
             options={**self.options, "test_images": _TEST_IMAGES} if small else self.options,
             checkpoint=checkpoint,
             variant=self.variant,
+            anchor=self.anchor,
         )
 
 
@@ -69,6 +72,12 @@ def _rescaled(column: DenseColumn) -> DenseColumn:
     """The column with the norms of the encoder's weights divided by ten."""
     options = {"norm_rescale": "constant=0.1"}
     return _changed(column, "NormRescale by a constant", options, "norm_rescale=constant")
+
+
+def _anchored(column: DenseColumn) -> DenseColumn:
+    """The column with the norms of the weights of BYOL trained with SGD, a run of the same study."""
+    changed = _changed(column, "NormRescale by BYOL-SGD", {}, "norm_rescale=byol_sgd")
+    return dataclasses.replace(changed, anchor="byol-sgd")
 
 
 def _searched(column: DenseColumn) -> DenseColumn:
@@ -102,6 +111,7 @@ _VARIED = ("voc07", "voc0712", "coco-c4")
 DENSE = {
     **_PLAIN,
     **{f"{word}-rescaled": _rescaled(_PLAIN[word]) for word in _VARIED},
+    **{f"{word}-rescaled-by-byol-sgd": _anchored(_PLAIN[word]) for word in _VARIED},
     **{f"{word}-searched": _searched(_PLAIN[word]) for word in _VARIED},
 }
 """Dense columns by the words of ``--columns``."""
@@ -121,7 +131,9 @@ def with_columns(study: Study, words: Sequence[str]) -> Study:
     if not chosen:
         return study
     own = (name for run in study.runs for name in _own_columns(run))
-    known = tuple(dict.fromkeys((*own, *DENSE)))
+    names = {run.name for run in study.runs}
+    dense = (word for word, column in DENSE.items() if not column.anchor or column.anchor in names)
+    known = tuple(dict.fromkeys((*own, *dense)))
     for word in chosen:
         if word not in known:
             hint = suggest(word, known, form=" ({})")
@@ -136,7 +148,8 @@ def _own_columns(run: PlannedRun) -> list[str]:
 
 def _with_columns(run: PlannedRun, chosen: Sequence[str], scale: Scale) -> PlannedRun:
     kept = (f"epoch-{epoch:04d}" for epoch in run.checkpoints)
-    dense = [DENSE[word].planned(scale, each) for each in ("", *kept) for word in chosen if word in DENSE]
+    columns = [DENSE[word] for word in chosen if word in DENSE and DENSE[word].anchor != run.name]
+    dense = [column.planned(scale, each) for each in ("", *kept) for column in columns]
     tasks = [*(task for task in run.tasks if task.task in chosen), *dense]
     if dense and scale == "tiny":
         run = _on_resnet(run)

@@ -41,6 +41,7 @@ class Job:
             ``longtail+encoder=tuned`` (an option).
         task: command line of a transfer, ``("classification", "--labels", "250")``; empty otherwise.
         trained: False: the run is none that is trained; its transfers start from fresh weights.
+        anchor: run of the sweep whose weights' norms a transfer takes; "": none. It is to be trained first.
         stage: folder on the node to which the data is copied first; "" leaves it where it is.
         retries: restarts of a job that crashed or was lost.
         device: as --device of the training and the evaluation; "": the config's choice.
@@ -60,6 +61,7 @@ class Job:
     pause_after: float = 0
     task: tuple[str, ...] = ()
     trained: bool = True
+    anchor: str = ""
 
     @property
     def name(self) -> str:
@@ -73,7 +75,7 @@ class Job:
 
     def training(self) -> Job:
         """The job that trains its run."""
-        return replace(self, evaluation="", task=())
+        return replace(self, evaluation="", task=(), anchor="")
 
     @property
     def own_folder(self) -> Path | None:
@@ -102,6 +104,8 @@ class Job:
             out = str(self.own_folder)
             config = str(self.folder.config(self.run))
             encoder = [str(where)] if self.trained else ["scratch", "--like", config]
+            if self.anchor:
+                options += ["--norm-rescale", str(self.folder.run(self.anchor))]
             return "fastssl.transfer", [name, *encoder, *words, "--out", out, *options]
         own = [f"--{option.replace('_', '-')}" for option in result.options.split("+") if option]
         return "fastssl.evaluate", [result.protocol, str(where), *own, *options]

@@ -78,6 +78,7 @@ _FIELDS: Mapping[str, Callable[[Any], bool]] = {
                     words=_list_of(_is_text),
                     images=_is_text,
                     where=_is_text,
+                    anchor=_is_name,
                 )
             ),
         )
@@ -152,4 +153,5 @@ def run_jobs(folder: SweepFolder, run: Mapping[str, Any]) -> Iterator[Job]:
             evaluation=result,
             task=tuple(task["words"]) if task else (),
             trained=run.get("trained", True),
+            anchor=task.get("anchor", "") if task else "",
         )

@@ -129,7 +129,11 @@ def _seeded(run: PlannedRun, seed: int) -> PlannedRun:
         config=dataclasses.replace(run.config, experiment=experiment),
         values={**run.values, "seed": seed},
         tasks=tuple(
-            dataclasses.replace(task, options={**task.options, "seed": seed}) if seed else task
+            dataclasses.replace(
+                task,
+                options={**task.options, "seed": seed} if seed else task.options,
+                anchor=task.anchor and f"{task.anchor}-s{seed}",
+            )
             for task in run.tasks
         ),
     )

@@ -36,6 +36,8 @@ class PlannedTask:
     """Kept checkpoint of the encoder, ``epoch-0050``; "" is the run's last."""
     variant: str = ""
     """Tells the result of a task from another of the same run, ``norm_rescale=constant``."""
+    anchor: str = ""
+    """Run of the study whose weights' norms the encoder's take (NormRescale), once it is trained."""
 
     @property
     def result(self) -> str:
@@ -67,7 +69,8 @@ class PlannedTask:
 
 def task_to_plan(task: PlannedTask) -> dict[str, Any]:
     """A task as an object of sweep.json."""
-    return {"result": task.result, "words": task.words, "images": task.images, "where": task.where}
+    about = {"result": task.result, "words": task.words, "images": task.images, "where": task.where}
+    return about | ({"anchor": task.anchor} if task.anchor else {})
 
 
 def known_tasks(run: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -2,22 +2,27 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from fastssl.models import ResNet
 from fastssl.transfer.options import parse
+from launchers.clusters.debug import Debug
+from launchers.options import parse as parse_sweep
 from launchers.report import main as report
 from launchers.reporting.figures import curves
 from launchers.reporting.results import read_sweep
 from launchers.studies import STUDIES
 from launchers.sweep import main as sweep
+from launchers.sweep import sweep as run_sweep
 from launchers.sweeps.columns import DENSE, dense_metric, with_columns
 from launchers.sweeps.folder import SweepFolder
+from launchers.sweeps.job import Job
 from launchers.sweeps.plan import planned_jobs, planned_results
 from launchers.sweeps.stage import staged
-from launchers.sweeps.study import Scale, Study, to_plan
+from launchers.sweeps.study import Scale, Study, to_plan, with_seeds
 from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError
 from pipelines.command.places import on_disk
@@ -61,6 +66,58 @@ def test_the_job_of_a_column_is_a_transfer_of_the_run(tmp_path: Path) -> None:
     assert module == "fastssl.transfer"
     assert words[:4] == ["voc07-c4", str(folder.run("byol-lars")), "--norm-rescale", "constant=0.1"]
     assert words[-2:] == ["--data", "/d/voc"]
+
+
+def test_norms_of_another_run_are_those_of_its_seed(tmp_path: Path) -> None:
+    word = "voc07-rescaled-by-byol-sgd"
+    study = with_transfer_data(chosen("norm-rescale", word), ["voc07=/d/voc"], str)
+    plan = json.loads(json.dumps(to_plan(with_seeds(study, 2))))
+    folder = SweepFolder(tmp_path)
+    found = {job.run: job for job in planned_jobs(folder, plan) if job.task}
+    assert [*found] == ["byol-lars-s0", "byol-lars-s1"]
+    assert {job.evaluation for job in found.values()} == {"voc07_c4+norm_rescale=byol_sgd@voc07"}
+    _, words = found["byol-lars-s1"].arguments()
+    assert words[words.index("--norm-rescale") + 1] == str(folder.run("byol-sgd-s1"))
+    with pytest.raises(UserError, match=f"--columns {word}"):
+        chosen("symmetric", word)
+
+
+class Marked(Debug):
+    """Writes down what it is given, and marks it as done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.driven: list[list[str]] = []
+
+    def drive(self, folder: SweepFolder, jobs: Sequence[Job], job_id: str) -> int:
+        self.driven.append([job.name for job in jobs])
+        for job in jobs:
+            own = job.own_folder
+            assert own
+            write(own / "eval/a.json" if job.task else own / "summary.json", {"status": "finished"})
+        return 0
+
+
+Marked.kind = Debug.kind
+
+
+def test_a_transfer_waits_for_the_run_whose_norms_it_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    column = ["--columns", "voc07-rescaled-by-byol-sgd", "--scale", "tiny", "--cluster", "debug"]
+    words = ["norm-rescale", *column, "--out", str(tmp_path / "sweep")]
+    waits = "byol-lars-s0.scenes_detection+norm_rescale=byol_sgd@scenes"
+    cluster = Marked()
+    options, _ = parse_sweep([*words, "--only", "byol-lars-s0"])
+    assert run_sweep(options, cluster, words) == 0
+    assert cluster.driven[0] == ["byol-lars-s0"]
+    assert not any(waits in names for names in cluster.driven)
+    assert f"{waits} is left until byol-lars-s0 and byol-sgd-s0 are trained" in capsys.readouterr().err
+    cluster.driven.clear()
+    options, _ = parse_sweep(words)
+    assert run_sweep(options, cluster, words) == 0
+    assert cluster.driven == [["byol-sgd-s0"], [waits]]
+    assert "is left" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scale", ["paper", "tiny"])
@@ -129,6 +186,7 @@ TABLES = {  # columns of each study's table of detection and segmentation
     "norm-rescale": (
         *("voc07", "voc07-rescaled", "voc07-searched", "voc0712", "voc0712-rescaled", "voc0712-searched"),
         *("coco-c4", "coco-c4-searched"),
+        *(f"{word}-rescaled-by-byol-sgd" for word in ("voc07", "voc0712", "coco-c4")),
     ),
     "msbreg-coco": ("coco-fpn-msbreg",),
     "simo-coco": ("coco-fpn-simo",),
@@ -147,7 +205,8 @@ def test_studies_have_the_columns_of_their_tables(name: str) -> None:
     for study in (paper, tiny):
         results = {result for run in study.runs for result in run.results}
         for run in study.runs:
-            expected = {DENSE[word].planned(study.scale).result for word in words}
+            columns = [DENSE[word] for word in words if DENSE[word].anchor != run.name]
+            expected = {column.planned(study.scale).result for column in columns}
             assert expected <= {task.result for task in run.tasks}
         drawn = {figure.y for figure in study.figures if "@" in figure.y and "linear" not in figure.y}
         assert drawn
@@ -177,7 +236,7 @@ def test_results_have_the_papers_names() -> None:
         for variant in [f"+{column.variant}" if column.variant else ""]
         for ours in column.metrics.values()
     }
-    told = ("by BYOL-SGD", "by MoCo v2", "by a supervised model")
+    told = ("by MoCo v2", "by a supervised model")
     assert len(published) > 40
     assert not [metric for metric in published - measured if not metric.endswith(told)]
     assert dense_metric("voc07_c4.AP50@voc07") == "VOC07 AP50"
