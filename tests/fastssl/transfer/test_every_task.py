@@ -57,6 +57,9 @@ def test_stopped_and_resumed_is_the_same_to_the_bit(
     assert found["cost"]["device"] == "cpu"
     assert (tmp_path / "run" / "predictions.png").stat().st_size > 1000
     assert {row["step"] for row in rows(tmp_path / "run")} == set(range(1, len(rows(tmp_path / "run"))))
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    steps = [row for row in map(json.loads, lines) if "loss" in row]
+    assert all(0 < row["step_seconds"] < 60 and 100 < row["memory_mb"] < 10_000 for row in steps)
 
     assert run_small(name, tmp_path / "run") == 0  # once more
     assert "is finished" in capsys.readouterr().out

@@ -19,6 +19,12 @@ OPTIONS = [
     *("--batch-size", "8", "--epoch-images", "32", "--epochs", "6", "--warmup-epochs", "1"),
     *("--threads", "1", "--workers", "1", "--log-every", "1", "--device", "cpu"),
 ]
+DETECTION = [
+    *("scenes-detection", "scratch", "--backbone", "resnet18", "--width", "0.125"),
+    *("--data", "scenes:multi-1111,images=8", "--test-images", "4", "--batch-size", "4"),
+    *("--short-sides", "64", "--test-short-side", "64", "--warmup-steps", "1", "--precise-bn", "1"),
+    *("--threads", "1", "--workers", "1", "--log-every", "1", "--device", "cpu"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +45,9 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def kill_at(step: int, data: Path, out: Path) -> None:
+def kill_at(step: int, out: Path, *words: str | Path) -> None:
     """Start or resume a transfer, and kill it when it has logged a step."""
-    process = ForkedCommand(MODULE, *OPTIONS, "--checkpoint-minutes", "0", "--data", data, "--out", out)
+    process = ForkedCommand(MODULE, *words, "--checkpoint-minutes", "0", "--out", out)
     wait_for_steps(process, out, step)
     process.kill()
     process.wait()
@@ -49,7 +55,7 @@ def kill_at(step: int, data: Path, out: Path) -> None:
 
 def test_killed_and_resumed_is_the_same_to_the_bit(whole: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    kill_at(7, data, out)
+    kill_at(7, out, *OPTIONS, "--data", data)
     assert not (out / "eval").exists()
     done = run_command(MODULE, *OPTIONS, "--data", data, "--out", out)
     assert "resumed at step" in done.stderr, done.stderr
@@ -61,9 +67,21 @@ def test_killed_and_resumed_is_the_same_to_the_bit(whole: Path, data: Path, tmp_
 def test_killed_five_times_is_the_same_to_the_bit(whole: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     for step in sorted(random.Random(0).sample(range(1, STEPS), 5)):
-        kill_at(step, data, out)
+        kill_at(step, out, *OPTIONS, "--data", data)
     assert run_command(MODULE, *OPTIONS, "--data", data, "--out", out).returncode == 0
     assert_same_transfer(whole, out)
+
+
+@pytest.mark.slow
+def test_a_detector_killed_five_times_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    uninterrupted, out = tmp_path / "whole", tmp_path / "run"
+    words = (*DETECTION, "--steps", str(STEPS))
+    assert run_command(MODULE, *words, "--out", uninterrupted).returncode == 0
+    for step in sorted(random.Random(1).sample(range(1, STEPS), 5)):
+        kill_at(step, out, *words)
+    assert run_command(MODULE, *words, "--out", out).returncode == 0
+    assert_same_transfer(uninterrupted, out)
+    assert result(out)["AP"] == result(uninterrupted)["AP"]
 
 
 def test_two_processes_do_what_one_does(whole: Path, data: Path, tmp_path: Path) -> None:
@@ -93,6 +111,17 @@ def test_two_processes_segment_as_one_does(tmp_path: Path) -> None:
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert len(losses[0]) == 4
     assert result(two)["mIoU"] == pytest.approx(result(one)["mIoU"], abs=0.01)
+
+
+@pytest.mark.slow
+def test_two_processes_detect(tmp_path: Path) -> None:
+    """Processes have unequal numbers of objects; all test images are measured; twice it is the same."""
+    outs = tmp_path / "one", tmp_path / "two"
+    for out in outs:
+        run_in_two_processes(*DETECTION, "--steps", "4", "--out", out)
+        assert result(out)["test_images"] == 4
+    assert_same_transfer(*outs)
+    assert len([row for row in rows(outs[0]) if "loss" in row]) == 4
 
 
 def run_in_two_processes(*words: str | Path) -> str:
