@@ -1,10 +1,12 @@
 """A sweep whose runs are transferred to a task: a short pre-training, and training from scratch."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
+from fastssl.models import ResNet
 from fastssl.recipes import quickstart
 from launchers.reporting.chart import Chart
 from launchers.reporting.figures import charts
@@ -50,16 +52,59 @@ def study(scale: Scale) -> Study:
     )
 
 
+def anchored(scale: Scale) -> Study:
+    """One run is transferred with the norms of another, which is trained after it."""
+    config = quickstart()
+    experiment = dataclasses.replace(config.experiment, backbone=ResNet.Config(depth=18))
+    config = dataclasses.replace(config, experiment=experiment)
+    task = PlannedTask(
+        task="scenes-segmentation",
+        images="scenes",
+        where="scenes:multi-1111,images=8",
+        options={"steps": 2, "batch_size": 2, "test_images": 2, "precise_bn": 1, "threads": 1},
+        variant="norm_rescale=anchor",
+        anchor="anchor",
+    )
+    runs = tuple(
+        PlannedRun(name=name, config=config, values={"run": name}, row=name, evaluations=(), tasks=tasks)
+        for name, tasks in (("rescaled", (task,)), ("anchor", ()))
+    )
+    return Study(name="anchored", title="T", about="", axes=("run",), runs=runs, scale=scale)
+
+
+def words_of(name: str, tmp_path: Path, **changes: str) -> list[str]:
+    """A sweep in this process, of small runs on few images."""
+    write_images(tmp_path / "data/train", 40, seed=0)
+    write_images(tmp_path / "data/test", 10, seed=1)
+    small = dict(zip(SMALL[1::2], SMALL[2::2], strict=True)) | {"--epochs": "1"}
+    small |= {f"--{option}": value for option, value in changes.items()}
+    settings = [f"{option.removeprefix('--')}={value}" for option, value in small.items()]
+    places = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "sweep")]
+    return [name, "--cluster", "debug", "--set", *settings, *places]
+
+
+@pytest.mark.slow
+def test_a_transfer_takes_the_norms_of_a_run_that_is_trained_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STUDIES, "anchored", anchored)
+    width = {"backbone.width": "0.125"}  # torch crashes at 1/16: 1x1 convolution of 4 channels, stride 2
+    assert sweep(words_of("anchored", tmp_path, **width)) == 0
+    folder = SweepFolder(tmp_path / "sweep")
+    transferred = folder.transfer("rescaled-s0", "scenes_segmentation+norm_rescale=anchor@scenes")
+    (path,) = (transferred / "eval").glob("*.json")
+    found = json.loads(path.read_text())
+    assert found["settings"]["norm_rescale"] == str(folder.run("anchor-s0"))
+    assert found["run"] == str(folder.run("rescaled-s0"))
+    assert [run.missing for run in read_sweep(folder.path).runs] == [[], []]
+
+
 def test_tasks_follow_their_runs_and_make_utility(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, out = tmp_path / "data", tmp_path / "sweep"
-    write_images(data / "train", 40, seed=0)
-    write_images(data / "test", 10, seed=1)
+    out = tmp_path / "sweep"
     monkeypatch.setitem(STUDIES, "tasks", study)
-    small = dict(zip(SMALL[1::2], SMALL[2::2], strict=True)) | {"--epochs": "1"}
-    settings = [f"{name.removeprefix('--')}={value}" for name, value in small.items()]
-    words = ["tasks", "--cluster", "debug", "--set", *settings, "--data", str(data), "--out", str(out)]
+    words = words_of("tasks", tmp_path)
     assert sweep(words) == 0
     folder = SweepFolder(out)
     assert not folder.run("scratch-s0").joinpath("summary.json").exists()
