@@ -11,7 +11,7 @@ READY = $(VENV)/.installed-dev
 endif
 HOUSES := pipelines fastssl launchers benchmarks tests  # not `.`: a user's clone holds data, runs, notebooks
 
-.PHONY: help demo test test-slow fuzz test-slurm bench lint format pages gpu gpu-long clean
+.PHONY: help demo style test test-slow fuzz test-slurm bench lint format pages gpu gpu-long clean
 
 help:
 	@echo "make demo       train the quickstart recipe on built-in images and measure it (minutes)"
@@ -47,19 +47,25 @@ demo: $(VENV)/.installed
 	$(RUN) fastssl.evaluate knn runs/quickstart
 	@echo "pictures: runs/quickstart/views.png runs/quickstart/curves.png"
 
-lint: $(VENV)/.installed-dev
+style: $(VENV)/.installed-dev
 	$(RUN) ruff check $(HOUSES)
 	$(RUN) ruff format --check $(HOUSES)
+
+lint: style
 	$(RUN) mypy
 
-test: lint
-	$(RUN) pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not gpu and not slow and not slurm" --durations 10
+test: style  # types are checked beside the tests, which leave the cores idle now and then
+	@$(RUN) mypy & types=$$!; \
+	    $(RUN) pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	        -m "not gpu and not slow and not slurm" --durations 10; tests=$$?; \
+	    wait $$types || { echo "error: mypy found errors: see above" >&2; exit 1; }; exit $$tests
 
 test-slow: $(VENV)/.installed-dev
 	$(RUN) pytest -m slow --durations 10
 
 fuzz: $(VENV)/.installed-dev
 	$(RUN) pytest -m fuzz tests/pipelines
+	$(RUN) pytest --hypothesis-profile random tests/pipelines/backends/test_remote_loader.py
 
 test-slurm: $(VENV)/.installed-dev
 	tests/slurm/cluster.sh lacks || tests/slurm/cluster.sh install || true
