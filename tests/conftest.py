@@ -12,8 +12,8 @@ os.environ["NUMBA_CACHE_DIR"] = str(compiled_folder())  # for commands of tests 
 
 import torch  # noqa: E402
 
-settings.register_profile("same", derandomize=True)  # one commit, one answer
-settings.register_profile("random")  # pytest --hypothesis-profile random: new examples in each run
+settings.register_profile("same", derandomize=True, max_examples=250)  # one commit, one answer
+settings.register_profile("random", max_examples=1500)  # --hypothesis-profile random: new ones in each run
 settings.load_profile("same")
 
 

@@ -93,7 +93,7 @@ def test_data_larger_than_its_cache_is_refused_with_what_would_do(data: Path) ->
     assert fetch_note(open_source(str(data), "train"), PLAN) is None
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(deadline=None)  # `make fuzz` tries more, and others
 @given(
     counts=st.lists(st.integers(0, 9), min_size=2, max_size=40).filter(lambda counts: sum(counts) >= 8),
     share=st.floats(0.02, 0.99),
@@ -163,7 +163,7 @@ class Held:
         """Nothing to read."""
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(deadline=None)  # `make fuzz` tries more, and others
 @given(
     counts=st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(lambda counts: sum(counts) >= 4),
     worlds=st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4])),
