@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks.command import run_benchmark
 from benchmarks.images import image_folder
-from benchmarks.report import publish
-from benchmarks.result import check_places, result_of
 from benchmarks.rounds import Case, measure
 from pipelines.command.errors import run_command
-from pipelines.command.options import read_options
 
 DECODERS = ("fastssl", "simplejpeg", "torchvision", "opencv", "dali", "pillow", "spdl")
 
@@ -31,15 +29,13 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
-    argv = sys.argv[1:] if argv is None else argv
-    prog = "python -m benchmarks.decode"
-    options = read_options(Options, prog, argv, description=__doc__)
-    check_places(options.json)
+    return run_benchmark("decode", Options, argv, __doc__, _rows)
+
+
+def _rows(options: Options) -> list[dict[str, Any]]:
+    cases = [Case(contender=name, output="decode", views=1) for name in DECODERS]
     with image_folder(options.data, options.images) as folder:
-        cases = [Case(contender=name, output="decode", views=1) for name in DECODERS]
-        rows = measure(cases, folder)
-    publish(result_of("decode", argv, [asdict(row) for row in rows]), options.json)
-    return 0
+        return [asdict(row) for row in measure(cases, folder)]
 
 
 if __name__ == "__main__":

@@ -9,18 +9,15 @@ threads, so that threads fight for the GIL as they would on many cores. Aim: at 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import run_benchmark
 from benchmarks.images import image_folder
-from benchmarks.report import publish
-from benchmarks.result import check_places, result_of
 from benchmarks.rounds import Case, Row, measure
 from pipelines.command.errors import run_command
-from pipelines.command.options import read_options
 from pipelines.command.ranges import Counts, check_ranges
 
 _OUTPUTS = ("decode", "pixels", "crops", "views")
@@ -46,16 +43,12 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
-    argv = sys.argv[1:] if argv is None else argv
-    prog = "python -m benchmarks.limits"
-    options = read_options(Options, prog, argv, description=__doc__)
-    check_places(options.json)
-    rows: list[dict[str, Any]] = []
+    return run_benchmark("limits", Options, argv, __doc__, _rows)
+
+
+def _rows(options: Options) -> list[dict[str, Any]]:
     with image_folder(options.data, options.images) as folder:
-        for views in options.views:
-            rows += with_shares(measure(cases(views), folder))
-    publish(result_of("limits", argv, rows), options.json)
-    return 0
+        return [row for views in options.views for row in with_shares(measure(cases(views), folder))]
 
 
 def cases(views: int) -> list[Case]:

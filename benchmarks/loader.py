@@ -21,22 +21,19 @@ memory, beside which images per second count; ``--device cpu`` is a trial of the
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from benchmarks.command import run_benchmark
 from benchmarks.contenders import LEAVES_OUT, OF_KINDS, OTHERS
 from benchmarks.contenders.detection import DETECTION_CASES
 from benchmarks.images import image_folder, shards_of, write_parquet, write_shards
 from benchmarks.object_storage import object_storage, upload
-from benchmarks.report import publish
-from benchmarks.result import check_places, result_of
 from benchmarks.rounds import Case, Row, measure
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import read_options
 from pipelines.command.ranges import Count, Counts, check_ranges
 
 _OUTPUTS = ("views", "crops", "pixels")  # fastssl's
@@ -79,10 +76,10 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
-    argv = sys.argv[1:] if argv is None else argv
-    prog = "python -m benchmarks.loader"
-    options = read_options(Options, prog, argv, description=__doc__)
-    check_places(options.json)
+    return run_benchmark("loader", Options, argv, __doc__, _rows)
+
+
+def _rows(options: Options) -> list[dict[str, Any]]:
     if options.device == "cuda" and not _has_gpu():
         raise UserError("--device cuda: torch sees no CUDA device here; --device cpu is a trial without")
     rows: list[Row] = []
@@ -100,8 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             measured = measure(wanted, folder)
             missing |= _names(wanted) - _names(measured)  # not installed, which is said once
             rows += measured
-    publish(result_of("loader", argv, [asdict(row) for row in rows]), options.json)
-    return 0
+    return [asdict(row) for row in rows]
 
 
 def _cases(options: Options, views: int) -> list[Case]:

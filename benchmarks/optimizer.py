@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -27,15 +27,13 @@ from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 from torchvision.models import mobilenet_v3_small, resnet50
 
+from benchmarks.command import run_benchmark
 from benchmarks.profile_page import WAITS
-from benchmarks.report import publish
-from benchmarks.result import check_places, result_of
 from benchmarks.turns import Taken, Turn, quartiles, take_turns, warm_turn
 from fastssl.models.teacher import update_averages
 from fastssl.optim import LARS, SGD, Optimizer
 from fastssl.optim.optimizer import Implementation, build_optimizer, set_learning_rate, split_parameters
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import read_options
 from pipelines.command.progress import show_progress
 
 NETWORKS = {"resnet50": resnet50, "mobilenet_v3_small": mobilenet_v3_small}
@@ -117,10 +115,10 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
-    argv = sys.argv[1:] if argv is None else argv
-    prog = "python -m benchmarks.optimizer"
-    options = read_options(Options, prog, argv, description=__doc__)
-    check_places(options.json)
+    return run_benchmark("optimizer", Options, argv, __doc__, _rows)
+
+
+def _rows(options: Options) -> list[dict[str, Any]]:
     on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
     wanted = [
         (optimizer, name)
@@ -128,8 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name in options.contenders or not (options.contenders or (name == "compiled" and not on_gpu))
     ]
     rows = measure(NETWORKS[options.network](), wanted, torch.device("cuda" if on_gpu else "cpu"))
-    publish(result_of("optimizer", argv, [asdict(row) for row in rows]), options.json)
-    return 0
+    return [asdict(row) for row in rows]
 
 
 def measure(network: nn.Module, wanted: Sequence[tuple[str, str]], device: torch.device) -> list[Row]:

@@ -69,40 +69,8 @@ def markdown(result: Result) -> str:
     """A result as a Markdown table, with a line before it that says how it was measured."""
     piece, rows = _piece(result), result["rows"]
     commit = re.sub(r"(?<=^\w{10})\w+", "", result["commit"] or "unknown")  # "-dirty" stays
-    head = f"`{result['command']}` ({result['machine']}; commit {commit}), {_CONTENTS[piece]}:\n\n"
-    if piece == "render":
-        return head + _steps(rows)
-    if piece == "views":
-        return head + _renderers(rows)
-    if piece == "threads":
-        return head + _speedups(rows)
-    if piece == "optimizer":
-        return head + _optimizers(rows)
-    if piece == "step":
-        return head + _training_steps(rows)
-    if piece == "start":
-        return head + _openings(rows)
-    if piece == "training":
-        return head + _trainings(rows)
-    cell = {"loader": _times_own, "decode": _times_own, "limits": _share}[piece]
-    tables = [_by_views(rows, lambda row: cell(row, rows))]
-    if piece == "loader" and any(row["threads"] > 1 or _is_backend(row) for row in rows):
-        tables.append("Images per second:\n\n" + _by_views(rows, lambda row: f"{row['images_per_s']:,.0f}"))
-    return head + "\n\n".join(tables)
-
-
-_CONTENTS = {
-    "loader": "core-us per image of K views; in brackets: times fastssl's",
-    "decode": "core-us per image; in brackets: times fastssl's",
-    "limits": "core-us per image of K views; in brackets: share of the decode-only bound",
-    "optimizer": "an optimizer's microseconds per step; in brackets: share of the byte bound",
-    "render": "core-us per view",
-    "threads": "images per second; in brackets: times those of the fewest threads",
-    "start": "opening a folder of images",
-    "training": "training with its images; in brackets: times fastssl's",
-    "step": "training steps; in brackets: share of the byte bound",
-    "views": "a renderer's microseconds per view; in brackets: share of the byte bound",
-}
+    contents, table = _TABLES[piece]
+    return f"`{result['command']}` ({result['machine']}; commit {commit}), {contents}:\n\n{table(rows)}"
 
 
 def chart(results: Sequence[Result]) -> bytes:
@@ -133,6 +101,22 @@ def chart(results: Sequence[Result]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _loaders(rows: Sequence[Row]) -> str:
+    costs = _decoders(rows)
+    if not any(row["threads"] > 1 or _is_backend(row) for row in rows):
+        return costs
+    rates = _by_views(rows, lambda row: f"{row['images_per_s']:,.0f}")
+    return f"{costs}\n\nImages per second:\n\n{rates}"
+
+
+def _decoders(rows: Sequence[Row]) -> str:
+    return _by_views(rows, lambda row: _times_own(row, rows))
+
+
+def _limits(rows: Sequence[Row]) -> str:
+    return _by_views(rows, _share)
 
 
 def _by_views(rows: Sequence[Row], cell: Callable[[Row], str]) -> str:
@@ -256,7 +240,7 @@ def _times_own(row: Row, rows: Sequence[Row]) -> str:
     return f"{cost} ({row['core_us_per_image'] / own['core_us_per_image']:.1f})" if own else cost
 
 
-def _share(row: Row, rows: Sequence[Row]) -> str:
+def _share(row: Row) -> str:
     cost = f"{row['core_us_per_image']:,.0f}"
     return f"{cost} ({row['share_of_bound']:.0%})" if "share_of_bound" in row else cost
 
@@ -284,6 +268,21 @@ def _data(result: Result) -> str:
 def _label(row: Row) -> str:
     output = "" if row["output"] == "views" else f" ({row['output']})"
     return row["contender"] + output
+
+
+_TABLES: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
+    "loader": ("core-us per image of K views; in brackets: times fastssl's", _loaders),
+    "decode": ("core-us per image; in brackets: times fastssl's", _decoders),
+    "limits": ("core-us per image of K views; in brackets: share of the decode-only bound", _limits),
+    "optimizer": ("an optimizer's microseconds per step; in brackets: share of the byte bound", _optimizers),
+    "render": ("core-us per view", _steps),
+    "threads": ("images per second; in brackets: times those of the fewest threads", _speedups),
+    "start": ("opening a folder of images", _openings),
+    "training": ("training with its images; in brackets: times fastssl's", _trainings),
+    "step": ("training steps; in brackets: share of the byte bound", _training_steps),
+    "views": ("a renderer's microseconds per view; in brackets: share of the byte bound", _renderers),
+}
+"""What a benchmark's table shows, and its function, by the benchmark."""
 
 
 if __name__ == "__main__":

@@ -18,12 +18,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks.command import run_benchmark
 from benchmarks.images import generated_jpeg
-from benchmarks.report import publish
-from benchmarks.result import check_places, result_of
 from pipelines.command.errors import run_command
-from pipelines.command.options import read_options
 from pipelines.command.ranges import Counts, check_ranges
 
 _SIDE = 64  # pixels
@@ -61,13 +60,11 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
-    argv = sys.argv[1:] if argv is None else argv
-    prog = "python -m benchmarks.start"
-    options = read_options(Options, prog, argv, description=__doc__)
-    check_places(options.json)
-    rows = [row for files in options.files for row in measure(files)]
-    publish(result_of("start", argv, [asdict(row) for row in rows]), options.json)
-    return 0
+    return run_benchmark("start", Options, argv, __doc__, _rows)
+
+
+def _rows(options: Options) -> list[dict[str, Any]]:
+    return [asdict(row) for files in options.files for row in measure(files)]
 
 
 def measure(files: int) -> list[Row]:

@@ -25,10 +25,10 @@ import tyro
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks.command import run_benchmark
 from benchmarks.contenders.plain_step import Views, plain_step
 from benchmarks.profile_page import profile_page
-from benchmarks.report import publish
-from benchmarks.result import check_places, result_of
+from benchmarks.result import check_places
 from benchmarks.turns import Run, Taken, Turn, quartiles, take_turns, warm_turn
 from fastssl.config import Config, Machine
 from fastssl.distributed.device import choose_device
@@ -43,7 +43,6 @@ from fastssl.run.data import open_training_data
 from pipelines.backends.choose import open_loader
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import read_options
 from pipelines.decode.bad_images import BadImages
 from pipelines.files.atomic import atomic_file
 
@@ -112,15 +111,14 @@ class Contender:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
-    argv = sys.argv[1:] if argv is None else argv
-    prog = "python -m benchmarks.step"
-    options = read_options(Options, prog, argv, description=__doc__)
-    check_places(options.json, options.profile)
+    return run_benchmark("step", Options, argv, __doc__, _rows)
+
+
+def _rows(options: Options) -> list[dict[str, Any]]:
+    check_places(options.profile)
     if options.threads:
         torch.set_num_threads(options.threads)
-    rows = measure(options, choose_device(options.device))
-    publish(result_of("step", argv, [asdict(row) for row in rows]), options.json)
-    return 0
+    return [asdict(row) for row in measure(options, choose_device(options.device))]
 
 
 def measure(options: Options, device: torch.device) -> list[Row]:

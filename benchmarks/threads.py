@@ -6,17 +6,15 @@ have. The full augmentation of ``benchmarks.contenders.CHAIN``, two views per im
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks.command import run_benchmark
 from benchmarks.images import image_folder
-from benchmarks.report import publish
-from benchmarks.result import check_places, result_of
 from benchmarks.rounds import Case, measure
 from pipelines.command.errors import run_command
-from pipelines.command.options import read_options
 from pipelines.command.ranges import Counts, check_ranges
 
 _CONTENDERS = (("simplejpeg", "decode"), ("fastssl", "pixels"), ("fastssl", "crops"), ("fastssl", "views"))
@@ -41,19 +39,17 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
-    argv = sys.argv[1:] if argv is None else argv
-    prog = "python -m benchmarks.threads"
-    options = read_options(Options, prog, argv, description=__doc__)
-    check_places(options.json)
+    return run_benchmark("threads", Options, argv, __doc__, _rows)
+
+
+def _rows(options: Options) -> list[dict[str, Any]]:
     cases = [
         Case(contender=contender, output=output, views=2, threads=threads)
         for contender, output in _CONTENDERS
         for threads in options.threads
     ]
     with image_folder(options.data, options.images) as folder:
-        rows = measure(cases, folder)
-    publish(result_of("threads", argv, [asdict(row) for row in rows]), options.json)
-    return 0
+        return [asdict(row) for row in measure(cases, folder)]
 
 
 if __name__ == "__main__":

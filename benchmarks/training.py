@@ -13,12 +13,12 @@ from __future__ import annotations
 import itertools
 import os
 import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +26,11 @@ import tyro
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
+from benchmarks.command import run_benchmark
 from benchmarks.contenders import Work
 from benchmarks.contenders.torch_dataset import Views as ViewsOfFiles
 from benchmarks.contenders.torchvision import load, transform_of
 from benchmarks.images import GENERATED, generated_jpeg, image_folder
-from benchmarks.report import publish
-from benchmarks.result import check_places, result_of
 from benchmarks.step import other_steps
 from fastssl.config import Config, Machine
 from fastssl.distributed.device import choose_device
@@ -42,7 +41,6 @@ from fastssl.run.build import build_on_device, build_train_step, training_batche
 from fastssl.run.data import open_training_data
 from pipelines.backends.choose import choose_pipeline, open_loader
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import read_options
 from pipelines.command.progress import show_progress
 from pipelines.command.ranges import Count, check_ranges
 from pipelines.decode.bad_images import BadImages
@@ -94,13 +92,11 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
-    argv = sys.argv[1:] if argv is None else argv
-    prog = "python -m benchmarks.training"
-    options = read_options(Options, prog, argv, description=__doc__)
-    check_places(options.json)
-    rows = measure(options, choose_device(options.device))
-    publish(result_of("training", argv, [asdict(row) for row in rows]), options.json)
-    return 0
+    return run_benchmark("training", Options, argv, __doc__, _rows)
+
+
+def _rows(options: Options) -> list[dict[str, Any]]:
+    return [asdict(row) for row in measure(options, choose_device(options.device))]
 
 
 def measure(options: Options, device: torch.device) -> list[Row]:

@@ -17,20 +17,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
+from benchmarks.command import run_benchmark
 from benchmarks.contenders import CHAIN, OTHER_RENDERERS, OWN_RENDERERS, Decoded, open_renderer
 from benchmarks.contenders.own_renderers import tables
 from benchmarks.images import GENERATED, image_folder
 from benchmarks.profile_page import profile_page
-from benchmarks.report import publish
-from benchmarks.result import check_places, result_of
+from benchmarks.result import check_places
 from benchmarks.turns import Taken, Turn, quartiles, take_turns, warm_turn
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import read_options
 from pipelines.command.progress import show_progress
 from pipelines.command.ranges import Count, check_ranges
 from pipelines.decode.decode import decode
@@ -105,10 +104,11 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
-    argv = sys.argv[1:] if argv is None else argv
-    prog = "python -m benchmarks.views"
-    options = read_options(Options, prog, argv, description=__doc__)
-    check_places(options.json, options.profile)
+    return run_benchmark("views", Options, argv, __doc__, _rows)
+
+
+def _rows(options: Options) -> list[dict[str, Any]]:
+    check_places(options.profile)
     with image_folder(options.data, options.images) as folder:
         images = [decode(path.read_bytes()) for path in sorted(folder.iterdir())]
     rows = measure(images, options.views, [*OWN_RENDERERS, *options.against])
@@ -117,8 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         [(turn, _)] = _set_up(name, Decoded(images=images, views=options.views, spec=CHAIN, device=device))
         with atomic_file(options.profile) as file:
             file.write(profile_page(f"{name}, {len(images)} images", turn.run, _PROFILED, device).encode())
-    publish(result_of("views", argv, [asdict(row) for row in rows]), options.json)
-    return 0
+    return [asdict(row) for row in rows]
 
 
 def measure(images: Sequence[np.ndarray], views: int, names: Sequence[str]) -> list[Row]:

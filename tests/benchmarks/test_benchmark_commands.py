@@ -4,11 +4,9 @@ import importlib
 import importlib.util
 import json
 import multiprocessing
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +22,9 @@ from benchmarks.images import generated_jpeg
 from benchmarks.result import check_places
 from benchmarks.rounds import Case, Row
 from benchmarks.worker import core_seconds_of, measure
+from fastssl.__main__ import BENCHMARKS
 from pipelines.backends.backend import BACKENDS
-from pipelines.command.errors import UserError
-from tests.helpers import ROOT
+from pipelines.command.errors import UserError, run_command
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +62,15 @@ def assert_measured(row: dict[str, Any]) -> None:
     assert 50 < row["peak_mb"] < 10_000
 
 
-@pytest.mark.parametrize(
-    "name", ["decode", "gpu", "limits", "loader", "render", "scenes", "step", "threads", "views"]
-)
+@pytest.mark.parametrize("name", [*BENCHMARKS, "gpu"])
 def test_a_place_that_takes_no_file_is_refused_before_anything_is_measured(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
-    words = ["--data", "generated"] if name in ("decode", "limits", "loader", "threads") else []
-    option = "--out" if name == "gpu" else "--json"
-    main = importlib.import_module(f"benchmarks.{name}").main
+    module = importlib.import_module(f"benchmarks.{name}")
+    required = [field.name for field in fields(module.Options) if field.default is MISSING]
+    words = ["--data", "generated"] if "data" in required else []
+    option = {"gpu": "--out", "report": "--chart"}.get(name, "--json")
     with pytest.raises(UserError, match=r"^cannot write .*file/new.* \(Not a directory\): name another f"):
-        main([*words, option, str(tmp_path / "file" / "new" / "out.json")])
+        module.main([*words, option, str(tmp_path / "file" / "new" / "out.json")])
 
 
 def test_folders_of_results_are_made(tmp_path: Path) -> None:
@@ -86,19 +83,53 @@ def test_folders_of_results_are_made(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_without_ffcv")
 def test_loader(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "loader.json"
-    argv = ["--data", str(folder.parent), "--views", "1", "2", "--images", "3", "--json", str(path)]
+    argv = ["--data", str(folder.parent), "--views", "2", "--images", "3", "--json", str(path)]
     assert loader.main([*argv, "--against", "ffcv", "pillow"]) == 0
     rows = rows_of(path, ["--views", "pillow"])
     own = [("fastssl", output) for output in ("views", "crops", "pixels")]
     assert {(row["contender"], row["output"]) for row in rows} == {*own, ("pillow", "views")}
-    assert [row["views"] for row in rows] == [1] * 4 + [2] * 4
-    assert {row["threads"] for row in rows} == {1}
+    assert [(row["views"], row["threads"]) for row in rows] == [(2, 1)] * 4
     for row in rows:
         assert_measured(row)
     printed = capsys.readouterr()
     assert printed.err.count("ffcv (crops) is left out, not installed") == 1
     assert "| pillow | views |" in printed.out
     assert "ffcv |" not in printed.out
+
+
+def test_numbers_of_views_are_columns_and_who_is_missing_is_asked_once(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[Case]] = []
+
+    def measure(cases: Sequence[Case], folder: Path) -> list[Row]:
+        """All but FFCV cost 100 us per view."""
+        asked.append(list(cases))
+        return [
+            Row(
+                **asdict(case),
+                core_us_per_image=100.0 * case.views,
+                core_us_quartiles=(90.0, 110.0),
+                images_per_s=10.0,
+                views_per_s=10.0 * case.views,
+                peak_mb=200.0,
+            )
+            for case in cases
+            if case.contender != "ffcv"
+        ]
+
+    monkeypatch.setattr(loader, "measure", measure)
+    argv = ["--data", str(folder), "--views", "1", "2", "--images", "3", "--against", "ffcv", "pillow"]
+    assert loader.main(argv) == 0
+    own = [("fastssl", output) for output in ("views", "crops", "pixels")]
+    others = [[("ffcv", "crops"), ("pillow", "views")], [("pillow", "views")]]
+    for cases, views, beside in zip(asked, (1, 2), others, strict=True):
+        assert {case.views for case in cases} == {views}
+        assert sorted((case.contender, case.output) for case in cases) == sorted([*own, *beside])
+    lines = capsys.readouterr().out.splitlines()
+    assert "| contender | output | K = 1 | K = 2 | peak MB, K = 2 |" in lines
+    assert "| fastssl | pixels | 100 | 200 | 200 |" in lines
+    assert "| pillow | views | 100 (1.0) | 200 (1.0) | 200 |" in lines
 
 
 @pytest.mark.slow  # a process for each contender
@@ -219,14 +250,17 @@ def test_render(folder: Path, tmp_path: Path) -> None:
     assert all(row["core_us_per_view"] > 0 for row in (rows[0], rows[-1]))  # the others are differences
 
 
-def test_an_unknown_contender_is_one_line_and_status_2(folder: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.loader", "--data", str(folder), "--against", "kornia"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.returncode == 2
-    assert ended.stdout == ""
-    assert ended.stderr.count("\n") == 1
-    assert "kornia" in ended.stderr
-    assert "torchvision" in ended.stderr
+def test_an_unknown_contender_is_one_line_and_status_2(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: loader.main(["--data", str(folder), "--against", "kornia"]))
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert "kornia" in told.err
+    assert "torchvision" in told.err
 
 
 @pytest.mark.parametrize("arguments", [["--views", "0"], ["--threads", "0"], ["--images", "0"]])
@@ -287,7 +321,8 @@ def test_threads_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "| contender | output | 1 thread | 2 threads |" in capsys.readouterr().out
 
 
-def test_scenes_are_timed_and_drawn(tmp_path: Path) -> None:
+def test_scenes_are_timed_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "_ROUNDS", 1)
     argv = ["--images", "1", "--json", str(tmp_path / "s.json"), "--sheet", str(tmp_path / "s.jpg")]
     assert scenes.main(argv) == 0
     rows = rows_of(tmp_path / "s.json", argv)

@@ -1,0 +1,50 @@
+"""Command of a benchmark: options in, a table on stdout and a result as JSON out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from benchmarks.report import publish
+from benchmarks.result import check_places, result_of
+from pipelines.command.options import read_options
+
+
+class ResultOptions(Protocol):
+    """Options of a benchmark."""
+
+    @property
+    def json(self) -> Path | None:
+        """File for the result."""
+
+
+Options = TypeVar("Options", bound=ResultOptions)
+
+
+def run_benchmark(
+    piece: str,
+    options: type[Options],
+    argv: Sequence[str] | None,
+    about: str | None,
+    measure: Callable[[Options], Sequence[Mapping[str, Any]]],
+) -> int:
+    """Measure as a command line says, print the table and write the result. Returns the exit status.
+
+    Args:
+        piece: name of the benchmark's module.
+        options: its options.
+        argv: words of the command line; None: those of the process.
+        about: first lines of --help.
+        measure: gives the rows of the result.
+
+    Raises:
+        UserError: something the user can mend; a file that cannot be written is told before anything is
+            measured.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    chosen = read_options(options, f"python -m benchmarks.{piece}", words, description=about)
+    check_places(chosen.json)
+    publish(result_of(piece, words, measure(chosen)), chosen.json)
+    return 0
