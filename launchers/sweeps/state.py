@@ -101,7 +101,7 @@ def state_of(folder: SweepFolder, job: Job, submission: Submission | None, answe
     if job.is_done():
         return JobState(name="finished", attempts=len(attempts))
     mine = [attempt for attempt in attempts if submission and attempt.job_id == submission.job_id]
-    name, detail = _name_and_detail(folder, job, submission, answer, mine)
+    name, detail = _name_and_detail(job, submission, answer, mine)
     return JobState(
         name=name,
         detail=detail,
@@ -112,7 +112,7 @@ def state_of(folder: SweepFolder, job: Job, submission: Submission | None, answe
 
 
 def _name_and_detail(
-    folder: SweepFolder, job: Job, submission: Submission | None, answer: Answer, mine: list[Attempt]
+    job: Job, submission: Submission | None, answer: Answer, mine: list[Attempt]
 ) -> tuple[Name, str]:
     """State of a job that is not done; ``mine`` are the attempts of its last submission."""
     if answer.name in ("queued", "running"):
