@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
 
 from fastssl.distributed.collectives import first_row, world_size
 from fastssl.models.batch_norm import average_statistics, group_batch_norms
 from pipelines.batch import Batch
 from tests.helpers.batches import make_batch, tiny_method
+from tests.helpers.gloo_processes import in_processes
 from tests.helpers.methods import CASES, Case, finish_step, networks
 
 Records = list[dict[str, dict[str, Tensor]]]  # of each step: its metrics, gradients and state
@@ -75,27 +73,15 @@ def train(case: Case) -> Records:
     return records
 
 
-def work(rank: int, folder: str) -> None:
-    """One of the two processes: train each method, and write down what came of it."""
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/meeting",
-        rank=rank,
-        world_size=WORLD,
-        timeout=timedelta(seconds=120),
-    )
-    records = {name: train(case) for name, case in CASES.items()}
-    torch.save(records, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+def work() -> dict[str, Records]:
+    """Train each method, in one of the two processes."""
+    return {name: train(case) for name, case in CASES.items()}
 
 
 @pytest.fixture(scope="module")
 def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Records]]:
-    """What each of the two processes wrote down."""
-    folder: Path = tmp_path_factory.mktemp("processes")
-    spawn(work, (str(folder),), nprocs=WORLD)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+    """What each of the two processes found."""
+    return in_processes(WORLD, __name__, tmp_path_factory.mktemp("processes"))
 
 
 def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import copy
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
 
 from fastssl.distributed.collectives import all_gather, first_row, world_size
 from fastssl.models.batch_norm import average_statistics, group_batch_norms
 from fastssl.models.shuffling import forward_shuffled
 from fastssl.models.stacked_views import forward_stacked, keep_views_apart
 from pipelines.command.errors import UserError
+from tests.helpers.gloo_processes import in_processes
 
 WORLD, IMAGES = 4, 16
 
@@ -141,31 +139,21 @@ def uneven(norm: nn.Module, rows: slice) -> dict[str, Tensor]:
     return {"output": output.detach(), "gradient": values.grad} | statistics
 
 
-def work(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/meet",
-        rank=rank,
-        world_size=WORLD,
-        timeout=timedelta(seconds=60),
-    )
+def work() -> dict[str, object]:
+    """What one of the four processes finds."""
     found: dict[str, object] = {str(group): by_groups(group) for group in (2, 4, 8, 16)}
     found["shuffled"] = shuffled()
     for stacked in (False, True):
         found[f"stacked: {stacked}"] = of_two_views(8, stacked=stacked)
-    norm = group_batch_norms(nn.Sequential(nn.BatchNorm1d(2).double()), None, IMAGES)
+    norm, rank = group_batch_norms(nn.Sequential(nn.BatchNorm1d(2).double()), None, IMAGES), dist.get_rank()
     found["uneven"] = uneven(norm[0], slice(sum(ROWS[:rank]), sum(ROWS[: rank + 1])))  # type: ignore[index]
-    torch.save(found, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return found
 
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
     """What each of four processes found."""
-    folder = tmp_path_factory.mktemp("processes")
-    spawn(work, (str(folder),), nprocs=WORLD)
-    return [torch.load(Path(folder, f"{rank}.pt"), weights_only=True) for rank in range(WORLD)]
+    return in_processes(WORLD, __name__, tmp_path_factory.mktemp("processes"))
 
 
 @pytest.mark.parametrize("group", [2, 4, 8, 16])
