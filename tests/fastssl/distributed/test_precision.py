@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fastssl.distributed.precision import AUTOCAST, CpuCapability, cpu_capability, resolve_precision
-from tests.helpers.runs import SMALL, run, start_fresh, wait_for_steps, write_images
+from tests.helpers.runs import SMALL, run, run_fresh, write_images
 
 CPU = torch.device("cpu")
 PLAIN = CpuCapability(avx512_bf16=False, amx=False)
@@ -71,17 +71,16 @@ def test_the_resolved_precision_is_printed_recorded_and_kept(
     out = tmp_path / "run"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     options = [*SMALL, "--data", str(data), "--out", str(out)]
-    process = start_fresh(*options)  # oneDNN may have read the variable before a fork
-    wait_for_steps(process, out, 6)
-    process.kill()
-    process.communicate()
+    paused = run_fresh(*options, "--pause-after", "2")  # oneDNN may have read the variable before a fork
+    assert paused.returncode == 0, paused.stderr
     precision, why = recorded(out)
     assert precision == "fp32"
     assert why
     # bf16 instructions or not: the run goes on as it began
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
-    resumed = run(*options)
+    resumed = run(*options, "--pause-after", "3")
     assert resumed.returncode == 0, resumed.stderr
+    assert "resumed at step 6" in resumed.stderr
     assert "precision: fp32 (as the run began)" in resumed.stderr
     assert recorded(out) == (precision, why)
 
