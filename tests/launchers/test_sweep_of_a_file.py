@@ -2,11 +2,9 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.helpers import ROOT
+from tests.helpers.commands import run_command
 from tests.helpers.runs import SMALL, write_images
 
 RECIPE = """
@@ -26,9 +24,9 @@ def test_a_sweep_keeps_the_file_that_it_was_given(tmp_path: Path) -> None:
     mine.write_text(RECIPE)
     small = dict(zip(SMALL[1::2], SMALL[2::2], strict=True)) | {"--epochs": "1"}
     settings = [f"{name.removeprefix('--')}={value}" for name, value in small.items()]
-    command = [sys.executable, "-m", "launchers.sweep", "--recipe", f"{mine}:my_recipe"]
-    command += ["--grid", "base_lr=0.2", "--set", *settings, "--data", str(data), "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    words = ["--recipe", f"{mine}:my_recipe", "--grid", "base_lr=0.2", "--columns", "linear"]
+    words += ["--set", *settings, "--data", str(data), "--out", str(out)]
+    done = run_command("launchers.sweep", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     run = out / "runs" / "base-lr-0.2-s0"
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
@@ -37,6 +35,6 @@ def test_a_sweep_keeps_the_file_that_it_was_given(tmp_path: Path) -> None:
     assert list((run / "eval").glob("linear*.json"))
 
     mine.write_text(RECIPE + "# changed\n")
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_command("launchers.sweep", *words)
     assert done.returncode == 2
     assert re.fullmatch(r"error: \S+ holds base-lr-0\.2-s0 with another mine\.py: .*\n", done.stderr)
