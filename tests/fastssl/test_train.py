@@ -2,9 +2,11 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,8 @@ from tests.helpers.runs import (
     write_images,
 )
 
+Start = Callable[..., "subprocess.Popen[str] | ForkedCommand"]
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -41,6 +45,16 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
     done = run_fresh(*SMALL, "--data", data, "--out", out)
     assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def short(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch, as if it were unfinished."""
+    out = tmp_path_factory.mktemp("runs") / "short"
+    done = run(*SMALL, "--data", data, "--epochs", "1", "--out", out)
+    assert done.returncode == 0, done.stderr
+    (out / "summary.json").unlink()
     return out
 
 
@@ -95,12 +109,14 @@ def test_sigkill_at_random_moments_changes_nothing(
     assert_same_run(out, whole)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status", "begin"), [(signal.SIGTERM, 143, start), (signal.SIGINT, 130, start_fresh)]
+)
 def test_a_signal_checkpoints_and_exits(
-    whole: Path, data: Path, tmp_path: Path, number: signal.Signals, status: int
+    whole: Path, data: Path, tmp_path: Path, number: signal.Signals, status: int, begin: Start
 ) -> None:
     out = tmp_path / "run"
-    process = start_fresh(*SMALL, "--data", data, "--out", out)
+    process = begin(*SMALL, "--data", data, "--out", out)
     wait_for_steps(process, out, 40)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -180,10 +196,8 @@ def test_a_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path) -> No
         subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.parametrize(
-    "setting", [["--accumulation-steps", "2"], ["--precision", "fp16"]], ids=["accumulation", "fp16"]
-)
-def test_accumulated_gradients_and_fp16_go_on_exactly(setting: list[str], data: Path, tmp_path: Path) -> None:
+def test_gradients_accumulated_in_fp16_go_on_exactly(data: Path, tmp_path: Path) -> None:
+    setting = ("--accumulation-steps", "2", "--precision", "fp16")
     options: list[str | Path] = [*SMALL, "--data", data, *setting, "--epochs", "8"]
     assert run(*options, "--out", tmp_path / "whole").returncode == 0
     process = start(*options, "--out", tmp_path / "cut")
@@ -213,34 +227,31 @@ def test_undecodable_images_are_replaced_and_named(tmp_path: Path) -> None:
     assert summary(tmp_path / "strict")["status"] == "failed"
 
 
-def test_another_runs_checkpoint_is_refused(whole: Path, data: Path, tmp_path: Path) -> None:
+def test_another_runs_checkpoint_is_refused(whole: Path, short: Path, data: Path, tmp_path: Path) -> None:
     ours, other = tmp_path / "ours", tmp_path / "other"
-    short = [*SMALL, "--data", str(data), "--epochs", "1"]
-    assert run(*short, "--out", other, "--seed", "3").returncode == 0
-    assert run(*short, "--out", ours).returncode == 0
-    (ours / "summary.json").unlink()  # as if it were unfinished
-    for checkpoint, words in (
+    words = [*SMALL, "--data", str(data), "--epochs", "1"]
+    assert run(*words, "--out", other, "--seed", "3").returncode == 0
+    shutil.copytree(short, ours)
+    for checkpoint, reasons in (
         (other / LAST, ("another run", "seed (3 became 0)")),
         (whole / LAST, ("epochs",)),
     ):
         (ours / LAST).write_bytes(checkpoint.read_bytes())
-        refused = run(*short, "--out", ours)
+        refused = run(*words, "--out", ours)
         assert refused.returncode == 2
         assert len(refused.stderr.splitlines()) == 1
-        assert all(word in refused.stderr for word in words)
+        assert all(reason in refused.stderr for reason in reasons)
 
 
-@pytest.mark.parametrize(("step", "words"), [(999, "of step 999"), (-1, "of step -1"), ("4", "of step 4")])
+@pytest.mark.parametrize(("step", "reason"), [(999, "of step 999"), (-1, "of step -1"), ("4", "of step 4")])
 def test_a_checkpoint_of_an_impossible_step_is_refused(
-    data: Path, tmp_path: Path, step: object, words: str
+    short: Path, data: Path, tmp_path: Path, step: object, reason: str
 ) -> None:
     out = tmp_path / "run"
-    short = [*SMALL, "--data", str(data), "--epochs", "1", "--out", str(out)]
-    assert run(*short).returncode == 0
-    (out / "summary.json").unlink()
+    shutil.copytree(short, out)
     state = torch.load(out / LAST, weights_only=True)
     torch.save({**state, "step": step}, out / LAST)
-    refused = run(*short)
+    refused = run(*SMALL, "--data", data, "--epochs", "1", "--out", out)
     assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1
-    assert words in refused.stderr
+    assert reason in refused.stderr

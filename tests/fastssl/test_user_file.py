@@ -27,7 +27,6 @@ from tests.helpers.runs import (
     SMALL,
     assert_same_run,
     run,
-    run_fresh,
     start,
     wait_for_steps,
     write_images,
@@ -322,7 +321,7 @@ def test_a_killed_run_of_a_files_method_resumes_exactly_and_is_evaluated(mine: P
     ]
     words = [f"{mine}:agreement", *small, "--epochs", "10", "--data", str(tmp_path / "data"), "--out"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    done = run_fresh(*words, whole)
+    done = run(*words, whole)
     assert done.returncode == 0, done.stderr
     process = start(*words, cut, *EVERY_FEW_STEPS)
     wait_for_steps(process, cut, 20)
