@@ -66,7 +66,8 @@ def wait_for_steps(process: Process, out: Path, steps: int) -> None:
     """Return once the run has logged ``steps`` steps, or has ended."""
     path = out / "metrics.jsonl"
     while process.poll() is None:
-        lines = path.read_text().splitlines() if path.exists() else []
+        text = path.read_text() if path.exists() else ""
+        lines = text.rpartition("\n")[0].splitlines()  # the last one may be half written
         if lines and json.loads(lines[-1])["step"] >= steps:
             return
         time.sleep(0.02)
