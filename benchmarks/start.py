@@ -1,8 +1,9 @@
 """Cost over size: core-seconds and memory of opening folders of many images, first and from the cache.
 
 The files are hard links to a few small JPEGs, in 100 class folders, so that a million need no room; their
-headers are in the system's memory, as after a first pass. Kernels are compiled before. Each opening is a process of its own. Memory is the
-most that was resident above what importing torch and fastssl's sources takes.
+headers are in the system's memory, as after a first pass. Kernels are compiled before. Each opening is a
+process of its own. Memory is the most that was resident above what importing torch and fastssl's sources
+takes.
 """
 
 from __future__ import annotations
