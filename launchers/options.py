@@ -133,16 +133,14 @@ def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
     words = together(words, Options, prog)
     flat = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     description = _description()
-    command = read_options(
-        _Command, prog, words, description=description, config=flat, elsewhere=_of_the_runs
-    )
+    command = read_options(_Command, prog, words, description=description, config=flat, elsewhere=of_the_runs)
     return command, chosen_cluster(command, command.cluster, command.max_parallel)
 
 
-def _of_the_runs(word: str) -> str | None:
-    """Words on an option of training; None for any other."""
+def of_the_runs(word: str, vary: str = "--grid") -> str | None:
+    """Words on an option of training, which ``vary`` varies; None for any other."""
     name = word.removeprefix("--")
     if not options_ending(name, option_names(RECIPES["quickstart"]())):
         return None
     field = name.replace("-", "_")
-    return f", which is the runs' own (--set {field}=VALUE for all, --grid {field}=VALUE,VALUE to vary it)"
+    return f", which is the runs' own (--set {field}=VALUE for all, {vary} {field}=VALUE,VALUE to vary it)"

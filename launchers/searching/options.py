@@ -14,6 +14,7 @@ from launchers.clusters import CLUSTERS
 from launchers.clusters.cluster import Cluster
 from launchers.clusters.debug import Debug
 from launchers.options import Options as SweepOptions
+from launchers.options import of_the_runs
 from launchers.searching.ready import READY
 from launchers.site import site_words
 from pipelines.command.errors import UserError
@@ -101,7 +102,14 @@ def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
     site = [word.replace("--grace=", "--slurm-grace=") for word in site]  # SLURM's, in seconds
     words = together(behind_defaults(site, join_repeated(argv)), Options, prog)
     flat = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
-    command = read_options(_Command, prog, words, description=_description(), config=flat)
+    command = read_options(
+        _Command,
+        prog,
+        words,
+        description=_description(),
+        config=flat,
+        elsewhere=lambda word: of_the_runs(word, "--space"),
+    )
     return command, chosen_cluster(command, command.cluster, command.parallel)
 
 

@@ -1,7 +1,6 @@
 """Looking at very many files from kernels, without Python's lock: the C library's functions, by their names.
 
-After a -1 (no such file, an error of the disk, an interrupt) the caller asks again in Python, where errors
-have names.
+A -1 does not say why: no such file, an error of the disk, an interrupt. Who must know asks again in Python.
 """
 
 from __future__ import annotations

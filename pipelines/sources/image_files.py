@@ -1,4 +1,4 @@
-"""Image files of a folder, in columns: a million of them take some 100 bytes each."""
+"""Image files of a folder, in columns: there may be millions."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _images_below(root: Path, below: str, left_out: LeftOut, *, deep: bool = Tru
     for folder, prefix, entries in _walk(os.path.join(root, below), below and below + "/", deep=deep):
         names, links = [], []
         for entry in entries:
-            if entry.name.endswith(IMAGE_EXTENSIONS) and entry.is_file(follow_symlinks=False):
+            if entry.name.lower().endswith(IMAGE_EXTENSIONS) and entry.is_file(follow_symlinks=False):
                 names.append(entry.name)  # nearly all
             elif not entry.is_dir():
                 reason = _reason_against(entry)

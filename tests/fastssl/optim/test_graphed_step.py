@@ -161,17 +161,22 @@ def test_a_graph_on_a_cpu_is_refused() -> None:
         build_train_step(config, tiny_method(config.experiment.method), CPU)
 
 
+def check_compiled(method: Method, compiled: Method, count: int) -> None:
+    """Take ``count`` steps of both, the second with ``--compile``: their losses agree."""
+    config = quickstart()
+    config = replace(config, experiment=replace(config.experiment, precision="fp32"))
+    plain = build_train_step(config, method, CPU)
+    steps = build_train_step(replace(config, machine=replace(config.machine, compile=True)), compiled, CPU)
+    wanted = losses(plain, method, CPU, count, torch.float64)
+    torch.testing.assert_close(losses(steps, compiled, CPU, count, torch.float64), wanted, rtol=1e-6, atol=0)
+
+
 @pytest.mark.slow
 def test_compiled_networks_agree_with_eager_ones() -> None:
     """To the rounding of fused operations: in float64, where it stays small over several steps."""
     method = tiny_method(narrow(BYOL)).double()
     compiled = copy.deepcopy(method)
-    config = quickstart()
-    config = replace(config, experiment=replace(config.experiment, precision="fp32"))
-    plain = build_train_step(config, method, CPU)
-    steps = build_train_step(replace(config, machine=replace(config.machine, compile=True)), compiled, CPU)
-    wanted = losses(plain, method, CPU, 4, torch.float64)
-    torch.testing.assert_close(losses(steps, compiled, CPU, 4, torch.float64), wanted, rtol=1e-6, atol=0)
+    check_compiled(method, compiled, 4)
     assert list(compiled.state_dict()) == list(method.state_dict())
 
 
@@ -188,12 +193,7 @@ def test_probes_watch_compiled_networks(stacked: bool, monkeypatch: pytest.Monke
     compiled.load_state_dict(method.state_dict())
     if stacked:
         compiled.stack_views()
-    config = quickstart()
-    config = replace(config, experiment=replace(config.experiment, precision="fp32"))
-    plain = build_train_step(config, method, CPU)
-    steps = build_train_step(replace(config, machine=replace(config.machine, compile=True)), compiled, CPU)
-    wanted = losses(plain, method, CPU, 3, torch.float64)
-    torch.testing.assert_close(losses(steps, compiled, CPU, 3, torch.float64), wanted, rtol=1e-6, atol=0)
+    check_compiled(method, compiled, 3)
     torch.testing.assert_close(dict(compiled.state_dict()), dict(method.state_dict()), rtol=1e-4, atol=1e-5)
 
 

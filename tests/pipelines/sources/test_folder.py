@@ -19,6 +19,7 @@ from pipelines.decode.header import image_size_of_file
 from pipelines.keys import stable_id
 from pipelines.sources import NoSplitError
 from pipelines.sources.folder import FolderSource, open_folder
+from pipelines.sources.image_files import about_file
 from pipelines.sources.image_sizes import sizes_from_headers
 
 
@@ -197,6 +198,22 @@ def test_links_are_followed_but_not_in_circles(data: Path, tmp_path: Path, cache
     assert source.index.heights[gone] == 0
     with pytest.raises(OSError, match="No such file"):
         source.read(gone)
+
+
+def test_only_links_are_looked_at_one_by_one(
+    data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names in any case are quick: ImageNet's end in .JPEG, cameras' in .JPG."""
+    one_by_one: list[str] = []
+
+    def noted(entry: os.DirEntry[str]) -> tuple[int, int, int]:
+        one_by_one.append(entry.name)
+        return about_file(entry.stat())
+
+    monkeypatch.setattr("pipelines.sources.image_files._about_link", noted)
+    (data / "cat" / "link.jpg").symlink_to(data / "cat" / "b.jpg")
+    assert len(open_folder(data, "train", cache).index) == 7
+    assert one_by_one == ["link.jpg"]
 
 
 def test_unreadable_headers_give_size_zero(data: Path, cache: Path) -> None:
