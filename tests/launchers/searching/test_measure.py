@@ -85,6 +85,7 @@ def test_a_transfer_that_diverges_is_the_worst_and_a_mistake_stops_the_search(tm
         (["--metric", "linear.top1", "--measure", "eopchs=2"], "--measure: linear: unknown option --eopchs"),
         ([*TASK, "--measure", "labels=41"], "--labels 41: .* has 40 training images"),
         (["--metric", "segmentation.mIoU", "--eval-data", "/nowhere"], "no such folder or file: /nowhere"),
+        (["--size", "64"], "unknown option --size, which is the runs' own .*--space size=VALUE"),
     ],
 )
 def test_bad_input_is_one_line(
