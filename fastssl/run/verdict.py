@@ -35,11 +35,11 @@ def verdict(
         for key, name in names.items()
         if (before := knn[key]) is not None
     ]
-    return f"{collapsed}kNN top-1 {top1:.3f}: {', '.join(words)}"
+    return f"{collapsed}kNN top-1 {top1:.3f} of {queries:,} images: {', '.join(words)}"
 
 
 def _compared(top1: float, before: float, queries: int) -> str:
     error = math.sqrt((top1 * (1 - top1) + before * (1 - before)) / max(1, queries))
     if abs(top1 - before) <= 2 * error:
-        return "no better than"
+        return "not clearly above" if top1 >= before else "not clearly below"
     return "above" if top1 > before else "BELOW"

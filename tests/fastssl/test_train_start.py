@@ -37,7 +37,7 @@ def first(labeled: Path) -> Path:
 def test_a_run_is_measured_on_labeled_images_of_another_place(first: Path) -> None:
     found = summary(first)
     assert isinstance(found["knn_top1"], float)
-    assert found["verdict"].startswith(f"kNN top-1 {found['knn_top1']:.3f}: ")
+    assert found["verdict"].startswith(f"kNN top-1 {found['knn_top1']:.3f} of ")
     assert "the untrained encoder (" in found["verdict"]
     assert "raw pixels (" in found["verdict"]
 
