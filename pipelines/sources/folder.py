@@ -11,7 +11,8 @@ are no data, and files that are no images by their extension are counted.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,28 +94,27 @@ def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
     root = splits[split]
     files = all_images(root, left_out)
     paths = files.paths
-    loose = [path for path in paths if "/" not in path]
+    counts, loose = _count_by_class(paths)
     if not paths:
         unused = "".join(f"; {note}" for note in left_out.note(root))
         raise UserError(
             f"no images in {root}: it needs JPEG, PNG, WebP or BMP files, best in a folder per class{unused}"
         )
-    if loose and len(loose) < len(paths):
+    if loose and counts:
         raise UserError(
             f"{root} holds class folders and {len(loose)} images beside them (the first is "
             f"{visible(printable(loose[0]))}): move these into a class folder, or away"
         )
-    own = {path.partition("/")[0] for path in paths}
     others = (_class_folders(folder) for folder in splits.values() if folder != root)
-    names = sorted(own.union(*others)) if not loose else []
+    names = sorted(set(counts).union(*others)) if not loose else []
     heights, widths = image_sizes(root, files, cache_file(cache, "folder", root))
     index = Index(
         sample_ids=sample_ids((path[: path.rindex(".")] for path in paths), paths),
         heights=heights,
         widths=widths,
-        labels=_labels(paths, names) if names else None,
+        labels=_labels(counts, names) if names else None,
         class_names=tuple(map(printable, names)),
-        fingerprint=fingerprint(paths, files.bytes),
+        fingerprint=fingerprint(paths, files.about[:, 0]),
         notes=left_out.note(path),
     )
     return FolderSource(index, root, paths)
@@ -165,6 +165,21 @@ def _class_folders(path: Path) -> set[str]:
     return {name for name in folders(path) if holds_images(path / name)}
 
 
-def _labels(paths: Sequence[str], names: Sequence[str]) -> np.ndarray:
+def _count_by_class(paths: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+    """Images of each class folder, in the order of the sorted paths; and those that lie loose."""
+    counts: dict[str, int] = {}
+    loose, first = [], 0
+    while first < len(paths):
+        name, slash, _ = paths[first].partition("/")
+        end = bisect_left(paths, f"{name}0", first) if slash else first + 1  # "0" comes after "/"
+        if slash:
+            counts[name] = end - first
+        else:
+            loose.append(name)
+        first = end
+    return counts, loose
+
+
+def _labels(counts: Mapping[str, int], names: Sequence[str]) -> np.ndarray:
     labels = {name: label for label, name in enumerate(names)}
-    return np.array([labels[path.partition("/")[0]] for path in paths], np.int64)
+    return np.repeat(np.array([labels[name] for name in counts], np.int64), list(counts.values()))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 
 import numpy as np
 
 from pipelines.keys import stable_id
 
-_LINES_AT_A_TIME = 1 << 12  # hashed
+_AT_A_TIME = 1 << 12  # texts that are hashed
 
 
 def printable(name: str) -> str:
@@ -21,12 +21,15 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def _printable(names: Sequence[str]) -> Sequence[str]:
+    return names if "".join(names).isascii() else [printable(name) for name in names]
+
+
 def stable_ids(texts: Iterable[str]) -> np.ndarray:
-    """``stable_id`` of each text, int64 [N]."""
-    digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
-    joined = bytearray()
-    while some := b"".join(itertools.islice(digests, _LINES_AT_A_TIME)):
-        joined += some
+    """``stable_id`` of each text as ``printable`` has it, int64 [N]."""
+    texts, joined = iter(texts), bytearray()
+    while some := list(itertools.islice(texts, _AT_A_TIME)):
+        joined += b"".join([blake2b(text.encode(), digest_size=8).digest() for text in _printable(some)])
     return np.frombuffer(joined, "<i8").astype(np.int64)
 
 
@@ -36,7 +39,7 @@ def sample_ids(keys: Iterable[str], full_names: Sequence[str]) -> np.ndarray:
     Where samples share a key (``a.jpg`` beside ``a.png``, or one key in two shards), the first keeps the id
     of the key and the others get that of their full name, so that all are samples of their own.
     """
-    ids = stable_ids(map(printable, keys))
+    ids = stable_ids(keys)
     _, first = np.unique(ids, return_index=True)
     repeated = np.ones(len(ids), bool)
     repeated[first] = False
@@ -59,10 +62,14 @@ def fingerprint(
         labels: int64 [N]; None where the names tell them, or there are none.
         class_names: what these labels stand for.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    lines = (f"{printable(name)}\0{size}\n" for name, size in zip(names, sizes, strict=True))
-    while some := "".join(itertools.islice(lines, _LINES_AT_A_TIME)):
-        digest.update(some.encode())
+    assert len(names) == len(sizes), (len(names), len(sizes))
+    digest = blake2b(digest_size=16)
+    for first in range(0, len(names), _AT_A_TIME):
+        some = slice(first, first + _AT_A_TIME)
+        part = sizes[some]
+        numbers = part.tolist() if isinstance(part, np.ndarray) else part
+        lines = [f"{name}\0{size}\n" for name, size in zip(_printable(names[some]), numbers, strict=True)]
+        digest.update("".join(lines).encode())
     if labels is not None:
         digest.update(labels.astype("<i8").tobytes())
     for name in class_names:
