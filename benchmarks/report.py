@@ -197,9 +197,10 @@ def _training_steps(rows: Sequence[Row]) -> str:
 
 
 def _openings(rows: Sequence[Row]) -> str:
-    lines = [["files", "cache", "core-s", "MB above the imports"]]
+    lines = [["kind", "images", "cache", "core-s", "MB above the imports", "core-us per image read"]]
     for row in rows:
-        lines.append([f"{row['files']:,}", row["cache"], f"{row['core_s']:.2f}", f"{row['peak_mb']:,.0f}"])
+        costs = f"{row['core_s']:.2f}", f"{row['peak_mb']:,.0f}", f"{row['core_us_per_image']:,.0f}"
+        lines.append([row["kind"], f"{row['files']:,}", row["cache"], *costs])
     return _table(lines)
 
 
@@ -277,7 +278,7 @@ _TABLES: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     "optimizer": ("an optimizer's microseconds per step; in brackets: share of the byte bound", _optimizers),
     "render": ("core-us per view", _steps),
     "threads": ("images per second; in brackets: times those of the fewest threads", _speedups),
-    "start": ("opening a folder of images", _openings),
+    "start": ("opening many images, and reading some", _openings),
     "training": ("training with its images; in brackets: times fastssl's", _trainings),
     "step": ("training steps; in brackets: share of the byte bound", _training_steps),
     "views": ("a renderer's microseconds per view; in brackets: share of the byte bound", _renderers),

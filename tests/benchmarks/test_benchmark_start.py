@@ -1,12 +1,13 @@
 """The benchmark of openings: links are as many images as asked for, and an opening is measured."""
 
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from benchmarks.report import markdown
 from benchmarks.result import Result
-from benchmarks.start import linked_files, opening
+from benchmarks.start import linked_files, one_shard, opening
 
 
 def test_an_opening_of_linked_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,17 +15,26 @@ def test_an_opening_of_linked_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with linked_files(130) as folder:
         assert len(list(folder.rglob("*.jpg"))) == 130
         assert len(list(folder.iterdir())) == 100
-        taken = opening(str(folder))
-    assert taken.keys() == {"core_s", "wall_s", "peak_mb"}
+        taken = opening(str(folder), 64)
+    assert taken.keys() == {"core_s", "wall_s", "peak_mb", "core_us_per_image"}
     assert taken["core_s"] > 0
+    assert taken["core_us_per_image"] > 0
     assert list((tmp_path / "cache").glob("folder-*.npz"))
     assert not folder.exists()
 
 
+def test_a_shard_holds_them_all() -> None:
+    with one_shard(130) as shard, tarfile.open(shard) as opened:
+        names = [member.name for member in opened if member.isfile()]
+    assert names == [f"{number:07}.jpg" for number in range(130)]
+    assert not shard.exists()
+
+
 def test_its_table() -> None:
     rows = [
-        {"files": 10_000, "cache": cache, "core_s": 1.25, "wall_s": 2.0, "peak_mb": 12.5}
+        {"kind": "shard", "files": 10_000, "cache": cache, "core_s": 1.25, "wall_s": 2.0, "peak_mb": 12.5}
+        | {"core_us_per_image": 412.3}
         for cache in ("empty", "filled")
     ]
     result = Result(machine="m", versions={}, commit=None, command="python -m benchmarks.start", rows=rows)
-    assert "| 10,000 | filled | 1.25 | 12 |" in markdown(result)
+    assert "| shard | 10,000 | filled | 1.25 | 12 | 412 |" in markdown(result)
