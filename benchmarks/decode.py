@@ -12,7 +12,7 @@ from benchmarks.images import image_folder
 from benchmarks.rounds import Case, measure
 from pipelines.command.errors import run_command
 
-DECODERS = ("fastssl", "simplejpeg", "torchvision", "opencv", "dali", "pillow", "spdl")
+DECODERS = ("fastssl", "simplejpeg", "torchvision", "opencv", "dali", "pillow", "spdl", "nvimgcodec")
 
 
 @dataclass(frozen=True, kw_only=True)

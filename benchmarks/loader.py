@@ -1,9 +1,10 @@
 """fastssl's loader against others: the same files, the same operations, the same number of views.
 
 Every contender applies the whole augmentation of ``benchmarks.contenders.CHAIN`` at 224 pixels, uint8 out,
-but for FFCV, which can only crop and flip, and SPDL, which only decodes: compare them with fastssl's outputs
-"crops" and "pixels". Each has a process of its own, they take turns, and medians of five rounds count, after
-one that warms up. Core-microseconds are user and system time of all of its threads and processes.
+but for FFCV, which can only crop and flip, and SPDL and nvImageCodec, which only decode: compare them with
+fastssl's outputs "crops" and "pixels". Each has a process of its own, they take turns, and medians of five
+rounds count, after one that warms up. Core-microseconds are user and system time of all of its threads and
+processes.
 
 ``--data-kind`` puts the same images into large files, and fastssl beside itself on files and beside those who
 read such files, with torchvision's transforms: ``parquet`` into one Parquet file, for DataLoaders over

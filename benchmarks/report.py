@@ -158,11 +158,15 @@ def _renderers(rows: Sequence[Row]) -> str:
         shape = f"{row['images']} x {row['views']}, {row['dtype']}"
         costs = [f"{row['views_per_s']:,.0f}", f"{row['core_us_per_view']:,.1f}", gpu]
         lines.append([row["contender"], row["device"], shape, *costs])
+    parts = [_table(lines)]
     bound = next((row for row in rows if row["share_of_bound"] is not None), None)
-    if bound is None:
-        return _table(lines)
-    moved, rate = bound["bytes_per_view"] / 1e6, bound["copied_gb_per_s"]
-    return f"{_table(lines)}\n\nThe byte bound: {moved:.2f} MB per view; the GPU copies at {rate:,.0f} GB/s."
+    if bound is not None:
+        moved, rate = bound["bytes_per_view"] / 1e6, bound["copied_gb_per_s"]
+        parts.append(f"The byte bound: {moved:.2f} MB per view; the GPU copies at {rate:,.0f} GB/s.")
+    for row in rows:
+        if row.get("leaves_out"):  # older results do not say
+            parts.append(f"Left out by {row['contender']}: {', '.join(row['leaves_out'])}.")
+    return "\n\n".join(parts)
 
 
 def _optimizers(rows: Sequence[Row]) -> str:

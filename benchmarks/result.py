@@ -20,6 +20,7 @@ from pipelines.files.atomic import atomic_file
 _PACKAGES = (
     *("torch", "torchvision", "triton", "numpy", "numba", "simplejpeg", "pillow", "kornia"),
     *("nvidia-dali-cuda120", "opencv-python-headless", "opencv-python", "ffcv", "pyarrow"),
+    *("nvidia-nvimgcodec-cu12", "cvcuda-cu12", "triton-augment"),
     *("datasets", "webdataset", "mosaicml-streaming", "litdata", "s3fs", "moto"),
 )
 

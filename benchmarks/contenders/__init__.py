@@ -25,15 +25,21 @@ from pipelines.views import ViewSpec
 if TYPE_CHECKING:  # slow to import, and most contenders do without
     import torch
 
-OTHERS = ("torchvision", "pillow", "dali", "ffcv", "opencv", "spdl")
-LEAVES_OUT = {"ffcv": "crops", "spdl": "pixels"}  # the output of those that cannot do the whole chain
+OTHERS = ("torchvision", "pillow", "dali", "ffcv", "opencv", "spdl", "nvimgcodec")
+LEAVES_OUT = {  # the output of those that cannot do the whole chain
+    "ffcv": "crops",
+    "spdl": "pixels",
+    "nvimgcodec": "pixels",
+}
 OF_KINDS = {  # those beside fastssl that read images of a kind, or from their own kind of large files
     "parquet": ("pyarrow", "datasets"),
     "tar": ("webdataset", "streaming", "litdata"),
     "s3": ("webdataset", "streaming", "litdata"),
 }
 OWN_RENDERERS = ("reference", "numba", "triton")
-OTHER_RENDERERS = ("torchvision", "kornia", "dali")
+OTHER_RENDERERS = ("torchvision", "kornia", "dali", "cvcuda", "triton_augment")
+ON_GPU_ONLY = ("triton", "cvcuda", "triton_augment")
+RENDERERS_LEAVE_OUT = {"triton_augment": ("aspect ratio", "hue", "blur", "solarize")}  # of the chain
 
 # The augmentation of Huang et al. (2022), table A.1.
 CHAIN = ViewSpec(

@@ -17,17 +17,14 @@ from collections.abc import Sequence
 
 import kornia.augmentation as K
 import torch
-from torch.nn import functional as F
 
 from benchmarks.contenders import Decoded, Render, random_crop
+from benchmarks.contenders.one_size import of_one_size
 from pipelines.views import ViewSpec
 
 
 def _renderer(decoded: Decoded) -> Render:
-    height, width, _ = decoded.images[0].shape
-    images = torch.cat([_resized(torch.from_numpy(image), height, width) for image in decoded.images]).to(
-        decoded.device
-    )
+    images = of_one_size(decoded.images).to(decoded.device)
     augment = _augmentations(decoded.spec).to(decoded.device)
 
     def render(times: int) -> Sequence[torch.Tensor]:
@@ -38,14 +35,6 @@ def _renderer(decoded: Decoded) -> Render:
         return views
 
     return render
-
-
-def _resized(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """uint8 [1, 3, height, width] of uint8 [H, W, 3]."""
-    planes = image.permute(2, 0, 1)[None]
-    if planes.shape[2:] == (height, width):
-        return planes
-    return F.interpolate(planes, (height, width), mode="bilinear", antialias=True)
 
 
 def _augmentations(spec: ViewSpec) -> K.ImageSequential:

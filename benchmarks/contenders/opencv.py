@@ -19,12 +19,8 @@ import numpy as np
 import simplejpeg
 
 from benchmarks.contenders import Batch, Pass, Work, decode_each, random_crop
+from benchmarks.contenders.host_draws import FROM_YIQ, TO_GRAY, YIQ
 from pipelines.views import ViewSpec
-
-_GREY = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
-_TO_GREY = np.tile(_GREY, (3, 1))
-_YIQ = np.array([_GREY, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])  # of NTSC, 1953
-_FROM_YIQ = np.linalg.inv(_YIQ)
 
 
 def _views(work: Work) -> Pass:
@@ -92,13 +88,13 @@ def _color_map(view: np.ndarray, spec: ViewSpec, jitter: bool, gray: bool) -> np
             matrix, shift = factor * matrix, factor * shift
         elif part == 1:
             factor = _factor(spec.jitter.contrast)
-            mean = _GREY @ (matrix @ cv2.mean(view)[:3] + shift)
+            mean = TO_GRAY[0] @ (matrix @ cv2.mean(view)[:3] + shift)
             matrix, shift = factor * matrix, factor * shift + (1 - factor) * mean
         else:
             turn = _saturation(spec) if part == 2 else _hue(spec)
             matrix, shift = turn @ matrix, turn @ shift
     if gray:
-        matrix, shift = _TO_GREY @ matrix, _TO_GREY @ shift
+        matrix, shift = TO_GRAY @ matrix, TO_GRAY @ shift
     return np.column_stack([matrix, shift])
 
 
@@ -108,13 +104,13 @@ def _factor(strength: float) -> float:
 
 def _saturation(spec: ViewSpec) -> np.ndarray:
     factor = _factor(spec.jitter.saturation)
-    return factor * np.eye(3) + (1 - factor) * _TO_GREY
+    return factor * np.eye(3) + (1 - factor) * TO_GRAY
 
 
 def _hue(spec: ViewSpec) -> np.ndarray:
     angle = 2 * math.pi * random.uniform(-spec.jitter.hue, spec.jitter.hue)
     sine, cosine = math.sin(angle), math.cos(angle)
-    return _FROM_YIQ @ np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]]) @ _YIQ
+    return FROM_YIQ @ np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]]) @ YIQ
 
 
 def _decode(work: Work) -> Pass:

@@ -31,7 +31,9 @@ PLAIN = ViewSpec(
     blur=GaussianBlur(sigma=(2.0, 2.0)),
 )
 OPERATIONS = ("plain", "flip", "grayscale", "blur", "solarize")
-LOADERS = {"fastssl": "views"} | {name: LEAVES_OUT.get(name, "views") for name in OTHERS if name != "spdl"}
+LOADERS = {"fastssl": "views"} | {
+    name: LEAVES_OUT.get(name, "views") for name in OTHERS if LEAVES_OUT.get(name) != "pixels"
+}
 EXACT = ("fastssl", "torchvision")
 
 
@@ -54,9 +56,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def decoded(folder: Path) -> np.ndarray:
+def decoded(folder: Path, name: str = "0.jpg") -> np.ndarray:
     """The picture as Pillow reads it from its JPEG, uint8 [SIDE, SIDE, 3]."""
-    with Image.open(folder / "0.jpg") as image:
+    with Image.open(folder / name) as image:
         return np.array(image)
 
 
@@ -156,7 +158,9 @@ def test_hue_turns_as_far(name: str, folder: Path) -> None:
     assert np.ptp(turns) > 0.06
 
 
-@pytest.mark.parametrize("name", ["fastssl", "simplejpeg", "torchvision", "pillow", "opencv", "dali"])
+@pytest.mark.parametrize(
+    "name", ["fastssl", "simplejpeg", "torchvision", "pillow", "opencv", "dali", "nvimgcodec"]
+)
 def test_decoders_decode(name: str, folder: Path) -> None:
     try:
         run = open_contender(name, "decode", Work(folder=folder, views=1, batch_size=2))
@@ -192,15 +196,31 @@ def test_the_stubbed_loader_makes_views_of_one_pixel() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("output", ["pixels", "decode"])
-def test_spdl_decodes_every_file_in_order(output: str, threads: int, folder: Path) -> None:
+@pytest.mark.parametrize(("name", "levels"), [("spdl", 16), ("nvimgcodec", 0)])
+def test_those_that_only_decode_decode_every_file_in_order(
+    name: str, levels: int, output: str, threads: int, numbered: Path
+) -> None:
     try:
-        run = open_contender("spdl", output, Work(folder=folder, views=1, batch_size=2, threads=threads))
+        run = open_contender(name, output, Work(folder=numbered, views=1, batch_size=8, threads=threads))
     except ImportError as error:
-        pytest.skip(f"spdl is not installed: {error}")
-    images = [image for batch in run() for image in batch[0]]
-    assert len(images) == COUNT
-    for image in images:
-        assert np.abs(image.astype(int) - decoded(folder)).max() <= 16
+        pytest.skip(f"{name} is not installed: {error}")
+    for _ in range(2):
+        images = [np.array(image) for batch in run() for image in batch[0]]
+        assert len(images) == IN_SHARD + 3
+        assert (np.diff([image.mean() for image in images]) > 0).all()
+        for number, image in enumerate(images):
+            assert np.abs(image.astype(int) - decoded(numbered, f"{number:02}.jpg")).max() <= levels
+
+
+def test_nvimgcodec_refuses_what_it_cannot_decode(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes((folder / "0.jpg").read_bytes()[:300])
+    for output in ("decode", "pixels"):
+        try:
+            run = open_contender("nvimgcodec", output, Work(folder=tmp_path, views=1))
+        except ImportError as error:
+            pytest.skip(f"nvimgcodec is not installed: {error}")
+        with pytest.raises(ValueError, match="nvImageCodec cannot decode an image"):
+            list(run())
 
 
 @pytest.mark.parametrize(("name", "output"), DETECTION_CASES)

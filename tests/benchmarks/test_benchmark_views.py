@@ -16,8 +16,10 @@ from PIL import Image
 
 from benchmarks import report, views
 from benchmarks.contenders import (
+    ON_GPU_ONLY,
     OTHER_RENDERERS,
     OWN_RENDERERS,
+    RENDERERS_LEAVE_OUT,
     Decoded,
     Render,
     open_renderer,
@@ -77,7 +79,8 @@ def test_the_command_measures_what_is_at_hand_and_says_what_is_not(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     path = tmp_path / "views.json"
-    argv = ["--data", str(folder), "--against", "torchvision", "kornia", "--json", str(path)]
+    against = ("torchvision", "kornia", "cvcuda", "triton_augment")
+    argv = ["--data", str(folder), "--against", *against, "--json", str(path)]
     assert views.main(argv) == 0
     result = json.loads(path.read_text())
     assert list(result) == ["machine", "versions", "commit", "command", "rows"]
@@ -91,7 +94,8 @@ def test_the_command_measures_what_is_at_hand_and_says_what_is_not(
         assert 0 < row["views_per_s"] < 2e6 / low
         assert row["gpu_us_per_view"] is row["share_of_bound"] is None
     printed = capsys.readouterr()
-    assert printed.err.count("triton is left out: it needs a CUDA device") == 1
+    for name in ON_GPU_ONLY:
+        assert printed.err.count(f"{name} is left out: it needs a CUDA device") == 1
     assert printed.err.count("kornia is left out, not installed") == 1
     assert "| numba | cpu | 2 x 2, float32 |" in printed.out
     assert "kornia |" not in printed.out
@@ -152,7 +156,7 @@ def only(operation: str) -> ViewSpec:
     return replace(PLAIN, **certain)
 
 
-ON_CPU = [(name, CPU) for name in ("reference", "numba", *OTHER_RENDERERS)]
+ON_CPU = [(name, CPU) for name in ("reference", "numba", *OTHER_RENDERERS) if name not in ON_GPU_ONLY]
 ON_GPU = [(name, GPU) for name in ("triton", *OTHER_RENDERERS)]
 EVERYWHERE = [
     *(pytest.param(*case, id=f"{case[0]}-cpu") for case in ON_CPU),
@@ -163,6 +167,8 @@ EVERYWHERE = [
 @pytest.mark.parametrize("operation", ["plain", "flip", "grayscale", "blur", "solarize"])
 @pytest.mark.parametrize(("name", "device"), EVERYWHERE)
 def test_operations_are_the_same(name: str, device: torch.device, operation: str) -> None:
+    if operation in RENDERERS_LEAVE_OUT.get(name, ()):
+        pytest.skip(f"{name} has no {operation}")
     spec = only(operation)
     batch = opened(name, spec, device, [picture()] * COUNT)(2)
     assert len(batch) == VIEWS
@@ -213,6 +219,60 @@ assert (ours.float() - wanted).abs().max() < 0.02, (ours.float() - wanted).abs()
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)
 
 
+def test_triton_augment_draws_boxes_inside_the_image() -> None:
+    """Its affine map takes the view's corners to those of a square of the image, as large as is asked."""
+    pytest.importorskip("triton_augment", reason="triton-augment is not installed")
+    from triton_augment.functional import _prepare_affine_matrix_only
+
+    from benchmarks.contenders.triton_augment import draw_parameters
+
+    height, width, count = 80, 120, 300
+    spec = replace(BUSY, crop=RandomResizedCrop(scale=(0.1, 0.3), ratio=(1.0, 1.0)))
+    drawn = draw_parameters(spec, count, height, width, CPU)
+    matrices = _prepare_affine_matrix_only(
+        count, CPU, height, width, 0.0, drawn["translate"], drawn["scale"], [0.0, 0.0], None
+    ).view(count, 2, 3)
+    center = torch.tensor([width / 2, height / 2])
+    corners = [
+        matrices[:, :, :2] @ (torch.tensor([x, x]) - center) + matrices[:, :, 2] + center
+        for x in (0.0, float(SIZE))
+    ]
+    first, last = (corner.double().numpy() for corner in corners)
+    assert (first >= -1e-2).all()
+    assert (last <= np.array([width, height]) + 1e-2).all()
+    np.testing.assert_allclose((last - first)[:, 0], (last - first)[:, 1], atol=1e-2)
+    areas = ((last - first)[:, 0] / np.sqrt(height * width)) ** 2
+    assert 0.1 <= areas.min() + 1e-3 < 0.11
+    assert 0.29 < areas.max() <= 0.3 + 1e-3
+    for name, strength in (("brightness", 0.4), ("contrast", 0.4), ("saturation", 0.4)):
+        factors = drawn[f"{name}_factor"]
+        assert 1 - strength <= factors.min() < factors.max() <= 1 + strength
+        assert 0.65 < (factors != 1).double().mean() < 0.95  # 0.8, by 6 standard deviations
+    assert 0.3 < drawn["flip_horizontal"].double().mean() < 0.7
+    assert 0.06 < drawn["grayscale"].double().mean() < 0.34
+
+
+def test_triton_augment_renders_as_the_reference_does() -> None:
+    """In Triton's interpreter, its check for a CUDA device taken out."""
+    pytest.importorskip("triton_augment", reason="triton-augment is not installed")
+    script = """
+import numpy as np, torch, triton_augment.functional
+from benchmarks.contenders import Decoded, open_renderer
+from tests.benchmarks.test_benchmark_views import expected, levels, only, picture
+triton_augment.functional._validate_image_tensor = lambda tensor, name: None
+for operation in ("plain", "flip", "grayscale"):
+    spec = only(operation)
+    decoded = Decoded(images=[picture()] * 2, views=2, spec=spec, device=torch.device("cpu"))
+    batch = open_renderer("triton_augment", decoded)(1)
+    assert [view.shape for view in batch] == [(2, 3, spec.size, spec.size)] * 2
+    assert {view.dtype for view in batch} == {torch.float16}
+    difference = np.abs(levels(batch, spec) - expected(spec)).mean()
+    assert difference < 2, (operation, difference)
+"""
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)
+
+
 def test_tables_are_drawn_in_the_order_of_epochs() -> None:
     images = [np.zeros((20, 30, 3), np.uint8), np.zeros((50, 40, 3), np.uint8)]
     decoded = Decoded(images=images, views=2, spec=BUSY, device=CPU)
@@ -257,7 +317,7 @@ def test_a_table_of_renderers() -> None:
     taken = [Taken(clock_s=2e-3, core_s=1e-3)] * 5
     rows = [
         vars(row_of(Turn(name, device, print, 1), "float32", taken, 5, 2, 1.6e6, 4000.0))
-        for name, device in (("numba", CPU), ("kornia", GPU))
+        for name, device in (("numba", CPU), ("kornia", GPU), ("triton_augment", GPU))
     ]
     made = Result(
         machine="A computer",
@@ -274,9 +334,14 @@ def test_a_table_of_renderers() -> None:
         "| --- | --- | --- | --- | --- | --- |\n"
         "| numba | cpu | 5 x 2, float32 | 5,000 | 100.0 |  |\n"
         "| kornia | cuda | 5 x 2, float32 | 5,000 | 100.0 | 200.00 (0.2%) |\n"
+        "| triton_augment | cuda | 5 x 2, float32 | 5,000 | 100.0 | 200.00 (0.2%) |\n"
         "\n"
-        "The byte bound: 1.60 MB per view; the GPU copies at 4,000 GB/s."
+        "The byte bound: 1.60 MB per view; the GPU copies at 4,000 GB/s.\n"
+        "\n"
+        "Left out by triton_augment: aspect ratio, hue, blur, solarize."
     )
+    older = [{name: value for name, value in row.items() if name != "leaves_out"} for row in rows]
+    assert "Left out" not in report.markdown(Result(**{**made, "rows": older}))
 
 
 @pytest.mark.parametrize(
@@ -288,7 +353,9 @@ def test_mistakes_are_named(arguments: list[str], message: str) -> None:
         views.main(arguments)
 
 
-def test_a_renderer_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_renderer_that_fails_is_named_and_ours_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken(name: str, decoded: Decoded) -> Render:
         def render(times: int) -> Sequence[torch.Tensor]:
             raise RuntimeError("out of patience\nand more")
@@ -297,5 +364,8 @@ def test_a_renderer_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(views, "open_renderer", broken)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=r"dali failed on cpu \(RuntimeError: out of patience\): mend it"):
-        views.measure([picture()], 1, ["dali"])
+    assert views.measure([picture()], 1, ["dali"]) == []
+    told = capsys.readouterr().err
+    assert told.count("dali is left out, it failed on cpu: RuntimeError: out of patience\n") == 1
+    with pytest.raises(RuntimeError, match="out of patience"):
+        views.measure([picture()], 1, ["numba"])

@@ -53,7 +53,8 @@ def test_a_killed_visit_keeps_the_steps_before(tmp_path: Path) -> None:
     code = (
         "import dataclasses, pathlib, sys; from benchmarks.gpu import visit;"
         "from tests.benchmarks.test_gpu_visit import LATE, good; out = pathlib.Path(sys.argv[1]);"
-        "visit([good(out), dataclasses.replace(LATE, limit_s=600)], out)"
+        "wait = ('timeit', '-n1', '-r1', 'import time; time.sleep(60)');"  # outlives the visit, not the day
+        "visit([good(out), dataclasses.replace(LATE, command=wait, limit_s=600)], out)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, start_new_session=True)
     try:
