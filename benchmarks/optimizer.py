@@ -1,4 +1,4 @@
-"""Optimizer steps alone: microseconds per step, kernels, and waits of the host, for a network's parameters.
+"""Optimizer steps alone: microseconds per step, kernels, and waits of the host, for a ResNet-50's parameters.
 
 Each step is measured by itself and with the update of a teacher, which is a moving average of all parameters:
 within the step where the implementation can, else behind it, as the trainer does. Contenders take turns, and
@@ -25,7 +25,7 @@ import torch
 from torch import nn
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
-from torchvision.models import mobilenet_v3_small, resnet50
+from torchvision.models import resnet50
 
 from benchmarks.command import run_benchmark
 from benchmarks.profile_page import WAITS
@@ -36,7 +36,6 @@ from fastssl.optim.optimizer import Implementation, build_optimizer, set_learnin
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.progress import show_progress
 
-NETWORKS = {"resnet50": resnet50, "mobilenet_v3_small": mobilenet_v3_small}
 CONFIGS: dict[str, Optimizer.Config] = {
     "lars": LARS.Config(weight_decay=1e-6, exclude_norm_and_bias=True),
     "sgd": SGD.Config(),
@@ -101,8 +100,6 @@ class Options:
 
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """Device to measure on; auto takes a GPU if there is one."""
-    network: Literal["resnet50", "mobilenet_v3_small"] = "resnet50"
-    """Network whose parameters are moved; the small one has as many tensors, a tenth in size."""
     contenders: tuple[Literal["triton", "foreach", "compiled", "loop", "torch", "apex"], ...] = ()
     """Implementations to measure; none: all, on a CPU all but compiled, which takes minutes there."""
     json: Path | None = None
@@ -125,7 +122,7 @@ def _rows(options: Options) -> list[dict[str, Any]]:
         for optimizer, name in CONTENDERS
         if name in options.contenders or not (options.contenders or (name == "compiled" and not on_gpu))
     ]
-    rows = measure(NETWORKS[options.network](), wanted, torch.device("cuda" if on_gpu else "cpu"))
+    rows = measure(resnet50(), wanted, torch.device("cuda" if on_gpu else "cpu"))
     return [asdict(row) for row in rows]
 
 

@@ -6,7 +6,6 @@ each of several rounds, and each result is the median over the rounds.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +15,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.result import check_places, result_of, write_result
+from benchmarks.command import run_benchmark
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import read_options
 from pipelines.command.ranges import Count, check_ranges
 from pipelines.ops import ColorJitter, GaussianBlur, Grayscale, Solarize
 from pipelines.render.cpu import Workspace, render_constants, render_views
@@ -53,19 +49,22 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
-    argv = sys.argv[1:] if argv is None else argv
-    prog = "python -m benchmarks.render"
-    options = read_options(Options, prog, argv, description=__doc__)
-    check_places(options.json)
+    return run_benchmark("render", Options, argv, __doc__, _rows)
+
+
+def _rows(options: Options) -> list[dict[str, Any]]:
+    """Cost of the crop and the chain, and the cost that every other step adds to the crop ("+ ...")."""
     if options.data is None:
         images = noise(options.images, options.size)
     else:
         images = load(options.data, options.images)
-    costs = rows(measure(images, options.size))
-    Console().print(table(costs, images, options.size))
-    if options.json is not None:
-        write_result(options.json, result_of("render", argv, costs))
-    return 0
+    costs = measure(images, options.size)
+    return [
+        {"step": name, "core_us_per_view": round(cost, 1)}
+        if name in ("crop", "chain")
+        else {"step": f"+ {name}", "core_us_per_view": round(cost - costs["crop"], 1)}
+        for name, cost in costs.items()
+    ]
 
 
 def load(folder: Path, count: int) -> list[np.ndarray]:
@@ -145,26 +144,6 @@ def _prepare(spec: ViewSpec, dtype: ViewDtype, images: list[np.ndarray]) -> Call
 
     run()
     return run
-
-
-def rows(costs: dict[str, float]) -> list[dict[str, Any]]:
-    """Cost of the crop and the chain, and the cost that every other step adds to the crop ("+ ...")."""
-    return [
-        {"step": name, "core_us_per_view": round(cost, 1)}
-        if name in ("crop", "chain")
-        else {"step": f"+ {name}", "core_us_per_view": round(cost - costs["crop"], 1)}
-        for name, cost in costs.items()
-    ]
-
-
-def table(costs: list[dict[str, Any]], images: list[np.ndarray], size: int) -> Table:
-    """The rows as a table."""
-    pixels = sum(image.shape[0] * image.shape[1] for image in images) / len(images)
-    title = f"{len(images)} images of {pixels:,.0f} pixels, views of {size} x {size}, one thread"
-    result = Table("step", "core-us per view", title=title, min_width=len(title))
-    for row in costs:
-        result.add_row(row["step"], f"{row['core_us_per_view']:.1f}")
-    return result
 
 
 if __name__ == "__main__":

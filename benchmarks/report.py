@@ -223,6 +223,12 @@ def _steps(rows: Sequence[Row]) -> str:
     return _table([["step", "core-us"], *([row["step"], f"{row['core_us_per_view']:.1f}"] for row in rows)])
 
 
+def _scenes(rows: Sequence[Row]) -> str:
+    return _table(
+        [["images", "core-us"], *([row["images"], f"{row['core_us_per_image']:,.0f}"] for row in rows)]
+    )
+
+
 def _table(lines: list[list[str]]) -> str:
     lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -281,6 +287,7 @@ _TABLES: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     "limits": ("core-us per image of K views; in brackets: share of the decode-only bound", _limits),
     "optimizer": ("an optimizer's microseconds per step; in brackets: share of the byte bound", _optimizers),
     "render": ("core-us per view", _steps),
+    "scenes": ("core-us per image of the built-in ones", _scenes),
     "threads": ("images per second; in brackets: times those of the fewest threads", _speedups),
     "start": ("opening many images, and reading some", _openings),
     "training": ("training with its images; in brackets: times fastssl's", _trainings),

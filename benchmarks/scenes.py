@@ -6,7 +6,6 @@ solids of ``scenes`` would cost at 64 pixels a side, to compare; they are stored
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.result import check_places, result_of, write_result
+from benchmarks.command import run_benchmark
+from benchmarks.result import check_places
 from pipelines.command.errors import run_command
-from pipelines.command.options import read_options
 from pipelines.command.ranges import Count, check_ranges
 from pipelines.files.atomic import atomic_file
 from pipelines.sources.scenes.arrangement import COMBINATIONS
@@ -51,21 +48,16 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark, print its table and draw the sheet."""
-    argv = sys.argv[1:] if argv is None else argv
-    prog = "python -m benchmarks.scenes"
-    options = read_options(Options, prog, argv, description=__doc__)
-    check_places(options.json, options.sheet)
+    return run_benchmark("scenes", Options, argv, __doc__, _rows)
+
+
+def _rows(options: Options) -> list[dict[str, Any]]:
+    check_places(options.sheet)
     costs = measure(options.images)
-    table = Table("images", "core-us per image", title=f"{options.images} images, one thread")
-    for row in costs:
-        table.add_row(row["images"], f"{row['core_us_per_image']:,.0f}")
-    Console().print(table)
-    if options.json is not None:
-        write_result(options.json, result_of("scenes", argv, costs))
     if options.sheet is not None:
         with atomic_file(options.sheet) as file:
             Image.fromarray(sheet()).save(file, "JPEG", quality=85)
-    return 0
+    return costs
 
 
 def measure(count: int) -> list[dict[str, Any]]:

@@ -53,8 +53,8 @@ _MOST_STEPS = 1 << 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One step of one recipe: medians of the rounds."""
+class TrainingRow:
+    """One contender at one recipe: medians of the rounds."""
 
     recipe: str
     contender: str
@@ -64,6 +64,12 @@ class Row:
     images: int
     """Images per step."""
     images_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(TrainingRow):
+    """Steps alone."""
+
     ms_per_step: float
     ms_quartiles: tuple[float, float]
     core_ms_per_step: float

@@ -31,7 +31,7 @@ from benchmarks.contenders import Work
 from benchmarks.contenders.torch_dataset import Views as ViewsOfFiles
 from benchmarks.contenders.torchvision import load, transform_of
 from benchmarks.images import GENERATED, generated_jpeg, image_folder
-from benchmarks.step import other_steps
+from benchmarks.step import TrainingRow, other_steps
 from fastssl.config import Config, Machine
 from fastssl.distributed.device import choose_device
 from fastssl.distributed.dist_env import DistEnv
@@ -53,17 +53,9 @@ Steps = Callable[[int], Iterator[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """Training of one contender: medians of the rounds."""
+class Row(TrainingRow):
+    """Training whole."""
 
-    recipe: str
-    contender: str
-    """fastssl, plain or lightly."""
-    device: str
-    precision: str
-    images: int
-    """Images per step."""
-    images_per_s: float
     core_ms_per_image: float
 
 

@@ -27,7 +27,7 @@ def network() -> nn.Module:
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.turns._LEAST_S", 0.0)
-    monkeypatch.setitem(optimizer.NETWORKS, "resnet50", network)
+    monkeypatch.setattr(optimizer, "resnet50", network)
 
 
 @pytest.mark.usefixtures("_quick")

@@ -82,9 +82,11 @@ def test_a_table_of_limits_shows_shares() -> None:
     assert "| stubbed | views | 33 | 512 |" in table
 
 
-def test_a_table_of_steps() -> None:
+def test_tables_of_steps_and_of_scenes() -> None:
     table = report.markdown(result("render", [{"step": "+ blur", "core_us_per_view": 65.0}]))
     assert table.endswith("| step | core-us |\n| --- | --- |\n| + blur | 65.0 |")
+    table = report.markdown(result("scenes", [{"images": "scenes:single-0000", "core_us_per_image": 1234.6}]))
+    assert table.endswith("| images | core-us |\n| --- | --- |\n| scenes:single-0000 | 1,235 |")
 
 
 def test_the_chart_is_a_small_picture_and_always_the_same() -> None:

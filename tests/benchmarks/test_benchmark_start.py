@@ -10,8 +10,8 @@ from benchmarks.result import Result
 from benchmarks.start import linked_files, one_shard, opening
 
 
-def test_an_opening_of_linked_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("own_cache")
+def test_an_opening_of_linked_files(tmp_path: Path) -> None:
     with linked_files(130) as folder:
         assert len(list(folder.rglob("*.jpg"))) == 130
         assert len(list(folder.iterdir())) == 100

@@ -9,9 +9,7 @@ import simplejpeg
 import torch
 
 from fastssl import train
-from fastssl.config_values import to_dict
 from fastssl.evaluate import __main__ as evaluate
-from fastssl.recipes import quickstart
 from pipelines.command.errors import run_command
 
 SMALL = [
@@ -59,25 +57,10 @@ def test_batch_larger_than_the_data(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "--batch-size to 5" in line
 
 
-def test_num_views_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = train_error(capsys, "--views.0.num-views", "0", "--out", tmp_path / "run")
-    assert "num_views must be at least 1 and at most 1024, not 0" in line
-
-
-def test_one_view_for_a_method_of_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = images(tmp_path / "data", 20)
-    line = train_error(capsys, "--data", data, "--out", tmp_path / "run", *SMALL, "--views.0.num-views", "1")
-    assert "num_views 2" in line
-
-
 def test_unknown_recipe_lists_the_known(capsys: pytest.CaptureFixture[str]) -> None:
     line = train_error(capsys, "moco-v2-plus-cifar")
     assert "did you mean moco-v2-plus-cifar10?" in line
     assert "--list" in line
-
-
-def test_misspelt_option_names_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "did you mean --batch-size?" in train_error(capsys, "--batchsize", "8")
 
 
 def test_a_pattern_that_the_shell_expanded_is_to_be_quoted(
@@ -88,21 +71,6 @@ def test_a_pattern_that_the_shell_expanded_is_to_be_quoted(
         shard.touch()
     line = train_error(capsys, "quickstart", "--data", *shards)
     assert line == f"error: unexpected {shards[1]}: put a pattern into quotes: --data 'train-*.tar'"
-
-
-def test_config_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps({"config": {**to_dict(quickstart()), "version": 99}}))
-    line = train_error(capsys, path)
-    assert "version 99" in line
-    assert str(path) in line
-
-
-def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = images(tmp_path / "data", 20)
-    line = train_error(capsys, "--data", data, "--out", data, *SMALL)
-    assert "not a run folder" in line
-    assert sorted(path.suffix for path in data.iterdir() if path.name != "lock") == [".jpg"] * 20
 
 
 def test_out_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,15 +99,6 @@ def test_images_without_classes_train_but_cannot_be_measured(
     assert not (out / "eval").exists()
 
 
-def test_evaluating_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for where, words in ((tmp_path / "absent", "does not exist"), (tmp_path, "train the run first")):
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda where=where: evaluate.main(["linear", str(where)]))  # type: ignore[misc]
-        assert ended.value.code == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        assert words in line
-
-
 def test_images_to_measure_on_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = images(tmp_path / "data", 20), tmp_path / "run"
     words = [*SMALL, "--data", str(data), "--out", str(out), "--monitor-data", str(tmp_path / "absent")]
@@ -152,18 +111,28 @@ def test_images_to_measure_on_that_are_not_there(tmp_path: Path, capsys: pytest.
 
 
 NONSENSE = [
+    ("--batchsize 8", "did you mean --batch-size?"),
     ("--backbone.width 1000000", "width must be"),
     ("--backbone.width inf", "width must be"),
     ("--views.0.spec.size 1000000", "size must be at least 1 and at most 4096, not 1000000"),
     ("--views.0.num-views 1000000000", "num_views must be at least 1 and at most 1024"),
+    ("--views.0.num-views 0", "num_views must be at least 1 and at most 1024, not 0"),
+    ("--views.0.num-views 1", "num_views 2 in all, not 1"),
+    ("--views.0.spec.std inf 1 1", "view std must be finite and at least 0.001"),
+    ("--views.0.spec.mean nan 1 1", "view mean must be finite"),
+    ("--views.0.spec.crop.scale 1 0.5", "scale"),
     ("--jitter.brightness inf", "brightness must be finite and at least 0 and at most 100, not inf"),
     ("--jitter.contrast 1e300", "contrast must be at most 1e+12"),
     ("--jitter.saturation nan", "saturation must be finite"),
     ("--lighting.std 1e300", "std must be at most 1e+12"),
     ("--projector.hidden-dim 99999999999999999999", "must be below 2^63"),
     ("--projector.layers 1000000000", "layers must be at least 1 and at most 1024"),
-    ("--num-negatives 99999999999999999999", "must be below 2^63"),
+    ("--num-negatives 99999999999999999999", "--method.loss.num-negatives must be below 2^63"),
+    ("--lr inf", "--optimizer.base-lr must be finite and above 0, not inf"),
+    ("--batch-size 100 --accumulation-steps 3", "multiple"),
     ("--epochs 1e300", "--epochs must be at most 1e+12"),
+    ("--epochs -1", "--epochs must be above 0, not -1"),
+    ("--epochs nan", "--epochs must be finite and above 0, not nan"),
     ("--warmup-epochs 1e300", "--optimizer.warmup-epochs must be at most 1e+12"),
     ("--wait-minutes 1e300", "--wait-minutes must be at most 1e+12"),
     ("--log-every 99999999999999999999", "--log-every must be below 2^63"),

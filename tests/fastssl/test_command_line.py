@@ -380,36 +380,6 @@ def test_a_recipe_after_options_is_told_its_place() -> None:
         parse(["--epochs", "3", "byol-cifar10"])
 
 
-def test_an_unknown_recipe_is_told_the_list() -> None:
-    with pytest.raises(UserError) as refusal:
-        parse(["byol-cifar"])
-    assert "--list" in str(refusal.value)
-    assert "did you mean byol-cifar10?" in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        (["--views.0.num-views", "0"], "num_views must be at least 1 and at most 1024, not 0"),
-        (["--views.0.num-views", "3"], "num_views 2 in all, not 3"),
-        (["--epochs", "-1"], "--epochs must be above 0, not -1"),
-        (["--epochs", "nan"], "--epochs must be finite and above 0, not nan"),
-        (["--views.0.spec.crop.scale", "1", "0.5"], "scale"),
-        (["--workers", "-1"], "--workers"),
-        (["--threads", "100000"], "--threads must be at least 0 and at most 1024, not 100000"),
-        (["--prefetch", "1000000000"], "--prefetch must be at least 0 and at most 1024"),
-        (["--lr", "inf"], r"--optimizer\.base-lr must be finite and above 0, not inf"),
-        (["--views.0.spec.std", "inf", "1", "1"], "view std must be finite and at least 0.001"),
-        (["--views.0.spec.mean", "nan", "1", "1"], "view mean must be finite"),
-        (["--batch-size", "100", "--accumulation-steps", "3"], "multiple"),
-    ],
-)
-def test_values_that_a_config_refuses(words: list[str], reason: str) -> None:
-    with pytest.raises(UserError, match=reason):
-        parse(words)
-
-
 @pytest.mark.parametrize(
     "words",
     [

@@ -195,6 +195,7 @@ def test_a_range_ends_at_its_edge(make: Any, name: str) -> None:
     for value in outside:
         with pytest.raises(UserError, match=rf"^[^\n]*\b{option} (must|needs) [^\n]+$") as refusal:
             make(**required, **{name: value})
+        assert make is not Machine or str(refusal.value).startswith(f"--{name.replace('_', '-')} must")
         number = value[-1] if isinstance(value, tuple) and value else None
         assert number is None or re.search(rf"\b{re.escape(f'{number}')}\b", str(refusal.value))
 

@@ -20,9 +20,8 @@ from tests.helpers.image_folder import write_colors
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run and images of three classes, parts of 4 images."""
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "PART", 4)
     write_colors(tmp_path / "data", 3)

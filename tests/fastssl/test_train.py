@@ -241,17 +241,3 @@ def test_another_runs_checkpoint_is_refused(whole: Path, short: Path, data: Path
         assert refused.returncode == 2
         assert len(refused.stderr.splitlines()) == 1
         assert all(reason in refused.stderr for reason in reasons)
-
-
-@pytest.mark.parametrize(("step", "reason"), [(999, "of step 999"), (-1, "of step -1"), ("4", "of step 4")])
-def test_a_checkpoint_of_an_impossible_step_is_refused(
-    short: Path, data: Path, tmp_path: Path, step: object, reason: str
-) -> None:
-    out = tmp_path / "run"
-    shutil.copytree(short, out)
-    state = torch.load(out / LAST, weights_only=True)
-    torch.save({**state, "step": step}, out / LAST)
-    refused = run(*SMALL, "--data", data, "--epochs", "1", "--out", out)
-    assert refused.returncode == 2
-    assert len(refused.stderr.splitlines()) == 1
-    assert reason in refused.stderr

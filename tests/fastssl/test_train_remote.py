@@ -21,9 +21,8 @@ OPTIONS: tuple[str | Path, ...] = (*SMALL, *BLOCKS, "--epochs", "6")
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def data(tmp_path: Path, own_cache: Path) -> Path:
     """A folder of twelve shards of ten images."""
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
     for shard in range(12):
         pixels = rng.integers(0, 256, (10, 24, 24, 3), dtype=np.uint8)

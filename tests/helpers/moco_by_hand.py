@@ -40,13 +40,11 @@ def equation_1(q: np.ndarray, k: np.ndarray, queue: np.ndarray, temperature: flo
     return total / len(q)
 
 
-def run_and_watch_the_queue(
-    method: MoCo, steps: int, batch_size: int = 8
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def run_and_watch_the_queue(method: MoCo, steps: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Train, and return the teacher's unit embeddings of both views of each step."""
     seen = []
     for step in range(steps):
-        batch = make_batch(step, batch_size)
+        batch = make_batch(step, 8)
         k1, k2 = outputs(method.teacher, batch.each_view())
         seen.append((k1, k2))
         loss, _ = method(batch, step)

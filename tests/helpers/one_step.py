@@ -18,11 +18,11 @@ from tests.helpers.batches import make_batch, tiny_method
 RATE = 0.05
 
 
-def in_float64(config: Method.Config, step: int = 3, size: int = 8) -> tuple[Method, Batch]:
+def in_float64(config: Method.Config, size: int = 8) -> tuple[Method, Batch]:
     """A tiny method and a batch for it, networks and views in float64."""
     method = tiny_method(config)
     method.student.double()
-    batch = make_batch(step, size=size, views=config.num_views)
+    batch = make_batch(3, size=size, views=config.num_views)
     return method, replace(batch, views=tuple(view.double() for view in batch.views))
 
 

@@ -3,10 +3,13 @@
 import json
 import math
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from launchers.reporting.results import read_sweep
+from launchers.reporting.text import as_markdown, tell
 from launchers.sweeps.plan import VERSION
 
 ABOUT = """EqCo: accuracy over the number of negatives K.
@@ -156,3 +159,16 @@ def write_whole(folder: Path) -> Path:
         write_run(folder / "runs" / name, **how)  # type: ignore[arg-type]
     runs.append(planned(4096, 256, 0))
     return write_sweep(folder, runs)
+
+
+def markdown(folder: Path) -> str:
+    return as_markdown(tell(read_sweep(folder)))
+
+
+def table(text: str, section: str) -> list[dict[str, str]]:
+    """The Markdown table of a section, a dictionary a line."""
+    part = text.partition(f"# {section}\n")[2]
+    assert part, f"no section {section}"
+    part = re.split(r"^#", part, maxsplit=1, flags=re.M)[0]
+    lines = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| ")]
+    return [dict(zip(lines[0], [cell.strip() for cell in line], strict=False)) for line in lines[2:]]

@@ -23,7 +23,8 @@ from launchers.sweeps.state import Name
 from pipelines.command.errors import UserError
 from pipelines.files import folder_lock
 from pipelines.files.folder_lock import is_held_here
-from tests.helpers import ROOT
+from tests.helpers.commands import run_command
+from tests.helpers.stand_ins import stand_in
 
 IN_FOREGROUND = [cluster.kind for cluster in CLUSTERS if cluster.in_foreground]
 RUNS = ("done", "going", "broken", "waiting", "absent", "stopped", "lost", "dropped")
@@ -44,7 +45,7 @@ def ended(folder: SweepFolder, job: str, job_id: str, outcome: str = "", error: 
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
     """A sweep on SLURM with a run in every state; squeue and sacct are stand-ins."""
     folder = SweepFolder(tmp_path / "sweep")
-    for path in (folder.jobs, folder.path / "configs", tmp_path / "bin"):
+    for path in (folder.jobs, folder.path / "configs"):
         path.mkdir(parents=True)
     runs = [{"name": name, "evaluations": ["knn", "linear"], "checkpoints": []} for name in RUNS]
     command = [sys.executable, "-m", "launchers.sweep", "tiny", "--seeds", "2"]
@@ -79,9 +80,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
         "scancel": f'echo "$@" > {tmp_path}/cancelled',
     }
     for name, script in scripts.items():
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+        stand_in(tmp_path / "bin", name, script, monkeypatch)
     return folder
 
 
@@ -403,8 +402,7 @@ def test_no_sweep_folder(tmp_path: Path, text: str | None, message: str) -> None
 
 
 def test_the_commands_end_with_2_at_a_mistake(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "launchers.status", str(tmp_path)]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    answer = run_command("launchers.status", tmp_path)
     assert answer.returncode == 2
     assert answer.stderr.startswith("error: ")
     assert answer.stderr.count("\n") == 1

@@ -1,18 +1,13 @@
 import dataclasses
 import errno
 import json
-import os
 import shutil
 import signal
 import sys
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-import simplejpeg
 
 from fastssl.config_values import to_dict
 from fastssl.recipes import quickstart
@@ -29,6 +24,9 @@ from launchers.sweeps.stage import staged
 from launchers.sweeps.state import JobState
 from pipelines.command.errors import UserError
 from pipelines.files import folder_lock
+from tests.helpers.image_folder import write_colors
+from tests.helpers.signals import signal_when
+from tests.helpers.stand_ins import stand_in
 from tests.helpers.stub_runs import write_stub
 
 GRID = ["--recipe", "quickstart", "--grid", "temperature=0.2,0.5"]
@@ -273,13 +271,8 @@ def test_a_typo_in_a_mapping_file_is_found_before_anything_is_made(
 
 
 def test_what_slurm_refuses_is_not_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    (tools / "sbatch").write_text(
-        f"#!/bin/sh\necho $@ >> {tmp_path}/calls\necho 'sbatch: error: invalid partition: x' >&2\nexit 1\n"
-    )
-    (tools / "sbatch").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    script = f"echo $@ >> {tmp_path}/calls\necho 'sbatch: error: invalid partition: x' >&2\nexit 1"
+    stand_in(tmp_path / "bin", "sbatch", script, monkeypatch)
     command = ["tiny", "--cluster", "slurm", "--partition", "x", "--out", str(tmp_path / "sweep")]
     with pytest.raises(UserError, match=r"^SLURM refuses: invalid partition: x$"):
         sweep.main(command)
@@ -401,24 +394,10 @@ def test_what_a_command_leaves_for_later() -> None:
 # --- stopped and started ------------------------------------------------------------------------------------
 
 
-def interrupt_when(path: Path) -> threading.Thread:
-    """Ctrl-C as soon as a file holds something."""
-
-    def wait_and_send() -> None:
-        until = time.monotonic() + 120
-        while not (path.exists() and path.stat().st_size) and time.monotonic() < until:
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=wait_and_send)
-    thread.start()
-    return thread
-
-
 @pytest.mark.usefixtures("stubbed")
 def test_a_stopped_sweep_goes_on_to_its_evaluations(tmp_path: Path) -> None:
     folder, only = SweepFolder(tmp_path / "sweep"), ("--data", "good-100", "--only", "temperature-0.2-s0")
-    thread = interrupt_when(folder.run("temperature-0.2-s0") / "summary.json")
+    thread = signal_when(folder.run("temperature-0.2-s0") / "summary.json", signal.SIGINT)
     assert run(folder.path, *only) == 130
     thread.join()
     assert read_summary(folder.run("temperature-0.2-s0"))["status"] == "interrupted"
@@ -451,12 +430,11 @@ SHRUNK = [
 def test_a_real_run_is_stopped_and_resumes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The whole path: snapshot, training of real images, Ctrl-C, the same command again, evaluations."""
     for split, count in (("train", 4), ("test", 2)):
-        for color in range(3):
-            write_images(tmp_path / "colors" / split / f"color-{color}", count, color)
+        write_colors(tmp_path / "colors" / split, count, seed=count)
     command = ["--recipe", "quickstart", "--grid", "temperature=0.2", "--data", str(tmp_path / "colors")]
     command += ["--out", str(tmp_path / "sweep"), "--set", *SHRUNK]
     folder = SweepFolder(tmp_path / "sweep").run("temperature-0.2-s0")
-    thread = interrupt_when(folder / "metrics.jsonl")
+    thread = signal_when(folder / "metrics.jsonl", signal.SIGINT)
     assert sweep.main(command) == 130
     thread.join()
     assert "the same command resumes" in capfd.readouterr().err
@@ -470,15 +448,6 @@ def test_a_real_run_is_stopped_and_resumes(tmp_path: Path, capfd: pytest.Capture
     assert json.loads((folder / "eval" / "knn.json").read_text())["step"] == 40
     assert (folder / "eval" / "linear.json").exists()
     assert "temperature-0.2-s0 finished: kNN top-1" in capfd.readouterr().err
-
-
-def write_images(folder: Path, count: int, color: int) -> None:
-    """JPEGs of one color with noise."""
-    folder.mkdir(parents=True)
-    for number in range(count):
-        pixels = np.random.default_rng([color, number]).integers(0, 90, (20, 20, 3), np.uint8)
-        pixels[:, :, color] += 150
-        (folder / f"{number}.jpg").write_bytes(simplejpeg.encode_jpeg(pixels))
 
 
 def test_addresses_stay_as_they_are_and_are_not_staged(tmp_path: Path) -> None:

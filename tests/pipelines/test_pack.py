@@ -26,6 +26,9 @@ from pipelines.pack import Options, pack
 from pipelines.sources import NoSplitError, Source, open_source
 from pipelines.sources.beton.beton import BetonSource, open_beton
 from tests.helpers import ROOT
+from tests.helpers.encoded import encoded
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def photo(height: int, width: int, seed: int = 0) -> Image.Image:
@@ -34,37 +37,25 @@ def photo(height: int, width: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def rotated(orientation: int) -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return saved(photo(40, 60, orientation), "JPEG", exif=exif)
-
-
 # By the path below the split. Only the first three are JPEGs that FFCV decodes right.
 TRAIN = {
-    "ant/plain.jpg": saved(photo(50, 70), "JPEG"),
-    "ant/gray.JPEG": saved(photo(51, 71, 1).convert("L"), "JPEG"),
-    "cat/progressive.jpeg": saved(photo(52, 72, 2), "JPEG", progressive=True, quality=97),
-    "ant/really-png.jpg": saved(photo(53, 73, 3), "PNG"),
-    "bee/alpha.png": saved(photo(54, 74, 4).convert("RGBA"), "PNG"),
-    "bee/palette.png": saved(photo(55, 75, 5).quantize(64), "PNG"),
-    "bee/web.webp": saved(photo(56, 76, 6), "WEBP", lossless=True),
-    "bee/windows.bmp": saved(photo(57, 77, 7), "BMP"),
-    "cat/print.jpg": saved(photo(58, 78, 8).convert("CMYK"), "JPEG"),
-    "cat/turned.jpg": rotated(6),
-    "cat/upside-down.jpg": rotated(3),
-    "v1.0/dot-in-the-folder.jpg": saved(photo(59, 79, 9), "JPEG"),
+    "ant/plain.jpg": encoded(photo(50, 70)),
+    "ant/gray.JPEG": encoded(photo(51, 71, 1).convert("L")),
+    "cat/progressive.jpeg": encoded(photo(52, 72, 2), progressive=True, quality=97),
+    "ant/really-png.jpg": encoded(photo(53, 73, 3), "PNG"),
+    "bee/alpha.png": encoded(photo(54, 74, 4).convert("RGBA"), "PNG"),
+    "bee/palette.png": encoded(photo(55, 75, 5).quantize(64), "PNG"),
+    "bee/web.webp": encoded(photo(56, 76, 6), "WEBP", lossless=True),
+    "bee/windows.bmp": encoded(photo(57, 77, 7), "BMP"),
+    "cat/print.jpg": encoded(photo(58, 78, 8).convert("CMYK")),
+    "cat/turned.jpg": encoded(photo(40, 60, 6), orientation=6),
+    "cat/upside-down.jpg": encoded(photo(40, 60, 3), orientation=3),
+    "v1.0/dot-in-the-folder.jpg": encoded(photo(59, 79, 9)),
 }
 FOR_FFCV = {"ant/plain.jpg", "ant/gray.JPEG", "cat/progressive.jpeg", "v1.0/dot-in-the-folder.jpg"}
 VAL = {
-    "bee/one.jpg": saved(photo(20, 30, 10), "JPEG"),
-    "dog/two.jpg": saved(photo(21, 30, 11), "JPEG"),
+    "bee/one.jpg": encoded(photo(20, 30, 10)),
+    "dog/two.jpg": encoded(photo(21, 30, 11)),
 }
 CLASSES = ("ant", "bee", "cat", "dog", "v1.0")
 
@@ -74,11 +65,6 @@ def write_folder(root: Path, files: dict[str, bytes]) -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -234,12 +220,12 @@ def test_large_images_are_scaled_down_and_others_left_alone(
     container: str, tmp_path: Path, out: Path
 ) -> None:
     images = {
-        "wide.jpg": saved(photo(150, 300), "JPEG", quality=97),
-        "tall.png": saved(photo(301, 100, 1), "PNG"),
-        "line.png": saved(photo(1, 700, 2), "PNG"),
-        "small.jpg": saved(photo(64, 100, 3), "JPEG", quality=97),
+        "wide.jpg": encoded(photo(150, 300), quality=97),
+        "tall.png": encoded(photo(301, 100, 1), "PNG"),
+        "line.png": encoded(photo(1, 700, 2), "PNG"),
+        "small.jpg": encoded(photo(64, 100, 3), quality=97),
     }
-    images["turned.jpg"] = rotated(6)
+    images["turned.jpg"] = encoded(photo(40, 60, 6), orientation=6)
     write_folder(tmp_path / "data", images)
     run(tmp_path / "data", out / "x", format=container, max_side=100, quality=95)
     source = open_source(str(out / "x"), "train")
@@ -269,7 +255,7 @@ def test_large_images_are_scaled_down_and_others_left_alone(
 
 def test_quality(tmp_path: Path, out: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
-    write_folder(tmp_path / "data", {"a.png": saved(Image.fromarray(noise), "PNG")})
+    write_folder(tmp_path / "data", {"a.png": encoded(Image.fromarray(noise), "PNG")})
     errors = {}
     for quality in (30, 90):
         run(tmp_path / "data", out / f"{quality}.beton", raw_share=0, quality=quality)
@@ -283,7 +269,7 @@ def test_quality(tmp_path: Path, out: Path) -> None:
 
 
 def many(tmp_path: Path, count: int = 60) -> Path:
-    files = {f"{n:03}.jpg": saved(photo(30, 40, n), "JPEG") for n in range(count)}
+    files = {f"{n:03}.jpg": encoded(photo(30, 40, n)) for n in range(count)}
     write_folder(tmp_path / "many", files)
     return tmp_path / "many"
 
@@ -319,7 +305,7 @@ def test_raw_share_zero_makes_all_a_jpeg_that_ffcv_reads(data: Path, out: Path) 
             assert source.read(number) == TRAIN[name]
             continue
         wanted = upright(TRAIN[name])
-        pillows = upright(saved(Image.fromarray(wanted), "JPEG", quality=90))  # 4:2:0 too
+        pillows = upright(encoded(Image.fromarray(wanted), quality=90))  # 4:2:0 too
         lost, pillow_loses = (
             np.abs(image.astype(int) - wanted).mean() for image in (decode(source.read(number)), pillows)
         )
@@ -327,16 +313,16 @@ def test_raw_share_zero_makes_all_a_jpeg_that_ffcv_reads(data: Path, out: Path) 
 
 
 def test_a_jpeg_larger_than_its_pixels_is_stored_as_pixels(tmp_path: Path, out: Path) -> None:
-    write_folder(tmp_path / "data", {"a.jpg": saved(photo(6, 6), "JPEG")})
+    write_folder(tmp_path / "data", {"a.jpg": encoded(photo(6, 6))})
     run(tmp_path / "data", out / "a.beton")
     source = open_beton(str(out / "a.beton"), "train")
     assert source.raw.all()
-    np.testing.assert_array_equal(source.read(0), upright(saved(photo(6, 6), "JPEG")))
+    np.testing.assert_array_equal(source.read(0), upright(encoded(photo(6, 6))))
 
 
 def test_shards_are_closed_when_they_are_full(tmp_path: Path, out: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (7, 350, 350, 3), dtype=np.uint8)
-    files = {f"{n}.png": saved(Image.fromarray(pixels), "PNG") for n, pixels in enumerate(noise)}
+    files = {f"{n}.png": encoded(Image.fromarray(pixels), "PNG") for n, pixels in enumerate(noise)}
     assert all(350_000 < len(content) < 400_000 for content in files.values())
     write_folder(tmp_path / "data", files)
     run(tmp_path / "data", out / "shards", shard_mb=1)
@@ -389,18 +375,6 @@ def test_too_many_undecodable_images_are_an_error(tmp_path: Path, out: Path) -> 
         ("a.beton", {}, r"train and a test split, and a \.beton holds one"),
         ("a.beton", {"format": "shards"}, r"ends in \.beton"),
         ("a", {"raw_share": 0.5}, r"--raw-share is for \.beton"),
-        ("a.beton", {"raw_share": 1.5}, "--raw-share must be at least 0 and at most 1, not 1.5"),
-        ("a.beton", {"raw_share": -0.1}, "--raw-share must be at least 0 and at most 1, not -0.1"),
-        (
-            "a.beton",
-            {"raw_share": float("nan")},
-            "--raw-share must be finite and at least 0 and at most 1, not nan",
-        ),
-        ("a", {"quality": 0}, "--quality must be at least 1 and at most 100, not 0"),
-        ("a", {"quality": 101}, "--quality must be at least 1 and at most 100, not 101"),
-        ("a", {"max_side": 0}, "--max-side must be at least 1, not 0"),
-        ("a", {"shard_mb": 0}, "--shard-mb must be at least 1, not 0"),
-        ("a", {"workers": -1}, "--workers must be at least 0 and at most 1024, not -1"),
         ("a", {"src": "missing"}, "no such folder or file"),
         ("a", {"src": "train", "split": "test"}, "no test split"),
     ],
@@ -436,7 +410,7 @@ def test_names_that_shards_cannot_hold(names: list[str], named: str, tmp_path: P
 
 
 def test_an_image_too_long_for_ffcv(tmp_path: Path, out: Path) -> None:
-    write_folder(tmp_path / "data", {"long.png": saved(Image.new("RGB", (65536, 1)), "PNG")})
+    write_folder(tmp_path / "data", {"long.png": encoded(Image.new("RGB", (65536, 1)), "PNG")})
     with pytest.raises(UserError, match=r"long\.png has 65536 pixels a side.*--max-side"):
         run(tmp_path / "data", out / "a.beton")
     run(tmp_path / "data", out / "a.beton", max_side=1000)

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import simplejpeg
 import torch
 
 from launchers.clusters import job_states
@@ -42,17 +40,6 @@ GRID = [
     *("threads=1", "workers=2", "log_every=3", "monitor_every=0"),
     "device=cpu",  # the cluster's GPUs are pretended
 ]
-
-
-def write_images(folder: Path, count: int = IMAGES, seed: int = 0) -> None:
-    """``count`` noisy JPEGs of 24 x 24 in each of 3 classes."""
-    generator = np.random.default_rng(seed)
-    for number, name in enumerate(("circle", "disc", "square")):
-        (folder / name).mkdir(parents=True)
-        for i in range(count):
-            pixels = generator.integers(0, 255, (24, 24, 3), dtype=np.uint8)
-            pixels[..., number] //= 2
-            (folder / name / f"{i:03d}.jpg").write_bytes(simplejpeg.encode_jpeg(pixels, quality=90))
 
 
 def name(number: int, epochs: int = SHORT) -> str:
@@ -132,10 +119,10 @@ class Sweep:
         state: dict[str, torch.Tensor] = torch.load(last, weights_only=True)["method"]
         return state
 
-    def wait_for_step(self, run: str, step: int, seconds: float = PATIENCE) -> None:
+    def wait_for_step(self, run: str, step: int) -> None:
         wait_until(
             lambda: self.step(run) >= step,
-            seconds,
+            PATIENCE,
             f"{run} reaches step {step}; its log: {self.folder.log(run)}",
         )
 

@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from fastssl.run.summary import read_summary
+from tests.helpers.runs import write_images
 from tests.slurm.slurm_sweep import (
+    IMAGES,
     LONG,
     PATIENCE,
     STEPS_PER_EPOCH,
@@ -23,7 +25,6 @@ from tests.slurm.slurm_sweep import (
     name,
     run_command,
     wait_until,
-    write_images,
 )
 
 pytestmark = pytest.mark.slurm
@@ -37,7 +38,7 @@ ENOUGH = 10  # steps after which a run is disturbed; mid-epoch is checked
 @pytest.fixture(scope="module")
 def sweep(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
     folder = tmp_path_factory.mktemp("slurm")
-    write_images(folder / "data/train")
+    write_images(folder / "data/train", IMAGES, seed=0)
     write_images(folder / "data/test", 10, seed=1)
     yield Sweep(folder / "sweep", folder / "data")
     run_command("scancel", "--user=root")
@@ -73,7 +74,7 @@ def assert_stopped_in_mid_epoch(sweep: Sweep, run: str, outcome: str) -> None:
 
 
 def test_a_refused_partition_is_one_line_and_nothing_is_written(cluster: Path, tmp_path: Path) -> None:
-    write_images(tmp_path / "data/train", 1)
+    write_images(tmp_path / "data/train", 1, seed=0)
     done = Sweep(tmp_path / "sweep", tmp_path / "data").submit("--partition", "nosuch", only=[ALONE])
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
@@ -84,7 +85,7 @@ def test_a_refused_partition_is_one_line_and_nothing_is_written(cluster: Path, t
 
 def test_what_a_limit_on_jobs_leaves_out_is_for_the_same_command(cluster: Path, tmp_path: Path) -> None:
     """SLURM refuses a whole array that would exceed the limit: a part of it is submitted instead."""
-    write_images(tmp_path / "data/train", 1)
+    write_images(tmp_path / "data/train", 1, seed=0)
     sweep, runs = Sweep(tmp_path / "sweep", tmp_path / "data"), [ALONE, TOGETHER, KILLED, UNHARMED]
     told = []
     try:

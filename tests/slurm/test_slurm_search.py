@@ -10,8 +10,8 @@ from launchers.searching.folder import SearchFolder
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.json_file import read_object
 from tests.helpers.real_search import assert_whole, kill_a_training, run, start, table, wait_until
-from tests.helpers.runs import losses
-from tests.slurm.slurm_sweep import run_command, write_images
+from tests.helpers.runs import losses, write_images
+from tests.slurm.slurm_sweep import IMAGES, run_command
 
 pytestmark = pytest.mark.slurm
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slurm
 def folder(tmp_path_factory: pytest.TempPathFactory) -> SearchFolder:
     """Folder of a search, beside its images."""
     path = tmp_path_factory.mktemp("search")
-    write_images(path / "data/train")
+    write_images(path / "data/train", IMAGES, seed=0)
     write_images(path / "data/test", 10, seed=1)
     return SearchFolder(path / "search")
 

@@ -25,9 +25,8 @@ CHANGES = {"loss.num_negatives": 16, "symmetric_loss": False, "predictor_on": "n
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(tmp_path: Path, own_cache: Path) -> Path:
     """An untrained MoCo v2 with a checkpoint of step 3 and a last one of step 9."""
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     return write_run(tmp_path, narrow(MoCo, CHANGES, hidden_dim=8, out_dim=4))
 
 

@@ -35,9 +35,8 @@ def save_checkpoint(run: Path, config: Config, name: str, step: int) -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(tmp_path: Path, own_cache: Path) -> Path:
     """A run folder of an untrained encoder, whose data have a test split."""
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     return write_run(tmp_path, narrow(MoCo, {"loss.num_negatives": 16}, hidden_dim=8, out_dim=4))
 
 

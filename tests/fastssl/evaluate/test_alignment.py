@@ -25,10 +25,8 @@ def unit(features: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(features, dim=1)
 
 
-def test_views_that_do_not_move_are_aligned_and_as_uniform_as_their_vectors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("own_cache")
+def test_views_that_do_not_move_are_aligned_and_as_uniform_as_their_vectors(tmp_path: Path) -> None:
     run = write_run(tmp_path, narrow(BarlowTwins, hidden_dim=8, out_dim=4), STILL)
     subject = open_subject(run)
     subject = replace(subject, feature_config=replace(subject.feature_config, spec=STILL))
@@ -58,8 +56,8 @@ def test_two_crops_lie_apart_and_the_seed_draws_them(run: Path) -> None:
     assert few["settings"]["images"] == 7
 
 
-def test_a_run_without_a_projector_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("own_cache")
+def test_a_run_without_a_projector_is_one_line(tmp_path: Path) -> None:
     subject = open_subject(write_run(tmp_path, Supervised.Config()))
     with pytest.raises(UserError, match=r"supervised .* has no projector: add --layer encoder"):
         Alignment().measure(subject)

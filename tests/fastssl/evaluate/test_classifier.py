@@ -19,8 +19,7 @@ from tests.helpers.image_folder import write_colors
 
 
 @pytest.fixture
-def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+def supervised(tmp_path: Path, own_cache: Path) -> Path:
     return write_run(tmp_path, Supervised.Config())
 
 

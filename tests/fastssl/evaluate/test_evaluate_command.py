@@ -128,8 +128,6 @@ def test_images_that_were_added_since_are_other_data(run: Path, tmp_path: Path) 
     ("words", "reason"),
     [
         (lambda run: ["linear", str(run), "--epochs", "-1"], "--epochs"),
-        (lambda run: ["knn", str(run), "--workers", "-1"], "--workers must be at least 0"),
-        (lambda run: ["knn", str(run), "--data", str(run / "absent")], "no such folder"),
         (lambda run: ["knn", str(run.parent / "data" / "train" / "red")], "train the run first"),
         (lambda run: ["knn", str(run), "--dtaa", "x"], "--data"),
         (lambda run: ["knnn", str(run)], "did you mean knn?"),
@@ -139,15 +137,11 @@ def test_images_that_were_added_since_are_other_data(run: Path, tmp_path: Path) 
         (lambda run: [str(run)], "give a protocol first, of knn, linear"),
         (lambda run: ["knn", "--run", str(run)], "unknown option --run: name the run without it"),
         (lambda run: ["knn", str(run), str(run / "absent")], "absent does not exist"),
-        (lambda run: ["knn", str(run), "--k", "0"], "--k must be at least 1, not 0"),
         (lambda run: ["knn", str(run), "--epochs", "3"], "--epochs"),
         (lambda run: ["knn", str(run), "--k", str(1 << 63)], "--k must be below 2^63"),
         (lambda run: ["knn", str(run), "--temperature", "1e-9"], "--temperature must be at least 0.0125"),
-        (lambda run: ["knn", str(run), "--temperature", "inf"], "--temperature must be finite"),
         (lambda run: ["linear", str(run), "--seed", "-1"], "--seed must be at least 0, not -1"),
-        (lambda run: ["linear", str(run), "--epochs", str(10**20)], "--epochs must be below 2^63"),
         (lambda run: ["logistic", str(run), "--seed", str(10**20)], "--seed must be below 2^63"),
-        (lambda run: ["logistic", str(run), "--c", "inf"], "--c must be finite"),
         (lambda run: ["linear,logistic", str(run), "--seed", "3"], "write --linear.seed"),
     ],
 )
@@ -160,9 +154,8 @@ def test_mistakes_end_with_status_2(
     with pytest.raises(SystemExit) as ended:
         run_command(lambda: main(words(run)))
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert reason in said
-    assert "Traceback" not in said
+    (line,) = capsys.readouterr().err.splitlines()
+    assert reason in line
     assert not (run / "eval").exists()
 
 

@@ -23,8 +23,7 @@ HOW = FeatureConfig(
 
 
 @pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+def source(tmp_path: Path, own_cache: Path) -> Source:
     write_colors(tmp_path / "data", 6, side=SIDE)
     return open_source(str(tmp_path / "data"), "train")
 

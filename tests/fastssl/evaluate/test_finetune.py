@@ -199,17 +199,10 @@ def test_sigterm_saves_and_ends_with_its_status(
     assert not file.parent.exists()
 
 
-def test_mistakes_are_one_line(run: Path) -> None:
+def test_a_training_that_diverges_is_one_line(run: Path) -> None:
     subject = open_subject(run)
     with pytest.raises(UserError, match=r"diverged before step \d+: lower its learning rates"):
         Finetune(classifier_rate=1e12, epochs=8).measure(subject)
-    broken = open_subject(run)
-    with torch.no_grad():
-        next(broken.encoder.parameters()).fill_(torch.nan)
-    with pytest.raises(UserError, match=r"weights of .*run are not finite: the training has diverged"):
-        Finetune(epochs=1).measure(broken)
-    with pytest.raises(UserError, match=r"--encoder-rate must be at least 0, not -1\.0"):
-        Finetune(encoder_rate=-1.0)
 
 
 def test_rates_that_are_left_out_are_the_optimizer_s_and_a_tenth() -> None:

@@ -13,9 +13,8 @@ from tests.helpers.image_folder import write_colors
 
 
 @pytest.fixture
-def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def weights(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint of MoCo, a narrow ResNet-18 with CIFAR's stem, beside images in ``data``."""
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     for seed, split in enumerate(("train", "test")):
         write_colors(tmp_path / "data" / split, 4 - seed, seed=seed)

@@ -38,9 +38,8 @@ def linear_result(
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabeledData:
+def data(tmp_path: Path, own_cache: Path) -> LabeledData:
     """Three classes that differ in their color."""
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     write_colors(tmp_path / "data" / "train", TRAIN, side=SIDE)
     write_colors(tmp_path / "data" / "test", TEST, side=SIDE, seed=1)
     return labeled_data(str(tmp_path / "data"))
@@ -328,9 +327,9 @@ def test_small_images_are_cached(data: LabeledData, size: int, augmentation: str
     assert sum(calls) == 3 * TEST + seen_anew
 
 
-def test_mirror_images_are_trained_on_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_mirror_images_are_trained_on_too(tmp_path: Path) -> None:
     """Classes that differ in their bright side alone cannot be learnt from either side's image."""
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     for split in ("train", "test"):
         for side, name in enumerate(("left", "right")):
             (tmp_path / "data" / split / name).mkdir(parents=True)

@@ -43,11 +43,6 @@ def test_accuracy_of_each_class_by_hand() -> None:
     np.testing.assert_array_equal(found, [0.5, 0.5, np.nan, 1.0])
 
 
-def test_a_factor_below_1_is_one_line() -> None:
-    with pytest.raises(UserError, match=r"--factor must be at least 1, not 0\.5"):
-        Longtail(factor=0.5)
-
-
 def test_a_part_tunes_the_encoder(run: Path) -> None:
     subject = open_subject(run)
     longtail = Longtail(factor=4.0, encoder="tuned", classifier_rate=0.2, epochs=2)

@@ -41,9 +41,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(name: str, tmp_path: Path, own_cache: Path) -> Path:
     """A run folder of an untrained encoder; with a classifier, where the protocol measures that."""
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     moco = narrow(MoCo, {"loss.num_negatives": 16}, hidden_dim=8, out_dim=4)
     return write_run(tmp_path, Supervised.Config() if name == "classifier" else moco)
 
@@ -130,14 +129,22 @@ def other_value(value: Any) -> Any:
     return 7 if type(value) is int else None
 
 
-@pytest.mark.parametrize("words", [["--data", "absent"], ["--workers", "-1"], ["--no-such-option", "1"]])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "absent"], "no such folder"),
+        (["--workers", "-1"], "--workers must be at least 0"),
+        (["--no-such-option", "1"], "--no-such-option"),
+    ],
+)
 def test_mistakes_are_one_line(
-    name: str, words: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+    name: str, words: list[str], said: str, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         run_command(lambda: main([name, str(run), *words]))
     assert ended.value.code == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
     assert not (run / "eval").exists()
 
 

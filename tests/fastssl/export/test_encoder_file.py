@@ -1,6 +1,5 @@
 """A run's encoder by itself: this package, torchvision and timm load it as it is."""
 
-import contextlib
 import io
 import json
 from dataclasses import replace
@@ -26,6 +25,7 @@ from fastssl.recipes import find_recipe, quickstart
 from pipelines.command.errors import UserError
 from pipelines.views import ViewGroup, ViewSpec
 from tests.fastssl.evaluate.test_linear import HOW
+from tests.helpers.encoded import encoded
 from tests.helpers.image_folder import write_colors
 
 RESNET18 = ResNet.Config(depth=18)
@@ -110,10 +110,10 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backbone", [RESNET18, Timm.Config(name="test_resnet"), ResNet9.Config(width=0.125)])
+@pytest.mark.usefixtures("own_cache")
 def test_the_lines_that_load_it_do(
     tmp_path: Path, backbone: Backbone.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     write_colors(tmp_path / "FOLDER_OF_IMAGES", 3)
     monkeypatch.chdir(tmp_path)
     encoder, (head, *lines) = save(tmp_path / "run", backbone)
@@ -129,9 +129,9 @@ def test_the_lines_that_load_it_do(
 # --- the transform and embed --------------------------------------------------------------------------------
 
 
-def test_the_transform_shows_what_evaluations_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_the_transform_shows_what_evaluations_see(tmp_path: Path) -> None:
     """Features of files by embed and of arrays by the transform are those of a Subject."""
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     from fastssl.evaluate.data import labeled_data
 
     write_colors(tmp_path / "data" / "train", 6, side=45)
@@ -172,11 +172,8 @@ def test_pictures_are_turned_upright(tmp_path: Path) -> None:
     save(tmp_path, RESNET18)
     transform = fastssl.load_encoder(tmp_path).transform
     upright = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 20, 3), np.uint8))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    with contextlib.closing(io.BytesIO()) as file:
-        upright.transpose(Image.Transpose.ROTATE_90).save(file, "PNG", exif=exif)
-        turned = Image.open(io.BytesIO(file.getvalue()))
+    data = encoded(upright.transpose(Image.Transpose.ROTATE_90), "PNG", orientation=6)  # clockwise again
+    turned = Image.open(io.BytesIO(data))
     torch.testing.assert_close(transform(turned), transform(upright))
 
 

@@ -10,7 +10,6 @@ from fastssl.methods.barlow_twins import cross_correlation
 from fastssl.models import ResNet
 from fastssl.optim import LARS
 from fastssl.recipes import augmentations, find_recipe
-from pipelines.command.errors import UserError
 from tests.helpers.batches import make_batch, tiny_method
 from tests.helpers.figures_by_hand import embedding_figures_by_hand
 from tests.helpers.methods import narrow
@@ -96,10 +95,3 @@ def test_recipe_has_the_published_settings() -> None:
     assert (optimizer.base_lr, optimizer.weight_decay, optimizer.warmup_epochs) == (0.2, 1e-6, 10)
     assert optimizer.base_lr * optimizer.norm_and_bias_lr_scale == pytest.approx(0.0048)
     assert (optimizer.exclude_norm_and_bias, optimizer.schedule) == (True, "cosine")
-
-
-def test_bad_batches_and_values_are_refused() -> None:
-    with pytest.raises(UserError, match="barlowtwins needs num_views 2, not 3"):
-        tiny_method(CONFIG)(make_batch(0, views=3), 0)
-    with pytest.raises(UserError, match=r"--method\.redundancy-weight"):
-        narrow(BarlowTwins, {"redundancy_weight": -0.1})

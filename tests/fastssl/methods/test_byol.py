@@ -1,15 +1,13 @@
-import copy
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fastssl.methods import BYOL
-from pipelines.command.errors import UserError
 from tests.helpers.batches import make_batch, tiny_method
 from tests.helpers.figures_by_hand import embedding_figures_by_hand
 from tests.helpers.methods import finish_step, narrow
+from tests.helpers.moco_by_hand import outputs
 
 CONFIG = narrow(BYOL)
 
@@ -18,12 +16,6 @@ def byol() -> BYOL:
     method = tiny_method(CONFIG)
     assert isinstance(method, BYOL)
     return method
-
-
-def outputs(network: nn.Module, views: tuple[Tensor, ...]) -> list[np.ndarray]:
-    network = copy.deepcopy(network)
-    rows = [network(view).detach().double().numpy() for view in views]
-    return [row / np.sqrt((row**2).sum(1, keepdims=True)) for row in rows]
 
 
 def test_loss_is_equation_2() -> None:
@@ -68,15 +60,6 @@ def test_layer_norm_heads_have_no_batch_norm() -> None:
             assert [type(norm) for norm in norms] == [kind]
 
 
-def test_gradients_reach_the_whole_student_and_nothing_else() -> None:
-    method = byol()
-    method.teacher.requires_grad_(True)  # were it trainable, it must still get none
-    loss, _ = method(make_batch(0), 0)
-    loss.backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.student.parameters())
-    assert all(p.grad is None for p in method.teacher.parameters())
-
-
 def test_teacher_moves_by_the_ascending_momentum() -> None:
     method = byol()  # of 20 steps
     nn.init.normal_(method.student.get_parameter("projector.0.weight"))
@@ -108,17 +91,3 @@ def test_each_view_has_its_own_batch_statistics() -> None:
     np.testing.assert_array_equal(alone, together[0])
     queries = method.queries((first, second + 5))
     np.testing.assert_allclose(queries[0].detach().numpy(), alone, atol=1e-6)
-
-
-def test_bad_batches_and_values_are_refused() -> None:
-    for views in (1, 3):
-        with pytest.raises(UserError, match="num_views 2"):
-            byol()(make_batch(0, views=views), 0)
-    with pytest.raises(UserError, match="momentum"):
-        narrow(BYOL, {"teacher.momentum": -0.1})
-    with pytest.raises(UserError, match=r"--method\.uniformity-weight"):
-        narrow(BYOL, {"uniformity_weight": -1})
-    with pytest.raises(UserError, match="head norm must be one of batch, layer, none, not group"):
-        narrow(BYOL, {"projector.norm": "group", "predictor.norm": "group"})
-    with pytest.raises(UserError, match="hidden_dim"):
-        narrow(BYOL, hidden_dim=0)

@@ -104,5 +104,3 @@ def test_bad_parts_are_refused() -> None:
         CMC.build_encoder(CONFIG, ResNet.Config(depth=18))
     with pytest.raises(UserError, match="training images"):
         build_method(CONFIG, ResNet9.Config(), seed=0, total_steps=1, num_classes=None)
-    with pytest.raises(UserError, match=r"--method\.memory-momentum must be at least 0 and below 1"):
-        CMC.Config(memory_momentum=1.0)

@@ -8,14 +8,12 @@ import torch
 from torch import Tensor
 
 from fastssl.methods.info_nce import (
-    InfoNCE,
     draw_keys,
     draw_subsets,
     info_nce,
     mutual_information_bound,
     negative_columns,
 )
-from pipelines.command.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -200,21 +198,3 @@ def test_drawn_keys_are_distinct_and_change_with_the_step() -> None:
     draws = [draw_keys((0, step, 9), candidates=10, count=4, device=CPU).tolist() for step in range(20)]
     assert all(len(set(numbers)) == 4 and 0 <= min(numbers) <= max(numbers) < 10 for numbers in draws)
     assert {number for numbers in draws for number in numbers} == set(range(10))
-
-
-@pytest.mark.parametrize(
-    ("temperature", "num_negatives", "alpha", "name"),
-    [
-        (0.0, 4, None, "temperature"),
-        (math.nan, 4, None, "temperature"),
-        (0.2, 0, None, "num-negatives"),
-        (0.2, None, 0.0, "eqco-alpha"),
-        (0.2, None, math.inf, "eqco-alpha"),
-    ],
-)
-def test_values_that_leave_no_loss_are_refused(
-    temperature: float, num_negatives: int | None, alpha: float | None, name: str
-) -> None:
-    InfoNCE.Config(temperature=0.2, num_negatives=4, eqco_alpha=256.0)
-    with pytest.raises(UserError, match=rf"^--method\.loss\.{name} must [^\n]+$"):
-        InfoNCE.Config(temperature=temperature, num_negatives=num_negatives, eqco_alpha=alpha)

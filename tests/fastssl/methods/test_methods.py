@@ -19,6 +19,7 @@ from fastssl.optim import OPTIMIZERS, SGD, Optimizer
 from fastssl.optim.optimizer import build_optimizer
 from fastssl.recipes import quickstart
 from pipelines.batch import Batch
+from pipelines.command.errors import UserError
 from tests.helpers.batches import TINY, make_batch, tiny_method
 from tests.helpers.methods import CASES, Case, experiment_with, finish_step, narrow, networks
 
@@ -89,9 +90,12 @@ def test_a_run_goes_on_bit_equally_from_its_state(case: Case, optimizer_class: t
 
 
 @every_case
-def test_bf16_forward_gives_finite_float32_losses_and_gradients(case: Case) -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_networks_give_finite_float32_losses_and_gradients(
+    case: Case, dtype: torch.dtype
+) -> None:
     method = method_of(case)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", dtype):
         loss, metrics = method(batch_of(case, 0), 0)
     assert loss.dtype == torch.float32
     assert all(value.isfinite() and value.ndim == 0 for value in metrics.values())
@@ -178,16 +182,27 @@ def test_the_encoder_is_rebuilt_from_its_weights_alone(case: Case) -> None:
 
 
 @every_case
-def test_gradients_train_the_encoder_and_all_else_is_an_average(case: Case) -> None:
+def test_gradients_train_the_whole_student_and_all_else_is_an_average(case: Case) -> None:
     method = method_of(case)
+    trainable = {name for name, p in method.named_parameters() if p.requires_grad}
+    for target, _, _ in method.averages(0):
+        target.requires_grad_(True)  # were it trainable, it must still get none
     method(batch_of(case, 0), 0)[0].backward()
-    trained = {name for name, p in method.named_parameters() if p.requires_grad}
-    assert trained == {name for name, p in method.named_parameters() if p.grad is not None}
-    ids = {id(p) for p in method.parameters() if p.requires_grad}
-    assert {id(p) for p in method.encoder.parameters()} <= ids
+    assert trainable == {name for name, p in method.named_parameters() if p.grad is not None}
+    assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
+    ids = {id(p) for p in method.parameters() if p.grad is not None}
+    assert {id(p) for p in method.encoder.parameters()} <= {id(p) for p in method.student.parameters()} == ids
     averaged = {id(p) for target, _, _ in method.averages(0) for p in target.parameters()}
     assert {id(p) for p in method.parameters()} == ids | averaged
     assert not ids & averaged
+
+
+@every_case
+def test_other_numbers_of_views_are_refused(case: Case) -> None:
+    kind, views = case.config.kind, case.config.num_views
+    for given in {1, views + 1} - {views}:
+        with pytest.raises(UserError, match=f"^{kind} needs num_views {views}, not {given}[^\n]*$"):
+            method_of(case)(make_batch(0, size=case.images, views=given), 0)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -105,31 +105,6 @@ def test_accumulated_parts_enqueue_together() -> None:
     np.testing.assert_allclose(method.queue.keys.numpy(), ring(start, writes), atol=1e-5)
 
 
-def test_gradients_reach_the_whole_student_and_nothing_else() -> None:
-    method = moco()
-    loss, _ = method(make_batch(0), 0)
-    loss.backward()
-    trained = {name for name, p in method.named_parameters() if p.grad is not None}
-    assert trained == {name for name, _ in method.named_parameters() if name.startswith("student.")}
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.student.parameters())
-    assert not method.queue.keys.requires_grad
-
-
-def test_keys_get_no_gradient_even_where_teacher_could() -> None:
-    method = moco()
-    method.teacher.requires_grad_(True)
-    loss, _ = method(make_batch(0), 0)
-    loss.backward()
-    assert all(p.grad is None for p in method.teacher.parameters())
-
-
-def test_bad_batches_and_values_are_refused() -> None:
-    method = moco()
-    for views in (1, 3):
-        with pytest.raises(UserError, match="num_views 2"):
-            method(make_batch(0, views=views), 0)
-
-
 def test_short_queue_holds_random_keys_of_the_step_before() -> None:
     method = moco(narrow(MoCo, {"loss.num_negatives": 3, "enqueue": "all", "loss.eqco_alpha": 64}))
     chosen = set()
@@ -152,18 +127,9 @@ def test_short_queue_holds_random_keys_of_the_step_before() -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        {"loss.temperature": 0},
-        {"loss.num_negatives": 0},
         {"loss.num_negatives": None},
-        {"loss.eqco_alpha": 0},
         {"enqueue": "both"},
         {"predictor_on": "teacher"},
-        {"projector.norm": "group"},
-        {"projector.out_norm": "group"},
-        {"projector.layers": 0},
-        {"projector.hidden_dim": 0},
-        {"predictor.out_dim": -1},
-        {"teacher.momentum": 1.1},
     ],
 )
 def test_bad_config_values_are_refused(field: dict[str, object]) -> None:

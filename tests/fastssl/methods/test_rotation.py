@@ -9,8 +9,7 @@ from torch import Tensor
 
 from fastssl.methods import Rotation
 from fastssl.methods.rotation import quarter_turns, turned
-from pipelines.command.errors import UserError
-from tests.helpers.batches import make_batch, tiny_method
+from tests.helpers.batches import tiny_method
 from tests.helpers.one_step import assert_step, in_float64
 
 
@@ -52,8 +51,3 @@ def test_images_are_turned_clockwise() -> None:
     found = turned(image, np.arange(4))
     assert found[:, 0].tolist() == [[[1, 2], [3, 4]], [[3, 1], [4, 2]], [[4, 3], [2, 1]], [[2, 4], [1, 3]]]
     assert torch.equal(image[3], image[0])  # untouched
-
-
-def test_other_numbers_of_views_are_refused() -> None:
-    with pytest.raises(UserError, match="rotation needs num_views 1, not 2"):
-        tiny_method(Rotation.Config())(make_batch(0, views=2), 0)

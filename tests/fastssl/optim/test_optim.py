@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastssl.optim import LARS, OPTIMIZERS, SGD, Adam, Optimizer
+from fastssl.optim import LARS, OPTIMIZERS, SGD, Optimizer
 from fastssl.optim.optimizer import (
     build_optimizer,
     learning_rates,
@@ -169,17 +169,7 @@ COMMON: list[dict[str, Any]] = [
     {"schedule": "steps"},
     {"drops": (0.5,)},
     {"schedule": "steps", "drops": (0.8, 0.6)},
-    {"schedule": "steps", "drops": (0.5, 0.5)},
-    {"schedule": "steps", "drops": (0.0, 0.5)},
-    {"schedule": "steps", "drops": (30.0, 60.0)},
     {"end_share": 0.1},
-    {"schedule": "linear", "end_share": 1.1},
-    {"base_lr": 0.0},
-    {"base_lr": float("nan")},
-    {"norm_and_bias_lr_scale": -0.1},
-    {"norm_and_bias_lr_scale": float("nan")},
-    {"weight_decay": -1e-4},
-    {"warmup_epochs": -1},
 ]
 
 
@@ -187,16 +177,10 @@ COMMON: list[dict[str, Any]] = [
     ("optimizer_class", "fields"),
     [
         *((optimizer_class, fields) for optimizer_class in OPTIMIZERS for fields in COMMON),
-        (SGD, {"momentum": 1.0}),
         (SGD, {"momentum": 0, "nesterov": True}),
-        (LARS, {"momentum": 1.0}),
-        (LARS, {"trust_coefficient": 0}),
-        (Adam, {"beta1": 1.0}),
-        (Adam, {"beta2": 1.0}),
-        (Adam, {"epsilon": 0}),
     ],
 )
-def test_bad_values_are_refused(optimizer_class: type[Optimizer], fields: dict[str, Any]) -> None:
+def test_fields_that_do_not_fit_are_refused(optimizer_class: type[Optimizer], fields: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"^[^\n]+$") as refusal:
         optimizer_class.Config(**fields)
     named = "|".join(fields).replace("_", "[-_]")

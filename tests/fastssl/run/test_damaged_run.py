@@ -13,6 +13,7 @@ import torch
 
 from fastssl import train
 from fastssl.evaluate import __main__ as evaluate
+from fastssl.run.folder import LAST
 from pipelines.command.errors import run_command
 from tests.helpers.image_folder import write_colors
 
@@ -107,7 +108,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "config.json a folder": (folder_at("config.json"), "Is a directory"),
     "config.json, config 5": (entry("config.json", "config", 5), "is not the config.json of a run"),
     "config.json, data a list": (entry("config.json", "data", [1]), "config.json is damaged (data)"),
-    "config.json, no data": (entry("config.json", "data", None), "config.json is damaged (data)"),
+    "config.json, no data": (entry("config.json", "data", None), "json is damaged (data): put it back"),
     "last.pt empty": (writes("checkpoints/last.pt", ""), "last.pt is not a checkpoint"),
     "last.pt a folder": (folder_at("checkpoints/last.pt"), "last.pt is not a checkpoint"),
     "last.pt, no method": (checkpoint_entry("method", None), "is not a checkpoint of a run"),
@@ -162,9 +163,9 @@ def test_training_refuses_in_one_line(
 ) -> None:
     damage, said = REFUSED[name]
     run = damaged(finished, tmp_path, damage, unfinished=True)
+    before = {path: path.read_bytes() for path in (run / "config.json", run / LAST) if path.is_file()}
     assert said in answer(capsys, again(finished, run))
-    kept = run / "checkpoints/last.pt"
-    assert kept.exists() or name == "checkpoints a file"  # nothing is lost
+    assert all(path.read_bytes() == content for path, content in before.items())  # nothing is lost
 
 
 @pytest.mark.parametrize("name", GOES_ON)

@@ -16,8 +16,8 @@ from pipelines.sources.shards import write_shard
 from tests.helpers.storage_server import storage_server
 
 
-def test_bytes_are_those_that_the_server_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("own_cache")
+def test_bytes_are_those_that_the_server_sent(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
     jpeg = bytes(simplejpeg.encode_jpeg(pixels))
     for shard in range(3):

@@ -284,11 +284,9 @@ def test_of_a_part_of_a_folder_the_folder_is_copied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("files", ["", "/data/train-*.parquet", "/data/train-0.parquet"])
-def test_columns_of_parquet_files_stay_named(
-    files: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_columns_of_parquet_files_stay_named(files: str, tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="Parquet files are written by pyarrow")
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     jpeg = bytes(simplejpeg.encode_jpeg(np.zeros((9, 9, 3), np.uint8)))
     (tmp_path / "set/data").mkdir(parents=True)
     table = pyarrow.table({"photo": [jpeg, jpeg], "image": ["a", "b"], "fine": ["cat", "dog"]})

@@ -1,7 +1,6 @@
 import json
 import os
 import signal
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.plan import VERSION
 from pipelines.command.errors import UserError
+from tests.helpers.signals import signal_when
 from tests.helpers.stub_runs import stub_job, stub_sweep
 
 
@@ -118,27 +118,10 @@ def test_progress_is_told_while_runs_go(
     assert json.loads((folder.path / "told").read_text())["event"] == "sweep finished"
 
 
-def when_it_runs(folder: SweepFolder, run: str, numbers: list[int]) -> threading.Thread:
-    """Send this process signals as soon as a run has begun."""
-
-    def wait_and_send() -> None:
-        until = time.monotonic() + 30
-        while not folder.run(run).joinpath("summary.json").exists() and time.monotonic() < until:
-            time.sleep(0.02)
-        time.sleep(0.1)
-        for number in numbers:
-            os.kill(os.getpid(), number)
-            time.sleep(0.3)
-
-    thread = threading.Thread(target=wait_and_send)
-    thread.start()
-    return thread
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_sweep_resumes_where_it_was(folder: SweepFolder, number: int) -> None:
     jobs = [stub_job(folder, "good-150"), stub_job(folder, "good-2")]
-    thread = when_it_runs(folder, "good-150", [number])
+    thread = signal_when(folder.run("good-150") / "summary.json", number, after=0.1)
     assert run_local(folder, jobs, max_parallel=1) == 128 + number
     thread.join()
     assert status(folder, "good-150") == "interrupted"
@@ -156,7 +139,8 @@ def test_nothing_outlives_a_second_ctrl_c(folder: SweepFolder) -> None:
     """The stand-in ends at the first TERM, so this one must not listen to it."""
     script = folder.code / "fastssl" / "train.py"
     script.write_text(script.read_text().replace("lambda *_: stopped.append(True)", "signal.SIG_IGN"))
-    thread = when_it_runs(folder, "good-3000", [signal.SIGINT, signal.SIGINT])
+    summary = folder.run("good-3000") / "summary.json"
+    thread = signal_when(summary, signal.SIGINT, signal.SIGINT, after=0.1)
     with pytest.raises(KeyboardInterrupt):
         run_local(folder, [stub_job(folder, "good-3000")], max_parallel=1)
     thread.join()

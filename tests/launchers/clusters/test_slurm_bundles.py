@@ -1,6 +1,5 @@
 """How jobs are bundled and submitted in pieces, with stand-ins for SLURM's commands."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,13 @@ from launchers.sweeps import attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.state import Answer, JobState, Submission, read_submission, state_of
+from tests.helpers.stand_ins import stand_in
 from tests.helpers.stub_runs import stub_job
 
 PROTOCOLS = ("", "knn", "linear")
 
 # takes arrays of at most $MOST jobs, and $ALL jobs in all; ids are 1, 2, ...
-SBATCH = """#!/bin/sh
+SBATCH = """
 here=$(dirname $0); eval script=\\${$#}
 last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' $script); count=$((${last:-0} + 1))
 taken=$(cat $here/taken 2>/dev/null || echo 0)
@@ -34,16 +34,11 @@ cp $script $here/script-$id; echo 'Welcome, job 77 of 99!'; echo $id
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand-ins for sbatch and scontrol; a configuration without accounting."""
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    (tools / "sbatch").write_text(SBATCH)
-    (tools / "scontrol").write_text("#!/bin/sh\necho 'MaxArraySize            = 4'\n")
-    for name in ("sbatch", "scontrol"):
-        (tools / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    stand_in(tmp_path / "bin", "sbatch", SBATCH, monkeypatch)
+    stand_in(tmp_path / "bin", "scontrol", "echo 'MaxArraySize            = 4'", monkeypatch)
     monkeypatch.setenv("MOST", "1000")
     monkeypatch.setenv("ALL", "1000")
-    return tools
+    return tmp_path / "bin"
 
 
 @pytest.fixture
@@ -155,18 +150,18 @@ def test_lanes() -> None:
     ],
 )
 def test_the_state_of_an_evaluation_in_a_bundle(
-    folder: SweepFolder, tools: Path, bundle: str, ended: str | None, state: str
+    folder: SweepFolder,
+    tools: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bundle: str,
+    ended: str | None,
+    state: str,
 ) -> None:
     training, job = stub_job(folder, "a"), stub_job(folder, "a", "knn")
-    (tools / "squeue").write_text(
-        f"#!/bin/sh\n{'echo' if bundle in ('queued', 'running') else ':'} "
-        f"'7|{'PENDING' if bundle == 'queued' else 'RUNNING'}|None'\n"
-    )
-    (tools / "sacct").write_text(
-        f"#!/bin/sh\necho '7|{'CANCELLED' if bundle == 'cancelled' else 'FAILED'}'\n"
-    )
-    for name in ("squeue", "sacct"):
-        (tools / name).chmod(0o755)
+    answer = {"queued": "echo '7|PENDING|None'", "running": "echo '7|RUNNING|None'"}.get(bundle, "true")
+    stand_in(tools, "squeue", answer, monkeypatch)
+    answer = f"echo '7|{'CANCELLED' if bundle == 'cancelled' else 'FAILED'}'"
+    stand_in(tools, "sacct", answer, monkeypatch)
     (folder.jobs / "7_0_log.err").write_text("JobFailedError: of the training\n")
     if ended:
         number = attempts.begin(folder.attempts(job.name), "7", 0)

@@ -13,6 +13,7 @@ from launchers.clusters.time_limit import parse_minutes
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.state import JobState
 from pipelines.command.errors import UserError
+from tests.helpers.stand_ins import stand_in
 from tests.helpers.stub_runs import stub_job, stub_sweep
 
 
@@ -137,21 +138,6 @@ def test_what_the_batch_script_makes_of_the_end_of_its_step(
 
 
 # --- with stand-ins for its commands ------------------------------------------------------------------------
-
-
-def stand_in(folder: Path, name: str, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command of SLURM, found first."""
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-    (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-
-
-def test_a_refusal_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    complaint = "echo 'sbatch: error: invalid partition specified: gpux' >&2\nexit 1"
-    stand_in(tmp_path / "bin", "sbatch", complaint, monkeypatch)
-    with pytest.raises(UserError, match=r"^SLURM refuses: invalid partition specified: gpux$"):
-        Slurm(Slurm.Config(partition="gpux")).check(SweepFolder(tmp_path), "study")
 
 
 def test_nothing_of_an_outer_job_reaches_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,25 +4,20 @@ import csv
 import io
 import json
 import math
-import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from launchers.report import main, report
-from launchers.reporting.chart import Chart, Line, Point, as_svg, legend
 from launchers.reporting.estimate import estimate, number
-from launchers.reporting.figures import charts
 from launchers.reporting.results import read_sweep
 from launchers.reporting.results_csv import results_csv
 from launchers.reporting.several import read_folders
-from launchers.reporting.text import as_markdown, tell
 from launchers.sweeps.attempts import Outcome, begin, end
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
@@ -33,31 +28,14 @@ from tests.helpers.report_folders import (
     ABOUT,
     PAPER,
     evaluation,
+    markdown,
     planned,
+    table,
     write,
     write_metrics,
     write_run,
     write_sweep,
-    write_whole,
 )
-
-
-def markdown(folder: Path) -> str:
-    return as_markdown(tell(read_sweep(folder)))
-
-
-def table(text: str, section: str) -> list[dict[str, str]]:
-    """The Markdown table of a section, a dictionary a line."""
-    part = text.partition(f"# {section}\n")[2]
-    assert part, f"no section {section}"
-    part = re.split(r"^#", part, maxsplit=1, flags=re.M)[0]
-    lines = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| ")]
-    return [dict(zip(lines[0], [cell.strip() for cell in line], strict=False)) for line in lines[2:]]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_whole(tmp_path_factory.mktemp("report") / "sweep")
 
 
 def test_the_interval_is_scipy_s() -> None:
@@ -281,18 +259,6 @@ def test_each_published_number_stands_beside_its_own_result(tmp_path: Path) -> N
     ]
 
 
-def test_kept_checkpoints_make_a_curve_over_epochs(tmp_path: Path) -> None:
-    run = planned(4, 256, 0, None, evaluations=["linear"])
-    folder = tmp_path / "runs" / run["name"]
-    write_run(folder, linear=0.5)
-    for epoch in (5, 10):
-        name = f"linear-epoch-{epoch:04d}"
-        write(folder / f"eval/{name}.json", evaluation("linear", 5 * epoch, top1=epoch / 100))
-    figure = {"title": "Longer", "x": "epoch", "y": "linear.top1", "series": None, "log_x": False}
-    write_sweep(tmp_path, [run], figures=[figure])
-    assert points_of(tmp_path, "Longer") == [(5, 0.05), (10, 0.1), (20, 0.5)]
-
-
 def test_a_sweep_that_has_not_begun(tmp_path: Path) -> None:
     text = markdown(write_sweep(tmp_path, [planned(4, 256, 0)]))
     assert "1 waiting" in text
@@ -301,165 +267,10 @@ def test_a_sweep_that_has_not_begun(tmp_path: Path) -> None:
     assert "## Throughput" not in text
 
 
-def test_a_metrics_file_whose_last_line_was_cut(tmp_path: Path) -> None:
-    run = planned(4, 256, 0)
-    folder = tmp_path / "runs" / run["name"]
-    write_run(folder, status="running", done=50)
-    path = folder / "metrics.jsonl"
-    path.write_text(path.read_text() + '{"step": 51, "epo')
-    assert "loss while training" in report(write_sweep(tmp_path, [run]))[0].read_text()
-
-
-def test_a_long_curve_is_thinned(tmp_path: Path) -> None:
-    run = planned(4, 256, 0)
-    write_metrics(tmp_path / "runs" / run["name"], 30_000, 30_000, 20, level=1)
-    line, *_ = chart_of(write_sweep(tmp_path, [run]), "loss while training").lines
-    assert len(line.points) == 150
-
-
-def test_what_was_not_a_number_is_left_out(tmp_path: Path) -> None:
-    run = planned(4, 256, 0)
-    folder = tmp_path / "runs" / run["name"]
-    write_run(folder, linear=math.nan, knn=0.4)
-    path = folder / "metrics.jsonl"
-    path.write_text(path.read_text() + json.dumps({"step": 101, "epoch": 20.2, "loss": math.nan}) + "\n")
-    for file in report(write_sweep(tmp_path, [run])):
-        assert "nan" not in file.read_text().lower().replace("dominant", "")
-
-
-def test_names_cannot_break_the_page(tmp_path: Path) -> None:
-    run = planned(4, 256, 0) | {"row": "a | b <script>alert(1)</script>"}
-    write_run(tmp_path / "runs" / run["name"], linear=0.5, status="failed", error="<img src=x> | y")
-    page, text, _ = report(write_sweep(tmp_path, [run], title="T <script>"))
-    for path in (page, text):
-        assert "<script" not in path.read_text()
-        assert "<img" not in path.read_text()
-    assert r"a \| b &lt;script&gt;" in text.read_text()
-
-
-def test_links_and_markup_of_names_are_letters_in_markdown(tmp_path: Path) -> None:
-    run = planned(4, 256, 0) | {"row": "[x](javascript:1) `a` *b*"}
-    write_run(tmp_path / "runs" / run["name"], linear=0.5)
-    assert r"\[x\](javascript:1) \`a\` \*b\*" in markdown(write_sweep(tmp_path, [run]))
-    indented = "First.\n\n    code <b>\n\n<b>text</b>"
-    text = markdown(write_sweep(tmp_path, [run], about=indented))
-    assert "\n    code <b>\n" in text  # in a block of code, tags are letters
-    assert "&lt;b&gt;text" in text
-
-
-def test_a_dollar_in_a_name_is_no_formula(tmp_path: Path) -> None:
-    runs = [planned(k, 256, 0, None) for k in (4, 16)]
-    for run, name in zip(runs, ("$\\frac{1}$ <b>", "$x$"), strict=True):
-        run["values"]["num_negatives"] = name
-        write_run(tmp_path / "runs" / run["name"], linear=0.5)
-    page = report(write_sweep(tmp_path, runs))[0].read_text()
-    assert ">$x$</text>" in page
-    assert "$\\frac{1}$ &lt;b&gt;" in page
-
-
 def test_the_docstring_is_shown_once_with_its_table_kept(whole: Path) -> None:
     text = markdown(whole)
     assert text.count(ABOUT.splitlines()[0].rstrip(".")) == 1
     assert "    linear  66.5  68.1  68.0" in text
-
-
-DAMAGE = ["{broken", "[1]", "\xff", "", "[" * 100_000]
-
-
-@pytest.mark.parametrize("content", DAMAGE)
-def test_a_damaged_plan_is_one_line(tmp_path: Path, content: str) -> None:
-    write_sweep(tmp_path, [planned(4, 256, 0)])
-    (tmp_path / "sweep.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(UserError) as caught:
-        report(tmp_path)
-    assert str(tmp_path / "sweep.json") in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "report.html").exists()
-
-
-@pytest.mark.parametrize("spoil", ["summary.json", "eval/linear.json", "config.json"])
-@pytest.mark.parametrize("content", DAMAGE)
-def test_a_damaged_file_is_one_line_and_the_report_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: str, content: str
-) -> None:
-    runs = [planned(4, 256, 0), planned(16, 256, 0)]
-    for run in runs:
-        write_run(tmp_path / "runs" / run["name"], linear=0.5)
-    path = tmp_path / "runs" / runs[0]["name"] / spoil
-    path.write_bytes(content.encode("latin-1"))
-    text = report(write_sweep(tmp_path, runs))[1].read_text()
-    (told,) = capsys.readouterr().err.splitlines()
-    assert str(path) in told
-    assert "delete it" in told
-    assert str(path) in text.partition("## Damaged files")[2]
-    rows = {line["row"]: line for line in table(text, "Results")}
-    assert rows["K=16, alpha=256"]["linear top-1"] == "0.500"
-
-
-@pytest.mark.parametrize(
-    "value", [None, True, "x", [1], {"a": 1}, -5, 10**400], ids=lambda value: repr(value)[:9]
-)
-def test_values_of_another_type_are_left_out(tmp_path: Path, value: Any) -> None:
-    run = planned(4, 256, 0)
-    folder = tmp_path / "runs" / run["name"]
-    write_run(folder, linear=0.5)
-    sweep = write_sweep(tmp_path, [run])
-
-    def check() -> None:
-        """The row is there, and what is no number is not in it."""
-        (row,) = table(markdown(sweep), "Results")
-        assert "K=4, alpha=256" in row.values()
-        assert value == -5 or not [cell for cell in row.values() if str(value) in cell]
-
-    summary = json.loads((folder / "summary.json").read_text())
-    for name in summary:
-        write(folder / "summary.json", summary | {name: value})
-        check()
-    row = {"step": 1, "epoch": 0.5, "loss": 1.0, "knn_top1": 0.5}
-    for name in row:
-        (folder / "metrics.jsonl").write_text(json.dumps(row | {name: value}) + "\n")
-        check()
-    result = json.loads((folder / "eval/linear.json").read_text())
-    for name in result:
-        write(folder / "eval/linear.json", result | {name: value})
-        check()
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"name": "../../etc"},
-        {"name": 5},
-        {"values": {"num_negatives": [1]}},
-        {"row": 5},
-        {"paper": {"title": "t"}},
-        {"paper": {"title": "t", "place": "p", "results": [["linear top-1", "high"]]}},
-        {"evaluations": ["a/b"]},
-        {"checkpoints": ["x"]},
-    ],
-)
-def test_a_plan_with_a_wrong_run_is_one_line(tmp_path: Path, wrong: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"sweep\.json is damaged \(runs\)"):
-        report(write_sweep(tmp_path, [planned(4, 256, 0) | wrong]))
-
-
-def test_a_folder_that_is_no_sweep_is_one_line(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "launchers.report", str(tmp_path / "nowhere")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "no sweep folder" in done.stderr
-
-
-def test_the_command_names_what_it_wrote(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(whole)]) == 0
-    names = ("report.html", "report.md", "results.csv")
-    assert capsys.readouterr().out.split() == [str(whole / name) for name in names]
 
 
 def test_the_csv_has_what_varies_and_every_metric(tmp_path: Path) -> None:
@@ -560,82 +371,6 @@ def test_far_from_its_cluster_run_folders_tell(tmp_path: Path, monkeypatch: pyte
     write(tmp_path / "jobs" / f"{run['name']}.json", {"job_id": "12", "cluster": "slurm"})
     monkeypatch.setenv("PATH", str(tmp_path))  # no squeue
     assert "1 running" in markdown(tmp_path)
-
-
-def chart_of(folder: Path, title: str) -> Chart:
-    (found,) = [chart for chart in charts(read_sweep(folder)) if chart.title == title]
-    assert isinstance(found, Chart)
-    return found
-
-
-def points_of(folder: Path, title: str) -> list[tuple[float, float]]:
-    """The points of a chart's only line."""
-    (line,) = chart_of(folder, title).lines
-    return [(point.x, round(point.y, 6)) for point in line.points]
-
-
-def test_the_mean_curve_goes_to_the_longest_seed(tmp_path: Path) -> None:
-    runs = [planned(4, 256, seed) for seed in range(2)]
-    for run, done in zip(runs, (400, 200), strict=True):
-        write_metrics(tmp_path / "runs" / run["name"], 400, done, 20, level=1, seed=done)
-    title = "kNN top-1 while training"
-    points = [(4, 0.28), (8, 0.36), (12, 0.44), (16, 0.52), (20, 0.6)]
-    assert points_of(write_sweep(tmp_path, runs), title) == points
-    (line,) = chart_of(tmp_path, title).lines
-    assert [point.count for point in line.points] == [2, 2, 1, 1, 1]
-    assert [len(seed) for seed in line.seeds] == [5, 2]
-    assert line.label == "K=4, alpha=256 (2 to 1 seeds)"
-
-
-def test_many_lines_are_spread_over_charts_of_one_scale(tmp_path: Path) -> None:
-    runs = [planned(k, alpha, 0, None) for k in (4, 16) for alpha in range(1, 11)]
-    for run in runs:
-        run["values"]["method"] = "MoCo" if run["values"]["eqco_alpha"] % 2 else "SiMo"
-        write_run(tmp_path / "runs" / run["name"], linear=run["values"]["eqco_alpha"] / 20)
-    figure = {"title": "Accuracy", "x": "num_negatives", "y": "linear.top1", "series": "method"}
-    axes = ["method", "num_negatives", "eqco_alpha", "seed"]
-    found = charts(read_sweep(write_sweep(tmp_path, runs, figures=[figure], axes=axes)))[:2]
-    assert [chart.title for chart in found] == ["Accuracy: MoCo", "Accuracy: SiMo"]
-    first, second = (chart for chart in found if isinstance(chart, Chart))
-    assert [line.label for line in first.lines] == [f"MoCo, eqco alpha {k}" for k in (1, 3, 5, 7, 9)]
-    assert (first.y_range, second.y_range) == ((0.05, 0.5), (0.05, 0.5))
-
-
-def test_single_points_are_shown(tmp_path: Path) -> None:
-    runs = [planned(4, 256, 0, None), planned(16, 256, 0, None), planned(16, 65536, 0, None)]
-    for run in runs:
-        write_run(tmp_path / "runs" / run["name"], linear=0.5)
-    lines = chart_of(write_sweep(tmp_path, runs, scale="tiny"), "Accuracy over K").lines
-    assert {line.label: [point.x for point in line.points] for line in lines} == {
-        "eqco alpha 256": [4, 16],
-        "eqco alpha 65536": [16],
-    }
-
-
-def test_a_chart_is_drawn_in_the_page_s_colors(whole: Path) -> None:
-    chart = chart_of(whole, "Accuracy over K")
-    svg = as_svg(chart)
-    assert svg.startswith('<svg viewBox="0 0 440 270">')
-    assert not re.search(r"#[0-9a-f]{6}\b", svg)
-    assert [text for *_, text in legend(chart)] == [
-        "eqco alpha 256",
-        "eqco alpha 256, paper",
-        "eqco alpha 65536",
-    ]
-    for word in ("num negatives", ">4<", ">1024<"):
-        assert word in svg
-    assert svg == as_svg(chart)
-
-
-@pytest.mark.parametrize("epochs", [2, 3, 5, 200])
-def test_epochs_under_curves_are_whole(epochs: int) -> None:
-    points = [Point(x=x, y=1 / x, low=1 / x, high=1 / x) for x in (1, epochs)]
-    svg = as_svg(Chart(title="", x_label="epoch", y_label="loss", lines=[Line(label="", points=points)]))
-    (axis,) = re.findall(r'<g id="matplotlib\.axis_1">.*?(?=<g id="matplotlib\.axis_2">)', svg, re.S)
-    ticks = re.findall(r"<text[^>]*>([^<]+)</text>", axis)
-    assert ticks.pop() == "epoch"
-    assert len(ticks) >= 2
-    assert all(tick.isdecimal() for tick in ticks), ticks
 
 
 def test_reports_and_status_do_without_torch() -> None:

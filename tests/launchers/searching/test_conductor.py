@@ -1,6 +1,5 @@
 """What a driver decides while a cluster's job is about to end, by the real engine and a SLURM of scripts."""
 
-import os
 import subprocess
 from collections.abc import Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from launchers.searching.options import parse
 from launchers.sweeps import attempts
 from launchers.sweeps.job import Job
 from launchers.sweeps.state import Submission, write_submission
+from tests.helpers.stand_ins import stand_in
 from tests.helpers.stub_trials import epochs_trained, stub_search, table
 
 
@@ -22,12 +22,9 @@ def test_a_trial_goes_on_once_the_job_that_paused_it_has_left_the_queue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job that ends, or is requeued as its time is up, would meet the next one in the run folder."""
-    queue, tools = tmp_path / "queue", tmp_path / "bin"
-    tools.mkdir()
+    queue = tmp_path / "queue"
     for name, line in {"squeue": f"cat {queue}", "sacct": "true"}.items():
-        (tools / name).write_text(f"#!/bin/sh\n{line}\n")
-        (tools / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        stand_in(tmp_path / "bin", name, line, monkeypatch)
     folder, command = stub_search(tmp_path / "s", ["--trials", "1", "--grace", "3"])
     options = parse(command)[0]
     defined = defined_search(options)

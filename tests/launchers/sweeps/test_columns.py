@@ -21,11 +21,9 @@ from launchers.sweeps.columns import DENSE, dense_metric, with_columns
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.plan import planned_jobs, planned_results
-from launchers.sweeps.stage import staged
 from launchers.sweeps.study import Scale, Study, to_plan, with_seeds
 from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError
-from pipelines.command.places import on_disk
 from tests.helpers.report_folders import PAPER, evaluation, planned, write, write_run, write_sweep
 
 
@@ -138,17 +136,6 @@ def test_kept_checkpoints_are_transferred_too(tmp_path: Path) -> None:
     jobs = {job.name: job for job in planned_jobs(SweepFolder(tmp_path), to_plan(study))}
     _, words = jobs["byol-e300.voc07_c4-epoch-0050@voc07"].arguments()
     assert words[:2] == ["voc07-c4", str(tmp_path / "runs/byol-e300/checkpoints/epoch-0050.pt")]
-
-
-def test_a_list_of_a_devkit_is_found_and_staged(tmp_path: Path) -> None:
-    """``VOC2012:trainval`` is a part of a folder."""
-    (tmp_path / "VOC2012").mkdir()
-    (tmp_path / "VOC2012/a.jpg").write_bytes(b"a")
-    place = f"{tmp_path}/VOC2012:trainval"
-    assert on_disk(place) == (f"{tmp_path}/VOC2012", ":trainval")
-    copy = staged(place, str(tmp_path / "node"))
-    assert copy.endswith("/VOC2012:trainval")
-    assert (Path(copy.removesuffix(":trainval")) / "a.jpg").read_bytes() == b"a"
 
 
 def test_a_column_that_is_none_is_one_line() -> None:

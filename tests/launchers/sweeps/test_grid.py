@@ -106,6 +106,8 @@ def test_names_of_fields() -> None:
     assert resolve("num_negatives", config, "--grid") == "method.loss.num_negatives"
     assert resolve("base-lr", config, "--grid") == "optimizer.base_lr"
     assert resolve("spec.blur.p", config, "--grid") == "views.0.spec.blur.p"
+    assert resolve("lr", config, "--grid") == "optimizer.base_lr"  # as on the command line of a training
+    assert resolve("blur_p", config, "--grid") == "views.0.spec.blur.p"
     assert resolve("epochs", config, "--grid") == "epochs"  # though warmup_epochs ends so too
     changed = assign(config, [Change("views.0.spec.blur.p", 0.1, "x"), Change("workers", 3, "y")])
     assert changed.experiment.views[0].spec.blur.p == 0.1
@@ -169,12 +171,6 @@ def test_a_component_can_be_of_another_kind() -> None:
         of_recipe("optimizer=adagrad")
     with pytest.raises(UserError, match=r"^--set optimizer\.trust_coefficient=0\.02: .*trust_coefficient"):
         applied(of_recipe(), settings[:1], "")
-
-
-def test_names_are_as_short_as_on_the_command_line_of_a_training() -> None:
-    config = find_recipe(RECIPE)
-    assert resolve("lr", config, "--grid") == "optimizer.base_lr"
-    assert resolve("blur_p", config, "--grid") == "views.0.spec.blur.p"
 
 
 def test_size_is_that_of_all_views_as_on_the_command_line_of_a_training() -> None:

@@ -1,10 +1,7 @@
 """Tasks of a sweep: planned, run after the training or without one, resumed, retried, shown."""
 
 import json
-import os
 import signal
-import threading
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +24,7 @@ from launchers.sweeps.task import Mode, PlannedTask
 from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
+from tests.helpers.signals import signal_when
 from tests.helpers.stub_runs import stub_sweep
 
 
@@ -118,14 +116,7 @@ def test_a_stopped_task_resumes(tmp_path: Path) -> None:
     folder, jobs = prepared(tmp_path, study([100], steps=200, trained=False))
     task = jobs[1]
     summary = folder.transfer("scratch", task.evaluation) / "summary.json"
-
-    def stop() -> None:
-        while not summary.exists():
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=stop)
-    thread.start()
+    thread = signal_when(summary, signal.SIGTERM)
     assert Local().submit(folder, "s", [task], {}) == 143
     thread.join()
     assert outcomes(folder, task) == ["interrupted"]

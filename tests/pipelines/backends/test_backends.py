@@ -3,7 +3,8 @@
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -15,8 +16,9 @@ import pytest
 import simplejpeg
 import torch
 
-from pipelines.backends.backend import BACKENDS, CpuOutput, LoaderConfig
-from pipelines.backends.choose import choose_pipeline, open_loader
+from pipelines.backends.backend import BACKENDS, CpuOutput
+from pipelines.backends.choose import choose_pipeline
+from pipelines.backends.loader import Loader
 from pipelines.backends.resident import DecodedSource, decode_all
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
@@ -24,42 +26,83 @@ from pipelines.decode.bad_images import BadImages
 from pipelines.pack import Options, pack
 from pipelines.plan.order import permute
 from pipelines.plan.plan import Plan, evaluation_plan
-from pipelines.sources.beton.beton import open_beton
+from pipelines.sources.beton.beton import BetonSource, open_beton
 from pipelines.sources.beton.format import read_table
-from tests.helpers.loader_checks import GROUPS, assert_follows_the_keys, assert_same, copied, numbers_of
+from tests.helpers.loader_checks import (
+    BATCH,
+    BLOCKS,
+    COUNT,
+    CPU,
+    GPU,
+    GROUPS,
+    TRAINING,
+    assert_follows_the_keys,
+    assert_same,
+    copied,
+    load,
+    numbers_of,
+    open_with,
+)
 from tests.helpers.memory_source import MemorySource, pixels_of
 
-COUNT, BATCH = 14, 6
-TRAINING = Plan(count=COUNT, batch_size=BATCH, batches_per_epoch=2, seed=3)
-DEVICES = [
-    torch.device("cpu"),
-    pytest.param(torch.device("cuda"), marks=pytest.mark.gpu),
-]
+PLANS = [pytest.param(TRAINING, id="random"), pytest.param(BLOCKS, id="blocks")]
 needs_dali = pytest.mark.skipif(
     find_spec("nvidia") is None or find_spec("nvidia.dali") is None, reason="DALI is not installed: .[dali]"
 )
 needs_ffcv = pytest.mark.skipif(find_spec("ffcv") is None, reason="FFCV is not installed: .[ffcv]")
-LARGEST, MEAN = 4, 1  # differences of views from the reference, in levels of 255
+LARGEST = 4  # difference of views from the reference, in levels of 255
 NEEDS = {"dali": needs_dali, "ffcv": needs_ffcv}
 REAL = [pytest.param(name, marks=NEEDS.get(name, ())) for name in BACKENDS if name != "fake"]
 
 
-@pytest.fixture(params=DEVICES, ids=str)
+@pytest.fixture(params=REAL)
+def name(request: pytest.FixtureRequest) -> str:
+    """Of a backend."""
+    return str(request.param)
+
+
+@pytest.fixture(params=[CPU, pytest.param(GPU, marks=pytest.mark.gpu)], ids=str)
 def device(request: pytest.FixtureRequest) -> torch.device:
     chosen: torch.device = request.param
     return chosen
 
 
-@pytest.fixture(scope="module")
-def beton(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The one kind of file that all backends read."""
-    folder = tmp_path_factory.mktemp("beton")
+@pytest.fixture
+def opened(name: str, device: torch.device) -> Callable[..., Loader]:
+    """Opens a loader of the backend on the device."""
+    return partial(open_with, name, device=device)
+
+
+@pytest.fixture
+def loaded(name: str, device: torch.device) -> Callable[..., list[Batch]]:
+    """Loads by the backend on the device; batches are copied to the CPU."""
+    return partial(load, name, device=device)
+
+
+def packed(folder: Path, classes: Sequence[str]) -> Path:
+    """Write the one kind of file that all backends read, of images whose classes take turns."""
     for number, content in enumerate(MemorySource(COUNT).files):
-        path = folder / "images" / "abcde"[number * 7 % 5] / f"{number}.jpg"
+        path = folder / "images" / classes[number % len(classes)] / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     pack(Options(src=str(folder / "images"), dst=folder / "images.beton", workers=1))
     return folder / "images.beton"
+
+
+@pytest.fixture(scope="module")
+def beton(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packed(tmp_path_factory.mktemp("beton"), "acebd")
+
+
+@pytest.fixture(scope="module")
+def source(beton: Path) -> BetonSource:
+    return open_beton(str(beton), "train")
+
+
+def pixels_by(name: str, source: BetonSource) -> Sequence[np.ndarray]:
+    """As a backend decodes them: FFCV by the fast cosine transform (test_ffcv.py), the others as Pillow."""
+    decode = partial(simplejpeg.decode_jpeg, fastdct=True) if name == "ffcv" else pixels_of
+    return [decode(bytes(source.read(number))) for number in range(COUNT)]
 
 
 def cut_off(path: Path, row: int) -> None:
@@ -71,87 +114,99 @@ def cut_off(path: Path, row: int) -> None:
         file.write(bytes(length - length // 2))
 
 
-def loading(source: Any, device: torch.device, plan: Plan = TRAINING, **options: Any) -> LoaderConfig:
-    defaults: dict[str, Any] = {
-        "groups": GROUPS,
-        "start_step": 0,
-        "stop_step": 5,
-        "bad_images": BadImages(None, COUNT),
-        "workers": 2,
-        "prefetch": 1,
-    }
-    return LoaderConfig(source=source, device=device, plan=plan, **(defaults | options))
-
-
-def batches(name: str, what: LoaderConfig) -> Iterator[Batch]:
-    """In memory of their own, on the CPU."""
-    with open_loader(replace(what, pipeline=name)) as loader:
-        for batch in loader:
-            yield copied(batch)
-
-
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("plan", PLANS)
 def test_every_backend_follows_the_keys_and_the_reference(
-    name: str, beton: Path, device: torch.device
+    name: str, source: BetonSource, loaded: Callable[..., list[Batch]], plan: Plan
 ) -> None:
-    source = open_beton(str(beton), "train")
-    # FFCV decodes with the fast cosine transform (test_ffcv.py: to the bit), the others as Pillow
-    decode = partial(simplejpeg.decode_jpeg, fastdct=True) if name == "ffcv" else pixels_of
-    decoded = [decode(bytes(source.read(number))) for number in range(COUNT)]
-    steps = []
-    for batch in batches(name, loading(source, device)):
-        steps.append((batch.step, batch.epoch))
-        assert_follows_the_keys(batch, source, decoded.__getitem__, TRAINING, largest=LARGEST, mean=MEAN)
-    assert steps == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)]
+    decoded = pixels_by(name, source)
+    batches = loaded(source, plan)
+    assert [(batch.step, batch.epoch) for batch in batches] == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)]
+    for batch in batches:
+        assert_follows_the_keys(batch, source, decoded.__getitem__, plan, largest=LARGEST)
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_every_backend_goes_on_from_a_state(name: str, beton: Path, device: torch.device) -> None:
-    source = open_beton(str(beton), "train")
-    expected = list(batches(name, loading(source, device)))
-    with open_loader(replace(loading(source, device), pipeline=name)) as loader:
-        next(loader)
-        next(loader)
-        state = loader.state_dict()
-    assert state == {"step": 2}
-    for ours, theirs in zip(batches(name, loading(source, device, start_step=2)), expected[2:], strict=True):
+@pytest.mark.parametrize("plan", PLANS)
+def test_every_backend_goes_on_from_a_state(
+    source: BetonSource,
+    opened: Callable[..., Loader],
+    loaded: Callable[..., list[Batch]],
+    plan: Plan,
+) -> None:
+    expected = loaded(source, plan)
+    with opened(source, plan, prefetch=4) as loader:
+        assert loader.state_dict() == {"step": 0}
+        for taken in (1, 2, 3):
+            assert_same(copied(next(loader)), expected[taken - 1])
+            assert loader.state_dict() == {"step": taken}  # whatever was prefetched
+        for step in (0, 3, 1, 4, 4, 2, 0):
+            loader.load_state_dict({"step": step})
+            assert_same(copied(next(loader)), expected[step])
+        assert [batch.step for batch in loader] == [1, 2, 3, 4]
+        with pytest.raises(StopIteration):
+            next(loader)
+        loader.load_state_dict({"step": 4})
+        assert_same(copied(next(loader)), expected[4])
+    for ours, theirs in zip(loaded(source, plan, start_step=3), expected[3:], strict=True):
         assert_same(ours, theirs)
-    with open_loader(replace(loading(source, device, start_step=4), pipeline=name)) as loader:
-        loader.load_state_dict(state)
-        batch = next(loader)
-        assert_same(replace(batch, views=tuple(views.cpu() for views in batch.views)), expected[2])
 
 
-@pytest.mark.parametrize("name", REAL)
+def test_every_backend_gives_no_labels_where_there_are_none(
+    tmp_path: Path, loaded: Callable[..., list[Batch]]
+) -> None:
+    (batch,) = loaded(open_beton(str(packed(tmp_path, ["."])), "train"), stop=1)
+    assert batch.labels is None
+    assert len(batch) == BATCH
+
+
 def test_every_backend_keeps_the_uneven_last_batch_of_an_evaluation(
-    name: str, beton: Path, device: torch.device
+    name: str, source: BetonSource, loaded: Callable[..., list[Batch]]
 ) -> None:
-    source = open_beton(str(beton), "train")
-    seen = list(batches(name, loading(source, device, evaluation_plan(COUNT, BATCH), stop_step=3)))
-    assert [len(batch) for batch in seen] == [6, 6, 2]
-    assert [number for batch in seen for number in numbers_of(source, batch)] == list(range(COUNT))
-    assert seen[-1].views[0].shape[0] == 4
+    plan, decoded = evaluation_plan(COUNT, BATCH), pixels_by(name, source)
+    parts = loaded(source, plan, stop=4)
+    assert [len(batch) for batch in parts] == [8, 8, 6, 8]
+    assert [number for batch in parts[:3] for number in numbers_of(source, batch)] == list(range(COUNT))
+    for batch in parts:
+        assert_follows_the_keys(batch, source, decoded.__getitem__, plan, largest=LARGEST)
+    (whole,) = loaded(source, evaluation_plan(COUNT, COUNT), stop=1)
+    for k, view in enumerate(whole.each_view()):
+        assert torch.equal(view, torch.cat([batch.each_view()[k] for batch in parts[:3]]))
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize(
+    ("plan", "world_size"),
+    [
+        pytest.param(TRAINING, 4, id="random"),
+        pytest.param(BLOCKS, 2, id="blocks"),
+        pytest.param(evaluation_plan(COUNT, 20), 2, id="no share of the last batch"),
+    ],
+)
 def test_every_backend_shares_the_global_batch_among_ranks(
-    name: str, beton: Path, device: torch.device
+    source: BetonSource, loaded: Callable[..., list[Batch]], plan: Plan, world_size: int
 ) -> None:
-    source = open_beton(str(beton), "train")
-    shares = [
-        list(batches(name, loading(source, device, replace(TRAINING, rank=rank, world_size=2))))
-        for rank in (0, 1)
-    ]
-    for step, whole in enumerate(batches(name, loading(source, device))):
+    shares = [loaded(source, replace(plan, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    for step, whole in enumerate(loaded(source, plan)):
         parts = [share[step] for share in shares]
-        assert torch.equal(torch.cat([part.sample_ids for part in parts]).cpu(), whole.sample_ids.cpu())
+        assert len(parts[0]) == min(len(whole), plan.batch_size // world_size)
+        assert torch.equal(torch.cat([part.sample_ids for part in parts]), whole.sample_ids)
+        shown = [part for part in parts if len(part)]
         for k, view in enumerate(whole.each_view()):
-            assert torch.equal(torch.cat([part.each_view()[k] for part in parts]), view)
+            assert torch.equal(torch.cat([part.each_view()[k] for part in shown]), view)
+        for g, table in enumerate(whole.parameters):
+            np.testing.assert_array_equal(np.concatenate([part.parameters[g] for part in parts], 1), table)
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize(("workers", "prefetch"), [(1, 0), (0, 1), (11, 6)])
+def test_every_backend_makes_the_same_batches_whatever_the_workers(
+    source: BetonSource, loaded: Callable[..., list[Batch]], workers: int, prefetch: int
+) -> None:
+    ours = loaded(source, BLOCKS, workers=workers, prefetch=prefetch)
+    for batch, same in zip(ours, loaded(source, BLOCKS), strict=True):
+        assert_same(batch, same)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
 def test_every_backend_shows_the_same_substitutes(
-    name: str, beton: Path, tmp_path: Path, device: torch.device
+    beton: Path, tmp_path: Path, opened: Callable[..., Loader], workers: int
 ) -> None:
     order = permute(3, 0, COUNT, np.arange(COUNT)).tolist()
     path = Path(shutil.copy(beton, tmp_path))
@@ -159,32 +214,120 @@ def test_every_backend_shows_the_same_substitutes(
         cut_off(path, order[place])
     source = open_beton(str(path), "train")
     bad_images = BadImages(None, COUNT)
-    what = loading(source, device, stop_step=1, bad_images=bad_images)
-    (expected,) = batches("cpu", replace(what, bad_images=BadImages(None, COUNT)))
-    (batch,) = batches(name, what)
+    (expected,) = load("cpu", source, stop=1)
+    with opened(source, stop=1, bad_images=bad_images, workers=workers) as loader:
+        batch = copied(next(loader))
     assert len(bad_images) == 3
     assert batch.labels is not None
     assert source.index.labels is not None
-    assert batch.labels.tolist() == [
-        source.index.labels[order[place]] for place in (0, 2, 2, 3, 6, 6)
-    ]  # who stands in
+    shown = (0, 2, 2, 3, 6, 6, 6, 7)  # who stands in
+    assert batch.labels.tolist() == [source.index.labels[order[place]] for place in shown]
     for ours, theirs in zip(batch.parameters, expected.parameters, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     for ours_views, theirs_views in zip(batch.views, expected.views, strict=True):
         assert (ours_views - theirs_views).abs().max() <= 2 * LARGEST / 255 / 0.224
+    with (
+        pytest.raises(UserError, match="3 images cannot be decoded, more than the 2 tolerated") as error,
+        opened(source, bad_images=BadImages(None, 2), workers=workers) as loader,
+    ):
+        next(loader)
+    assert "\n" not in str(error.value)
+
+
+def test_every_backend_runs_ahead_as_far_as_told(
+    source: BetonSource, opened: Callable[..., Loader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    with opened(source, stop=40, prefetch=2) as loader:
+        of_step = loader._requests.of_step
+
+        def noted(step: int) -> Any:
+            drawn.append(step)
+            return of_step(step)
+
+        monkeypatch.setattr(loader._requests, "of_step", noted)
+        for taken, begun in ((1, 3), (2, 4), (3, 5)):  # the one in use and two under way
+            next(loader)
+            assert (taken, drawn) == (taken, list(range(begun)))
+        loader.load_state_dict({"step": 38})
+        drawn.clear()
+        assert [batch.step for batch in loader] == [38, 39]
+        assert drawn == [38, 39]
+
+
+def test_every_backend_leaves_a_batch_in_use_alone(
+    source: BetonSource, opened: Callable[..., Loader]
+) -> None:
+    with opened(source, stop=20, prefetch=3) as loader:
+        for _ in range(6):
+            batch = next(loader)
+            before = copied(batch)
+            time.sleep(0.02)  # what is prefetched goes on
+            assert_same(copied(batch), before)
+    assert_same(copied(batch), before)  # it outlives its loader
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_every_backend_ends_its_threads(
+    source: BetonSource, opened: Callable[..., Loader], taken: int
+) -> None:
+    before = set(threading.enumerate())
+    loader = opened(source, stop=100, workers=3, prefetch=4)
+    for _ in range(taken):
+        next(loader)
+    loader.close()
+    assert set(threading.enumerate()) == before
+    loader.close()  # a second time does no harm
+
+    def fail() -> None:
+        with opened(source, stop=100) as loader:
+            next(loader)
+            raise ZeroDivisionError
+
+    if taken:
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        assert set(threading.enumerate()) == before
+
+
+@pytest.mark.parametrize("name", ["cpu", pytest.param("dali", marks=needs_dali)])
+@pytest.mark.parametrize(("workers", "prefetch"), [(1, 0), (3, 3)])
+def test_errors_of_reading_reach_the_consumer(
+    opened: Callable[..., Loader], workers: int, prefetch: int
+) -> None:
+    class Failing(MemorySource):
+        def read(self, number: int) -> bytes:
+            if number == permute(3, 0, COUNT, np.arange(COUNT))[BATCH + 3]:
+                raise ZeroDivisionError("of a worker")
+            return super().read(number)
+
+    before = set(threading.enumerate())
+    with opened(Failing(COUNT), workers=workers, prefetch=prefetch) as loader:
+        assert next(loader).step == 0
+        for _ in range(2):  # it does not go away either
+            with pytest.raises(ZeroDivisionError, match="of a worker"):
+                next(loader)
+    assert set(threading.enumerate()) == before
+
+
+def test_no_views_is_a_users_mistake(opened: Callable[..., Loader], source: BetonSource) -> None:
+    with pytest.raises(UserError, match="num-views"):
+        opened(source, groups=())
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=NEEDS.get(name, ())) for name in BACKENDS])
-def test_a_loader_that_cannot_be_made_leaves_no_thread(name: str, beton: Path, device: torch.device) -> None:
+def test_a_loader_that_cannot_be_made_leaves_no_thread(
+    opened: Callable[..., Loader], source: BetonSource
+) -> None:
     """Views that no address space holds: a loader fails while it is made, or with its first batch."""
     huge = tuple(replace(group, spec=replace(group.spec)) for group in GROUPS)
     for group in huge:
         object.__setattr__(group.spec, "size", 1 << 22)  # more than a spec takes
-    what = replace(
-        loading(open_beton(str(beton), "train"), device, groups=huge), pipeline=name, dtype=torch.uint8
-    )
     before = set(threading.enumerate())
-    with pytest.raises((MemoryError, RuntimeError, ValueError)), open_loader(what) as loader:
+    with (
+        pytest.raises((MemoryError, RuntimeError, ValueError)),
+        opened(source, groups=huge, dtype=torch.uint8) as loader,
+    ):
         next(loader)
     assert set(threading.enumerate()) == before
 
@@ -193,8 +336,8 @@ def test_a_loader_that_cannot_be_made_leaves_no_thread(name: str, beton: Path, d
 @pytest.mark.parametrize("output", ["views", "crops", "pixels"])
 def test_whoever_finishes_them_views_are_the_same(output: CpuOutput) -> None:
     source = MemorySource(COUNT)
-    ours = batches("cpu", loading(source, torch.device("cuda"), cpu_output=output))
-    for batch, expected in zip(ours, batches("cpu", loading(source, torch.device("cpu"))), strict=True):
+    ours = load("cpu", source, device=GPU, cpu_output=output)
+    for batch, expected in zip(ours, load("cpu", source), strict=True):
         for views, others, group in zip(batch.views, expected.views, GROUPS, strict=True):
             difference = (views - others).abs() * torch.tensor(group.spec.std).view(3, 1, 1) * 255
             assert difference.max() <= 6  # 4 of the CPU renderer, 2 of the GPU's; crops are rounded before
@@ -204,7 +347,7 @@ def test_whoever_finishes_them_views_are_the_same(output: CpuOutput) -> None:
 @pytest.mark.parametrize("output", ["crops", "pixels"])
 def test_unfinished_products_need_a_gpu(output: CpuOutput) -> None:
     with pytest.raises(UserError, match=f"--cpu-output {output} leaves the rest to a GPU, and there is none"):
-        open_loader(replace(loading(MemorySource(2), torch.device("cpu"), cpu_output=output), pipeline="cpu"))
+        open_with("cpu", MemorySource(2), cpu_output=output)
 
 
 # --- resident -----------------------------------------------------------------------------------------------
@@ -212,21 +355,21 @@ def test_unfinished_products_need_a_gpu(output: CpuOutput) -> None:
 
 def test_resident_images_are_decoded_once(device: torch.device) -> None:
     source = MemorySource(COUNT)
-    assert len(list(batches("resident", loading(source, device, stop_step=9)))) == 9
+    assert len(load("resident", source, stop=9, device=device)) == 9
     assert sorted(source.reads) == list(range(COUNT))
 
 
 def test_images_that_do_not_fit_are_refused_before_anything_is_read(device: torch.device) -> None:
     source = MemorySource(COUNT)
     source.index.heights[:] = source.index.widths[:] = 1 << 19
-    with pytest.raises(UserError, match=r"14 decoded images take 11544\.9 GB, and .* GB are free on"):
-        open_loader(replace(loading(source, device), pipeline="resident"))
+    with pytest.raises(UserError, match=r"22 decoded images take 18141\.9 GB, and .* GB are free on"):
+        open_with("resident", source, device=device)
     assert source.reads == []
 
 
 def test_a_decoded_source_holds_the_pixels() -> None:
     source = MemorySource(COUNT)
-    decoded = decode_all(source, BadImages(None, 0), torch.device("cpu"))
+    decoded = decode_all(source, BadImages(None, 0), CPU)
     assert isinstance(decoded, DecodedSource)
     for number in range(COUNT):
         np.testing.assert_array_equal(decoded.read(number), pixels_of(source.files[number]))
@@ -238,9 +381,9 @@ def test_a_decoded_source_holds_the_pixels() -> None:
 
 def test_fake_batches_have_the_shapes_of_real_ones_and_read_nothing(device: torch.device) -> None:
     source = MemorySource(COUNT)
-    real = list(batches("cpu", loading(source, device, dtype=torch.bfloat16)))
+    real = load("cpu", source, device=device, dtype=torch.bfloat16)
     source.reads.clear()
-    fake = list(batches("fake", loading(source, device, dtype=torch.bfloat16)))
+    fake = load("fake", source, device=device, dtype=torch.bfloat16)
     assert source.reads == []
     assert [(batch.step, batch.epoch) for batch in fake] == [(batch.step, batch.epoch) for batch in real]
     for ours, theirs in zip(fake, real, strict=True):
@@ -254,25 +397,25 @@ def test_fake_batches_have_the_shapes_of_real_ones_and_read_nothing(device: torc
 
 
 def test_without_a_gpu_auto_takes_the_cpu() -> None:
-    assert choose_pipeline("auto", MemorySource(2), torch.device("cpu")) == ("cpu", "no GPU")
+    assert choose_pipeline("auto", MemorySource(2), CPU) == ("cpu", "no GPU")
 
 
 @pytest.mark.gpu
 def test_on_a_gpu_auto_keeps_small_data_there() -> None:
-    name, why = choose_pipeline("auto", MemorySource(2), torch.device("cuda"))
+    name, why = choose_pipeline("auto", MemorySource(2), GPU)
     assert name == "resident"
     assert "memory" in why
 
 
 def test_a_backend_that_is_named_is_taken() -> None:
     for name in set(BACKENDS) - {"ffcv"}:
-        assert choose_pipeline(name, MemorySource(2), torch.device("cpu"))[0] == name
+        assert choose_pipeline(name, MemorySource(2), CPU)[0] == name
 
 
 def test_without_ffcv_our_own_reader_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("ffcv", "ffcv.loader"):
         monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
-    name, why = choose_pipeline("ffcv", MemorySource(2), torch.device("cpu"))
+    name, why = choose_pipeline("ffcv", MemorySource(2), CPU)
     assert name == "cpu"
     assert "our own reader of .beton files serves instead" in why
     assert "\n" not in why
@@ -280,4 +423,4 @@ def test_without_ffcv_our_own_reader_serves(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(UserError, match="no pipeline 'gpu': choose among auto, cpu"):
-        choose_pipeline("gpu", MemorySource(2), torch.device("cpu"))
+        choose_pipeline("gpu", MemorySource(2), CPU)

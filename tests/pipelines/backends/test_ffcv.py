@@ -1,8 +1,4 @@
-"""The FFCV backend, with FFCV itself, on files that FFCV wrote and on ours.
-
-FFCV compiles for every loader, so that tests share one where they can. The first test is the conformance test
-of ``test_backends.py`` for its pixels: order, ids, labels, parameters and views.
-"""
+"""The FFCV backend, with FFCV itself, on files that FFCV wrote and on ours; beside ``test_backends.py``."""
 
 from __future__ import annotations
 
@@ -10,9 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
@@ -43,8 +37,6 @@ from pipelines.sources.beton.format import BetonRow, read_table, write_beton
 from pipelines.views import ViewGroup
 from tests.helpers import ROOT
 from tests.helpers.loader_checks import (
-    BATCH,
-    BLOCKS,
     COUNT,
     GPU,
     GROUPS,
@@ -54,7 +46,6 @@ from tests.helpers.loader_checks import (
     assert_same,
     copied,
     load_threaded,
-    numbers_of,
     open_with,
 )
 from tests.helpers.memory_source import MemorySource, photograph
@@ -122,19 +113,6 @@ def source_of(path: Path) -> BetonSource:
 @pytest.fixture(scope="module")
 def source(folder: Path) -> BetonSource:
     return source_of(folder / "pack-mixed.beton")
-
-
-@pytest.fixture(scope="module")
-def shared(source: BetonSource) -> Iterator[Loader]:
-    with open_ffcv(source, stop=40, workers=2, prefetch=2) as loader:
-        yield loader
-
-
-@pytest.fixture
-def loader(shared: Loader) -> Loader:
-    """Of ``source``, at its first step."""
-    shared.load_state_dict({"step": 0})
-    return shared
 
 
 def open_ffcv(source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any) -> Loader:
@@ -212,11 +190,6 @@ def test_other_sources_are_a_users_mistake(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_no_views_is_a_users_mistake(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="num-views"):
-        open_ffcv(source_of(write_one(tmp_path / "a.beton")), groups=())
-
-
 def test_importing_the_backend_does_not_import_ffcv() -> None:
     modules = "pipelines.backends.ffcv, pipelines.backends.ffcv_decoder"
     program = f"import sys, {modules}; sys.exit('ffcv' in sys.modules)"
@@ -275,71 +248,6 @@ def test_every_dtype(folder: Path, dtype: torch.dtype) -> None:
     for ours, theirs in zip(batches, load_threaded(source, stop=2, dtype=dtype), strict=True):
         assert_same(ours, theirs)
         assert all(views.is_contiguous(memory_format=torch.channels_last) for views in ours.views)
-
-
-@needs_ffcv
-def test_it_goes_on_from_a_state(source: BetonSource, loader: Loader) -> None:
-    expected = load_threaded(DecodedByFfcv(source), stop=6)
-    assert loader.state_dict() == {"step": 0}
-    for taken in (1, 2, 3):
-        assert_same(copied(next(loader)), expected[taken - 1])
-        assert loader.state_dict() == {"step": taken}  # whatever was prefetched
-    for step in (0, 3, 1, 4):
-        loader.load_state_dict({"step": step})
-        assert_same(copied(next(loader)), expected[step])
-    assert_same(copied(next(loader)), expected[5])
-    loader.load_state_dict({"step": 39})
-    assert next(loader).step == 39
-    with pytest.raises(StopIteration):
-        next(loader)
-    for ours, theirs in zip(load(source, start_step=3), expected[3:5], strict=True):
-        assert_same(ours, theirs)
-
-
-@needs_ffcv
-def test_an_evaluation_has_its_uneven_last_batch(source: BetonSource) -> None:
-    plan = evaluation_plan(COUNT, BATCH)
-    batches = load(source, plan, stop=4)
-    assert [len(batch) for batch in batches] == [8, 8, 6, 8]
-    assert [n for batch in batches[:3] for n in numbers_of(source, batch)] == list(range(COUNT))
-    for ours, theirs in zip(batches, load_threaded(DecodedByFfcv(source), plan, stop=4), strict=True):
-        assert_same(ours, theirs)
-
-
-@needs_ffcv
-def test_the_ranks_batches_joined_are_the_global_batch(source: BetonSource) -> None:
-    shares = [load(source, replace(TRAINING, rank=rank, world_size=2)) for rank in (0, 1)]
-    for step, whole in enumerate(load_threaded(DecodedByFfcv(source))):
-        parts = [share[step] for share in shares]
-        assert torch.equal(torch.cat([part.sample_ids for part in parts]), whole.sample_ids)
-        for k, view in enumerate(whole.each_view()):
-            assert torch.equal(torch.cat([part.each_view()[k] for part in parts]), view)
-        for g, table in enumerate(whole.parameters):
-            np.testing.assert_array_equal(np.concatenate([part.parameters[g] for part in parts], 1), table)
-
-
-@needs_ffcv
-def test_a_rank_may_have_no_share_of_the_last_batch(source: BetonSource) -> None:
-    plan = replace(evaluation_plan(COUNT, 20), rank=1, world_size=2)
-    batches = load(source, plan, stop=3)
-    assert [len(batch) for batch in batches] == [10, 0, 10]
-    for ours, theirs in zip(batches, load_threaded(DecodedByFfcv(source), plan, stop=3), strict=True):
-        assert_same(ours, theirs)
-
-
-@needs_ffcv
-def test_the_order_in_blocks(source: BetonSource) -> None:
-    expected = load_threaded(DecodedByFfcv(source), BLOCKS)
-    for ours, theirs in zip(load(source, BLOCKS), expected, strict=True):
-        assert_same(ours, theirs)
-
-
-@needs_ffcv
-@pytest.mark.parametrize(("workers", "prefetch"), [(2, 0), (1000, 1)])
-def test_batches_are_the_same_whatever_the_workers(source: BetonSource, workers: int, prefetch: int) -> None:
-    expected = load_threaded(DecodedByFfcv(source))
-    for ours, theirs in zip(load(source, workers=workers, prefetch=prefetch), expected, strict=True):
-        assert_same(ours, theirs)
 
 
 @needs_ffcv
@@ -477,10 +385,9 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
 @needs_ffcv
 @pytest.mark.parametrize("culprit", ["feed", "pipeline"])
 def test_an_error_in_ffcvs_thread_reaches_the_consumer(
-    loader: Loader, culprit: str, monkeypatch: pytest.MonkeyPatch
+    source: BetonSource, culprit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    backend: Any = loader._backend
 
     def failing(what: Any) -> Any:
         calls.append(what)
@@ -488,55 +395,19 @@ def test_an_error_in_ffcvs_thread_reaches_the_consumer(
             raise ZeroDivisionError("of a worker")
         return None if culprit == "pipeline" else rows(what)
 
-    rows = backend._rows
-    with monkeypatch.context() as patch:
-        if culprit == "feed":
-            patch.setattr(backend, "_rows", failing)
-        else:
-            patch.setattr(backend._loader.memory_manager.context, "start_batch", failing)
-        assert within(60, lambda: next(loader)).step == 0
-        for _ in range(2):  # it does not go away either
-            with pytest.raises(ZeroDivisionError, match="of a worker"):
-                within(60, lambda: next(loader))
-    assert [within(60, lambda: next(loader)).step for _ in range(4)] == [1, 2, 3, 4]
-
-
-def settled(count: Callable[[], int]) -> int:
-    last = -1
-    while last != count():
-        last = count()
-        time.sleep(0.3)
-    return last
-
-
-@needs_ffcv
-def test_prefetching_is_bounded(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[int] = []
-    of_step = loader._requests.of_step
-
-    def noted(step: int) -> Any:
-        drawn.append(step)
-        return of_step(step)
-
-    monkeypatch.setattr(loader._requests, "of_step", noted)
-    assert settled(lambda: len(drawn)) == 0  # nobody has asked yet
-    next(loader)
-    assert settled(lambda: len(drawn)) == 3  # the one in use and two under way
-    next(loader)
-    assert settled(lambda: len(drawn)) == 4
-    loader.load_state_dict({"step": 38})
-    drawn.clear()
-    assert [batch.step for batch in loader] == [38, 39]
-    assert drawn == [38, 39]
-
-
-@needs_ffcv
-def test_a_batch_in_use_is_not_written_to(loader: Loader) -> None:
-    for _ in range(8):
-        batch = next(loader)
-        before = copied(batch)
-        time.sleep(0.02)  # what is prefetched goes on
-        assert_same(copied(batch), before)
+    with open_ffcv(source, stop=40, workers=2, prefetch=2) as loader:
+        backend: Any = loader._backend
+        rows = backend._rows
+        with monkeypatch.context() as patch:
+            if culprit == "feed":
+                patch.setattr(backend, "_rows", failing)
+            else:
+                patch.setattr(backend._loader.memory_manager.context, "start_batch", failing)
+            assert within(60, lambda: next(loader)).step == 0
+            for _ in range(2):  # it does not go away either
+                with pytest.raises(ZeroDivisionError, match="of a worker"):
+                    within(60, lambda: next(loader))
+        assert [within(60, lambda: next(loader)).step for _ in range(4)] == [1, 2, 3, 4]
 
 
 @needs_ffcv
@@ -552,27 +423,3 @@ def test_the_process_is_left_as_it_was(source: BetonSource) -> None:
     finally:
         torch.set_num_threads(before)
     assert vector.mutable  # numba's type, of which there is one
-
-
-@needs_ffcv
-def test_closing_leaves_no_threads(source: BetonSource) -> None:
-    before = set(threading.enumerate())
-    loader = open_ffcv(source, stop=100)
-    for taken in (0, 1, 3):
-        for _ in range(taken):
-            batch = next(loader)
-        assert (set(threading.enumerate()) > before) == (taken > 0)
-        loader.close()
-        assert set(threading.enumerate()) == before
-    loader.close()  # again does no harm
-    assert_same(batch, copied(batch))  # it outlives its loader
-    assert batch.step == 3
-
-    def fail() -> None:
-        with loader:
-            next(loader)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert set(threading.enumerate()) == before

@@ -42,8 +42,7 @@ PLAN = Plan(
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+def data(tmp_path: Path, own_cache: Path) -> Path:
     rng = np.random.default_rng(0)
     for shard, count in enumerate(COUNTS):
         pixels = rng.integers(0, 256, (count, 40, 30, 3), dtype=np.uint8)

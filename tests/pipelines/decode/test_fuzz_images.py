@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from PIL import Image
 
 from pipelines.decode.decode import decode
 from pipelines.decode.header import UndecodableImageError, image_size, image_size_of_file
+from tests.helpers.encoded import encoded
 from tests.helpers.mutations import damaged_files, mutations, one_line
 
 SIGNATURE = 8  # bytes of a PNG before its first chunk
@@ -22,11 +22,7 @@ SIGNATURE = 8  # bytes of a PNG before its first chunk
 
 def image(kind: str, mode: str = "RGB", **options: object) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    out = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(out, kind, **({"exif": exif} | options))
-    return out.getvalue()
+    return encoded(Image.fromarray(pixels).convert(mode), kind, orientation=6, **options)
 
 
 SEEDS = {
@@ -78,7 +74,7 @@ def fuzz(kind: str, folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -
         decoded += 1
         assert pixels.dtype == np.uint8
         assert pixels.flags.c_contiguous
-        assert pixels.shape[2] == 3
+        assert pixels.shape == (*image_size(data), 3)
     assert count / 50 < decoded < count
 
 

@@ -37,13 +37,12 @@ def first_batch(where: str) -> DenseBatch:
 @pytest.mark.parametrize(
     ("form", "fields"), [("coco", ("boxes", "classes", "areas", "masks")), ("cityscapes", ("segmentation",))]
 )
+@pytest.mark.usefixtures("own_cache")
 def test_batches_are_those_of_the_scenes(
     form: Literal["coco", "cityscapes"],
     fields: tuple[str, ...],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     pack(Options(src=SCENES, dst=tmp_path / "packed", format=form, split="train", workers=1))
     ours, theirs = first_batch(str(tmp_path / "packed")), first_batch(SCENES)
     assert torch.equal(ours.images, theirs.images)

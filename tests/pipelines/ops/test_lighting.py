@@ -9,14 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipelines.command.errors import UserError
 from pipelines.ops import NEUTRAL, Lighting
 from pipelines.render import reference
 from pipelines.render.cpu import Workspace, render_constants
 from pipelines.render.cpu import render_views as render_on_cpu
 from pipelines.views import ViewSpec
 from tests.helpers.gpu_views import ON_GPU, packed, render_views
-from tests.helpers.view_checks import SIGNIFICANCE, assert_rate, draw_many
+from tests.helpers.view_checks import SIGNIFICANCE, draw_many
 
 pytestmark = [pytest.mark.usefixtures("interpreter"), *([pytest.mark.gpu] if ON_GPU else [])]
 # Typed anew: ImageNet's principal components, a row each, and what AlexNet scales them by.
@@ -61,15 +60,3 @@ def test_amounts_along_the_components_are_normal_and_independent() -> None:
         assert stats.kstest(alpha / 0.1, "norm").pvalue > SIGNIFICANCE
     correlations = np.corrcoef(alphas.T)[np.triu_indices(3, 1)]
     assert np.abs(correlations).max() < 4 / np.sqrt(len(alphas))
-
-
-def test_rate_is_as_specified() -> None:
-    rows = draw_many(ViewSpec(lighting=Lighting(p=0.3)))
-    assert_rate((rows["lighting"] != 0).any(axis=1), 0.3)
-    assert (draw_many(ViewSpec())["lighting"] == 0).all()  # off by default
-
-
-@pytest.mark.parametrize(("name", "value"), [("p", 1.1), ("std", -0.1), ("std", np.inf)])
-def test_a_bad_value_is_refused(name: str, value: float) -> None:
-    with pytest.raises(UserError, match=f"Lighting {name} must"):
-        Lighting(**{name: value})

@@ -19,7 +19,7 @@ from pipelines.render.cpu import Workspace, render_constants
 from pipelines.render.cpu import render_views as render_on_cpu
 from pipelines.views import ViewSpec, draw
 from tests.helpers.gpu_views import ON_GPU, packed, render_views
-from tests.helpers.view_checks import EVERYTHING, draw_many, photographs, plain_row
+from tests.helpers.view_checks import EVERYTHING, assert_rate, draw_many, photographs, plain_row
 
 pytestmark = [pytest.mark.usefixtures("interpreter"), *([pytest.mark.gpu] if ON_GPU else [])]
 SIZE = 24
@@ -113,13 +113,14 @@ def test_another_operation_shifts_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, kinds in KINDS.items() if hasattr(kinds[0](), "p")])
-@pytest.mark.parametrize("p", [0.0, 1.0])
-def test_never_and_always_are_exact(name: str, p: float) -> None:
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_as_many_views_are_changed_as_p_says(name: str, p: float) -> None:
+    """Never and always are exact."""
     op: Any = replace(getattr(EVERYTHING, name), p=p)
     rows = draw_many(replace(EVERYTHING, **{name: op}))
     own = [field.name for field in op.fields]
     at_rest = np.all([np.all((rows[n] == NEUTRAL[n]).reshape(len(rows), -1), axis=1) for n in own], axis=0)
-    assert at_rest.mean() == 1 - p
+    assert_rate(~at_rest, p)
 
 
 def test_the_neutral_row_leaves_pixels_alone() -> None:

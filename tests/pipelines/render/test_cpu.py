@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from numba.core import codegen
-from sklearn.datasets import load_sample_images
 
 from pipelines.ops import NEUTRAL, ColorJitter, Cutout, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.render import reference
@@ -23,6 +22,7 @@ from pipelines.render.cpu import Workspace, render_constants, render_views
 from pipelines.render.finish import ViewDtype
 from pipelines.views import ViewSpec, draw
 from tests.helpers import ROOT
+from tests.helpers.view_checks import photographs
 
 LEVEL = 1 / 255
 NUMPY_TYPES = {"uint8": np.uint8, "float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
@@ -35,14 +35,8 @@ CHAIN = ViewSpec(
 )
 
 
-@pytest.fixture(scope="module")
-def photographs() -> list[np.ndarray]:
-    return [np.array(image) for image in load_sample_images().images]
-
-
-@pytest.fixture(scope="module")
-def workspace() -> Workspace:
-    return Workspace()
+PHOTOGRAPHS = [np.array(image) for image in photographs()]  # to be written to, as a decoder's
+WORKSPACE = Workspace()
 
 
 def row(**fields: Any) -> np.ndarray:
@@ -74,8 +68,8 @@ def render(
     image: np.ndarray,
     table: np.ndarray,
     spec: ViewSpec,
-    workspace: Workspace,
     dtype: ViewDtype = "float32",
+    workspace: Workspace = WORKSPACE,
 ) -> np.ndarray:
     """All rows of a table, of one image: [K, B, S, S, 3]."""
     out = np.zeros((*table.shape, spec.size, spec.size, 3), NUMPY_TYPES[dtype])
@@ -88,32 +82,30 @@ def expected(image: np.ndarray, parameters: np.void, spec: ViewSpec) -> np.ndarr
     return reference.render(image, parameters, spec).permute(1, 2, 0).numpy()
 
 
-def differences(image: np.ndarray, table: np.ndarray, spec: ViewSpec, workspace: Workspace) -> np.ndarray:
+def differences(image: np.ndarray, table: np.ndarray, spec: ViewSpec) -> np.ndarray:
     """Distance of every value from the reference's, in gray levels."""
-    got = render(image, table, spec, workspace)
+    got = render(image, table, spec)
     wanted = [[expected(image, parameters, spec) for parameters in view] for view in table]
     return np.abs(got - np.array(wanted)) * np.array(spec.std) * 255
 
 
 @pytest.mark.parametrize("size", [224, 96, 33, 32])
-def test_whole_chain(photographs: list[np.ndarray], workspace: Workspace, size: int) -> None:
+def test_whole_chain(size: int) -> None:
     spec = replace(CHAIN, size=size)
-    for image in photographs:
+    for image in PHOTOGRAPHS:
         table = draw_table(spec, image, samples=5, views=2)
-        errors = differences(image, table, spec, workspace)
+        errors = differences(image, table, spec)
         assert errors.mean() <= 0.1
         assert errors.max() <= 2  # solarize jumps by one level at its threshold
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
-def test_orders_of_the_jitter(
-    photographs: list[np.ndarray], workspace: Workspace, order: tuple[int, ...]
-) -> None:
+def test_orders_of_the_jitter(order: tuple[int, ...]) -> None:
     spec = ViewSpec(size=64)
     for amounts in ((1.8, 1.7, 1.8, 0.2), (0.3, 0.4, 0.2, -0.4), (1.5, 0.5, 1.6, 0.5)):
         jitter = dict(zip((*_FACTORS, "hue"), amounts, strict=True))
         table = row(**box(40, 60, 200, 210), order=order, **jitter)
-        errors = differences(photographs[0], table, spec, workspace)
+        errors = differences(PHOTOGRAPHS[0], table, spec)
         assert errors.mean() <= 0.2
         assert errors.max() <= 1
 
@@ -135,11 +127,9 @@ def test_orders_of_the_jitter(
     ],
     ids=str,
 )
-def test_single_operations(
-    photographs: list[np.ndarray], workspace: Workspace, fields: dict[str, float]
-) -> None:
+def test_single_operations(fields: dict[str, float]) -> None:
     for size, area in ((224, box(20, 30, 270, 270)), (37, box(100, 100, 37, 37))):
-        errors = differences(photographs[1], row(**area, **fields), ViewSpec(size=size), workspace)
+        errors = differences(PHOTOGRAPHS[1], row(**area, **fields), ViewSpec(size=size))
         assert errors.mean() <= 0.1
         assert errors.max() <= (1.1 if "solarize_threshold" in fields else 0.5)
 
@@ -171,114 +161,112 @@ def test_single_operations(
         (64, box(200, -30, 50, 740)),
     ],
 )
-def test_boxes(
-    photographs: list[np.ndarray], workspace: Workspace, size: int, area: dict[str, int], flip: int
-) -> None:
-    errors = differences(photographs[0], row(**area, flip=flip), ViewSpec(size=size), workspace)
+def test_boxes(size: int, area: dict[str, int], flip: int) -> None:
+    errors = differences(PHOTOGRAPHS[0], row(**area, flip=flip), ViewSpec(size=size))
     assert errors.max() <= 0.25
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 17])
 @pytest.mark.parametrize("sigma", [0.4, 2.0, 10.0])
-def test_blur_wider_than_the_view(
-    photographs: list[np.ndarray], workspace: Workspace, size: int, sigma: float
-) -> None:
+def test_blur_wider_than_the_view(size: int, sigma: float) -> None:
     table = row(**box(90, 200, 50, 50), blur_sigma=sigma)
-    assert differences(photographs[1], table, ViewSpec(size=size), workspace).max() <= 0.5
+    assert differences(PHOTOGRAPHS[1], table, ViewSpec(size=size)).max() <= 0.5
 
 
-def test_solarize_at_any_threshold(photographs: list[np.ndarray], workspace: Workspace) -> None:
+def test_solarize_at_any_threshold() -> None:
     spec = ViewSpec(size=64)
     area = box(0, 0, 427, 640)
-    before = reference.render_colors(photographs[0], row(**area)[0, 0], 64).permute(1, 2, 0).numpy()
+    before = reference.render_colors(PHOTOGRAPHS[0], row(**area)[0, 0], 64).permute(1, 2, 0).numpy()
     for threshold in (0.0, 0.2, 0.9, 1.0):
         table = row(**area, solarize_threshold=threshold)
-        errors = differences(photographs[0], table, spec, workspace)[0, 0]
+        errors = differences(PHOTOGRAPHS[0], table, spec)[0, 0]
         clear = np.abs(before - threshold) > LEVEL / 4  # at the threshold the function jumps
         assert clear.mean() > 0.9
         assert errors[clear].max() <= 0.25
 
 
-def test_solarize_at_a_threshold_that_is_exactly_a_level(workspace: Workspace) -> None:
+def test_solarize_at_a_threshold_that_is_exactly_a_level() -> None:
     """Pixels that are not resampled are levels themselves: the one at the threshold is inverted."""
     levels = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
     for level in range(256):
         table = row(**box(0, 0, 16, 16), solarize_threshold=np.float32(level / 255))
-        assert differences(levels, table, ViewSpec(size=16), workspace).max() <= 0.05, level
+        assert differences(levels, table, ViewSpec(size=16)).max() <= 0.05, level
 
 
-def test_lab(photographs: list[np.ndarray], workspace: Workspace) -> None:
+def test_lab() -> None:
     spec = replace(CHAIN, size=64, color_space="lab", cutout=Cutout(size=0.25), solarize=Solarize())
-    for image in photographs:
-        errors = differences(image, draw_table(spec, image, samples=5, views=2), spec, workspace)
+    for image in PHOTOGRAPHS:
+        errors = differences(image, draw_table(spec, image, samples=5, views=2), spec)
         assert errors.mean() <= 0.1
         assert errors.max() <= 1
 
 
 @pytest.mark.parametrize("corner", [(-9, 5), (50, 55), (20, 20)])
-def test_cutout(photographs: list[np.ndarray], workspace: Workspace, corner: tuple[int, int]) -> None:
+def test_cutout(corner: tuple[int, int]) -> None:
     spec = ViewSpec(size=64, mean=(0.1, 0.5, 0.9))
     table = row(**box(0, 0, 300, 300), cutout_top=corner[0], cutout_left=corner[1], cutout_size=16)
     hole = np.zeros((64, 64), bool)
     hole[max(0, corner[0]) : corner[0] + 16, max(0, corner[1]) : corner[1] + 16] = True
-    assert differences(photographs[0], table, spec, workspace).max() <= 0.25
+    assert differences(PHOTOGRAPHS[0], table, spec).max() <= 0.25
     normalized: tuple[ViewDtype, ...] = ("float32", "float16", "bfloat16")
     for dtype in normalized:
-        view = render(photographs[0], table, spec, workspace, dtype)[0, 0]
+        view = render(PHOTOGRAPHS[0], table, spec, dtype)[0, 0]
         assert (view[hole] == 0).all()
-    levels = render(photographs[0], table, spec, workspace, "uint8")[0, 0]
+    levels = render(PHOTOGRAPHS[0], table, spec, "uint8")[0, 0]
     assert (levels[hole] == [26, 128, 230]).all()  # 25.5, 127.5 and 229.5, to even
     assert (levels[~hole] != [26, 128, 230]).any()
 
 
-def test_dtypes(photographs: list[np.ndarray], workspace: Workspace) -> None:
+def test_dtypes() -> None:
     spec = replace(CHAIN, size=50)
-    table = draw_table(spec, photographs[0], samples=6, views=2)
-    full = render(photographs[0], table, spec, workspace)
-    half = render(photographs[0], table, spec, workspace, "float16")
+    table = draw_table(spec, PHOTOGRAPHS[0], samples=6, views=2)
+    full = render(PHOTOGRAPHS[0], table, spec)
+    half = render(PHOTOGRAPHS[0], table, spec, "float16")
     assert (half == full.astype(np.float16)).all()
-    brain = render(photographs[0], table, spec, workspace, "bfloat16")
+    brain = render(PHOTOGRAPHS[0], table, spec, "bfloat16")
     assert (brain.view(np.int16) == torch.from_numpy(full).bfloat16().view(torch.int16).numpy()).all()
-    levels = render(photographs[0], table, spec, workspace, "uint8")
+    levels = render(PHOTOGRAPHS[0], table, spec, "uint8")
     exact = (full.astype(np.float64) * spec.std + spec.mean) * 255
     assert np.abs(levels - exact).max() <= 0.5001
 
 
-def test_black_and_white_stay(workspace: Workspace) -> None:
+def test_black_and_white_stay() -> None:
     table = row(**box(0, 0, 90, 70), blur_sigma=1.3, brightness=1.5, saturation=0.7, hue=0.2)
     for level in (0, 255):
         image = np.full((90, 70, 3), level, np.uint8)
         for size in (3, 40, 100):
-            assert (render(image, table, ViewSpec(size=size), workspace, "uint8") == level).all()
+            assert (render(image, table, ViewSpec(size=size), "uint8") == level).all()
 
 
-def test_only_its_sample_is_written(photographs: list[np.ndarray], workspace: Workspace) -> None:
+def test_only_its_sample_is_written() -> None:
     spec = replace(CHAIN, size=33)
-    table = draw_table(spec, photographs[0], samples=3, views=2)
-    alone = render(photographs[0], table[:, 1:2], spec, workspace, "uint8")
+    table = draw_table(spec, PHOTOGRAPHS[0], samples=3, views=2)
+    alone = render(PHOTOGRAPHS[0], table[:, 1:2], spec, "uint8")
     out = np.full((2, 3, 33, 33, 3), 77, np.uint8)
-    render_views(photographs[0], table, 1, render_constants(spec, "uint8"), out, workspace)
+    render_views(PHOTOGRAPHS[0], table, 1, render_constants(spec, "uint8"), out, WORKSPACE)
     assert (out[:, 1] == alone[:, 0]).all()
     assert (out[:, [0, 2]] == 77).all()
 
 
-def test_same_bits_whatever_the_workspace_held(photographs: list[np.ndarray]) -> None:
+def test_same_bits_whatever_the_workspace_held() -> None:
     large, small = replace(CHAIN, size=224), replace(CHAIN, size=17)
     used = Workspace()
-    tables = {spec: draw_table(spec, photographs[0], samples=4, views=2) for spec in (large, small)}
-    first = {spec: render(photographs[0], table, spec, Workspace()) for spec, table in tables.items()}
+    tables = {spec: draw_table(spec, PHOTOGRAPHS[0], samples=4, views=2) for spec in (large, small)}
+    first = {
+        spec: render(PHOTOGRAPHS[0], table, spec, workspace=Workspace()) for spec, table in tables.items()
+    }
     for spec in (large, small, large):
-        assert (render(photographs[0], tables[spec], spec, used) == first[spec]).all()
+        assert (render(PHOTOGRAPHS[0], tables[spec], spec, workspace=used) == first[spec]).all()
         used.words[:] = np.random.default_rng(0).integers(0, 65536, len(used.words), np.uint16)
 
 
-def test_same_bits_from_many_threads(photographs: list[np.ndarray], workspace: Workspace) -> None:
-    table = draw_table(CHAIN, photographs[0], samples=6, views=2)
-    alone = render(photographs[0], table, CHAIN, workspace, "uint8")
+def test_same_bits_from_many_threads() -> None:
+    table = draw_table(CHAIN, PHOTOGRAPHS[0], samples=6, views=2)
+    alone = render(PHOTOGRAPHS[0], table, CHAIN, "uint8")
     results: dict[int, np.ndarray] = {}
 
     def work(number: int) -> None:
-        results[number] = render(photographs[0], table, CHAIN, Workspace(), "uint8")
+        results[number] = render(PHOTOGRAPHS[0], table, CHAIN, "uint8", Workspace())
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -305,15 +293,15 @@ np.savez(sys.argv[2], out=out, block=fixed_point.BLOCK)
 
 
 @pytest.mark.slow
-def test_other_processors(photographs: list[np.ndarray], workspace: Workspace, tmp_path: Path) -> None:
+def test_other_processors(tmp_path: Path) -> None:
     """Without AVX-512 the same bits; without any permutation of vectors, other roundings."""
     known: list[str] = codegen.get_host_cpu_features().split(",")  # type: ignore[no-untyped-call]
     if "+avx2" not in known:
         pytest.skip("needs an x86 processor with AVX2")
     spec = replace(CHAIN, size=50, crop=RandomResizedCrop(scale=(0.02, 0.1)))
-    table = draw_table(spec, photographs[0], samples=12, views=1)
-    here = render(photographs[0], table, spec, workspace, "uint8")
-    np.savez(tmp_path / "in.npz", image=photographs[0], table=table)
+    table = draw_table(spec, PHOTOGRAPHS[0], samples=12, views=1)
+    here = render(PHOTOGRAPHS[0], table, spec, "uint8")
+    np.savez(tmp_path / "in.npz", image=PHOTOGRAPHS[0], table=table)
     features = {
         8: ",".join(name for name in known if name.startswith("+") and "avx512" not in name),
         0: "+f16c",
@@ -338,12 +326,12 @@ def test_other_processors(photographs: list[np.ndarray], workspace: Workspace, t
         assert levels.max() <= (0 if block else 1)
 
 
-def test_read_only_images(photographs: list[np.ndarray], workspace: Workspace) -> None:
+def test_read_only_images() -> None:
     spec = ViewSpec(size=16)
-    image = photographs[0][:40, :50].copy()
-    writable = render(image, row(**box(0, 0, 40, 50)), spec, workspace)
+    image = PHOTOGRAPHS[0][:40, :50].copy()
+    writable = render(image, row(**box(0, 0, 40, 50)), spec)
     image.flags.writeable = False
-    assert (render(image, row(**box(0, 0, 40, 50)), spec, workspace) == writable).all()
+    assert (render(image, row(**box(0, 0, 40, 50)), spec) == writable).all()
 
 
 @pytest.mark.parametrize(
@@ -356,13 +344,11 @@ def test_read_only_images(photographs: list[np.ndarray], workspace: Workspace) -
         ((1, 2, 16, 16, 3), np.float32, 0),
     ],
 )
-def test_shapes_that_do_not_fit(
-    photographs: list[np.ndarray], workspace: Workspace, shape: tuple[int, ...], dtype: type, sample: int
-) -> None:
+def test_shapes_that_do_not_fit(shape: tuple[int, ...], dtype: type, sample: int) -> None:
     table = np.concatenate([row(**box(0, 0, 9, 9))] * 2, axis=1)
     out: np.ndarray = np.zeros(shape, dtype)
     with pytest.raises(ValueError, match="do not fit"):
         render_views(
-            photographs[0], table, sample, render_constants(ViewSpec(size=16), "uint8"), out, workspace
+            PHOTOGRAPHS[0], table, sample, render_constants(ViewSpec(size=16), "uint8"), out, WORKSPACE
         )
     assert not out.any()

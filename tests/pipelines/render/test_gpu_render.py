@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_sample_images
 
 from pipelines.ops import (
     NEUTRAL,
@@ -34,6 +33,7 @@ from pipelines.render import reference
 from pipelines.views import ViewSpec, draw
 from tests.helpers import ROOT
 from tests.helpers.gpu_views import DEVICE, ON_GPU, finish_crops, packed, render_views
+from tests.helpers.view_checks import photographs
 
 pytestmark = [pytest.mark.usefixtures("interpreter"), *([pytest.mark.gpu] if ON_GPU else [])]
 CLOSE = 0.05  # gray levels: what is staged is rounded to 1/257 of one, and color operations magnify that
@@ -49,11 +49,7 @@ CHAIN = ViewSpec(
 
 
 ALWAYS = replace(CHAIN.jitter, p=1.0)
-
-
-@pytest.fixture(scope="module")
-def photographs() -> list[np.ndarray]:
-    return [np.array(image) for image in load_sample_images().images]
+PHOTOGRAPHS = [np.array(image) for image in photographs()]  # to be written to, as a decoder's
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -75,12 +71,9 @@ def drawn(spec: ViewSpec, images: Sequence[np.ndarray], views: int) -> np.ndarra
     return draw(spec, seed=3, epoch=1, samples=samples, heights=heights, widths=widths, views=range(views))
 
 
-def ragged(photographs: list[np.ndarray], count: int, side: int = 40) -> list[np.ndarray]:
+def ragged(count: int) -> list[np.ndarray]:
     """Pieces of the photographs, no two of one size."""
-    pieces = [
-        photographs[i % 2][11 * i : 11 * i + side - 2 * i, 23 * i : 23 * i + side // 2 + 5 * i]
-        for i in range(count)
-    ]
+    pieces = [PHOTOGRAPHS[i % 2][11 * i : 40 + 9 * i, 23 * i : 20 + 28 * i] for i in range(count)]
     assert len({piece.shape for piece in pieces}) == count
     return [np.ascontiguousarray(piece) for piece in pieces]
 
@@ -139,7 +132,7 @@ def check_rows(
     return got
 
 
-def test_orders_of_the_jitter_before_all_that_follows(photographs: list[np.ndarray]) -> None:
+def test_orders_of_the_jitter_before_all_that_follows() -> None:
     amounts = itertools.cycle([(1.8, 1.7, 1.8, 0.2), (0.3, 0.4, 0.2, -0.4), (1.5, 0.5, 1.6, 0.5)])
     rows = [
         {
@@ -153,7 +146,7 @@ def test_orders_of_the_jitter_before_all_that_follows(photographs: list[np.ndarr
         }
         for i, order in enumerate(itertools.permutations(range(4)))
     ]
-    check_rows(photographs[0], rows, ViewSpec(size=16))
+    check_rows(PHOTOGRAPHS[0], rows, ViewSpec(size=16))
 
 
 @pytest.mark.parametrize(
@@ -171,8 +164,8 @@ def test_orders_of_the_jitter_before_all_that_follows(photographs: list[np.ndarr
     ],
     ids=["ragged", "tiles", "lab", "padded", "center"],
 )
-def test_drawn_rows(photographs: list[np.ndarray], spec: ViewSpec, count: int, views: int) -> None:
-    images = ragged(photographs, count)
+def test_drawn_rows(spec: ViewSpec, count: int, views: int) -> None:
+    images = ragged(count)
     table = drawn(spec, images, views)
     got = render_views(packed(images), table, spec, torch.float32)
     assert got.shape == (count * views, 3, spec.size, spec.size)
@@ -192,9 +185,9 @@ def test_drawn_rows(photographs: list[np.ndarray], spec: ViewSpec, count: int, v
     ],
     ids=str,
 )
-def test_single_operations(photographs: list[np.ndarray], fields: dict[str, Any], close: float) -> None:
+def test_single_operations(fields: dict[str, Any], close: float) -> None:
     rows = [{**area, **fields} for area in (box(20, 30, 27, 24), box(100, 100, 7, 7))]
-    images, table = [photographs[1]] * 2, table_of(rows)
+    images, table = [PHOTOGRAPHS[1]] * 2, table_of(rows)
     spec = ViewSpec(size=7)
     got = render_views(packed(images), table, spec, torch.float32).cpu()
     errors = (got - expected(images, table, spec)).abs() * torch.tensor(spec.std).view(3, 1, 1) * 255
@@ -216,29 +209,27 @@ def test_single_operations(photographs: list[np.ndarray], fields: dict[str, Any]
     ],
 )
 @pytest.mark.parametrize("flip", [0, 1])
-def test_boxes(
-    photographs: list[np.ndarray], size: int, areas: list[tuple[int, int, int, int]], flip: int
-) -> None:
+def test_boxes(size: int, areas: list[tuple[int, int, int, int]], flip: int) -> None:
     rows = [{**box(*area), "flip": flip} for area in areas]
-    got = check_rows(photographs[0], rows, ViewSpec(size=size), close=0.001)
+    got = check_rows(PHOTOGRAPHS[0], rows, ViewSpec(size=size), close=0.001)
     assert got.isfinite().all()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 17, 33])
-def test_blur_of_any_width(photographs: list[np.ndarray], size: int) -> None:
+def test_blur_of_any_width(size: int) -> None:
     area = box(90, 200, size + 2, size + 1)
     rows = [{**area, "blur_sigma": sigma} for sigma in (1e-4, 0.1, 0.4, 2.0, 2.01, 100.0)]
-    check_rows(photographs[1], rows, ViewSpec(size=size), close=0.01)
+    check_rows(PHOTOGRAPHS[1], rows, ViewSpec(size=size), close=0.01)
 
 
-def test_cutout(photographs: list[np.ndarray]) -> None:
+def test_cutout() -> None:
     spec = ViewSpec(size=24, mean=(0.1, 0.5, 0.9))
     corners = [(-9, 5), (20, 21), (8, 8)]
     rows = [
         {**box(0, 0, 30, 30), "cutout_top": top, "cutout_left": left, "cutout_size": 10}
         for top, left in corners
     ]
-    got = check_rows(photographs[0], rows, spec)
+    got = check_rows(PHOTOGRAPHS[0], rows, spec)
     for view, (top, left) in zip(got.cpu(), corners, strict=True):
         hole = np.zeros((24, 24), bool)
         hole[max(0, top) : top + 10, max(0, left) : left + 10] = True
@@ -247,8 +238,8 @@ def test_cutout(photographs: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_types(photographs: list[np.ndarray], dtype: torch.dtype) -> None:
-    images = ragged(photographs, 3)
+def test_types(dtype: torch.dtype) -> None:
+    images = ragged(3)
     table = drawn(CHAIN, images, 1)
     full = render_views(packed(images), table, CHAIN, torch.float32)
     got = render_views(packed(images), table, CHAIN, dtype)
@@ -257,25 +248,25 @@ def test_types(photographs: list[np.ndarray], dtype: torch.dtype) -> None:
     check_rounding(got, full)
 
 
-def test_repeats_to_the_bit(photographs: list[np.ndarray]) -> None:
+def test_repeats_to_the_bit() -> None:
     spec = replace(CHAIN, size=33, jitter=ALWAYS)
-    images = ragged(photographs, 2)
+    images = ragged(2)
     table = drawn(spec, images, 1)
     first, second = (render_views(packed(images), table, spec, torch.float32) for _ in range(2))
     assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize("color_space", ["rgb", "lab"])
-def test_finish_crops(photographs: list[np.ndarray], color_space: Any) -> None:
+def test_finish_crops(color_space: Any) -> None:
     spec = replace(
         CHAIN,
         size=16,
         solarize=Solarize(p=0.0 if color_space == "lab" else 0.5),
         color_space=color_space,
     )
-    images = ragged(photographs, 3)
+    images = ragged(3)
     table = drawn(spec, images, 2)
-    crops = np.stack([photographs[0][16 * i : 16 * i + 16, 40:56] for i in range(6)])
+    crops = np.stack([PHOTOGRAPHS[0][16 * i : 16 * i + 16, 40:56] for i in range(6)])
     device_crops = torch.from_numpy(crops.reshape(2, 3, 16, 16, 3)).to(DEVICE)
     got = finish_crops(device_crops, table, spec, torch.float32)
     whole = table.reshape(1, 6).copy()
@@ -285,8 +276,8 @@ def test_finish_crops(photographs: list[np.ndarray], color_space: Any) -> None:
     check(got, list(crops), whole, spec)
 
 
-def test_what_does_not_fit_is_refused(photographs: list[np.ndarray]) -> None:
-    images = ragged(photographs, 2)
+def test_what_does_not_fit_is_refused() -> None:
+    images = ragged(2)
     table, batch = drawn(CHAIN, images, 1), packed(images)
     with pytest.raises(ValueError, match=r"not \[K, B\] of 2 images"):
         render_views(batch, table[:, :1], CHAIN, torch.float32)
@@ -361,9 +352,9 @@ def test_kernels_compile() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_full_size(photographs: list[np.ndarray], dtype: torch.dtype) -> None:
+def test_full_size(dtype: torch.dtype) -> None:
     spec = replace(CHAIN, size=224)
-    images = [photographs[i % 2][i : 375 + i, 3 * i : 500 + 3 * i].copy() for i in range(40)]
+    images = [PHOTOGRAPHS[i % 2][i : 375 + i, 3 * i : 500 + 3 * i].copy() for i in range(40)]
     table = drawn(spec, images, 2)
     batch = packed(images)
     full = render_views(batch, table, spec, torch.float32)
@@ -373,8 +364,8 @@ def test_full_size(photographs: list[np.ndarray], dtype: torch.dtype) -> None:
 
 
 @pytest.mark.gpu
-def test_the_host_waits_for_nothing(photographs: list[np.ndarray]) -> None:
-    images = [photographs[i % 2] for i in range(8)]
+def test_the_host_waits_for_nothing() -> None:
+    images = [PHOTOGRAPHS[i % 2] for i in range(8)]
     table, batch = drawn(CHAIN, images, 2), packed(images)
     crops = torch.zeros((2, 8, 20, 20, 3), dtype=torch.uint8, device=DEVICE)
     torch.cuda.set_sync_debug_mode("error")

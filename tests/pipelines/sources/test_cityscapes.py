@@ -39,8 +39,7 @@ def write_labels(path: Path, labels: np.ndarray) -> None:
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+def root(tmp_path: Path, own_cache: Path) -> Path:
     root = tmp_path / "cityscapes"
     generator = np.random.default_rng(0)
     for split, names in PICTURES.items():

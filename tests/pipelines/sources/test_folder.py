@@ -249,21 +249,6 @@ def test_only_new_and_changed_files_are_read_again(data: Path, cache: Path, head
     assert changed.index.fingerprint != first.fingerprint
 
 
-def test_a_file_rewritten_at_equal_length_is_noticed_by_its_time(
-    tmp_path: Path, cache: Path, headers: Headers
-) -> None:
-    file = tmp_path / "data" / "a.bmp"
-    write(file, 10, 20)
-    open_folder(tmp_path / "data", "train", cache)
-    length = file.stat().st_size
-    write(file, 20, 10)
-    os.truncate(file, length)
-    os.utime(file, ns=(1, 1))
-    index = open_folder(tmp_path / "data", "train", cache).index
-    assert index.heights.tolist() == [20]
-    assert headers.take() == ["a.bmp", "a.bmp"]
-
-
 def test_a_copy_elsewhere_is_the_same_data(data: Path, tmp_path: Path, cache: Path) -> None:
     first = open_folder(data, "train", cache).index
     copied = tmp_path / "elsewhere" / "copy"

@@ -1,6 +1,5 @@
 """A list of images: paths and labels as they stand in it, and one line on what does not fit."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,9 @@ from pipelines.command.errors import UserError
 from pipelines.decode.decode import decode
 from pipelines.pack import Options, pack
 from pipelines.sources import open_source
+from tests.helpers.encoded import encoded
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture
@@ -164,10 +161,8 @@ def test_a_damaged_image_is_a_bad_sample_and_no_mistake(images: Path) -> None:
 
 def test_names_need_not_be_valid_text(images: Path) -> None:
     name = b"a/\xff\xfe.png"
-    file = io.BytesIO()
-    Image.new("RGB", (9, 8)).save(file, "PNG")
     with open(bytes(images) + b"/" + name, "wb") as out:
-        out.write(file.getvalue())
+        out.write(encoded(Image.new("RGB", (9, 8)), "PNG"))
     (images / "list.tsv").write_bytes(name + b"\n")
     source = open_source(str(images / "list.tsv"), "train")
     assert source.index.widths.tolist() == [9]

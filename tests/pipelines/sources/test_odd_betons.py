@@ -72,10 +72,3 @@ def test_it_is_refused_in_one_line(damage: Callable[[bytearray], None], tmp_path
     ) as caught:
         open_beton(str(path), "train")
     assert "\n" not in str(caught.value)
-
-
-def test_a_label_far_beyond_the_images_is_none(tmp_path: Path) -> None:
-    """Names and counters per class would take gigabytes."""
-    rows = [BetonRow(np.zeros((2, 3, 3), np.uint8), sample_id=0, label=16_777_215)]
-    write_beton(tmp_path / "a.beton", rows, capacity=1, class_names=("ant",))
-    assert open_beton(str(tmp_path / "a.beton"), "train").index.labels is None

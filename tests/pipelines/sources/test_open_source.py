@@ -16,12 +16,13 @@ from pipelines.files.cache_folder import cache_folder
 from pipelines.sources import Index, NoSplitError, Source, open_source
 from pipelines.sources.folder import FolderSource
 from pipelines.sources.shards import ShardSource
+from tests.helpers.encoded import encoded
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def jpeg() -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (30, 20), (200, 100, 50)).save(file, "JPEG")
-    return file.getvalue()
+    return encoded(Image.new("RGB", (30, 20), (200, 100, 50)))
 
 
 def write_image(path: Path) -> None:
@@ -37,13 +38,7 @@ def write_tar(path: Path) -> None:
         file.addfile(member, io.BytesIO(jpeg()))
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def test_folders_and_shards_are_told_apart(tmp_path: Path, cache: Path) -> None:
+def test_folders_and_shards_are_told_apart(tmp_path: Path, own_cache: Path) -> None:
     write_image(tmp_path / "folder" / "cat" / "a.jpg")
     for name in ("train-0", "val-0"):
         write_tar(tmp_path / "shards" / f"{name}.tar")
@@ -53,7 +48,7 @@ def test_folders_and_shards_are_told_apart(tmp_path: Path, cache: Path) -> None:
         assert isinstance(source, ShardSource)
         assert len(source.index) == 1
     assert open_source(str(tmp_path / "shards"), "test").describe(0).endswith("val-0.tar:a.jpg")
-    assert len(list(cache.iterdir())) == 3
+    assert len(list(own_cache.iterdir())) == 3
 
 
 def test_class_folders_go_before_tars_beside_them(tmp_path: Path) -> None:
@@ -69,7 +64,7 @@ def test_no_test_split(tmp_path: Path) -> None:
         open_source(str(tmp_path / "folder"), "test")
 
 
-def test_scenes_are_built_in(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenes_are_built_in(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, Path, str]] = []
 
     def open_scenes(split: str, cache: Path, variant: str) -> str:
@@ -81,7 +76,7 @@ def test_scenes_are_built_in(tmp_path: Path, cache: Path, monkeypatch: pytest.Mo
     )
     assert open_source("scenes", "test") == "the scenes"  # type: ignore[comparison-overlap]
     assert open_source("scenes:fixed=texture", "train") == "the scenes"  # type: ignore[comparison-overlap]
-    assert asked == [("test", cache, ""), ("train", cache, "fixed=texture")]
+    assert asked == [("test", own_cache, ""), ("train", own_cache, "fixed=texture")]
     write_image(tmp_path / "scenes" / "cat" / "a.jpg")
     monkeypatch.chdir(tmp_path)
     assert isinstance(open_source("./scenes", "train"), FolderSource)

@@ -9,7 +9,6 @@ import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from pipelines.keys import stable_id
 from pipelines.sources import NoSplitError
 from pipelines.sources.shard_index import read_shard
 from pipelines.sources.shards import open_shards, write_shard
+from tests.helpers.encoded import encoded
 
 Members = Sequence[tuple[str, bytes]]
 
@@ -33,9 +33,7 @@ def jpeg(height: int = 20, width: int = 30, seed: int = 0) -> bytes:
 
 
 def png(height: int = 20, width: int = 30) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (width, height), (10, 20, 30)).save(file, "PNG")
-    return file.getvalue()
+    return encoded(Image.new("RGB", (width, height), (10, 20, 30)), "PNG")
 
 
 def tar(path: Path, members: Members, tar_format: int = tarfile.PAX_FORMAT) -> Path:
@@ -455,28 +453,6 @@ def test_a_damaged_index_in_the_cache_is_made_again(tmp_path: Path, cache: Path)
         assert again.fingerprint == first.fingerprint
     np.savez(kept, **{**arrays, "table": -arrays["table"]})
     assert open_shards(str(path), "train", cache).index.heights.tolist() == [20, 20]
-
-
-def test_a_shard_cut_short_later_gives_an_error_not_a_crash(data: Path, cache: Path) -> None:
-    source = open_shards(str(data), "train", cache)
-    os.truncate(data / "part-001.tar", 700)
-    with pytest.raises(OSError, match=r"part-001\.tar has been cut short"):
-        source.read(5)
-
-
-def test_threads_read_at_once_from_more_shards_than_are_open(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipelines.sources.slices._MOST_OPEN", 2)
-    images = [jpeg(20 + n, 30, n) for n in range(6)]
-    for n, image in enumerate(images):
-        tar(tmp_path / f"{n}.tar", [(f"{n}.jpg", image)])
-    source = open_shards(str(tmp_path / "{0..5}.tar"), "train", cache)
-    kept = source.read(0)
-    with ThreadPoolExecutor(8) as pool:
-        read = list(pool.map(source.read, list(range(6)) * 100))
-    assert read == images * 100
-    assert kept == images[0]
 
 
 def test_what_write_shard_writes_is_read_back(tmp_path: Path, cache: Path) -> None:

@@ -18,9 +18,8 @@ CLASSES = ["apple", "bear", "cattle"]
 
 
 @pytest.fixture
-def pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+def pixels(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     """CIFAR-100's pickles in ``root``, 7 and 5 images; its images, uint8 [N, 32, 32, 3]."""
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "root" / datasets.CIFAR100.base_folder
     folder.mkdir(parents=True)
     generator, images = np.random.default_rng(0), {}

@@ -13,8 +13,7 @@ from tests.helpers.voc_devkit import HEIGHT, NAMES, SIDE, WIDTH, Square, annotat
 
 
 @pytest.fixture
-def year(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+def year(tmp_path: Path, own_cache: Path) -> Path:
     return tmp_path / "VOCdevkit" / "VOC2007"
 
 

@@ -27,8 +27,7 @@ Content = dict[str, Any]
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
+def root(tmp_path: Path, own_cache: Path) -> Path:
     return tmp_path / "coco"
 
 

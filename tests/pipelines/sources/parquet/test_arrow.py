@@ -31,8 +31,8 @@ def test_one_function_of_the_data_path_imports_pyarrow() -> None:
     assert not any("pyarrow" in imports(node) for node in module.body if isinstance(node, ast.Import))
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_without_pyarrow_a_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
     for name in ("pyarrow", "pyarrow.parquet"):
         monkeypatch.setitem(sys.modules, name, None)
     (tmp_path / "train-0.parquet").write_bytes(b"PAR1")

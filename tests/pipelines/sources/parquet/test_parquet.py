@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pipelines.pack import Options, pack
 from pipelines.sources import NoSplitError, open_source
 from pipelines.sources.parquet.parquet import ParquetSource
 from pipelines.sources.source import ReadsAhead
+from tests.helpers.encoded import encoded
 
 pyarrow = pytest.importorskip(
     "pyarrow", reason="Parquet files are written by pyarrow: pip install -e '.[parquet]'"
@@ -40,11 +40,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "brotli": {"compression": "brotli", "use_dictionary": False},
 }
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def jpeg(number: int) -> bytes:
@@ -56,9 +52,7 @@ def jpeg(number: int) -> bytes:
 
 def bmp(number: int) -> bytes:
     """An image that Snappy makes smaller."""
-    file = io.BytesIO()
-    Image.new("RGB", (90, 200 + number), (number, 2, 3)).save(file, "BMP")
-    return file.getvalue()
+    return encoded(Image.new("RGB", (90, 200 + number), (number, 2, 3)), "BMP")
 
 
 IMAGES = [bmp(n) if n % 4 == 3 else jpeg(n) for n in range(23)]
