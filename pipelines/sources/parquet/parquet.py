@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.command.errors import UserError
+from pipelines.command.options import user_path
 from pipelines.command.progress import show_progress, stream_in_threads
 from pipelines.command.text import visible
-from pipelines.sources.folder import path_of
 from pipelines.sources.identity import fingerprint, largest_class, printable, sample_ids
 from pipelines.sources.image_files import holds_images
 from pipelines.sources.notes import LeftOut
@@ -53,7 +53,7 @@ _COSTLY = 4  # bytes decoded per byte of image from which on a word is due
 
 def takes(where: str) -> bool:
     """True if Parquet files are meant, or a folder of them that holds neither images nor tars."""
-    path = path_of(split_where(where)[0])
+    path = user_path(split_where(where)[0])
     if not path.is_dir():
         return path.suffix == _SUFFIX
     return not holds_images(path) and not any(path.glob("*.tar")) and bool(_folders_of_files(path))
@@ -62,7 +62,7 @@ def takes(where: str) -> bool:
 def open_split(where: str, split: Split, cache: Path) -> ParquetSource:
     """See ``open_parquet``."""
     pattern, asked = split_where(where)
-    return open_parquet(str(path_of(pattern)), split, cache, asked)
+    return open_parquet(str(user_path(pattern)), split, cache, asked)
 
 
 class ParquetSource(SlicedSource):
