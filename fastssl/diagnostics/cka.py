@@ -90,7 +90,6 @@ class Cka(Diagnostic):
         return min(self.batch_size, self.images, len(subject.data.test.index))
 
     def _batches(self, subject: Subject) -> int:
-        """Whole minibatches."""
         return min(self.images, len(subject.data.test.index)) // self._batch(subject)
 
     def _grams(self, subject: Subject, layers: dict[str, torch.nn.Module]) -> Iterator[Tensor]:

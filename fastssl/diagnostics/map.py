@@ -103,7 +103,6 @@ def principal_components(features: Tensor) -> tuple[Tensor, list[float]]:
 
 
 def _axes(fit: Mapping[str, Any]) -> tuple[str, str]:
-    """Labels of the axes."""
     if "kl_divergence" in fit:
         return "t-SNE 1", "t-SNE 2"
     first, second = fit["explained_variance"]

@@ -119,7 +119,6 @@ def _names(depth: Literal[18, 50, 101]) -> tuple[str, ...]:
 
 
 def _misfit_line(path: Path, best: _Fit, closest: _Fit, layout: str | None) -> str:
-    """One line on names that do not fit."""
     if layout is not None and not closest.misfits:
         return f"{path} is not in the layout {layout} but in {closest.layout}: give that, or leave it out"
     if len(best.missing) >= sum(not name.endswith(COUNTER) for name in best.names.values()):

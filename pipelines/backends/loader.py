@@ -19,8 +19,6 @@ from pipelines.batch import Batch, to_device
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """A step under way."""
-
     request: Request
     ticket: Any
 

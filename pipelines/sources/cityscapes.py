@@ -162,7 +162,6 @@ def _images(folder: Path, left_out: LeftOut) -> ImageFiles:
 
 
 def _labels(folder: Path, paths: Sequence[str]) -> ImageFiles:
-    """The label file of each image."""
     wanted = [path.removesuffix(IMAGE_END) + LABEL_END for path in paths]
     found = find_listed(folder, wanted, f"Looking for labels in {folder}")
     lost = [path for path, file in zip(wanted, found, strict=True) if file is None]
@@ -190,7 +189,6 @@ def _check_sizes(
 
 def _read_labels(path: str) -> np.ndarray:
     """Label ids, uint8 [H, W]."""
-
     shown = visible(printable(path))
     try:
         data = with_patience(lambda: read_whole(path))

@@ -221,7 +221,6 @@ def _open_splits(where: str) -> dict[Split, KeyedSource]:
 
 
 def _names(named: Sequence[str]) -> dict[str, str]:
-    """The name of each place."""
     names = {where: _name(where) for where in named}
     if len(set(names.values())) < len(named):
         raise UserError(
