@@ -55,8 +55,8 @@ def quickstart() -> Config:
 
 def moco_v2_plus_cifar10_cpu() -> Config:
     """MoCo v2+ on CIFAR-10 sized for two CPU cores."""
-    of_cifar10 = {"mean": augmentations.CIFAR10_MEAN, "std": augmentations.CIFAR10_STD}
-    views = (ViewGroup(spec=replace(augmentations.SMALL_IMAGES, **of_cifar10), num_views=2),)
+    spec = replace(augmentations.SMALL_IMAGES, mean=augmentations.CIFAR10_MEAN, std=augmentations.CIFAR10_STD)
+    views = (ViewGroup(spec=spec, num_views=2),)
     changes = {"epochs": 20, "views": views, "optimizer.warmup_epochs": 0.5}
     base = quickstart()
     return replace(
