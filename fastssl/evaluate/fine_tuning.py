@@ -159,6 +159,7 @@ def fine_tune(
         "augmentation": augmentation,
         "batch_size": batch_size,
         "epochs": setting.epochs,
+        "settings": setting.resolved() | {"augmentation": augmentation},
     }
 
 
