@@ -13,8 +13,7 @@ import numpy as np
 import torch
 import tyro
 
-from fastssl.distributed.device import DeviceName, choose_device
-from fastssl.distributed.precision import resolve_precision
+from fastssl.distributed.device import DeviceName
 from fastssl.evaluate.feature_cache import FeatureCache, feature_key
 from fastssl.evaluate.features import FeatureConfig, Features, extract
 from fastssl.evaluate.subject import weights_digest
@@ -24,7 +23,6 @@ from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
 from pipelines.command.places import join_repeated
 from pipelines.command.ranges import SmallCount, check_ranges
-from pipelines.decode.bad_images import BadImages
 from pipelines.files.atomic import atomic_file
 from pipelines.sources import Source, open_source
 from pipelines.sources.subset import Subset
@@ -65,8 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     source = open_source(options.data, options.split)
     if not len(source.index):
         raise UserError(f"{options.data} has no images: give some")
-    config = _feature_config(opened, options)
-    opened.encoder.to(config.device).to(memory_format=torch.channels_last)
+    config = opened.to_device(options.device, options.workers)
     parts = FeatureCache(options.out.with_name(f"{options.out.name}.parts"), _NO_BOUND)
     features, labels = encode_in_parts(opened, source, config, parts)
     try:
@@ -122,17 +119,6 @@ def encode_in_parts(
             parts.write(f"{first}-{end}", key, found)
         done.append(found)
     return torch.cat([features for features, _ in done]), torch.cat([labels for _, labels in done])
-
-
-def _feature_config(opened: OpenedEncoder, options: Options) -> FeatureConfig:
-    device = choose_device(options.device)
-    return FeatureConfig(
-        spec=opened.encoder.transform.spec,
-        device=device,
-        bad_images=BadImages(None, 0),  # a substitute's features would stand in another image's row
-        precision=resolve_precision(opened.precision, device)[0],
-        workers=options.workers,
-    )
 
 
 def _remove(folder: Path) -> None:

@@ -35,7 +35,7 @@ def page(module: str, words: Sequence[str]) -> str | None:
     path = page_path(f"{module.removesuffix('.__main__')}{asks}")
     if asks and sys.stdout.isatty():
         wide = _read(path)
-        if wide is None or _width(wide) > shutil.get_terminal_size().columns:
+        if wide is None or max(map(len, wide.splitlines())) > shutil.get_terminal_size().columns:
             return _read(path.with_stem(f"{path.stem}-{COLUMNS}"))
         return wide
     return _read(path)
@@ -54,7 +54,3 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except OSError:
         return None
-
-
-def _width(text: str) -> int:
-    return max(map(len, text.splitlines()))

@@ -42,7 +42,7 @@ from pipelines.sources.beton.format import BetonRow, write_beton
 from pipelines.sources.identity import printable
 from pipelines.sources.notes import untold
 from pipelines.sources.reading import read_sample
-from pipelines.sources.shards import ShardSource, key_of, open_shards, write_shard
+from pipelines.sources.shards import key_of, open_shards, write_shard
 from pipelines.sources.source import KeyedSource
 from pipelines.sources.torchvision_dataset import open_torchvision
 from pipelines.targets import target_kinds_of
@@ -146,9 +146,9 @@ def _pack_here(options: Options) -> tuple[list[str], int]:
                         written = layout.open_written(aside, split, Path(cache))
                 elif form.container == "shards":
                     _write_shards(source, aside, split, form, ledger, workers, options.shard_mb * 10**6)
-                    written = _reopen_shards(
-                        aside, "test" if split == "test" and "train" in sources else "train"
-                    )
+                    own: Split = "test" if split == "test" and "train" in sources else "train"
+                    with tempfile.TemporaryDirectory() as cache:  # of their own: they will be renamed
+                        written = open_shards(str(aside), own, Path(cache))
                 else:
                     path = aside / (dst.name if dst.suffix == ".beton" else f"{_FILE_NAMES[split]}.beton")
                     _write_beton(source, path, form, ledger, workers)
@@ -337,12 +337,6 @@ def _members(
                 members["json"] = json.dumps({"class_name": metadata.class_names[label]}).encode()
         size += sum(map(len, members.values()))
         yield str(source.key(index)), members
-
-
-def _reopen_shards(folder: Path, split: Split) -> ShardSource:
-    """Open the shards written, with an index of their own: they will be renamed."""
-    with tempfile.TemporaryDirectory() as cache:
-        return open_shards(str(folder), split, Path(cache))
 
 
 if __name__ == "__main__":

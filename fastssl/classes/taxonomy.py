@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +46,7 @@ from fastssl.classes.wordnet import (
     read_synsets,
 )
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import later, read_options
+from pipelines.command.options import read_options
 from pipelines.command.suggest import suggest
 from pipelines.sources import open_source
 
@@ -199,29 +200,25 @@ def _classes(taxonomy: str, data: str) -> tuple[str, Sequence[str], np.ndarray |
     return taxonomy, tuple(read_mapping(_mapping_file(taxonomy))), None
 
 
-def show(
-    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
-    /,
-    wordnet: Path = WORDNET,
-    data: str = "",
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
     """Print which classes a taxonomy takes together, its rule, the groups' sizes and the imbalance.
 
     The output is itself a mapping file, to be changed and given in place of NAME.
-
-    Args:
-        name: artifact, up-1, up-2, up-3, depth-1, ..., classes, or a file: class, tab, group on each line.
-        wordnet: folder of WordNet 3.0's data.noun, for classes that are not ImageNet-1k's.
-        data: named like the training's --data; left out, ImageNet-1k's classes, or those of the file.
     """
-    print("\n".join(describe(name, wordnet, data)))
+
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """artifact, up-1, up-2, up-3, depth-1, ..., classes, or a file: class, tab, group on each line."""
+    wordnet: Path = WORDNET
+    """Folder of WordNet 3.0's data.noun, for classes that are not ImageNet-1k's."""
+    data: str = ""
+    """Named like the training's --data; left out, ImageNet-1k's classes, or those of the file."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
-    prog = "python -m fastssl.classes.taxonomy"
-    command = read_options(later(show), prog, argv)
-    command()
+    options = read_options(Options, "python -m fastssl.classes.taxonomy", argv)
+    print("\n".join(describe(options.name, options.wordnet, options.data)))
     return 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -16,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 import tyro
 
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.options import later, read_options
+from pipelines.command.options import read_options
 from pipelines.files.atomic import atomic_file
 
 WORDNET = Path("/usr/share/wordnet")  # where Debian's package wordnet-base puts its files
@@ -143,23 +144,21 @@ def _synset_at(file: BinaryIO, path: Path, wnid: str) -> Synset:
         raise UserError(f"{path} is damaged at the noun {wnid}: install WordNet 3.0 again") from None
 
 
-def derive(folder: tyro.conf.Positional[Path] = WORDNET, /) -> None:
-    """Derive this package's table of ImageNet-1k's nouns anew.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Derive this package's table of ImageNet-1k's nouns anew."""
 
-    Args:
-        folder: folder of WordNet 3.0's data.noun.
-    """
-    text = table_text(folder, imagenet_wnids())
-    with atomic_file(TABLE) as file:
-        file.write(text.encode())
-    print(f"{TABLE}: {len(imagenet_wnids())} classes")
+    folder: tyro.conf.Positional[Path] = WORDNET
+    """Folder of WordNet 3.0's data.noun."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
-    prog = "python -m fastssl.classes.wordnet"
-    command = read_options(later(derive), prog, argv)
-    command()
+    options = read_options(Options, "python -m fastssl.classes.wordnet", argv)
+    text = table_text(options.folder, imagenet_wnids())
+    with atomic_file(TABLE) as file:
+        file.write(text.encode())
+    print(f"{TABLE}: {len(imagenet_wnids())} classes")
     return 0
 
 

@@ -128,7 +128,6 @@ def _opened(options: Options) -> list[OpenedRun]:
 
 
 def _about_images(run: OpenedRun) -> dict[str, Any]:
-    """Images and views that a result is of."""
     subject = run.subject
     return {
         "data": subject.where,

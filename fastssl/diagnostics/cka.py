@@ -25,7 +25,7 @@ from fastssl.metrics.cka import MinibatchCka, linear_cka
 from fastssl.run.drawing import new_figure, to_png
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
-from pipelines.command.ranges import Range, check_ranges
+from pipelines.command.ranges import Range
 from pipelines.plan.order import keyed_sample
 from pipelines.plan.plan import Plan
 from pipelines.sources.subset import Subset
@@ -48,9 +48,6 @@ class Cka(Diagnostic):
 
     fewest_runs = most_runs = 2
 
-    def __post_init__(self) -> None:
-        check_ranges(self)
-
     def measure(self, runs: Sequence[OpenedRun]) -> tuple[dict[str, Any], bytes]:
         """``pooled_cka`` of all test images, exact; ``matrix`` of layers, ``curve`` of those of one name.
 
@@ -59,7 +56,7 @@ class Cka(Diagnostic):
         subjects = [run.subject for run in runs]
         if subjects[0].data.fingerprints != subjects[1].data.fingerprints:
             raise UserError("cka: the two runs were given different images: name them by --data")
-        exact = linear_cka(runs[0].features("test")[0], runs[1].features("test")[0])
+        exact = linear_cka(*(subject.features("test")[0] for subject in subjects))
         if math.isnan(exact):
             raise UserError(
                 "cka: all features of an encoder are equal: it has collapsed, and CKA is undefined"
@@ -93,7 +90,6 @@ class Cka(Diagnostic):
         return min(self.batch_size, self.images, len(subject.data.test.index))
 
     def _batches(self, subject: Subject) -> int:
-        """Whole minibatches."""
         return min(self.images, len(subject.data.test.index)) // self._batch(subject)
 
     def _grams(self, subject: Subject, layers: dict[str, torch.nn.Module]) -> Iterator[Tensor]:

@@ -15,7 +15,7 @@ from fastssl.diagnostics.opened_run import OpenedRun
 from fastssl.metrics.covariance import cross_covariance, projected
 from fastssl.run.drawing import new_figure, to_png
 from pipelines.command.errors import UserError
-from pipelines.command.ranges import Count, Positive, check_ranges
+from pipelines.command.ranges import Count, Positive
 from pipelines.plan.order import keyed_sample
 
 _MOST_NAMED = 20  # classes in a legend: as many as the palette has colors
@@ -33,7 +33,7 @@ class Map(Diagnostic):
     """Most test images drawn, chosen by key; the components are those of all, t-SNE's map of these alone."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        super().__post_init__()
         if self.projection == "pca" and self.perplexity != Map.perplexity:
             raise UserError("--perplexity tells of --projection tsne: give this, or leave it out")
 
@@ -43,7 +43,7 @@ class Map(Diagnostic):
         ``explained_variance`` of both components, or t-SNE's ``kl_divergence``.
         """
         runs[0].subject.data.require_one_class("map")
-        features, labels = runs[0].features("test")
+        features, labels = runs[0].subject.features("test")
         if len(features) < 2 or features.shape[1] < 2:
             raise UserError("map: this needs two test images and two features: give more images")
         drawn = keyed_sample("map", len(features), self.images)
@@ -103,7 +103,6 @@ def principal_components(features: Tensor) -> tuple[Tensor, list[float]]:
 
 
 def _axes(fit: Mapping[str, Any]) -> tuple[str, str]:
-    """Labels of the axes."""
     if "kl_divergence" in fit:
         return "t-SNE 1", "t-SNE 2"
     first, second = fit["explained_variance"]

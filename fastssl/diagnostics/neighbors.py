@@ -17,7 +17,7 @@ from fastssl.diagnostics.opened_run import OpenedRun
 from fastssl.evaluate.features import open_views
 from fastssl.evaluate.subject import Subject
 from fastssl.run.pictures import to_tiles
-from pipelines.command.ranges import Count, check_ranges
+from pipelines.command.ranges import Count
 from pipelines.plan.order import keyed_sample
 from pipelines.plan.plan import evaluation_plan
 from pipelines.sources import Source
@@ -39,9 +39,6 @@ class Neighbors(Diagnostic):
     seed: int = 0
     """Random seed for the choice of test images."""
 
-    def __post_init__(self) -> None:
-        check_ranges(self)
-
     def measure(self, runs: Sequence[OpenedRun]) -> tuple[dict[str, Any], bytes]:
         """``rows``: a query, and its neighbors with their similarities; ``same_class``, their share.
 
@@ -50,7 +47,7 @@ class Neighbors(Diagnostic):
         subject = runs[0].subject
         subject.data.require_one_class("neighbors")
         train, test = subject.data.train, subject.data.test
-        (bank, bank_labels), (features, labels) = runs[0].features("train"), runs[0].features("test")
+        (bank, bank_labels), (features, labels) = subject.features("train"), subject.features("test")
         drawn = keyed_sample("neighbors", len(features), self.queries, seed=self.seed)
         similarities, nearest = nearest_rows(features[drawn], bank, min(self.neighbors, len(bank)))
         same = bank_labels[nearest] == labels[drawn][:, None]

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from fastssl.evaluate.features import require_finite
-from fastssl.evaluate.subject import Split, Subject, open_subject
+from fastssl.evaluate.subject import Subject, open_subject
 from fastssl.run.folder import load_encoder, run_and_checkpoint
 
 
@@ -67,13 +65,3 @@ class OpenedRun:
     def _images(self) -> str:
         """The images as they were named; "": those of the training."""
         return self.data or (self.beside.subject.where if self.beside else "")
-
-    def features(self, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features float32 [N, D] and labels int64 [N] of a split, on the CPU.
-
-        Raises:
-            UserError: a feature is not finite.
-        """
-        features, labels = self.subject.features(split)
-        require_finite(features, f"features of {self.where}")
-        return features, labels

@@ -23,7 +23,7 @@ class Spectrum(Diagnostic):
 
     def measure(self, runs: Sequence[OpenedRun]) -> tuple[dict[str, Any], bytes]:
         """``rank_me`` of the features as they are; ``participation_ratio`` of the ``eigenvalues``."""
-        features, _ = runs[0].features("test")
+        features, _ = runs[0].subject.features("test")
         if len(features) < 2:
             raise UserError("spectrum: there is one test image, and this needs two: give more")
         eigenvalues = covariance_eigenvalues(features)

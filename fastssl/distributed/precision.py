@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,23 +30,16 @@ def cpu_capability() -> CpuCapability:
     )
 
 
-def resolve_precision(
-    precision: Precision,
-    device: torch.device,
-    *,
-    cpu: CpuCapability | None = None,
-    environment: Mapping[str, str] = os.environ,
-) -> tuple[Precision, str]:
+def resolve_precision(precision: Precision, device: torch.device) -> tuple[Precision, str]:
     """Choose the precision of a run: bf16 where the device computes it natively, else fp32.
 
-    Emulated bf16 is slower than fp32: on a CPU with AVX2 alone by a factor of ten and more.
+    Emulated bf16 is slower than fp32: on a CPU with AVX2 alone by a factor of ten and more. The variable
+    ``ONEDNN_MAX_CPU_ISA`` (formerly ``DNNL_MAX_CPU_ISA``) bounds the instructions that torch's kernels use,
+    which torch's report leaves out.
 
     Args:
         precision: the config's; anything but ``auto`` stays.
         device: device of the run.
-        cpu: capability of a processor; None: this machine's, as torch reports it.
-        environment: its ``ONEDNN_MAX_CPU_ISA`` (formerly ``DNNL_MAX_CPU_ISA``) bounds the instructions that
-            torch's kernels use, which torch's report leaves out.
 
     Returns:
         The precision, never ``auto``, and the reason in a few words.
@@ -60,10 +52,10 @@ def resolve_precision(
         return ("bf16", f"{name} computes it") if native else ("fp32", f"{name} has no bf16 units")
     if device.type != "cpu":
         return "fp32", f"bf16 is untested on {device.type}"
-    cpu = cpu or cpu_capability()
+    cpu = cpu_capability()
     if not (cpu.avx512_bf16 or cpu.amx):
         return "fp32", "this CPU has no bf16 instructions"
-    bound = environment.get("ONEDNN_MAX_CPU_ISA", environment.get("DNNL_MAX_CPU_ISA", "")).upper()
+    bound = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
     if bound and not any(part in bound for part in _ISA_WITH_BF16):
         return "fp32", f"ONEDNN_MAX_CPU_ISA={bound} leaves bf16 instructions out"
     return "bf16", f"this CPU has {'AMX' if cpu.amx else 'AVX512-BF16'}"

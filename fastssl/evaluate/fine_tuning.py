@@ -137,6 +137,10 @@ def fine_tune(
         with open_views(train, views, plan, setting.epochs * steps, start=start) as loader:
             yield from loader
 
+    def check(step: int) -> None:
+        if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+            raise UserError(f"fine-tuning diverged before step {step}: lower its learning rates")
+
     with Resumable(resume_file, training_facts(subject, views, setting, seed)) as resumable:
         loss = train_to_end(
             network,
@@ -148,13 +152,14 @@ def fine_tune(
             entry="network",
             metric="loss",
             doing="fine-tuning: steps",
-            check=lambda step: _require_convergence(network, step),
+            check=check,
         )
     return network, {
         "train_loss": float(loss),
         "augmentation": augmentation,
         "batch_size": batch_size,
         "epochs": setting.epochs,
+        "settings": setting.resolved() | {"augmentation": augmentation},
     }
 
 
@@ -166,8 +171,3 @@ def _network(subject: Subject, setting: FineTuningSetting, seed: int) -> Encoder
     network.encoder.requires_grad_(setting.encoder_rate > 0)
     device = subject.feature_config.device
     return network.to(device).to(memory_format=torch.channels_last).train()
-
-
-def _require_convergence(network: nn.Module, step: int) -> None:
-    if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
-        raise UserError(f"fine-tuning diverged before step {step}: lower its learning rates")

@@ -49,11 +49,8 @@ class Finetune(Protocol):
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """``top1`` of the test images, ``train_loss`` of the last epoch."""
-        setting = self.resolved_setting()
-        _, result = fine_tuned_predictions(
-            subject, setting, self.augmentation, self.seed, resume_file(self, subject)
-        )
-        return result | {"settings": setting.resolved() | {"augmentation": result["augmentation"]}}
+        setting, file = self.resolved_setting(), resume_file(self, subject)
+        return fine_tuned_predictions(subject, setting, self.augmentation, self.seed, file)[1]
 
     def report(self, subject: Subject, result: Mapping[str, Any]) -> str:
         """One line."""

@@ -58,9 +58,7 @@ class Linear(Protocol):
         name = choose_setting(subject) if self.setting == "auto" else self.setting
         setting = SETTINGS[name].lasting(self.epochs)
         predicted, result = linear_predictions(subject, setting, self.augmentation, self.seed, file)
-        chosen = result.pop("learning_rate")
-        settings = {"setting": name, "augmentation": result["augmentation"], **asdict(setting)}
-        return predicted, result | {"settings": settings | {"learning_rate": chosen}}
+        return predicted, result | {"settings": {"setting": name, **result["settings"]}}
 
     def report(self, subject: Subject, result: Mapping[str, Any]) -> str:
         """One line, and a warning where the classifier ended worse than ignorance."""
@@ -132,8 +130,8 @@ def linear_predictions(
 
     Returns:
         classes of the test images, int64 [M]; and the result: their ``top1``, ``train_loss`` of the last
-        epoch, ``learning_rate`` at the setting's batch, ``train_held_out_top1`` of each candidate (``lr
-        0.1``), and the settings used.
+        epoch, ``train_held_out_top1`` of each candidate (``lr 0.1``), and the ``settings`` used, with the
+        ``learning_rate`` chosen, at the setting's batch.
     """
     config, device = subject.feature_config, subject.feature_config.device
     augmentation = choose_augmentation(augmentation, config.spec)
@@ -181,10 +179,10 @@ def linear_predictions(
         "top1": int((predicted == answers).sum()) / len(predicted),
         "train_loss": float(losses[best]),
         "train_held_out_top1": scores,
-        "learning_rate": candidates[best],
         "augmentation": augmentation,
         "batch_size": batch_size,
         "epochs": setting.epochs,
+        "settings": {"augmentation": augmentation, **asdict(setting), "learning_rate": candidates[best]},
     }
 
 

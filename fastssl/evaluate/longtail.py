@@ -90,9 +90,7 @@ class Longtail(Linear):
         """Predicted classes of the test images, and the result, as ``Linear._train`` gives them."""
         rates = Finetune(classifier_rate=self.classifier_rate, encoder_rate=self.encoder_rate)
         setting = rates.resolved_setting().lasting(self.epochs)
-        predicted, result = fine_tuned_predictions(part, setting, self.augmentation, self.seed, file)
-        settings = setting.resolved() | {"augmentation": result["augmentation"]}
-        return predicted, result | {"settings": settings}
+        return fine_tuned_predictions(part, setting, self.augmentation, self.seed, file)
 
     def report(self, subject: Subject, result: Mapping[str, Any]) -> str:
         """One line: accuracies of all test images and of the groups of classes."""

@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from fastssl.evaluate.features import FeatureConfig
@@ -63,7 +62,7 @@ def training_facts(subject: Subject, views: FeatureConfig, setting: TrainingSett
     return json.dumps(facts, sort_keys=True)
 
 
-class Resumable:
+class Resumable(Interrupt):
     """A training that can be resumed. Entered, it catches SIGTERM and Ctrl-C, and stops between two steps.
 
     Args:
@@ -72,18 +71,9 @@ class Resumable:
     """
 
     def __init__(self, path: Path | None, facts: str) -> None:
+        super().__init__()
         self._path, self._facts = path, facts
-        self._interrupt = Interrupt()
         self._saved_at, self._pause = time.monotonic(), _LEAST_SECONDS
-
-    def __enter__(self) -> Resumable:
-        self._interrupt.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._interrupt.__exit__(kind, error, trace)
 
     def restored(self) -> dict[str, Any] | None:
         """State that was saved last, on the CPU; None where there is none, or one of another training."""
@@ -102,7 +92,7 @@ class Resumable:
     def is_due(self) -> bool:
         """True if the state is to be saved now: after some time, and when the process is asked to stop."""
         due = time.monotonic() - self._saved_at >= self._pause
-        return self._path is not None and (due or bool(self._interrupt.signal))
+        return self._path is not None and (due or bool(self.signal))
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the state.
@@ -120,7 +110,7 @@ class Resumable:
 
     def stop_if_asked(self, step: int, total: int) -> None:
         """End the process if a signal has asked for it, with a line on where the training stands."""
-        if self._interrupt.signal:
+        if self.signal:
             kept = "; the same command resumes it" if self._path is not None else ""
             print(f"stopped after step {step} of {total}{kept}", file=sys.stderr)
-            raise SystemExit(self._interrupt.exit_status)
+            raise SystemExit(self.exit_status)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -76,14 +76,12 @@ class Semisup(Protocol):
         if tunes:
             tuned = _tuned_setting(share).lasting(self.epochs)
             _, result = fine_tuned_predictions(part, tuned, self.augmentation, self.seed, file)
-            settings = tuned.resolved()
         else:
             setting = SETTINGS["search"] if name == "search" else _paper_setting(share)
             setting = setting.lasting(self.epochs)
             _, result = linear_predictions(part, setting, self.augmentation, self.seed, file)
-            settings = {**asdict(setting), "learning_rate": result.pop("learning_rate")}
-        settings |= {"setting": name, "augmentation": result["augmentation"], "images": len(indices)}
-        return result | {"settings": settings | {"encoder": "tuned" if tunes else "frozen"}}
+        said = {"setting": name, "images": len(indices), "encoder": "tuned" if tunes else "frozen"}
+        return result | {"settings": result["settings"] | said}
 
     def report(self, subject: Subject, result: Mapping[str, Any]) -> str:
         """One line."""

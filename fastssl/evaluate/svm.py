@@ -63,7 +63,9 @@ class Svm(Protocol):
         if crop == "auto":
             crop = "whole" if subject.data.train.index.objects is not None else "center"
         if crop == "whole":
-            subject = _seeing_all(subject)
+            config = subject.feature_config
+            spec = replace(config.spec, crop=WholeImage())
+            subject = replace(subject, feature_config=replace(config, spec=spec))
         train, present = _features_and_classes(subject, "train")
         test, expected = _features_and_classes(subject, "test")
         names = subject.data.train.index.class_names
@@ -130,12 +132,6 @@ class Svm(Protocol):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the result says whether it converged
             return model.fit(features, positive)
-
-
-def _seeing_all(subject: Subject) -> Subject:
-    """The subject with a view that shows the whole image."""
-    config = subject.feature_config
-    return replace(subject, feature_config=replace(config, spec=replace(config.spec, crop=WholeImage())))
 
 
 def _features_and_classes(subject: Subject, split: Split) -> tuple[np.ndarray, np.ndarray]:

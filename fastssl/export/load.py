@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,6 +55,18 @@ class OpenedEncoder:
     origin: Mapping[str, Any]
     """Its file and, as far as they are known, layout, recipe, method and step: plain values."""
 
+    def to_device(self, name: str, workers: int) -> FeatureConfig:
+        """Move the encoder to a device, channels-last. Returns how features of its views are made there."""
+        device = choose_device(name)
+        self.encoder.to(device).to(memory_format=torch.channels_last)
+        return FeatureConfig(
+            spec=self.encoder.transform.spec,
+            device=device,
+            bad_images=BadImages(None, 0),  # a substitute's features would stand in another image's row
+            precision=resolve_precision(self.precision, device)[0],
+            workers=workers,
+        )
+
 
 def load_encoder(path: str | Path, layout: str | None = None) -> LoadedEncoder:
     """The encoder of a run or of another library, in evaluation mode on the CPU.
@@ -98,16 +110,7 @@ def embed(
         UserError: encoder or images cannot be read.
     """
     opened = open_encoder(Path(path).expanduser(), layout)
-    chosen = choose_device(device)
-    encoder = opened.encoder.to(chosen).to(memory_format=torch.channels_last)
-    settings = FeatureConfig(
-        spec=encoder.transform.spec,
-        device=chosen,
-        bad_images=BadImages(None, 0),  # a substitute's features would stand in another image's row
-        precision=resolve_precision(opened.precision, chosen)[0],
-        batch_size=batch_size,
-        workers=workers,
-    )
+    encoder, settings = opened.encoder, replace(opened.to_device(device, workers), batch_size=batch_size)
     with torch.inference_mode():
         found = [
             encode(encoder, views, settings).cpu()

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fastssl.foreign.layouts import LAYOUTS
+from fastssl.foreign.layouts import COUNTER, LAYOUTS
 from pipelines.command.errors import UserError
 
 _HEAD = {  # ours to theirs, ahead of the name of a tensor
@@ -20,7 +20,6 @@ _HEAD = {  # ours to theirs, ahead of the name of a tensor
     "masks.": "roi_heads.mask_head.",
 }
 _ENCODER, _BACKBONE, _RES5 = "encoder.", "backbone.", "roi_heads.res5."
-_COUNTER = "num_batches_tracked"  # missing in many files; nothing is computed from it
 
 
 def c4_name(ours: str) -> str:
@@ -59,7 +58,7 @@ def load_c4(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> bo
     astray = [
         theirs
         for ours, theirs in names.items()
-        if not ours.endswith(_COUNTER) and getattr(tensors.get(theirs), "shape", None) != own[ours].shape
+        if not ours.endswith(COUNTER) and getattr(tensors.get(theirs), "shape", None) != own[ours].shape
     ]
     if astray:
         raise UserError(

@@ -11,13 +11,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fastssl.foreign.layouts import LAYOUTS, Layout
+from fastssl.foreign.layouts import COUNTER, LAYOUTS, Layout
 from fastssl.models import Backbone, ResNet
 from fastssl.models.backbone import build_backbone
 from pipelines.command.errors import UserError
 
 _DEPTHS: tuple[Literal[18, 50, 101], ...] = (18, 50, 101)
-_COUNTER = "num_batches_tracked"  # missing in old files; no inference needs it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +96,7 @@ def _compare(
         layout=name,
         depth=depth,
         names=names,
-        missing=tuple(n for n in names.values() if n not in tensors and not n.endswith(_COUNTER)),
+        missing=tuple(n for n in names.values() if n not in tensors and not n.endswith(COUNTER)),
         unknown=tuple(n for n in inside if n not in expected and n[len(prefix) :].split(".")[0] in rooms),
     )
 
@@ -120,10 +119,9 @@ def _names(depth: Literal[18, 50, 101]) -> tuple[str, ...]:
 
 
 def _misfit_line(path: Path, best: _Fit, closest: _Fit, layout: str | None) -> str:
-    """One line on names that do not fit."""
     if layout is not None and not closest.misfits:
         return f"{path} is not in the layout {layout} but in {closest.layout}: give that, or leave it out"
-    if len(best.missing) >= sum(not name.endswith(_COUNTER) for name in best.names.values()):
+    if len(best.missing) >= sum(not name.endswith(COUNTER) for name in best.names.values()):
         return (
             f"{path} is in no known layout of a ResNet ({', '.join(LAYOUTS)}): rename its tensors to "
             "torchvision's, or load a model of timm by --layout timm:MODEL"

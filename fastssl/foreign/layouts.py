@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pipelines.command.errors import UserError
 from pipelines.command.suggest import suggest
 
+COUNTER = "num_batches_tracked"  # end of a name: missing in many files, nothing is computed from it
 TIMM_MODEL = "timm:"  # and a name of ``timm.list_models()``: its own network, whatever it is
 
 

@@ -104,7 +104,6 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _why_not(path: Path, error: Exception) -> str:
-    """One line on a file that cannot be read."""
     said = " ".join(str(error).split())
     if named := re.search(r"GLOBAL ([\w.]+)", said):
         return (

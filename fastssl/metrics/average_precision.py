@@ -19,9 +19,7 @@ def average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
 def average_precision_interpolated(positive: np.ndarray, scores: np.ndarray) -> float:
     """Area below the curve of the best precision at each recall or a higher one: VOC's since 2010, VISSL's.
 
-    Args:
-        positive: bool [N], at least one of them True.
-        scores: float [N]; equal scores are taken together.
+    Arguments are those of ``average_precision``.
     """
     precision, recall, _ = precision_recall_curve(positive, scores)  # recall falls
     best = np.maximum.accumulate(precision[:-1])
@@ -32,11 +30,7 @@ def average_precision_11_points(positive: np.ndarray, scores: np.ndarray) -> flo
     """Mean over the recalls 0, 0.1 ... 1 of the best precision at that recall or a higher one.
 
     Everingham, Van Gool, Williams, Winn, Zisserman, "The PASCAL visual object classes (VOC) challenge"
-    (2010), section 4.2; VOC2007's measure.
-
-    Args:
-        positive: bool [N], at least one of them True.
-        scores: float [N]; equal scores are taken together.
+    (2010), section 4.2; VOC2007's measure. Arguments are those of ``average_precision``.
     """
     precision, recall, _ = precision_recall_curve(positive, scores)
     precision, recall = precision[:-1], recall[:-1]  # the last is no threshold's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -33,17 +33,10 @@ class WideResNet(ResNet):
         del self.avgpool, self.fc
         initialize(self, zero_init_residual)
 
-    def _make_layer(
-        self,
-        block: type[BasicBlock] | type[Bottleneck],
-        planes: int,
-        blocks: int,
-        stride: int = 1,
-        dilate: bool = False,
-    ) -> nn.Sequential:
+    def _make_layer(self, block: Any, planes: int, *more: Any, **options: Any) -> nn.Sequential:
         if planes == 64:  # the first stage: torchvision has just set the channels of a stem of its own width
             self.inplanes = scaled(64, self._width)
-        return super()._make_layer(block, scaled(planes, self._width), blocks, stride, dilate)
+        return super()._make_layer(block, scaled(planes, self._width), *more, **options)
 
 
 class DividedResNet50(ResNet):
@@ -56,15 +49,8 @@ class DividedResNet50(ResNet):
         del self.avgpool, self.fc
         initialize(self, zero_init_residual=False)
 
-    def _make_layer(
-        self,
-        block: type[BasicBlock] | type[Bottleneck],
-        planes: int,
-        blocks: int,
-        stride: int = 1,
-        dilate: bool = False,
-    ) -> nn.Sequential:
-        return super()._make_layer(block, planes // self._divisor, blocks, stride, dilate)
+    def _make_layer(self, block: Any, planes: int, *more: Any, **options: Any) -> nn.Sequential:
+        return super()._make_layer(block, planes // self._divisor, *more, **options)
 
 
 class NarrowBlock(BasicBlock):

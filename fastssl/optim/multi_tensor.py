@@ -121,7 +121,6 @@ class MultiTensorOptimizer(Optimizer):
         self._momentums = []
 
     def _reference_step(self) -> None:
-        """Step tensor by tensor."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:

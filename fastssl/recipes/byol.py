@@ -15,7 +15,7 @@ from fastssl.models.teacher import Teacher
 from fastssl.optim import LARS, SGD, Optimizer
 from fastssl.recipes import augmentations
 from fastssl.recipes.papers import REVISITED, linear_top1
-from fastssl.recipes.variant import variant_recipe
+from fastssl.recipes.variant import variant, variant_recipe
 from pipelines.views import ViewGroup
 
 
@@ -45,18 +45,15 @@ def byol_sgd_imagenet() -> Config:
 
     That is batch 1024, lr 0.12 after 10 epochs of warm-up, weight decay 1e-4 on all parameters, 200 epochs.
     """
-    return Config(
-        recipe="byol-sgd-imagenet",
-        paper=Paper(title=REVISITED, place="table 2, BYOL, SGD", results=linear_top1(0.721)),
-        experiment=Experiment(
-            epochs=200,
-            batch_size=1024,
-            views=(ViewGroup(spec=augmentations.BYOL_SYMMETRIC, num_views=2),),
-            backbone=ResNet.Config(depth=50),
-            method=BYOL.Config(),
-            optimizer=SGD.Config(base_lr=0.03, weight_decay=1e-4, warmup_epochs=10),
-        ),
-        machine=Machine(data="imagenet", keep_every=50),
+    return variant(
+        byol_imagenet,
+        "byol-sgd-imagenet",
+        "table 2, BYOL, SGD",
+        0.721,
+        {
+            "batch_size": 1024,
+            "optimizer": SGD.Config(base_lr=0.03, weight_decay=1e-4, warmup_epochs=10),
+        },
     )
 
 

@@ -147,20 +147,18 @@ def simclr_eqco_imagenet() -> Config:
     K = 256 downwards, of the 2N - 2 = 510 views of other images that a query could have; without EqCo:
     --method.loss.eqco-alpha None.
     """
-    return Config(
-        recipe="simclr-eqco-imagenet",
-        paper=Paper(title=EQCO, place="figure 2, SimCLR with EqCo (alpha 256)"),
-        experiment=Experiment(
-            epochs=200,
-            batch_size=256,
-            views=(ViewGroup(spec=augmentations.SIMCLR, num_views=2),),
-            backbone=ResNet.Config(depth=50, zero_init_residual=True),
-            method=SimCLR.Config(loss=InfoNCE.Config(num_negatives=16, eqco_alpha=256)),
-            optimizer=SGD.Config(
+    return variant(
+        simclr_imagenet,
+        "simclr-eqco-imagenet",
+        "figure 2, SimCLR with EqCo (alpha 256)",
+        None,
+        {
+            "batch_size": 256,
+            "method.loss": InfoNCE.Config(num_negatives=16, eqco_alpha=256),
+            "optimizer": SGD.Config(
                 base_lr=0.6, weight_decay=5e-7, warmup_epochs=10, exclude_norm_and_bias=True
             ),
-        ),
-        machine=Machine(data="imagenet", keep_every=50),
+        },
     )
 
 

@@ -12,6 +12,7 @@ from fastssl.models.heads import Head
 from fastssl.models.teacher import Teacher
 from fastssl.optim import SGD
 from fastssl.recipes import augmentations
+from fastssl.recipes.variant import with_changes
 from pipelines.views import ViewGroup
 
 # A run of minutes has no time for a slow teacher: small batches make many steps, the teacher follows within
@@ -54,7 +55,12 @@ def quickstart() -> Config:
 
 def moco_v2_plus_cifar10_cpu() -> Config:
     """MoCo v2+ on CIFAR-10 sized for two CPU cores."""
-    return Config(
+    spec = replace(augmentations.SMALL_IMAGES, mean=augmentations.CIFAR10_MEAN, std=augmentations.CIFAR10_STD)
+    views = (ViewGroup(spec=spec, num_views=2),)
+    changes = {"epochs": 20, "views": views, "optimizer.warmup_epochs": 0.5}
+    base = quickstart()
+    return replace(
+        base,
         recipe="moco-v2-plus-cifar10-cpu",
         measured=Measured(
             results=(
@@ -66,24 +72,7 @@ def moco_v2_plus_cifar10_cpu() -> Config:
             cost="66 core-minutes (user and system: 46 minutes on 2 CPU cores that other work used too)",
             date="2026-11-20",
         ),
-        experiment=Experiment(
-            epochs=20,
-            batch_size=64,
-            center_fraction=1.0,
-            views=(
-                ViewGroup(
-                    spec=replace(
-                        augmentations.SMALL_IMAGES,
-                        mean=augmentations.CIFAR10_MEAN,
-                        std=augmentations.CIFAR10_STD,
-                    ),
-                    num_views=2,
-                ),
-            ),
-            backbone=ResNet9.Config(width=0.25),
-            method=SHORT_RUN_MOCO,
-            optimizer=SGD.Config(base_lr=0.12, weight_decay=5e-4, warmup_epochs=0.5),
-        ),
+        experiment=with_changes(base.experiment, changes),
         machine=Machine(data="cifar10", monitor_every=5),
     )
 
@@ -130,25 +119,22 @@ def byol_cifar10() -> Config:
     BYOL's paper. Its number is the best epoch's kNN on the test set, at 200 neighbors and temperature 0.1;
     here the last epoch's.
     """
-    return Config(
+    base = moco_v2_plus_cifar10()
+    return replace(
+        base,
         recipe="byol-cifar10",
         paper=Paper(
             title="lightly's CIFAR-10 benchmark, 2022-02-18",
             place="BYOL, batch 512, 200 epochs",
             results=(("kNN top-1", 0.872),),
         ),
-        experiment=Experiment(
-            epochs=200,
-            batch_size=512,
-            center_fraction=1.0,
-            views=(ViewGroup(spec=augmentations.SIMCLR_CIFAR10, num_views=2),),
-            backbone=ResNet.Config(depth=18, stem="cifar"),
+        experiment=replace(
+            base.experiment,
             method=BYOL.Config(
                 projector=Head.Config(hidden_dim=1024), predictor=Head.Config(hidden_dim=1024)
             ),
             optimizer=SGD.Config(base_lr=0.03, weight_decay=2e-3, warmup_epochs=0),
         ),
-        machine=Machine(data="cifar10"),
     )
 
 

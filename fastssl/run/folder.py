@@ -58,7 +58,8 @@ def claim(folder: Path, config: Config, data: dict[str, Any], resolved: dict[str
         clear(folder)
     else:
         refuse_other_files(folder, [config.user_file.name] if config.user_file else [])
-    own = to_dict(_without_stop(config))
+    # pause_after is one process's: the folder's own resumes to the end
+    own = to_dict(replace(config, machine=replace(config.machine, pause_after=0)))
     about = {"config": own, "data": data, "resolved": resolved or {}, **circumstances()}
     if config.user_file:
         keep_copy(config.user_file, folder)
@@ -122,11 +123,6 @@ def circumstances() -> dict[str, Any]:
         "git_commit": git_commit(),
         "versions": versions(_PACKAGES),
     }
-
-
-def _without_stop(config: Config) -> Config:
-    """The config without ``pause_after``, which is one process's: the folder's own resumes to the end."""
-    return replace(config, machine=replace(config.machine, pause_after=0))
 
 
 def _misfit(folder: Path, config: Config, data: dict[str, Any]) -> str | None:

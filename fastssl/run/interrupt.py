@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from types import FrameType, TracebackType
+from typing import Self
 
 
 class Interrupt:
@@ -23,7 +24,7 @@ class Interrupt:
         """128 + the signal's number, as shells have it: 143 for SIGTERM, 130 for Ctrl-C."""
         return 128 + self.signal
 
-    def __enter__(self) -> Interrupt:
+    def __enter__(self) -> Self:
         self._before = [signal.signal(number, self._catch) for number in self.SIGNALS]
         return self
 

@@ -206,7 +206,7 @@ class RunLog:
             self._wandb.close(finished=self._step >= self._total_steps)
 
 
-class SilentLog:
+class SilentLog(nullcontext[None]):
     """The log of a rank other than 0: no output."""
 
     last: ClassVar[dict[str, float]] = {}
@@ -242,11 +242,3 @@ class SilentLog:
     def other_work(self) -> nullcontext[None]:
         """No-op."""
         return nullcontext()
-
-    def __enter__(self) -> SilentLog:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass

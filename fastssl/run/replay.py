@@ -27,7 +27,7 @@ from fastssl.run.data import TrainingData, open_training_data
 from fastssl.run.divergence import read_divergence
 from fastssl.run.folder import LAST
 from fastssl.run.init import take_weights
-from pipelines.backends.choose import choose_pipeline, open_loader
+from pipelines.backends.choose import open_loader
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
 from pipelines.decode.bad_images import BadImages
@@ -59,10 +59,9 @@ def replay(config: Config, file: Path) -> Iterator[str]:
         raise UserError(f"--replay {file}: step {step + 1} is not between step {first} of {LAST} and the end")
     yield f"{config.out}: step {step + 1}, from the weights after step {first}, on {device.type}"
 
-    pipeline, _ = choose_pipeline(machine.pipeline, data.source, device)
     bad_images = BadImages(None, len(data.source.index))
     loading = training_batches(config, data, device, bad_images, start=first, stop=step + 1)
-    with open_loader(replace(loading, pipeline=pipeline, workers=machine.workers or cores)) as loader:
+    with open_loader(replace(loading, workers=machine.workers or cores)) as loader:
         batches = iter(loader)
         for index in range(first, step):
             train_step(batches, index, _rate(data, index))
@@ -87,13 +86,10 @@ def _restore(config: Config, method: Method, train_step: TrainStep) -> int:
             take_weights(method, user_path(config.experiment.init))
         return 0
     state = checkpoint.load(path)
-    try:
+    with checkpoint.fitting(path, "the run", "put the run's own in its place"):
         method.load_state_dict(state["method"])
         train_step.load_state_dict(state)
-        done = int(state["step"])
-    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError):
-        raise UserError(f"{path} does not fit the run: put the run's own in its place") from None
-    return done
+        return int(state["step"])
 
 
 def _rate(data: TrainingData, step: int) -> float:

@@ -12,7 +12,6 @@ the middle that the CPU backend would replace.
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,20 +30,17 @@ from pipelines.backends.dali_graph import (
     import_dali,
 )
 from pipelines.backends.request import Request, Requests
-from pipelines.backends.threads import render_on_device
+from pipelines.backends.threads import Worker, render_on_device
 from pipelines.batch import Images
 from pipelines.command.progress import end_tasks
 from pipelines.decode.decode import MAX_PIXELS
 from pipelines.decode.header import Encoded, UndecodableImageError, is_jpeg, jpeg_header
-from pipelines.render.cpu import Workspace
 
 _END_OF_IMAGE = b"\xff\xd9"
 
 
 @dataclass(eq=False)
 class _Ticket:
-    """A batch under way."""
-
     request: Request
     reading: list[Future[list[np.ndarray | None]]]  # DALI reads from the memory of its results
     place: Literal["reading", "dali", "cpu"] = "reading"
@@ -52,13 +48,6 @@ class _Ticket:
     def is_read(self) -> bool:
         """True if all its images are there."""
         return all(task.done() and task.exception() is None for task in self.reading)
-
-
-class _Worker(threading.local):
-    """Scratch memory of each thread."""
-
-    def __init__(self) -> None:
-        self.workspace = Workspace()
 
 
 class DaliBackend(Backend):
@@ -75,7 +64,7 @@ class DaliBackend(Backend):
         self._config, self._source = config, config.source
         self._workers = config.workers or len(os.sched_getaffinity(0))
         self._buffer: ViewBuffer | None = None
-        self._worker = _Worker()
+        self._worker = Worker()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="loader")
         self._pipeline: Any = None
         self._under_way: deque[_Ticket] = deque()

@@ -19,8 +19,6 @@ from pipelines.batch import Batch, to_device
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """A step under way."""
-
     request: Request
     ticket: Any
 
@@ -34,7 +32,8 @@ class Loader(StepLoader[_Job, Batch]):
     """
 
     def __init__(self, config: LoaderConfig, backend: type[Backend]) -> None:
-        super().__init__(config)
+        steps = config.start_step, config.stop_step
+        super().__init__(config.source, config.plan, steps, config.prefetch)
         self._config = config
         self._requests = Requests(config.source.index, config.groups, config.plan)
         self._fallback: ThreadsBackend | None = None

@@ -5,28 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from pipelines.backends.read_ahead import ReadAhead
 from pipelines.plan.plan import Plan
 from pipelines.sources import Source
 from pipelines.sources.source import ReadsAhead
-
-
-class StepConfig(Protocol):
-    """Fields of a loader's config that the base reads."""
-
-    @property
-    def source(self) -> Source: ...  # noqa: D102
-    @property
-    def plan(self) -> Plan: ...  # noqa: D102
-    @property
-    def start_step(self) -> int: ...  # noqa: D102
-    @property
-    def stop_step(self) -> int: ...  # noqa: D102
-    @property
-    def prefetch(self) -> int: ...  # noqa: D102
-
 
 AnyJob = TypeVar("AnyJob")
 AnyBatch = TypeVar("AnyBatch")
@@ -38,16 +22,19 @@ class StepLoader(ABC, Generic[AnyJob, AnyBatch]):
     What is loaded depends on (seed, step) alone, so the whole state of a loader is the step to come.
 
     Args:
-        config: the steps, and how many are under way beside the one in use.
+        source: what is loaded.
+        plan: which samples form which batch.
+        steps: first step, and one past the last.
+        prefetch: steps under way beside the one in use.
     """
 
-    def __init__(self, config: StepConfig) -> None:
-        self._steps = config
-        self._next_step = config.start_step
+    def __init__(self, source: Source, plan: Plan, steps: tuple[int, int], prefetch: int) -> None:
+        self._next_step, self._stop_step = steps
+        self._prefetch = prefetch
         self._under_way: deque[AnyJob] = deque()
         self._read_ahead: ReadAhead | None = None
-        if config.plan.shuffle and config.plan.order == "blocks" and isinstance(config.source, ReadsAhead):
-            self._read_ahead = ReadAhead(config.source, config.plan)
+        if plan.shuffle and plan.order == "blocks" and isinstance(source, ReadsAhead):
+            self._read_ahead = ReadAhead(source, plan)
 
     def __iter__(self) -> Self:
         return self
@@ -56,7 +43,7 @@ class StepLoader(ABC, Generic[AnyJob, AnyBatch]):
         self._release()
         try:
             step = self._next_step + len(self._under_way)
-            while len(self._under_way) <= self._steps.prefetch and step < self._steps.stop_step:
+            while len(self._under_way) <= self._prefetch and step < self._stop_step:
                 if self._read_ahead is not None:
                     self._read_ahead.reach(step)
                 self._under_way.append(self._begin(step))

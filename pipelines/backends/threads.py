@@ -27,7 +27,7 @@ from pipelines.command.progress import end_tasks
 from pipelines.render.cpu import Workspace
 
 
-class _Worker(threading.local):
+class Worker(threading.local):
     """Scratch memory of each thread."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class ThreadsBackend(Backend):
         self._config, self._requests, self._source = config, requests, config.source
         self._output = output or _output(config)
         self._workers = config.workers or len(os.sched_getaffinity(0))
-        self._worker = _Worker()
+        self._worker = Worker()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="loader")
         pinned = config.device.type == "cuda"
         self._free = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +30,7 @@ def read_options(
     """The options of a command.
 
     Args:
-        kind: dataclass of the options, or a function (see ``later``) with one parameter per option.
+        kind: dataclass of the options.
         prog: the command, as the user writes it.
         words: of the command line, without the command; None: ``sys.argv[1:]``.
         description: first lines of --help; None: docstring of ``kind``.
@@ -84,16 +83,6 @@ def user_path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise UserError(f"no home folder is known for {text}: write the path out") from None
-
-
-def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """A function of the same signature and docstring that returns the call instead of making it."""
-
-    @functools.wraps(function)
-    def bind(*args: Any, **options: Any) -> Callable[[], None]:
-        return functools.partial(function, *args, **options)
-
-    return bind
 
 
 def _complaint(

@@ -89,7 +89,8 @@ class DenseLoader(StepLoader[_Job, DenseBatch]):
     """
 
     def __init__(self, config: DenseLoaderConfig) -> None:
-        super().__init__(config)
+        steps = config.start_step, config.stop_step
+        super().__init__(config.source, config.plan, steps, config.prefetch)
         self._config, self._source = config, config.source
         self._has_targets = config.with_targets and bool(target_kinds_of(config.source))
         self._renderer = Renderer(config.view)

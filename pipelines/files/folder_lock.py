@@ -187,7 +187,6 @@ def _silence(path: Path) -> float:
 
 
 def _beat(descriptor: int, ended: threading.Event) -> None:
-    """Give signs of life."""
     while not ended.wait(_BEAT):
         with suppress(OSError):
             os.utime(descriptor)

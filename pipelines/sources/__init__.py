@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipelines.command.errors import UserError
+from pipelines.command.options import user_path
 from pipelines.command.places import refuse_secrets
 from pipelines.files.cache_folder import cache_folder
 from pipelines.sources import cityscapes, folder, image_list, scenes, several, shards, voc
@@ -47,6 +48,6 @@ def open_source(where: str, split: Split) -> Source:
             return reader.open_split(where, split, cache_folder())
     last, *kinds = (reader.ABOUT for reader in READERS)
     known = f"{', '.join(kinds)} or {last}"
-    if folder.path_of(where).exists():
-        raise UserError(f"{folder.path_of(where)} is no data of a known kind: give {known}")
-    raise UserError(f"no such folder or file: {folder.path_of(where)}; give {known}")
+    if user_path(where).exists():
+        raise UserError(f"{user_path(where)} is no data of a known kind: give {known}")
+    raise UserError(f"no such folder or file: {user_path(where)}; give {known}")

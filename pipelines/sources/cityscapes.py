@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.command.errors import UserError
+from pipelines.command.options import user_path
 from pipelines.command.text import visible
 from pipelines.decode.header import UndecodableImageError, open_with_pillow
 from pipelines.decode.png import is_png, picture_only
 from pipelines.files.patience import read_whole, with_patience
 from pipelines.sources.cache import cache_file
-from pipelines.sources.folder import FolderSource, path_of
+from pipelines.sources.folder import FolderSource
 from pipelines.sources.identity import fingerprint, printable, sample_ids
 from pipelines.sources.image_files import ImageFiles, all_images, gather
 from pipelines.sources.image_sizes import image_sizes
@@ -49,7 +50,7 @@ _UNKNOWN = 254  # class of numbers that are no label ids
 
 def takes(where: str) -> bool:
     """True if a folder with ``leftImg8bit`` and ``gtFine`` is meant."""
-    return all((path_of(where) / part).is_dir() for part in (IMAGES, LABELS))
+    return all((user_path(where) / part).is_dir() for part in (IMAGES, LABELS))
 
 
 class CityscapesSource(FolderSource):
@@ -93,7 +94,7 @@ def open_split(where: str, split: Split, cache: Path) -> CityscapesSource:
         UserError: no training images, a label file that is missing or of another size than its image, or a
             ``classes.txt`` that is no list of names.
     """
-    root = path_of(where)
+    root = user_path(where)
     names, classes = _classes(root / CLASS_FILE)
     folder = root / IMAGES / FOLDERS[split]
     if not folder.is_dir():
@@ -161,7 +162,6 @@ def _images(folder: Path, left_out: LeftOut) -> ImageFiles:
 
 
 def _labels(folder: Path, paths: Sequence[str]) -> ImageFiles:
-    """The label file of each image."""
     wanted = [path.removesuffix(IMAGE_END) + LABEL_END for path in paths]
     found = find_listed(folder, wanted, f"Looking for labels in {folder}")
     lost = [path for path, file in zip(wanted, found, strict=True) if file is None]
@@ -189,7 +189,6 @@ def _check_sizes(
 
 def _read_labels(path: str) -> np.ndarray:
     """Label ids, uint8 [H, W]."""
-
     shown = visible(printable(path))
     try:
         data = with_patience(lambda: read_whole(path))

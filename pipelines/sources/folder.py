@@ -34,17 +34,12 @@ ABOUT = "a folder of images"
 
 def takes(where: str) -> bool:
     """True if a folder is meant."""
-    return path_of(where).is_dir()
+    return user_path(where).is_dir()
 
 
 def open_split(where: str, split: Split, cache: Path) -> FolderSource:
     """See ``open_folder``."""
-    return open_folder(path_of(where), split, cache)
-
-
-def path_of(where: str) -> Path:
-    """The path that a user names; ``~`` is the home folder."""
-    return user_path(where)
+    return open_folder(user_path(where), split, cache)
 
 
 class FolderSource:

@@ -19,10 +19,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.command.errors import UserError
+from pipelines.command.options import user_path
 from pipelines.command.progress import map_in_threads
 from pipelines.files.patience import with_patience
 from pipelines.sources.cache import cache_file
-from pipelines.sources.folder import FolderSource, path_of
+from pipelines.sources.folder import FolderSource
 from pipelines.sources.identity import fingerprint, printable, sample_ids, sorted_names
 from pipelines.sources.image_files import ImageFiles, about_file, gather
 from pipelines.sources.image_sizes import image_sizes
@@ -35,7 +36,7 @@ _FILES_AT_A_TIME = 256
 
 def takes(where: str) -> bool:
     """True if a ``.tsv`` is meant."""
-    return path_of(where).suffix == ".tsv" and not path_of(where).is_dir()
+    return user_path(where).suffix == ".tsv" and not user_path(where).is_dir()
 
 
 def open_split(where: str, split: Split, cache: Path) -> FolderSource:
@@ -48,7 +49,7 @@ def open_split(where: str, split: Split, cache: Path) -> FolderSource:
         NoSplitError: asked for "test" where no test list stands beside the list.
         UserError: no such list, a line that does not fit, or an image that is not there: with the line.
     """
-    lists: dict[Split, Path] = {"train": path_of(where), **_test_list(path_of(where))}
+    lists: dict[Split, Path] = {"train": user_path(where), **_test_list(user_path(where))}
     if split not in lists:
         raise NoSplitError(f"{where} has no test split: no list named val or test beside one named train")
     tables = {name: _read(path) for name, path in lists.items()}

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from pipelines.command.errors import UserError
-from pipelines.sources.source import Fetches, Fetching, ReadsAhead, Source
-from pipelines.targets import TargetKind, Targets, target_kinds_of, targets_of
+from pipelines.sources.source import Source
+from pipelines.sources.subset import Subset
+from pipelines.targets import Targets
 
 
-class Relabeled:
+class Relabeled(Subset):
     """The samples of ``source`` with groups of its classes as labels.
 
     Args:
@@ -26,12 +27,12 @@ class Relabeled:
     """
 
     def __init__(self, source: Source, groups: np.ndarray, group_names: tuple[str, ...]) -> None:
-        self._source = source
         index = source.index
         if index.labels is None:
             raise UserError("the data has no classes to group: put its images into one folder per class")
         if groups.shape != (len(index.class_names),):
             raise ValueError(f"{len(index.class_names)} classes need a group each, not {groups.shape}")
+        super().__init__(source, np.arange(len(index)))
         used, positions = np.unique(groups, return_inverse=True)
         self._group_of = positions.astype(np.int64)
         labels = self._group_of[index.labels]
@@ -44,37 +45,9 @@ class Relabeled:
             fingerprint=hashlib.blake2b(which, digest_size=16).hexdigest(),
         )
 
-    def read(self, index: int) -> bytes | memoryview | np.ndarray:
-        """See ``Source.read``."""
-        return self._source.read(index)
-
-    def read_ahead(self, first: int, end: int) -> None:
-        """See ``ReadsAhead``; nothing where the source does not read ahead."""
-        if isinstance(self._source, ReadsAhead):
-            self._source.read_ahead(first, end)
-
-    @property
-    def fetching(self) -> Fetching | None:
-        """See ``Fetches.fetching``."""
-        return self._source.fetching if isinstance(self._source, Fetches) else None
-
-    def hold(self, runs: np.ndarray) -> None:
-        """See ``Fetches.hold``."""
-        if isinstance(self._source, Fetches):
-            self._source.hold(runs)
-
-    def describe(self, index: int) -> str:
-        """See ``Source.describe``."""
-        return self._source.describe(index)
-
-    @property
-    def target_kinds(self) -> frozenset[TargetKind]:
-        """Those of the source."""
-        return target_kinds_of(self._source)
-
     def targets(self, index: int) -> Targets:
         """See ``TargetSource.targets``; classes of objects are groups, those of pixels are as they were."""
-        targets = targets_of(self._source, index)
+        targets = super().targets(index)
         if targets.classes is None:
             return targets
         return replace(targets, classes=self._group_of[targets.classes])

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.command.errors import UserError
+from pipelines.command.options import user_path
 from pipelines.command.places import BETWEEN, SEPARATE, is_url, places
-from pipelines.sources.folder import path_of
 from pipelines.sources.identity import printable, sample_ids, sorted_names
 from pipelines.sources.objects import Objects
 from pipelines.sources.source import Fetches, Fetching, Index, KeyedSource, ReadsAhead
@@ -221,7 +221,6 @@ def _open_splits(where: str) -> dict[Split, KeyedSource]:
 
 
 def _names(named: Sequence[str]) -> dict[str, str]:
-    """The name of each place."""
     names = {where: _name(where) for where in named}
     if len(set(names.values())) < len(named):
         raise UserError(
@@ -238,8 +237,8 @@ def _name(where: str) -> str:
         parts = last[0].rstrip("/").split("/")
         name = parts[-1] if len(last) == 1 or last[0].endswith("/") else parts[-2]
         return re.sub(r"\.(?:tar|parquet)$", "", name)
-    plain = re.split(r"[*?{]", str(path_of(where)), maxsplit=1)[0]
-    if plain != str(path_of(where)) and not Path(plain).exists():
+    plain = re.split(r"[*?{]", str(user_path(where)), maxsplit=1)[0]
+    if plain != str(user_path(where)) and not Path(plain).exists():
         plain = os.path.dirname(plain)
     path = Path(os.path.abspath(plain))
     return printable(path.stem if path.is_file() else path.name)

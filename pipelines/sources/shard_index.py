@@ -221,7 +221,6 @@ def _read_cls(sample: _Sample, content: bytes) -> None:
 
 
 def _read_json(sample: _Sample, content: bytes) -> None:
-    """Take the label of an object."""
     fields = json.loads(content)
     if not isinstance(fields, dict):
         return  # a caption, a list of boxes: some other thing

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.command.errors import UserError
+from pipelines.command.options import user_path
 from pipelines.command.progress import map_in_threads
 from pipelines.command.text import visible
 from pipelines.files.atomic import atomic_file
-from pipelines.sources.folder import path_of
 from pipelines.sources.identity import fingerprint, largest_class, printable, sample_ids
 from pipelines.sources.image_files import holds_images
 from pipelines.sources.notes import LeftOut
@@ -33,7 +33,7 @@ ABOUT = ".tar shards (a glob, or a range in braces)"
 
 def takes(where: str) -> bool:
     """True if tars are meant, or a folder of tars that holds no images, or a pattern of any kind."""
-    path = path_of(where)
+    path = user_path(where)
     if path.is_dir():
         return any(path.glob("*.tar")) and not holds_images(path)
     return ".tar" in path.suffixes or path.suffix == ".tgz" or bool(set(where) & set("*?{"))
@@ -41,7 +41,7 @@ def takes(where: str) -> bool:
 
 def open_split(where: str, split: Split, cache: Path) -> ShardSource:
     """See ``open_shards``."""
-    return open_shards(str(path_of(where)), split, cache)
+    return open_shards(str(user_path(where)), split, cache)
 
 
 class ShardSource(SlicedSource):

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.command.errors import UserError
+from pipelines.command.options import user_path
 from pipelines.command.progress import map_in_threads
 from pipelines.command.text import visible
 from pipelines.sources.cache import cache_file
-from pipelines.sources.folder import FolderSource, path_of
+from pipelines.sources.folder import FolderSource
 from pipelines.sources.identity import fingerprint, printable, sample_ids
 from pipelines.sources.image_files import ImageFiles, gather
 from pipelines.sources.image_sizes import image_sizes
@@ -100,9 +101,9 @@ def open_split(where: str, split: Split, cache: Path) -> VocSource:
 
 def _place(where: str) -> tuple[Path, str]:
     """The folder that is named, and the list of ``FOLDER:LIST``; an empty one where none is named."""
-    path, (folder, _, listed) = path_of(where), where.rpartition(":")
+    path, (folder, _, listed) = user_path(where), where.rpartition(":")
     alone = path.exists() or not folder or not listed or "/" in listed
-    return (path, "") if alone else (path_of(folder), listed)
+    return (path, "") if alone else (user_path(folder), listed)
 
 
 def _is_year(path: Path) -> bool:

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.command.errors import UserError
+from pipelines.command.options import user_path
 from pipelines.sources.beton.format import LABEL, SAMPLE_ID, BetonTable, read_table
-from pipelines.sources.folder import path_of
 from pipelines.sources.identity import largest_class, printable, sample_ids
 from pipelines.sources.image_files import holds_images
 from pipelines.sources.notes import LeftOut
@@ -37,7 +37,7 @@ _SUFFIXES = (".beton", ".ffcv")  # FFCV's own ImageNet scripts name them so
 
 def takes(where: str) -> bool:
     """True if .beton files are meant, or a folder of them that holds no images."""
-    path = path_of(where)
+    path = user_path(where)
     if path.is_dir():
         return any(path.glob("*.beton")) and not any(path.glob("*.tar")) and not holds_images(path)
     return path.suffix in _SUFFIXES and (path.exists() or bool(set(where) & set("*?{")))
@@ -45,7 +45,7 @@ def takes(where: str) -> bool:
 
 def open_split(where: str, split: Split, cache: Path) -> BetonSource:
     """See ``open_beton``."""
-    return open_beton(str(path_of(where)), split)
+    return open_beton(str(user_path(where)), split)
 
 
 class BetonSource(SlicedSource):

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.command.errors import UserError
+from pipelines.command.options import user_path
 from pipelines.command.text import visible
 from pipelines.decode.bad_images import default_limit
 from pipelines.sources.cache import cache_file
 from pipelines.sources.coco.coco_file import CocoFile, read_coco
-from pipelines.sources.folder import FolderSource, path_of
+from pipelines.sources.folder import FolderSource
 from pipelines.sources.identity import fingerprint, printable, sample_ids
 from pipelines.sources.image_files import ImageFiles, gather
 from pipelines.sources.image_sizes import image_sizes
@@ -35,7 +36,7 @@ _PREFIX = "instances_"
 
 def takes(where: str) -> bool:
     """True if a folder with ``annotations/instances_NAME.json`` is meant."""
-    return bool(_jsons(path_of(where)))
+    return bool(_jsons(user_path(where)))
 
 
 class CocoSource(FolderSource):
@@ -91,7 +92,7 @@ def open_split(where: str, split: Split, cache: Path) -> CocoSource:
         NoSplitError: asked for "test" where there is no such file with a folder of images.
         UserError: no training set, several, or a damaged one, or too many images are missing.
     """
-    root = path_of(where)
+    root = user_path(where)
     sets = _sets(root)
     if split not in sets:
         lacking = f"{root} has no {split} split: no {_PREFIX}{'train' if split == 'train' else 'val'}*.json"

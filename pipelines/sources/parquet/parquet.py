@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from pipelines.command.errors import UserError
+from pipelines.command.options import user_path
 from pipelines.command.progress import show_progress, stream_in_threads
 from pipelines.command.text import visible
-from pipelines.sources.folder import path_of
 from pipelines.sources.identity import fingerprint, largest_class, printable, sample_ids
 from pipelines.sources.image_files import holds_images
 from pipelines.sources.notes import LeftOut
@@ -53,7 +54,7 @@ _COSTLY = 4  # bytes decoded per byte of image from which on a word is due
 
 def takes(where: str) -> bool:
     """True if Parquet files are meant, or a folder of them that holds neither images nor tars."""
-    path = path_of(split_where(where)[0])
+    path = user_path(split_where(where)[0])
     if not path.is_dir():
         return path.suffix == _SUFFIX
     return not holds_images(path) and not any(path.glob("*.tar")) and bool(_folders_of_files(path))
@@ -62,7 +63,7 @@ def takes(where: str) -> bool:
 def open_split(where: str, split: Split, cache: Path) -> ParquetSource:
     """See ``open_parquet``."""
     pattern, asked = split_where(where)
-    return open_parquet(str(path_of(pattern)), split, cache, asked)
+    return open_parquet(str(user_path(pattern)), split, cache, asked)
 
 
 class ParquetSource(SlicedSource):
@@ -119,19 +120,10 @@ def open_parquet(pattern: str, split: Split, cache: Path, asked: Asked = ANY) ->
     left_out = LeftOut()
     paths = _files(pattern, split, left_out)
 
-    def other_names() -> set[str]:
-        try:
-            others = _files(pattern, "test" if split == "train" else "train", LeftOut())
-        except NoSplitError:
-            return set()
-        return label_names(_indices(others, asked, cache))
+    def others() -> list[ParquetIndex]:
+        return _indices(_files(pattern, "test" if split == "train" else "train", LeftOut()), asked, cache)
 
-    return parquet_source(pattern, paths, _indices(paths, asked, cache), left_out, other_names)
-
-
-def label_names(indices: Sequence[ParquetIndex]) -> set[str]:
-    """The classes that are told by name."""
-    return {name for file in indices for name in file.label_names if name}
+    return parquet_source(pattern, paths, _indices(paths, asked, cache), left_out, others)
 
 
 def parquet_source(
@@ -139,7 +131,7 @@ def parquet_source(
     paths: Sequence[FileName],
     indices: Sequence[ParquetIndex],
     left_out: LeftOut,
-    other_names: Callable[[], set[str]],
+    others: Callable[[], Sequence[ParquetIndex]],
     files: Files | None = None,
 ) -> ParquetSource:
     """The source of a split's files.
@@ -149,7 +141,7 @@ def parquet_source(
         paths: names of the files.
         indices: of the files.
         left_out: files that are not used.
-        other_names: finds the classes of the other split, where they are told by name.
+        others: finds the indices of the other split, whose classes count too where they are told by name.
         files: opens the files; None: they are on this machine.
 
     Raises:
@@ -163,7 +155,7 @@ def parquet_source(
         if file.nulls:
             left_out.add("rows without an image", printable(path.name), file.nulls)
     keys, full_names = _keys(paths, indices)
-    labels, class_names, notes = _labels(pattern, indices, other_names)
+    labels, class_names, notes = _labels(pattern, indices, others)
     index = Index(
         sample_ids=sample_ids(keys, full_names),
         heights=table[:, HEIGHT].astype(np.int32),
@@ -248,7 +240,7 @@ def _suits_tar(key: str) -> bool:
 
 
 def _labels(
-    pattern: str, files: Sequence[ParquetIndex], other_names: Callable[[], set[str]]
+    pattern: str, files: Sequence[ParquetIndex], others: Callable[[], Sequence[ParquetIndex]]
 ) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
     """Labels (int64 [N] or None), class names, and a note where labels are not used."""
     notes = [file.columns.note for file in files if file.columns.note]
@@ -263,9 +255,11 @@ def _labels(
         missing = len(there) - int(there.sum())
         return None, (), (f"labels are not used: {missing} of {len(there)} images of {pattern} have none",)
     if named.any():
-        known = sorted(set(names) | other_names())
-        label_of = {name: label for label, name in enumerate(known)}
-        return np.array([label_of[name] for name in names], np.int64), tuple(known), ()
+        known = set(names)
+        with suppress(NoSplitError):
+            known |= {name for file in others() for name in file.label_names if name}
+        label_of = {name: label for label, name in enumerate(sorted(known))}
+        return np.array([label_of[name] for name in names], np.int64), tuple(label_of), ()
     largest = int(numbers.max())
     if largest >= largest_class(len(numbers)):
         return None, (), (f"labels are not used: {largest} is no class number ({pattern})",)

@@ -13,14 +13,14 @@ class BrokenThriftError(Exception):
     """The bytes are no struct."""
 
 
-def read_struct(data: bytes, position: int = 0) -> tuple[Struct, int]:
-    """Read the struct at ``position``: its fields by their numbers, and the place after it.
+def read_struct(data: bytes) -> tuple[Struct, int]:
+    """Read the struct at the beginning: its fields by their numbers, and the place after it.
 
     Raises:
         BrokenThriftError: it breaks off, or holds what no header of a page does.
     """
     try:
-        return _struct(data, position, 0)
+        return _struct(data, 0, 0)
     except (IndexError, struct.error):
         raise BrokenThriftError("it breaks off") from None
 

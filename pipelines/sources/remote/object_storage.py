@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -55,43 +56,35 @@ class ObjectStorage:
 
     def stat(self, url: str) -> RemoteFile:
         """See ``Storage.stat``."""
-        try:
+        with _storage_errors():
             about = self._files.info(url)
-        except Exception as error:
-            raise _kind(error) from None
         if about["type"] != "file":
             raise FileNotFoundError(url)
         return self._found(about)
 
     def glob(self, url: str) -> list[RemoteFile]:
         """See ``Storage.glob``."""
-        try:
+        with _storage_errors():
             found = self._files.glob(url, detail=True).values()
-        except Exception as error:
-            raise _kind(error) from None
         files = [self._found(about) for about in found if about["type"] == "file"]
         return sorted(files, key=lambda file: file.url)
 
     def stream(self, file: RemoteFile, begin: int) -> Iterator[bytes]:
         """See ``Storage.stream``; whether the file has changed is asked at the end."""
-        try:
-            for position in range(begin, file.size, _PIECE):
-                end = min(position + _PIECE, file.size)
+        for position in range(begin, file.size, _PIECE):
+            end = min(position + _PIECE, file.size)
+            with _storage_errors():
                 piece = self._files.cat_file(file.url, start=position, end=end)
-                yield piece
-                if len(piece) != end - position:
-                    return
-        except Exception as error:
-            raise _kind(error) from None
+            yield piece
+            if len(piece) != end - position:
+                return
         if self.stat(file.url).version != file.version:
             raise ChangedError
 
     def write(self, path: Path, url: str) -> None:
         """See ``Storage.write``."""
-        try:
+        with _storage_errors():
             self._files.put_file(str(path), url)
-        except Exception as error:
-            raise _kind(error) from None
 
     def _found(self, about: dict[str, Any]) -> RemoteFile:
         changed = about.get("LastModified") or about.get("mtime") or about.get("updated")
@@ -106,12 +99,16 @@ class ObjectStorage:
         )
 
 
-def _kind(error: Exception) -> Exception:
-    """The error that a ``Storage`` raises for one of a library's."""
-    if isinstance(error, FileNotFoundError | RefusedError | ChangedError):
-        return error
-    refusal = _refusal(error)
-    return RefusedError(refusal) if refusal else OSError(_words(error))
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Inside, what a library raises becomes an error that a ``Storage`` raises."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        refusal = _refusal(error)
+        raise (RefusedError(refusal) if refusal else OSError(_words(error))) from None
 
 
 def _refusal(error: Exception) -> str:

@@ -18,9 +18,14 @@ from pipelines.command.progress import show_progress, stream_in_threads
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.parquet.columns import Asked
 from pipelines.sources.parquet.pages import BrokenParquetError
-from pipelines.sources.parquet.parquet import ParquetSource, label_names, parquet_source
+from pipelines.sources.parquet.parquet import ParquetSource, parquet_source
 from pipelines.sources.parquet.parquet_index import STORED as PARQUET_STORED
-from pipelines.sources.parquet.parquet_index import is_parquet_index, parquet_index_of, read_file
+from pipelines.sources.parquet.parquet_index import (
+    ParquetIndex,
+    is_parquet_index,
+    parquet_index_of,
+    read_file,
+)
 from pipelines.sources.patterns import expand_braces, files_of_split
 from pipelines.sources.remote.address import parse_address
 from pipelines.sources.remote.fetch import with_backoff
@@ -30,7 +35,7 @@ from pipelines.sources.remote.shard_cache import ShardCache
 from pipelines.sources.remote.storage import RemoteFile, Storage, storage_of
 from pipelines.sources.shard_index import STORED, is_shard_index, read_shard, shard_index_of
 from pipelines.sources.shards import ShardSource, shard_source
-from pipelines.sources.splits import NoSplitError, Split
+from pipelines.sources.splits import Split
 
 ABOUT = "shards or Parquet files behind s3://, gs:// or https://"
 FOLDER = "shards"  # in the cache folder: where whole files are kept
@@ -74,15 +79,12 @@ def open_split(where: str, split: Split, cache: Path) -> ShardSource | ParquetSo
         )
     kind = _parquet(address.asked)
 
-    def other_names() -> set[str]:
-        try:
-            others = files_of_split(found, "test" if split == "train" else "train", address.url, LeftOut())
-        except NoSplitError:
-            return set()
-        return label_names([*map(parquet_index_of, indices(others, kind))])
+    def others() -> list[ParquetIndex]:
+        there = files_of_split(found, "test" if split == "train" else "train", address.url, LeftOut())
+        return [*map(parquet_index_of, indices(there, kind))]
 
     own = [*map(parquet_index_of, indices(files, kind))]
-    return parquet_source(address.url, files, own, left_out, other_names, opened)
+    return parquet_source(address.url, files, own, left_out, others, opened)
 
 
 def _find(storage: Storage, url: str) -> list[RemoteFile]:

@@ -1,4 +1,4 @@
-"""Devices by their names, with a GPU of Apple's that is injected."""
+"""Devices by their names; torch is told to have a GPU of Apple's, or none."""
 
 import pytest
 import torch
@@ -11,28 +11,20 @@ from pipelines.command.errors import UserError
 from tests.helpers.memory_source import MemorySource
 
 
-def test_apples_gpu_is_taken_where_torch_offers_it_and_it_is_named() -> None:
-    device = choose_device("mps", has_mps=True)
+def test_apples_gpu_is_taken_where_torch_offers_it_and_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    device = choose_device("mps")
     assert device == torch.device("mps")
     assert choose_pipeline("auto", MemorySource(2), device)[0] == "cpu"
-    assert choose_device("auto", has_mps=True).type != "mps"
-    assert choose_device("cpu", has_mps=True).type == "cpu"
+    assert choose_device("auto").type != "mps"
+    assert choose_device("cpu").type == "cpu"
     assert parse(["quickstart", "--device", "mps"]).machine.device == "mps"
 
 
-def test_apples_gpu_that_is_not_there_is_one_line() -> None:
+def test_apples_gpu_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"--device mps: torch offers no Apple GPU here; use --device cpu"):
-        choose_device("mps", has_mps=False)
-
-
-def test_torch_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    for offered in (False, True):
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda offered=offered: offered)
-        if offered:
-            assert choose_device("mps").type == "mps"
-        else:
-            with pytest.raises(UserError):
-                choose_device("mps")
+        choose_device("mps")
 
 
 def test_small_tensors_arrive_on_a_device_that_is_neither_cpu_nor_cuda() -> None:

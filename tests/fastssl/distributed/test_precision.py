@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fastssl.distributed import precision
 from fastssl.distributed.precision import AUTOCAST, CpuCapability, cpu_capability, resolve_precision
 from tests.helpers.runs import SMALL, run, run_fresh, write_images
 
@@ -29,27 +30,34 @@ AMX = CpuCapability(avx512_bf16=True, amx=True)
     ],
 )
 def test_bf16_is_chosen_where_the_processor_and_its_bound_have_it(
-    cpu: CpuCapability, environment: dict[str, str], expected: str
+    cpu: CpuCapability, environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    precision, why = resolve_precision("auto", CPU, cpu=cpu, environment=environment)
-    assert precision == expected
+    monkeypatch.setattr(precision, "cpu_capability", lambda: cpu)
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found, why = resolve_precision("auto", CPU)
+    assert found == expected
     assert why
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_precision_that_is_asked_for_stays(precision: str) -> None:
-    assert resolve_precision(precision, CPU, cpu=PLAIN) == (precision, "as told")  # type: ignore[arg-type]
+@pytest.mark.parametrize("asked", ["fp32", "bf16", "fp16"])
+def test_a_precision_that_is_asked_for_stays(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "cpu_capability", lambda: PLAIN)
+    assert resolve_precision(asked, CPU) == (asked, "as told")  # type: ignore[arg-type]
 
 
 def test_this_machine_has_an_answer() -> None:
     flags = Path("/proc/cpuinfo").read_text()
     assert cpu_capability().avx512_bf16 == ("avx512_bf16" in flags)
-    precision, _ = resolve_precision("auto", CPU)
-    assert precision in AUTOCAST
+    found, _ = resolve_precision("auto", CPU)
+    assert found in AUTOCAST
 
 
-def test_a_device_nobody_tried_computes_in_fp32() -> None:
-    assert resolve_precision("auto", torch.device("mps"), cpu=AMX)[0] == "fp32"
+def test_a_device_nobody_tried_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "cpu_capability", lambda: AMX)
+    assert resolve_precision("auto", torch.device("mps"))[0] == "fp32"
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +81,8 @@ def test_the_resolved_precision_is_printed_recorded_and_kept(
     options = [*SMALL, "--data", str(data), "--out", str(out)]
     paused = run_fresh(*options, "--pause-after", "2")  # oneDNN may have read the variable before a fork
     assert paused.returncode == 0, paused.stderr
-    precision, why = recorded(out)
-    assert precision == "fp32"
+    before, why = recorded(out)
+    assert before == "fp32"
     assert why
     # bf16 instructions or not: the run goes on as it began
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
@@ -82,7 +90,7 @@ def test_the_resolved_precision_is_printed_recorded_and_kept(
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed at step 6" in resumed.stderr
     assert "precision: fp32 (as the run began)" in resumed.stderr
-    assert recorded(out) == (precision, why)
+    assert recorded(out) == (before, why)
 
 
 def test_another_precision_than_the_folders_is_refused(data: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_encoder_moves_as_in_the_paper_from_one_twentieth_on(
 
     def record(part: Subject, setting: FineTuningSetting, *others: object) -> object:
         asked.append((len(part.data.train.index), setting))
-        return torch.zeros(18), {"top1": 0.0, "augmentation": "flip"}
+        return torch.zeros(18), {"top1": 0.0, "settings": {}}
 
     monkeypatch.setattr(semisup, "fine_tuned_predictions", record)
     many = Semisup(share=0.25, setting="paper", epochs=1)

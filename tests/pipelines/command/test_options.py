@@ -10,7 +10,7 @@ import tyro
 from tyro import _errors as tyro_errors
 
 from pipelines.command.errors import UserError
-from pipelines.command.options import later, one_line_complaints, read_options
+from pipelines.command.options import one_line_complaints, read_options
 
 # every command with options, a mistake, and the word of it that the answer has to name
 MISTAKES = [
@@ -41,18 +41,18 @@ def test_every_command_answers_a_mistake_with_one_line(module: str, words: list[
     assert ended.stdout == ""
 
 
-def measure(
-    run: str, times: int = 1, unit: Literal["miles", "metres"] = "miles", pair: tuple[int, int] = (1, 2)
-) -> None:
-    """Measure something.
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """Measure something."""
 
-    Args:
-        run: what.
-        times: how often.
-        unit: of length.
-        pair: of numbers.
-    """
-    print(run * times)
+    run: str
+    """What."""
+    times: int = 1
+    """How often."""
+    unit: Literal["miles", "metres"] = "miles"
+    """Of length."""
+    pair: tuple[int, int] = (1, 2)
+    """Of numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,18 +75,17 @@ class Picture:
     """Around it."""
 
 
-def test_a_function_is_called_after_its_options_are_read(capsys: pytest.CaptureFixture[str]) -> None:
-    call = read_options(later(measure), "measure", ["--run", "ab", "--times", "2"])
-    assert capsys.readouterr().out == ""
-    call()
-    assert capsys.readouterr().out == "abab\n"
+def test_options_are_what_was_typed_else_their_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--run", "ab", "--times=2", "--pair", "3", "4"]
+    assert read_options(Measure, "measure", words) == Measure(run="ab", times=2, pair=(3, 4))
+    assert capsys.readouterr() == ("", "")
 
 
 def test_help_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        read_options(later(measure), "measure", ["--help"])
+        read_options(Measure, "measure", ["--help"])
     assert ended.value.code == 0
-    assert "how often." in capsys.readouterr().out
+    assert "How often." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["fastssl.train --help", "launchers.status --help"])
@@ -119,7 +118,7 @@ def test_help_into_a_closed_pipe_is_silent(command: str) -> None:
 )
 def test_a_mistake_in_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError) as refusal:
-        read_options(later(measure), "measure", words)
+        read_options(Measure, "measure", words)
     assert str(refusal.value).startswith(said)
     assert str(refusal.value).endswith(": measure --help tells more")
     assert str(refusal.value).isprintable()
@@ -127,20 +126,20 @@ def test_a_mistake_in_one_line(words: list[str], said: str, capsys: pytest.Captu
 
 
 def test_what_is_given_without_its_name_is_named_in_capitals() -> None:
-    def convert(
-        source: tyro.conf.Positional[str], how: tyro.conf.Positional[Literal["a", "b"]] = "a"
-    ) -> None:
-        raise AssertionError(source + how)
+    @dataclass(frozen=True)
+    class Convert:
+        source: tyro.conf.Positional[str]
+        how: tyro.conf.Positional[Literal["a", "b"]] = "a"
 
     for words, said in (
         ([], "SOURCE must be given"),
         (["x", "c"], "invalid choice 'c' for HOW, it takes a, b"),
     ):
         with pytest.raises(UserError) as refusal:
-            read_options(later(convert), "convert", words)
+            read_options(Convert, "convert", words)
         assert str(refusal.value) == f"{said}: convert --help tells more"
     with pytest.raises(UserError, match=r"unknown option --hepl \(did you mean --help\?\)"):
-        read_options(later(convert), "convert", ["x", "--hepl"])
+        read_options(Convert, "convert", ["x", "--hepl"])
 
 
 def test_options_without_their_prefix_are_named_so() -> None:
