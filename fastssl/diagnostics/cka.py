@@ -25,7 +25,7 @@ from fastssl.metrics.cka import MinibatchCka, linear_cka
 from fastssl.run.drawing import new_figure, to_png
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
-from pipelines.command.ranges import Range, check_ranges
+from pipelines.command.ranges import Range
 from pipelines.plan.order import keyed_sample
 from pipelines.plan.plan import Plan
 from pipelines.sources.subset import Subset
@@ -47,9 +47,6 @@ class Cka(Diagnostic):
     """Images per minibatch."""
 
     fewest_runs = most_runs = 2
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
     def measure(self, runs: Sequence[OpenedRun]) -> tuple[dict[str, Any], bytes]:
         """``pooled_cka`` of all test images, exact; ``matrix`` of layers, ``curve`` of those of one name.

@@ -11,12 +11,16 @@ from typing import Any, ClassVar
 from fastssl.diagnostics import DIAGNOSTICS
 from fastssl.diagnostics.opened_run import OpenedRun
 from pipelines.command.errors import UserError
+from pipelines.command.ranges import check_ranges
 from pipelines.command.suggest import suggest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnostic(ABC):
-    """Base of the diagnostics. The fields of a diagnostic are its options, each with a default."""
+    """Base of the diagnostics. The fields of a diagnostic are its options, each with a default.
+
+    Ranges and choices of the fields' types are checked here.
+    """
 
     fewest_runs: ClassVar[int] = 1
     """Runs that it needs."""
@@ -24,6 +28,9 @@ class Diagnostic(ABC):
     """Runs that it takes."""
     reads_images: ClassVar[bool] = True
     """False for one of the weights alone."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
     @abstractmethod
     def measure(self, runs: Sequence[OpenedRun]) -> tuple[dict[str, Any], bytes]:

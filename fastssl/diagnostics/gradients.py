@@ -31,7 +31,7 @@ from fastssl.run.drawing import new_figure, to_png
 from pipelines.batch import to_device
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
-from pipelines.command.ranges import Count, Counts, PositiveOrNone, check_ranges
+from pipelines.command.ranges import Count, Counts, PositiveOrNone
 from pipelines.plan.order import keyed_sample
 from pipelines.plan.plan import Plan
 
@@ -50,9 +50,6 @@ class Gradients(Diagnostic):
     """Training images whose queries are measured, in whole batches of the run's size, at least one."""
     seed: int = 0
     """Random seed for the images, their views and the choice of negatives."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
     def measure(self, runs: Sequence[OpenedRun]) -> tuple[dict[str, Any], bytes]:
         """``rows``: mean and sigma over queries of |dL/dq|, for each checkpoint, K and alpha (null: none).

@@ -15,7 +15,7 @@ from fastssl.diagnostics.opened_run import OpenedRun
 from fastssl.metrics.covariance import cross_covariance, projected
 from fastssl.run.drawing import new_figure, to_png
 from pipelines.command.errors import UserError
-from pipelines.command.ranges import Count, Positive, check_ranges
+from pipelines.command.ranges import Count, Positive
 from pipelines.plan.order import keyed_sample
 
 _MOST_NAMED = 20  # classes in a legend: as many as the palette has colors
@@ -33,7 +33,7 @@ class Map(Diagnostic):
     """Most test images drawn, chosen by key; the components are those of all, t-SNE's map of these alone."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        super().__post_init__()
         if self.projection == "pca" and self.perplexity != Map.perplexity:
             raise UserError("--perplexity tells of --projection tsne: give this, or leave it out")
 

@@ -17,7 +17,7 @@ from fastssl.diagnostics.opened_run import OpenedRun
 from fastssl.evaluate.features import open_views
 from fastssl.evaluate.subject import Subject
 from fastssl.run.pictures import to_tiles
-from pipelines.command.ranges import Count, check_ranges
+from pipelines.command.ranges import Count
 from pipelines.plan.order import keyed_sample
 from pipelines.plan.plan import evaluation_plan
 from pipelines.sources import Source
@@ -38,9 +38,6 @@ class Neighbors(Diagnostic):
     """Training images beside each."""
     seed: int = 0
     """Random seed for the choice of test images."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
     def measure(self, runs: Sequence[OpenedRun]) -> tuple[dict[str, Any], bytes]:
         """``rows``: a query, and its neighbors with their similarities; ``same_class``, their share.
