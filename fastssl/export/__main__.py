@@ -8,14 +8,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
 from fastssl.export.load import LoadedEncoder, OpenedEncoder, open_encoder
 from fastssl.export.norm_rescale import Which, constant_of, rescale
 from fastssl.export.rescale_effect import rescale_effect
-from fastssl.export.writers import EXPORTS, Files
+from fastssl.export.writers import EXPORTS, Files, Library
 from fastssl.foreign.layouts import chosen_layout
 from fastssl.run.versions import git_commit, versions
 from pipelines.command.errors import UserError, run_command
@@ -34,7 +34,7 @@ class Options:
     """Run folder, one of its checkpoints, or weights of another library."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """New file, or new folder for transformers; the description lies beside it, in OUT.json."""
-    to: Literal["torchvision", "timm", "detectron2", "transformers", "safetensors", "onnx"]
+    to: Library
     """Library that will load it."""
     layout: str = "auto"
     """Layout of weights of another library, as python -m fastssl.evaluate takes it."""

@@ -8,7 +8,7 @@ import json
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import safetensors.torch
 import torch
@@ -118,6 +118,11 @@ EXPORTS: Mapping[str, tuple[Writer, str]] = {
 }
 """For each library its writer and the suffix of its file, "" for a folder. A writer returns the files, and
 entries for the description beside them: how to load them."""
+
+if TYPE_CHECKING:
+    Library = str
+else:
+    Library = Literal[tuple(EXPORTS)]
 
 
 def _renamed(opened: OpenedEncoder, layout: str) -> dict[str, torch.Tensor]:

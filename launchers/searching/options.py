@@ -12,7 +12,7 @@ import tyro
 from launchers.cluster_options import behind_defaults, chosen_cluster, together, with_clusters
 from launchers.clusters import CLUSTERS
 from launchers.clusters.cluster import Cluster
-from launchers.clusters.debug import Debug
+from launchers.clusters.local import Local
 from launchers.options import Options as SweepOptions
 from launchers.options import of_the_runs
 from launchers.searching.ready import READY
@@ -25,7 +25,8 @@ from pipelines.command.ranges import Count, CountFromTwo, CountOrZero, CountOrZe
 if TYPE_CHECKING:
     Kind = str
 else:
-    Kind = Literal[tuple(cluster.kind for cluster in CLUSTERS if cluster is not Debug)]
+    # a driver in the foreground has to ask for more jobs, as Local's does
+    Kind = Literal[tuple(each.kind for each in CLUSTERS if issubclass(each, Local) or not each.in_foreground)]
 
 
 @dataclass(frozen=True, kw_only=True)

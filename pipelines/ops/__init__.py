@@ -17,7 +17,9 @@ from pipelines.ops.flip import Flip as Flip
 from pipelines.ops.gaussian_blur import GaussianBlur as GaussianBlur
 from pipelines.ops.grayscale import Grayscale as Grayscale
 from pipelines.ops.lighting import Lighting as Lighting
+from pipelines.ops.op import ChannelOp as ChannelOp
 from pipelines.ops.op import Op as Op
+from pipelines.ops.op import PlaceOp as PlaceOp
 from pipelines.ops.op import PointOp as PointOp
 from pipelines.ops.padded_crop import PaddedCrop as PaddedCrop
 from pipelines.ops.random_resized_crop import RandomResizedCrop as RandomResizedCrop
@@ -66,3 +68,6 @@ NEUTRAL = np.array(tuple(field.neutral for field in _FIELDS), VIEW_PARAMETERS)
 _BLUR = OPS.index(GaussianBlur)
 BEFORE_BLUR = tuple(op for op in OPS[:_BLUR] if issubclass(op, PointOp))
 AFTER_BLUR = tuple(op for op in OPS[_BLUR:] if issubclass(op, PointOp))
+# Those on the finished view, after ChannelJitter, which is folded into the normalization.
+CHANNEL_OPS = tuple(op for op in OPS if issubclass(op, ChannelOp))
+PLACE_OPS = tuple(op for op in OPS if issubclass(op, PlaceOp))

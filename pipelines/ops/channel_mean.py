@@ -11,7 +11,7 @@ import torch
 from pipelines.command.ranges import ZeroToOne
 from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_uniform
-from pipelines.ops.op import Field, Op
+from pipelines.ops.op import ChannelOp, Field
 
 _STREAM = 17
 
@@ -22,13 +22,15 @@ def _draw(values, size, height, width, key, row):
 
 
 @njit(cache=True, inline="always")
-def _mean(first, second, third):
-    """The mean of a pixel's three channels."""
-    return (first + second + third) * np.float32(1 / 3)
+def _mean(first, second, third, row):
+    if row.channel_mean != 0:
+        first = (first + second + third) * np.float32(1 / 3)
+        second = third = first
+    return first, second, third
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChannelMean(Op):
+class ChannelMean(ChannelOp):
     """Replace each channel of the normalized view by the mean of the three.
 
     Newell and Deng, "How useful is self-supervised pretraining for visual tasks?" (2020), by their public
@@ -42,7 +44,6 @@ class ChannelMean(Op):
     streams: ClassVar = (_STREAM,)
     draw = staticmethod(_draw)
     numba = staticmethod(_mean)
-    finished: ClassVar = True
 
     @staticmethod
     def reference(view: torch.Tensor, row: np.void, size: int) -> torch.Tensor:

@@ -11,8 +11,8 @@ _MEAN = word_of("channel_mean")
 
 
 @triton.jit
-def averaged(first, second, third, row):
-    """The channels of normalized pixels, or their mean three times."""
+def apply(first, second, third, row):
+    """See ``ChannelOp``."""
     if tl.load(row + _MEAN) != 0:
         first = (first + second + third) * (1 / 3)
         second = first

@@ -12,7 +12,7 @@ from pipelines.command.ranges import ZeroToOne
 from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_integer
 from pipelines.ops.fixed_point import at
-from pipelines.ops.op import Field, Op
+from pipelines.ops.op import Field, PlaceOp
 
 _STREAM = 12
 
@@ -41,7 +41,7 @@ def _cut(numbers, size, fill, row):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cutout(Op):
+class Cutout(PlaceOp):
     """Set a square hole at a random place to the mean (Cutout; DeVries and Taylor, 2017)."""
 
     size: ZeroToOne = 0.0
@@ -58,7 +58,6 @@ class Cutout(Op):
     streams: ClassVar = (_STREAM,)
     draw = staticmethod(_draw)
     numba = staticmethod(_cut)
-    finished: ClassVar = True
 
     @staticmethod
     def reference(view: torch.Tensor, row: np.void, size: int) -> torch.Tensor:

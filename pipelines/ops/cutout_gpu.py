@@ -11,8 +11,8 @@ _TOP, _LEFT, _SIZE = (word_of(f"cutout_{name}") for name in ("top", "left", "siz
 
 
 @triton.jit
-def kept(y, x, row):
-    """Mask of the pixels of a view that lie outside the row's hole."""
+def apply(y, x, shown, row, SIZE: tl.constexpr):
+    """See ``PlaceOp``."""
     below, beyond = y - tl.load(row + _TOP), x - tl.load(row + _LEFT)
     hole = tl.load(row + _SIZE)
-    return (below < 0) | (below >= hole) | (beyond < 0) | (beyond >= hole)
+    return y, x, shown & ((below < 0) | (below >= hole) | (beyond < 0) | (beyond >= hole))

@@ -96,6 +96,28 @@ class PointOp(Op):
     """
 
 
+class ChannelOp(Op):
+    """An operation on each pixel's three normalized channels by themselves, after ``ChannelJitter``.
+
+    ``numba(first, second, third, row)`` returns what the channels of a pixel become, float32; likewise
+    ``apply`` of its Triton file.
+    """
+
+    finished: ClassVar[bool] = True
+
+
+class PlaceOp(Op):
+    """An operation that moves the pixels of the finished view or blanks them; it changes no other value.
+
+    ``numba(numbers, size, fill, row)`` works in place on a view [S * S * 3] in any number format; ``fill`` is
+    the three numbers of a blank pixel. ``apply(y, x, shown, row, SIZE)`` of its Triton file returns the
+    places that pixels go to, no two to one, and which of them are shown. One that moves pixels moves targets
+    too (``pipelines.dense.view.placement_of``).
+    """
+
+    finished: ClassVar[bool] = True
+
+
 @njit(cache=True)
 def between(state: np.uint64, low: float, high: float) -> float:
     """A hash as a float64 in [low, high)."""

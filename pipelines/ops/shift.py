@@ -12,7 +12,7 @@ from pipelines.command.ranges import ZeroToOne
 from pipelines.files.kernels import njit
 from pipelines.keys import absorb, to_integer, to_uniform
 from pipelines.ops.fixed_point import at
-from pipelines.ops.op import Field, Op
+from pipelines.ops.op import Field, PlaceOp
 
 _STAY, _PLACE = 18, 19  # streams
 
@@ -45,7 +45,7 @@ def _shift(numbers, size, fill, row):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shift(Op):
+class Shift(PlaceOp):
     """Crop the normalized view out of itself padded with zeros, its mean.
 
     Newell and Deng, "How useful is self-supervised pretraining for visual tasks?" (2020), by their public
@@ -61,7 +61,6 @@ class Shift(Op):
     streams: ClassVar = (_STAY, _PLACE)
     draw = staticmethod(_draw)
     numba = staticmethod(_shift)
-    finished: ClassVar = True
 
     @staticmethod
     def reference(view: torch.Tensor, row: np.void, size: int) -> torch.Tensor:

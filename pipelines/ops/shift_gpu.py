@@ -11,12 +11,9 @@ _DOWN, _RIGHT = word_of("shift_down"), word_of("shift_right")
 
 
 @triton.jit
-def moved(y, x, row, SIZE: tl.constexpr):
-    """The places that pixels go to, and whether they are seen there.
-
-    Those that leave the view come in again on its other side, unseen: so every place is written once.
-    """
+def apply(y, x, shown, row, SIZE: tl.constexpr):
+    """See ``PlaceOp``. Pixels that leave the view come in again on its other side, blank."""
     y = y + tl.load(row + _DOWN)
     x = x + tl.load(row + _RIGHT)
-    seen = (y >= 0) & (y < SIZE) & (x >= 0) & (x < SIZE)
-    return (y + SIZE) % SIZE, (x + SIZE) % SIZE, seen
+    shown = shown & (y >= 0) & (y < SIZE) & (x >= 0) & (x < SIZE)
+    return (y + SIZE) % SIZE, (x + SIZE) % SIZE, shown

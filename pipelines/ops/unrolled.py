@@ -31,3 +31,20 @@ def unrolled(
     exec(compile("".join(source), file, "exec"), namespace)
     function: Callable[..., Any] = namespace[name]
     return function
+
+
+def chained(
+    name: str, parameters: str, result: str, functions: Sequence[Callable[..., Any]], **names: Any
+) -> Callable[..., Any]:
+    """The function ``def name(parameters)`` that calls compiled functions in turn, not compiled yet.
+
+    Args:
+        name: a word.
+        parameters: of it and of each function.
+        result: the parameters that each function returns anew, and in the end it; "" for none.
+        functions: in their order.
+        **names: see ``unrolled``.
+    """
+    calls = {f"call_{index}": function for index, function in enumerate(functions)}
+    lines = [f"{result} = {call}({parameters})" if result else f"{call}({parameters})" for call in calls]
+    return unrolled(name, parameters, [*lines, f"return {result}"], {**names, **calls})

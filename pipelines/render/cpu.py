@@ -21,20 +21,19 @@ chain costs 7.3.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
 
 import numpy as np
 from numba import from_dtype, types
 
 from pipelines.files.kernels import njit
-from pipelines.ops import AFTER_BLUR, BEFORE_BLUR, VIEW_PARAMETERS, ColorJitter, PointOp
+from pipelines.ops import AFTER_BLUR, BEFORE_BLUR, VIEW_PARAMETERS, ColorJitter
 from pipelines.ops.color_jitter import NUM_PARTS, contrast_place, gray_sum
 from pipelines.ops.fixed_point import LANES, padded
 from pipelines.ops.gaussian_blur import blur, blur_words
 from pipelines.ops.lab import lab_words
 from pipelines.ops.resample import resample
 from pipelines.ops.resample_plan import plan
-from pipelines.ops.unrolled import unrolled
+from pipelines.ops.unrolled import chained
 from pipelines.render.finish import FINISH, NUMBER_BYTES, crop_constants, render_constants, write
 
 __all__ = ["Workspace", "crop_constants", "render_constants", "render_views"]
@@ -103,18 +102,10 @@ def render_views(
         )
 
 
-def _chained(name: str, ops: Sequence[type[PointOp]]) -> Callable[..., int]:
-    """Compiled: operations on pixels, one after the other, as ``PointOp.numba``."""
-    names = {f"op_{index}": op.numba for index, op in enumerate(ops)}
-    parameters = "words, plane_words, begin, count, colors, row"
-    lines = [f"colors = {op}({parameters})" for op in names]
-    function: Callable[..., int] = njit(unrolled(name, parameters, [*lines, "return colors"], names))
-    return function
-
-
+_POINT = "words, plane_words, begin, count, colors, row"
 _jitter = ColorJitter.numba
-_before_blur = _chained("before_blur", BEFORE_BLUR)
-_after_blur = _chained("after_blur", AFTER_BLUR)
+_before_blur = njit(chained("before_blur", _POINT, "colors", [op.numba for op in BEFORE_BLUR]))
+_after_blur = njit(chained("after_blur", _POINT, "colors", [op.numba for op in AFTER_BLUR]))
 
 
 @njit(cache=True, nogil=True)

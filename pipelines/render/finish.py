@@ -7,11 +7,10 @@ from typing import Literal, get_args
 import numpy as np
 
 from pipelines.files.kernels import njit
-from pipelines.ops import ChannelJitter, ChannelMean, Cutout, Shift
+from pipelines.ops import CHANNEL_OPS, PLACE_OPS, ChannelJitter
 from pipelines.ops.fixed_point import WHITE, at, bfloat_bits, half_bits
+from pipelines.ops.unrolled import chained, unrolled
 from pipelines.views import ViewSpec
-
-_jittered, _mean, _shift, _cut = ChannelJitter.numba, ChannelMean.numba, Shift.numba, Cutout.numba
 
 ViewDtype = Literal["uint8", "float32", "float16", "bfloat16"]
 NUMBER_BYTES = (1, 4, 2, 2)
@@ -57,9 +56,27 @@ def crop_constants(size: int) -> np.ndarray:
     return constants
 
 
+def _at_work() -> str:
+    """The expression that is true where a field of one of CHANNEL_OPS is not neutral in ``row``."""
+    changes = ["False"]
+    for field in (field for op in CHANNEL_OPS for field in op.fields):
+        if isinstance(field.neutral, tuple):
+            changes += [f"row.{field.name}[{i}] != {value}" for i, value in enumerate(field.neutral)]
+        else:
+            changes.append(f"row.{field.name} != {field.neutral}")
+    return " or ".join(changes)
+
+
+_CHANNELS = "first, second, third"
+_jittered = ChannelJitter.numba
+_work = njit(unrolled("work", "row", [f"return {_at_work()}"], {}))
+_on_channels = njit(chained("on_channels", f"{_CHANNELS}, row", _CHANNELS, [op.numba for op in CHANNEL_OPS]))
+_on_places = njit(chained("on_places", "numbers, size, fill, row", "", [op.numba for op in PLACE_OPS]))
+
+
 @njit(cache=True, nogil=True)
 def write(words, planes, constants, row, out):
-    """Three planes as the pixels of a finished view: its channels jittered, itself shifted, its hole cut.
+    """Three planes as the pixels of a finished view, with all that is done to its channels and places.
 
     Args:
         words: uint16 vector.
@@ -75,23 +92,22 @@ def write(words, planes, constants, row, out):
     scale = (constants.scale[0], constants.scale[1], constants.scale[2])
     shift = (constants.shift[0], constants.shift[1], constants.shift[2])
     jittered_scale, jittered_shift = _jittered(scale, shift, row)
-    mean, zero = row.channel_mean != 0, (np.uint8(0), np.uint8(0), np.uint8(0))
+    work, zero = _work(row), (np.uint8(0), np.uint8(0), np.uint8(0))
     if constants.format == _UINT8:
-        if mean or jittered_scale != scale or jittered_shift != shift:
+        if work or jittered_scale != scale or jittered_shift != shift:
             for x in range(size * size):
-                values = _pixel(words, planes, x, jittered_scale, jittered_shift, mean)
+                values = _pixel(words, planes, x, jittered_scale, jittered_shift, row)
                 for channel in range(3):
                     out[at(3 * x + channel)] = _level((values[channel] - shift[channel]) / scale[channel])
         else:
             _write_levels(words, planes, size, out)
         hole = (constants.hole[0], constants.hole[1], constants.hole[2])
-        _shift(out, size, hole, row)
-        _cut(out, size, hole, row)
+        _on_places(out, size, hole, row)
     elif constants.format == _FLOAT32:
         floats = out.view(np.float32)
-        if mean:
+        if work:
             for x in range(size * size):
-                values = _pixel(words, planes, x, jittered_scale, jittered_shift, mean)
+                values = _pixel(words, planes, x, jittered_scale, jittered_shift, row)
                 for channel in range(3):
                     floats[at(3 * x + channel)] = values[channel]
         else:
@@ -100,21 +116,19 @@ def write(words, planes, constants, row, out):
                     word = words[at(planes[channel] + x)]
                     value = _normalize(word, jittered_scale[channel], jittered_shift[channel])
                     floats[at(3 * x + channel)] = value
-        _shift(floats, size, zero, row)
-        _cut(floats, size, zero, row)
+        _on_places(floats, size, zero, row)
     else:
         bits = out.view(np.uint16)
-        _write_bits(words, planes, constants.format, size, jittered_scale, jittered_shift, mean, bits)
-        _shift(bits, size, zero, row)
-        _cut(bits, size, zero, row)
+        _write_bits(words, planes, constants.format, size, jittered_scale, jittered_shift, work, row, bits)
+        _on_places(bits, size, zero, row)
 
 
 @njit(cache=True)
-def _write_bits(words, planes, number_format, size, scale, shift, mean, bits):
+def _write_bits(words, planes, number_format, size, scale, shift, work, row, bits):
     """The pixels as numbers of 16 bits."""
-    if mean:
+    if work:
         for x in range(size * size):
-            values = _pixel(words, planes, x, scale, shift, mean)
+            values = _pixel(words, planes, x, scale, shift, row)
             for channel in range(3):
                 value = values[channel]
                 number = half_bits(value) if number_format == _FLOAT16 else bfloat_bits(value)
@@ -147,15 +161,12 @@ def _level(value):
 
 
 @njit(cache=True, inline="always")
-def _pixel(words, planes, x, scale, shift, mean):
-    """The three channels of a pixel, normalized; or their mean three times."""
+def _pixel(words, planes, x, scale, shift, row):
+    """The three channels of a pixel, normalized, after the operations on them."""
     first = _normalize(words[at(planes[0] + x)], scale[0], shift[0])
     second = _normalize(words[at(planes[1] + x)], scale[1], shift[1])
     third = _normalize(words[at(planes[2] + x)], scale[2], shift[2])
-    if mean:
-        first = _mean(first, second, third)
-        second = third = first
-    return first, second, third
+    return _on_channels(first, second, third, row)
 
 
 @njit(cache=True, inline="always")

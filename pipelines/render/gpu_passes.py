@@ -16,32 +16,29 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from pipelines.ops import AFTER_BLUR, BEFORE_BLUR, PointOp
+from pipelines.ops import AFTER_BLUR, BEFORE_BLUR, CHANNEL_OPS, PLACE_OPS, Op
 from pipelines.ops.channel_jitter_gpu import jittered
-from pipelines.ops.channel_mean_gpu import averaged
 from pipelines.ops.color_jitter_gpu import jitter
 from pipelines.ops.crop_gpu import resample
-from pipelines.ops.cutout_gpu import kept
 from pipelines.ops.gaussian_blur_gpu import blur
 from pipelines.ops.gpu_row import number
 from pipelines.ops.grayscale_gpu import gray_of
 from pipelines.ops.lab_gpu import to_lab
-from pipelines.ops.shift_gpu import moved
-from pipelines.ops.unrolled import unrolled
+from pipelines.ops.unrolled import chained
 from pipelines.render.gpu_table import DECAY, RADIUS, ROW_WORDS, SCALE, SHIFT, SLOT, SPLIT
 
 
-def _chained(name: str, ops: Sequence[type[PointOp]]) -> Any:
-    """Compiled: operations on pixels, one after the other, as ``apply`` of their Triton files."""
-    names = {f"op_{index}": import_module(f"{op.__module__}_gpu").apply for index, op in enumerate(ops)}
-    lines = [f"red, green, blue = {op}(red, green, blue, row)" for op in names]
-    parameters = "red, green, blue, row"
-    lines.append("return red, green, blue")
-    return triton.jit(unrolled(name, parameters, lines, {"tl": tl, **names}))
+def _chained(name: str, ops: Sequence[type[Op]], parameters: str, result: str) -> Any:
+    """Compiled: ``apply`` of the operations' Triton files, one after the other (``chained``)."""
+    functions = [import_module(f"{op.__module__}_gpu").apply for op in ops]
+    return triton.jit(chained(name, parameters, result, functions, tl=tl))
 
 
-_before_blur = _chained("before_blur_gpu", BEFORE_BLUR)
-_after_blur = _chained("after_blur_gpu", AFTER_BLUR)
+_COLORS, _CHANNELS, _PLACES = "red, green, blue", "first, second, third", "y, x, shown"
+_before_blur = _chained("before_blur_gpu", BEFORE_BLUR, f"{_COLORS}, row", _COLORS)
+_after_blur = _chained("after_blur_gpu", AFTER_BLUR, f"{_COLORS}, row", _COLORS)
+_on_channels = _chained("on_channels_gpu", CHANNEL_OPS, f"{_CHANNELS}, row", _CHANNELS)
+_on_places = _chained("on_places_gpu", PLACE_OPS, f"{_PLACES}, row, SIZE", _PLACES)
 
 
 @triton.jit(
@@ -218,9 +215,8 @@ def _finish(red, green, blue, row, out, view, y, x, inside, SIZE: tl.constexpr, 
         red, green, blue = to_lab(red, green, blue)
     first, second, third = _normalize(red, row, 0), _normalize(green, row, 1), _normalize(blue, row, 2)
     first, second, third = jittered(first, second, third, row)
-    first, second, third = averaged(first, second, third, row)
-    y, x, shown = moved(y, x, row, SIZE)
-    shown = shown & kept(y, x, row)
+    first, second, third = _on_channels(first, second, third, row)
+    y, x, shown = _on_places(y, x, inside, row, SIZE)
     address = out + view.to(tl.int64) * (3 * SIZE * SIZE) + (y * SIZE + x) * 3
     tl.store(address, tl.where(shown, first, 0.0), mask=inside)
     tl.store(address + 1, tl.where(shown, second, 0.0), mask=inside)

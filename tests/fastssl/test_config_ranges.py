@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from fastssl.config import FAMILIES, Machine
+from fastssl.diagnostics import DIAGNOSTICS
+from fastssl.diagnostics.diagnostic import find_diagnostic
 from fastssl.evaluate import PROTOCOLS
 from fastssl.evaluate.alignment import Alignment
 from fastssl.evaluate.finetune import Finetune
@@ -201,11 +203,12 @@ def test_a_range_ends_at_its_edge(make: Any, name: str) -> None:
 
 
 def _kinds() -> list[type]:
-    """All configs and specs that a run, a view or a protocol is made of."""
+    """All configs and specs that a run, a view, a protocol or a diagnostic is made of."""
     components = [member.Config for members in FAMILIES.values() for member in members]
     kinds = [op for choices in KINDS.values() for op in choices]
     parts = [Machine, Head.Config, Teacher.Config, InfoNCE.Config, ViewGroup, ViewSpec, PackOptions]
-    return [*components, *kinds, *parts, *(find_protocol(name) for name in PROTOCOLS)]
+    protocols, diagnostics = map(find_protocol, PROTOCOLS), map(find_diagnostic, DIAGNOSTICS)
+    return [*components, *kinds, *parts, *protocols, *diagnostics]
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -10,8 +11,7 @@ from typing import Any
 from torch import nn
 
 from fastssl.config import Experiment
-from fastssl.methods import BYOL, METHODS, BarlowTwins, Method, MoCo, MSBReg, SimCLR, SiMo
-from fastssl.methods.student_teacher import StudentTeacher
+from fastssl.methods import BYOL, METHODS, Method, MoCo, MSBReg, SimCLR, SiMo
 from fastssl.models.teacher import update_averages
 from fastssl.recipes import quickstart
 from fastssl.recipes.variant import with_changes
@@ -75,11 +75,14 @@ CASES: dict[str, Case] = {
     "simo-shuffled": Case(narrow(SiMo, {"loss.num_negatives": 3, "teacher.shuffling_bn": True}), 8, 2),
     "simclr-sampled": Case(narrow(SimCLR, {"loss.num_negatives": 3, "loss.eqco_alpha": 256.0}), 8, 4),
 }
-VIEWS_APART = {
-    name: case
-    for name, case in CASES.items()
-    if issubclass(case.config.component, BarlowTwins | StudentTeacher)
-}
+
+
+def _has_views_apart(method: type[Method]) -> bool:
+    own = [kind for kind in method.__mro__ if issubclass(kind, Method) and kind is not Method]
+    return any("self.forward_views(" in inspect.getsource(kind) for kind in own)
+
+
+VIEWS_APART = {name: case for name, case in CASES.items() if _has_views_apart(case.config.component)}
 """Those of ``Method.forward_views``: each view has batch-norm statistics of its own."""
 
 

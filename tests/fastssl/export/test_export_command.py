@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import fastssl
 from fastssl.export.__main__ import main
+from fastssl.export.writers import EXPORTS
 from fastssl.models import ResNet9, Timm
 from fastssl.models.wide_resnet import WideResNet
 from pipelines.command.errors import UserError
@@ -107,7 +108,7 @@ LIBRARIES: dict[str, tuple[str, Callable[[Path, Tensor], Tensor]]] = {
 }
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", EXPORTS)
 def test_the_library_gives_equal_features(tmp_path: Path, origin: Path, library: str) -> None:
     suffix, features_in = LIBRARIES[library]
     if library == "onnx":
