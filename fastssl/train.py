@@ -124,12 +124,13 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
                 "--keep-best chooses by kNN on images held out of training: give --data with a test split, "
                 "or --monitor-data WHERE, and --monitor-every above 0"
             )
+        start = "initial" if experiment.init else "untrained"
         if monitor is not None and run.knn["knn_top1_untrained"] is None:
             with run.clock.pause("evaluation"), log.other_work():
                 _measure_baselines(run, monitor, device)
             log.say(
                 f"kNN top-1: pixels {run.knn['knn_top1_pixels']:.3f}, "
-                f"untrained {run.knn['knn_top1_untrained']:.3f}"
+                f"{start} encoder {run.knn['knn_top1_untrained']:.3f}"
             )
             log.baselines(0, run.baselines)
 
@@ -206,7 +207,6 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
             log.picture(out / "curves.png")
             if run.is_done:
                 how_to_load = save_encoder(out, method.encoder, config, run.step)
-                start = "initial" if experiment.init else "untrained"
                 words = verdict(run.knn, monitor.queries if monitor else 0, log.last, start=start)
                 run.summarize("finished", verdict=words)
             elif run.step >= run.stop_step:
