@@ -51,7 +51,7 @@ class FPNSettings(DetectorSettings):
             proposals_scored=(500, 250),
             proposals_kept=(200, 100),
             anchors_per_image=64,
-            regions_per_image=32,
+            regions_per_image=64,
             channels=32,
             box_convolutions=1,
             box_features=256,

@@ -16,7 +16,7 @@ from pipelines.command.ranges import Count, CountOrZero, Counts, Positive
 class ScenesDetection(CocoFpn):
     """Scenes: Mask R-CNN FPN on images of 128 pixels, with COCO's metrics."""
 
-    published_steps: ClassVar[int] = 200
+    published_steps: ClassVar[int] = 500
     paper: ClassVar[Mapping[str, Mapping[str, float]]] = {}
 
     scale: Literal["paper", "small"] = "small"
@@ -25,7 +25,7 @@ class ScenesDetection(CocoFpn):
     """Images per step, over all processes."""
     optimizer: OptimizerName = "adam"
     """adam refines boxes and masks within these steps; sgd and lars take longer."""
-    learning_rate: Positive = 0.002
+    learning_rate: Positive = 0.001
     """Peak of the learning rate, at this batch size."""
     warmup_steps: CountOrZero = 20
     """Steps in which the rate rises, from a thousandth."""
