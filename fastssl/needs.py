@@ -1,7 +1,8 @@
 """What a run needs around its GPUs, on paper: cores, storage and network, and which of them limits it.
 
-Core-microseconds are those of ImageNet's photographs on one core of an AMD EPYC (Zen 5), medians of
-``python -m benchmarks.decode`` and ``python -m benchmarks.loader`` with 300 of them: benchmarks/README.md.
+Core-microseconds are those of ImageNet's photographs on one core of an AMD EPYC, medians of
+``python -m benchmarks.decode`` and ``python -m benchmarks.loader`` with 300 of them at commit 59a28d908a
+(2026-11-20); a quicker machine took a third less on 2026-11-28: benchmarks/README.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Decoders and kernels release the GIL, so threads are enough: no processes, no pi
 is split into as many tasks as there are workers.
 
 Budget: 40 core-us of Python an image, with 16 threads at the GIL. Measured with next to nothing to decode and
-to render (``python -m benchmarks.limits --data generated``, "stubbed"): 24 for one view, 32 for eight.
+to render (``python -m benchmarks.limits --data generated``, "stubbed"): 9 for one view, 20 for eight.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ pixels whole (padding, stray bytes between segments, a bad color profile, odd sc
 Pillow, which reads it and refuses a file that ends early. Many flipped bits no decoder can notice.
 
 Budget: nothing beside libjpeg-turbo itself. ``python -m benchmarks.decode --data DIR`` on 256 ImageNet JPEGs:
-1,237 core-us per image, 1,230 by simplejpeg alone; on generated ones of 500 x 375, quality 90, 855
-(``python -m benchmarks.limits --data generated``).
+1,001 core-us per image, 998 by simplejpeg alone; on generated ones of 500 x 375, quality 90, 695
+(``python -m benchmarks.limits --data generated``), one core of a Zen 5.
 """
 
 from __future__ import annotations

@@ -5,17 +5,17 @@ plane a color, by the operations' own functions (``pipelines.ops``) and ``finish
 the GIL, allocates nothing and is cached on disk; each thread brings its own ``Workspace``.
 
 Budget, core-us per view of 224 pixels from images of 500 x 375. Expected: aims of a first trial, float32.
-Measured: ``python -m benchmarks.render``, one core of a Zen 4 with AVX-512 that others used too.
+Measured: ``python -m benchmarks.render``, one core of a Zen 5 with AVX-512.
 
     step                                      expected   measured
-    crop, resize, flip, write as uint8             100         70
-    brightness, contrast, saturation, hue       50-100         37   (22 without hue)
-    blur, sigma 1; sigma 2                     65; 130    65; 117
-    whole chain, p .8, gray .2, blur .5, solarize .2          131
+    crop, resize, flip, write as uint8             100         62
+    brightness, contrast, saturation, hue       50-100         17   (10 without hue)
+    blur, sigma 1; sigma 2                     65; 130     36; 63
+    whole chain, p .8, gray .2, blur .5, solarize .2           95
 
-Writing float16 in place of uint8 costs 11 more, float32 23. Without AVX-512 (NUMBA_CPU_FEATURES with all
-but its flags) the crop costs 105 and the chain 167. At 32 pixels, from images as small (``--size 32``), the
-chain costs 7.3.
+Writing float16 in place of uint8 costs 7 more, float32 19. On a Zen 4 that others used too the crop cost 70
+and the chain 131; there without AVX-512 (NUMBA_CPU_FEATURES with all but its flags) 105 and 167, and at 32
+pixels, from images as small (``--size 32``), the chain 7.3.
 """
 
 from __future__ import annotations
