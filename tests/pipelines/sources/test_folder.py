@@ -103,6 +103,21 @@ def test_it_agrees_with_torchvisions_image_folder(data: Path, cache: Path) -> No
     assert ours == dict(theirs.samples)
 
 
+def test_classes_whose_names_begin_alike_keep_their_images_apart(tmp_path: Path, cache: Path) -> None:
+    """Before and after "/" in the order of characters: " ", "-", "." and "0"."""
+    counts = {"a": 3, "a b": 1, "a-b": 2, "a.b": 1, "a0": 2, "ab": 1, "\u00e4": 2}
+    for name, count in counts.items():
+        for number in range(count):
+            write(tmp_path / "data" / name / f"{number}.jpg")
+    source = open_folder(tmp_path / "data", "train", cache)
+    expected = torchvision.datasets.ImageFolder(str(tmp_path / "data"))
+    labels = {os.path.relpath(path, tmp_path / "data"): label for path, label in expected.samples}
+    assert source.index.labels is not None
+    paths = paths_of(source, tmp_path / "data")
+    assert dict(zip(paths, source.index.labels.tolist(), strict=True)) == labels
+    assert len(paths) == sum(counts.values())
+
+
 def test_splits_share_their_class_numbers(tmp_path: Path, cache: Path) -> None:
     for name in ("train/ant", "train/bee", "train/cat", "val/ant", "val/cat", "test"):
         write(tmp_path / "data" / name / "x.jpg")
