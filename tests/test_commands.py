@@ -15,9 +15,8 @@ SLEEP = ("timeit", "-s", "import time", "time.sleep(60)")
 @pytest.mark.parametrize("content", ['{"a": [1, 2]}', "{", None])
 def test_output_and_exit_status_are_those_of_an_interpreter(tmp_path: Path, content: str | None) -> None:
     """Status 0, and both ends that a program has by SystemExit: of words, and of a number."""
-    if content is not None:
-        (tmp_path / "file").write_text(content)
-    words = ("json.tool", tmp_path / "file")
+    (tmp_path / "file").write_text(content or "")
+    words = ("json.tool", tmp_path / "file" if content else "--no-such-option")
     fresh = subprocess.run(module_command(*words), capture_output=True, text=True, check=False)
     forked = run_command(*words)
     assert (forked.returncode, forked.stdout) == (fresh.returncode, fresh.stdout)

@@ -101,7 +101,7 @@ def test_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     whole = path.read_bytes()
     path.write_bytes(whole + whole[: len(whole) // 7].rpartition(b"\n")[2] + b'{"op_code": 8, "wor')
-    assert opened(tmp_path).stretches() == [first]
+    assert repr(opened(tmp_path).stretches()) == repr([first])  # its value is nan, which equals nothing
     cut_broken_line(path)
     assert path.read_bytes() == whole
 
