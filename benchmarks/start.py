@@ -3,7 +3,7 @@
 They are a few small JPEGs over and over: a folder's files are hard links to them, in 100 class folders, so
 that a million need no room; a shard is one tar with all of them. All are in the system's memory, as after a
 first pass. Kernels are compiled before. Each opening is a process of its own. Memory is the most that was
-resident above what importing torch and fastssl's sources takes, until the set is open. Then as many images
+resident above what importing torch and fastssl's loaders takes, until the set is open. Then as many images
 as the smallest set has, at most 4,096, are drawn from all of it and rendered into two views of 64 pixels.
 """
 
@@ -40,7 +40,7 @@ _SMALL = replace(CHAIN, size=_SIDE)
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One opening of one folder."""
+    """One opening of one set of images."""
 
     kind: str
     """folder, or shard."""
@@ -134,16 +134,16 @@ def opening(where: str, read: int) -> dict[str, float]:
     core, wall = time.process_time() - core, time.perf_counter() - wall
     peak = _memory("VmHWM") - before
     work = Work(folder=Path(where), views=2, threads=len(os.sched_getaffinity(0)), spec=_SMALL)
-    batches = passes(work, source)()
-    next(batches, None)  # with the first the threads and the memory are made
+    batches = passes(work, source)
+    next(batches())  # with it threads and memory are made
     began, images = time.process_time(), 0
-    for batch in itertools.islice(batches, max(1, read // work.batch_size)):
+    for batch in itertools.islice(batches(), max(1, read // work.batch_size)):
         images += len(batch[0])
     return {
         "core_s": round(core, 3),
         "wall_s": round(wall, 3),
         "peak_mb": round(peak / 1e6, 1),
-        "core_us_per_image": round(1e6 * (time.process_time() - began) / max(1, images), 1),
+        "core_us_per_image": round(1e6 * (time.process_time() - began) / images, 1),
     }
 
 

@@ -21,7 +21,7 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _printable(names: Sequence[str]) -> Sequence[str]:
+def _all_printable(names: Sequence[str]) -> Sequence[str]:
     return names if "".join(names).isascii() else [printable(name) for name in names]
 
 
@@ -29,7 +29,7 @@ def stable_ids(texts: Iterable[str]) -> np.ndarray:
     """``stable_id`` of each text as ``printable`` has it, int64 [N]."""
     texts, joined = iter(texts), bytearray()
     while some := list(itertools.islice(texts, _AT_A_TIME)):
-        joined += b"".join([blake2b(text.encode(), digest_size=8).digest() for text in _printable(some)])
+        joined += b"".join([blake2b(text.encode(), digest_size=8).digest() for text in _all_printable(some)])
     return np.frombuffer(joined, "<i8").astype(np.int64)
 
 
@@ -68,7 +68,7 @@ def fingerprint(
         some = slice(first, first + _AT_A_TIME)
         part = sizes[some]
         numbers = part.tolist() if isinstance(part, np.ndarray) else part
-        lines = [f"{name}\0{size}\n" for name, size in zip(_printable(names[some]), numbers, strict=True)]
+        lines = [f"{name}\0{size}\n" for name, size in zip(_all_printable(names[some]), numbers, strict=True)]
         digest.update("".join(lines).encode())
     if labels is not None:
         digest.update(labels.astype("<i8").tobytes())

@@ -23,6 +23,12 @@ def test_an_opening_of_linked_files(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.usefixtures("own_cache")
+def test_a_set_smaller_than_a_batch_is_read_too() -> None:
+    with one_shard(3) as shard:
+        assert opening(str(shard), 3)["core_us_per_image"] > 0
+
+
 def test_a_shard_holds_them_all() -> None:
     with one_shard(130) as shard, tarfile.open(shard) as opened:
         names = [member.name for member in opened if member.isfile()]
