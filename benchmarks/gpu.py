@@ -33,7 +33,7 @@ from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
 from pipelines.files.atomic import atomic_file
 
-_LOG_BYTES = 20_000  # of each step
+_LOG_BYTES = 100_000  # of each step
 _GRACE_S = 10  # for a step that was told to stop
 
 
@@ -50,15 +50,26 @@ class Step:
     """Packages besides torch and numpy."""
 
 
+def _test_words() -> list[str]:
+    """The tests marked ``gpu``: files without one may need packages that are not there."""
+    tests = Path(__file__).parent.parent / "tests"
+    files = [str(path) for path in sorted(tests.rglob("test_*.py")) if "mark.gpu" in path.read_text()]
+    spread = ("-n", "8", "--dist", "worksteal") if find_spec("xdist") is not None else ()
+    return ["-m", "gpu", "-q", "--tb=short", "--durations=15", "-p", "no:benchmark", *spread, *files]
+
+
 _DECODING = ("simplejpeg", "numba", "PIL", "rich", "tyro")
 STEPS = (
     Step(letter="a", title="kernels", command=("benchmarks.smoke",), limit_s=40, needs=_DECODING),
-    Step(letter="b", title="tests", command=("pytest", "-m", "gpu", "-q"), limit_s=60, needs=("pytest",)),
+    Step(letter="b", title="tests", command=("pytest", *_test_words()), limit_s=90, needs=("pytest",)),
     Step(
         letter="c",
         title="views",
-        command=("benchmarks.views", "--json", "JSON", "--profile", "OUT/profile-views.txt"),
-        limit_s=30,
+        command=(
+            *("benchmarks.views", "--device", "cuda", "--json", "JSON"),
+            *("--profile", "OUT/profile-views.txt"),
+        ),
+        limit_s=45,
         needs=_DECODING,
     ),
     Step(
@@ -68,7 +79,7 @@ STEPS = (
             *("benchmarks.loader", "--data", "generated", "--views", "2", "--threads", "CORES"),
             *("--against", "--device", "cuda", "--json", "JSON"),
         ),
-        limit_s=35,
+        limit_s=60,
         needs=_DECODING,
     ),
     Step(
@@ -78,7 +89,7 @@ STEPS = (
             *("benchmarks.optimizer", "--device", "cuda", "--json", "JSON"),
             *("--contenders", "triton", "foreach", "loop", "torch", "apex"),
         ),
-        limit_s=25,
+        limit_s=35,
     ),
     Step(
         letter="f",
@@ -88,8 +99,21 @@ STEPS = (
             *("--variants", "stacked-views", "--device", "cuda"),
             *("--json", "JSON", "--profile", "OUT/profile-steps.txt"),
         ),
-        limit_s=50,
+        limit_s=75,
         needs=_DECODING,
+    ),
+    Step(
+        letter="g",
+        title="small steps",
+        command=(
+            *("benchmarks.step", "byol-cifar10", "--variants", "stacked-views", "cuda-graph"),
+            *("--device", "cuda", "--json", "JSON", "--profile", "OUT/profile-small-steps.txt"),
+        ),
+        limit_s=45,
+        needs=_DECODING,
+    ),
+    Step(
+        letter="h", title="tune", command=("benchmarks.tune", "--json", "JSON"), limit_s=45, needs=_DECODING
     ),
 )
 LONG = Step(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,8 +43,9 @@ def image_folder(where: str, count: int) -> Iterator[Path]:
         folder = Path(temporary) / "images"
         folder.mkdir()
         if where == GENERATED:
-            for number in range(count):
-                (folder / f"{number:05}.jpg").write_bytes(generated_jpeg(number))
+            with ThreadPoolExecutor() as threads:
+                for number, content in enumerate(threads.map(generated_jpeg, range(count))):
+                    (folder / f"{number:05}.jpg").write_bytes(content)
         else:
             for number, path in enumerate(_evenly_spaced(_plain_jpegs(Path(where)), count)):
                 (folder / f"{number:05}.jpg").symlink_to(path.resolve())

@@ -2,8 +2,9 @@
 
 Each step is measured by itself and with the update of a teacher, which is a moving average of all parameters:
 within the step where the implementation can, else behind it, as the trainer does. Contenders take turns, and
-medians of five rounds count, after one that warms up; in a round each takes steps for a quarter of a second.
-On a GPU the clock is its own, and includes what it waits for the host; on a CPU one thread computes.
+medians of five rounds count, after one that warms up; in a round each takes steps for a quarter of a second,
+on a GPU for a twentieth. There the clock is its own, and includes what it waits for the host; on a CPU one
+thread computes.
 
 The byte bound is what reading and writing every tensor as often as the rule must would take (28 bytes per
 parameter in LARS, 20 in SGD, 8 more with a teacher), at the rate at which the GPU copies a large block of its
@@ -29,7 +30,7 @@ from torchvision.models import resnet50
 
 from benchmarks.command import run_benchmark
 from benchmarks.profile_page import WAITS
-from benchmarks.turns import Taken, Turn, quartiles, take_turns, warm_turn
+from benchmarks.turns import Run, Taken, Turn, quartiles, take_turns, warm_turn
 from fastssl.models.teacher import update_averages
 from fastssl.optim import LARS, SGD, Optimizer
 from fastssl.optim.optimizer import Implementation, build_optimizer, set_learning_rate, split_parameters
@@ -198,26 +199,32 @@ def counted(turn: Turn) -> tuple[int | None, int]:
 
 def _set_up(network: nn.Module, optimizer: str, name: str, average: bool) -> Contender | None:
     """A contender with weights of its own, warmed up; None if it cannot run here."""
-    student = copy.deepcopy(network)
-    device = next(student.parameters()).device
-    generator = torch.Generator(device).manual_seed(0)
-    for parameter in student.parameters():
-        parameter.grad = torch.empty_like(parameter).normal_(generator=generator)
-    averages = [(copy.deepcopy(student).requires_grad_(False), student, 0.99)] if average else []
+    device = next(network.parameters()).device
     try:
-        step = STEPS.get(name, _own)(student, optimizer, name, averages)
-        step()  # compiles, allocates
+        run = ready_step(network, optimizer, name, average)
+        run(1)  # compiles, allocates
     except Exception as error:
         if not average:
             reason = f"{error}".strip().splitlines()[0] if f"{error}".strip() else type(error).__name__
             print(f"{optimizer} {name} is left out: {reason}", file=sys.stderr)
         return None
+    return Contender(optimizer, name, average, warm_turn(name, device, run))
+
+
+def ready_step(network: nn.Module, optimizer: str, name: str, average: bool) -> Run:
+    """Steps of a contender, with a copy of the network's weights and gradients that are noise."""
+    student = copy.deepcopy(network)
+    generator = torch.Generator(next(student.parameters()).device).manual_seed(0)
+    for parameter in student.parameters():
+        parameter.grad = torch.empty_like(parameter).normal_(generator=generator)
+    averages = [(copy.deepcopy(student).requires_grad_(False), student, 0.99)] if average else []
+    step = STEPS.get(name, _own)(student, optimizer, name, averages)
 
     def run(times: int) -> None:
         for _ in range(times):
             step()
 
-    return Contender(optimizer, name, average, warm_turn(name, device, run))
+    return run
 
 
 Averages = Sequence[tuple[nn.Module, nn.Module, float]]

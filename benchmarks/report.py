@@ -223,6 +223,11 @@ def _steps(rows: Sequence[Row]) -> str:
     return _table([["step", "core-us"], *([row["step"], f"{row['core_us_per_view']:.1f}"] for row in rows)])
 
 
+def _settings(rows: Sequence[Row]) -> str:
+    lines = [[row["kernels"], row["setting"], f"{row['us']:,.2f}"] for row in rows]
+    return _table([["kernels", "setting", "GPU-us"], *lines])
+
+
 def _scenes(rows: Sequence[Row]) -> str:
     return _table(
         [["images", "core-us"], *([row["images"], f"{row['core_us_per_image']:,.0f}"] for row in rows)]
@@ -290,6 +295,7 @@ _TABLES: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     "scenes": ("core-us per image of the built-in ones", _scenes),
     "threads": ("images per second; in brackets: times those of the fewest threads", _speedups),
     "start": ("opening many images, and reading some", _openings),
+    "tune": ("kernels with other sizes: microseconds per view and per step of LARS", _settings),
     "training": ("training with its images; in brackets: times fastssl's", _trainings),
     "step": ("training steps; in brackets: share of the byte bound", _training_steps),
     "views": ("a renderer's microseconds per view; in brackets: share of the byte bound", _renderers),

@@ -47,8 +47,8 @@ from pipelines.decode.bad_images import BadImages
 from pipelines.files.atomic import atomic_file
 
 _PATIENCE = 4  # turns of a second: steps vary more than kernels
-_PATIENCE_ON_GPU = 2  # by the clock of its events they vary less, and time with it is dear
-_PROFILED = 5  # steps
+_PATIENCE_ON_GPU = 6
+_PROFILED = 2  # steps
 _MOST_STEPS = 1 << 40
 
 

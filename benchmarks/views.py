@@ -4,8 +4,8 @@ All apply the whole augmentation of ``benchmarks.contenders.CHAIN`` at 224 pixel
 is left out, to all images as one batch, with one host thread. fastssl's Triton kernels write bfloat16, DALI
 on a GPU and triton-augment float16, all else is float32; parameters are drawn within the time that counts.
 Renderers take turns, and medians of five rounds count, after one that warms up; in a round a renderer makes
-as many batches as take it a quarter of a second. Who is not installed, needs a GPU where there is none, or
-fails is named and left out.
+as many batches as take it a quarter of a second, on a GPU a twentieth. Who is not installed, needs a GPU
+where there is none, or fails is named and left out.
 
 A view costs core-microseconds (user and system), and on a GPU microseconds between two events of its stream,
 which include what the GPU waits for the host. The byte bound is what the bytes that
@@ -39,7 +39,7 @@ from benchmarks.images import GENERATED, image_folder
 from benchmarks.profile_page import profile_page
 from benchmarks.result import check_places
 from benchmarks.turns import Taken, Turn, quartiles, take_turns, warm_turn
-from pipelines.command.errors import run_command
+from pipelines.command.errors import UserError, run_command
 from pipelines.command.progress import show_progress
 from pipelines.command.ranges import Count, check_ranges
 from pipelines.decode.decode import decode
@@ -105,6 +105,8 @@ class Options:
     """Most images to take; a batch holds them all."""
     against: tuple[Renderer, ...] = OTHER_RENDERERS
     """Other renderers to measure."""
+    device: Literal["auto", "cuda"] = "auto"
+    """cuda: leave out what runs on a CPU beside a GPU."""
     json: Path | None = None
     """File for the result."""
     profile: Path | None = None
@@ -112,6 +114,8 @@ class Options:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("--device cuda: torch sees no CUDA device")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,7 +127,8 @@ def _rows(options: Options) -> list[dict[str, Any]]:
     check_places(options.profile)
     with image_folder(options.data, options.images) as folder:
         images = [decode(path.read_bytes()) for path in sorted(folder.iterdir())]
-    rows = measure(images, options.views, [*OWN_RENDERERS, *options.against])
+    names = [*OWN_RENDERERS, *options.against]
+    rows = measure(images, options.views, names, only_gpu=options.device == "cuda")
     if options.profile is not None:
         name, device = ("triton", _GPU) if torch.cuda.is_available() else ("numba", _CPU)
         [(turn, _)] = _set_up(name, Decoded(images=images, views=options.views, spec=CHAIN, device=device))
@@ -132,11 +137,18 @@ def _rows(options: Options) -> list[dict[str, Any]]:
     return [asdict(row) for row in rows]
 
 
-def measure(images: Sequence[np.ndarray], views: int, names: Sequence[str]) -> list[Row]:
+def measure(
+    images: Sequence[np.ndarray], views: int, names: Sequence[str], *, only_gpu: bool = False
+) -> list[Row]:
     """Let renderers take turns; those that are not at hand or fail are named on stderr and left out."""
     torch.set_num_threads(1)
     with_gpu = torch.cuda.is_available()
-    wanted = [(name, device) for name in names for device in devices(name, with_gpu)]
+    wanted = [
+        (name, device)
+        for name in names
+        for device in devices(name, with_gpu)
+        if device == _GPU or not only_gpu
+    ]
     renderers = {
         turn: dtype
         for name, device in show_progress(wanted, len(wanted), "Setting renderers up")

@@ -52,7 +52,7 @@ def graph_blocker(
         return "micro-batches are accumulated"
     if autocast is torch.float16:
         return "fp16 chooses on the host whether to skip a step"
-    if not isinstance(optimizer, Optimizer) or getattr(optimizer, "implementation", "") != "triton":
+    if not isinstance(optimizer, Optimizer) or not optimizer.can_be_captured:
         return "the optimizer is not implemented in triton, whose kernels read rates on the device"
     if not repeats(method):
         return f"{type(method).__name__} draws or chooses on the host in each step"
@@ -103,6 +103,7 @@ class GraphedStep(TrainStep):
         self._step = step
         self._take_averages()
         if self._replay is None:
+            self._refresh()  # what it sends to must not be the graph's memory
             self._inputs = _copy_of(batch)
             self._replay = self._capture(self._body)
             self._left = list(self._pending)

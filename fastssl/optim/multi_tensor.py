@@ -58,6 +58,11 @@ class MultiTensorOptimizer(Optimizer):
         self._momentums: list[float] = []
 
     @property
+    def can_be_captured(self) -> bool:  # type: ignore[override]
+        """True where kernels run, which read rates on the device."""
+        return self._kernels is not None
+
+    @property
     def _nesterov(self) -> bool:
         return self.defaults.get("nesterov", False)
 

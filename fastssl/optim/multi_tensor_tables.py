@@ -3,8 +3,9 @@
 Tables are made once, and anew only when a tensor has moved; gradients, which may move at every step, have a
 table of their own. Everything is sent from pinned memory, and nothing waits for the device.
 
-A launch that is captured in a CUDA graph has tables of its own, which ``refresh`` fills after the capture: a
-graph that copied them itself would read memory of the host that may be long gone.
+A launch that is captured in a CUDA graph has tables of its own, which ``refresh`` allocates before the
+capture and fills after it. A graph that copied them itself would read memory of the host that may be long
+gone; and to memory allocated in a capture each replay writes what else the graph keeps there in its course.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from torch import Tensor
 
 from fastssl.optim.multi_tensor_passes import COLUMNS, GROUP_SCALARS, sum_squares, update_tensors
 
-_CHUNK, _BLOCK = 4096, 1024  # elements of a program, and of one pass of its loop
-_LANES = 128  # partial sums that are loaded at once: one per thread
-_COMPILER: dict[str, Any] = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}
+# Sizes of programs and their warps, as ``benchmarks.tune`` tries them.
+CHUNK, BLOCK, WARPS = 4096, 1024, 4  # elements of a program, and of one pass of its loop
+LANES = 128  # partial sums that are loaded at once
+_COMPILER: dict[str, Any] = {"num_stages": 1, "enable_fp_fusion": True}
 _VECTOR = 16  # bytes
 
 _Addresses = tuple[int, ...]
@@ -41,11 +43,14 @@ class Tensors:
     """Index of the momentum of each target."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class _Tables:
-    """Kernel arguments on the device, and the addresses that they were made of."""
+    """Kernel arguments on the device."""
 
     key: tuple[_Addresses, ...]
+    """Addresses that the rows hold."""
+    first: list[int]
+    """Position of each tensor's chunks among the partial sums; -1: it has none."""
     rows: Tensor
     chunks: Tensor
     gradients: Tensor
@@ -70,11 +75,12 @@ class MultiTensorStep:
         self._scalars: Tensor | None = None
         self._tables: _Tables | None = None
         self._gradients: _Addresses = ()  # what the table of gradients holds
+        self._spare: _Tables | None = None  # of the next graph
         self._captured: list[tuple[Tensor, Tensor]] = []  # what tables of graphs are to hold
-        self._graph_tables: list[Tensor] = []  # kept: a graph may be replayed at any time
+        self._graph_tables: list[_Tables] = []  # kept: a graph may be replayed at any time
 
     def refresh(self, groups: Sequence[dict[str, Any]], momentums: Sequence[float]) -> None:
-        """Send numbers to the device, and tables that graphs were captured without.
+        """Send numbers to the device, and graphs' tables; allocate those of the next graph.
 
         Args:
             groups: with GROUP_SCALARS; a missing one counts as 0.
@@ -87,6 +93,8 @@ class MultiTensorStep:
         self._send(host, self._scalars[: len(host)])
         while self._captured:
             self._send(*self._captured.pop())
+        if self._spare is None:
+            self._spare = self._allocate()
 
     def run(self, tensors: Tensors, found_inf: Tensor | None, scale: Tensor | None) -> None:
         """Launch one step, with the numbers of the last ``refresh``.
@@ -101,19 +109,18 @@ class MultiTensorStep:
         found_inf = self._neutral[:1] if found_inf is None else found_inf
         scale = self._neutral[1:] if scale is None else scale
         arrays = (tables.chunks, tables.rows, tables.gradients, self._scalars)
-        sizes = {"CHUNK": _CHUNK, "BLOCK": _BLOCK}
+        sizes = {"CHUNK": CHUNK, "BLOCK": BLOCK, "num_warps": WARPS, **_COMPILER}
         with torch.cuda.device_of(self._scalars):
             if len(tables.partials):
-                sum_squares[(len(tables.partials),)](*arrays, scale, tables.partials, **sizes, **_COMPILER)
+                sum_squares[(len(tables.partials),)](*arrays, scale, tables.partials, **sizes)
             update_tensors[(len(tables.chunks),)](
                 *arrays,
                 found_inf,
                 scale,
                 tables.partials,
                 **sizes,
-                LANES=_LANES,
+                LANES=LANES,
                 NESTEROV=self._nesterov,
-                **_COMPILER,
             )
 
     def _tables_of(self, tensors: Tensors) -> _Tables:
@@ -126,24 +133,46 @@ class MultiTensorStep:
             tuple([address % _VECTOR for address in gradients]),
         )
         if is_capturing():
-            tables = self._make(key, tensors.averages)
+            tables, self._spare = self._spare, None
+            assert tables is not None, "refresh before the capture, which may not allocate tables"
+            self._graph_tables.append(tables)
+            self._fill(tables, key, tensors.averages)
             self._send(torch.tensor(gradients), tables.gradients)
             return tables
         if self._tables is None or self._tables.key != key:
-            self._tables, self._gradients = self._make(key, tensors.averages), ()
+            self._tables, self._gradients = self._tables or self._allocate(), ()
+            self._fill(self._tables, key, tensors.averages)
         if self._gradients != gradients:
             self._send(torch.tensor(gradients), self._tables.gradients)
             self._gradients = gradients
         return self._tables
 
-    def _make(self, key: tuple[_Addresses, ...], averages: Sequence[int]) -> _Tables:
-        """Rows of tensors, and their chunks, those first that have partial sums."""
-        rows, chunks = [[0] * len(COLUMNS) for _ in self._weights], list[tuple[int, int]]()
-        adapted = [tensor for tensor, adapt in enumerate(self._adapted) if adapt]
-        others = [tensor for tensor, adapt in enumerate(self._adapted) if not adapt]
-        num_adapted = 0
-        for tensor in (*adapted, *others):
-            numel = self._weights[tensor].numel()
+    def _allocate(self) -> _Tables:
+        """Tables of addresses yet to come, with the chunks, those first that have partial sums."""
+        chunks, num_adapted, first = list[tuple[int, int]](), 0, [-1] * len(self._weights)
+        order = sorted(range(len(self._weights)), key=lambda tensor: not self._adapted[tensor])
+        for tensor in order:
+            if self._adapted[tensor]:
+                first[tensor] = len(chunks)
+            chunks += [(tensor, place) for place in range(triton.cdiv(self._weights[tensor].numel(), CHUNK))]
+            num_adapted = len(chunks) if self._adapted[tensor] else num_adapted
+        table = torch.tensor(chunks)
+        tables = _Tables(
+            key=(),
+            first=first,
+            rows=torch.empty((len(first), len(COLUMNS)), dtype=torch.int64, device=self._device),
+            chunks=torch.empty_like(table, device=self._device),
+            gradients=torch.empty(len(first), dtype=torch.int64, device=self._device),
+            partials=torch.empty((num_adapted, 2), device=self._device),
+        )
+        self._send(table, tables.chunks)
+        return tables
+
+    def _fill(self, tables: _Tables, key: tuple[_Addresses, ...], averages: Sequence[int]) -> None:
+        """Send the rows of tensors that lie at the addresses of ``key``."""
+        rows = []
+        for tensor, parameter in enumerate(self._weights):
+            numel = parameter.numel()
             weight, buffer, target, gradient = (addresses[tensor] for addresses in key)
             row = {
                 "weight": weight,
@@ -152,29 +181,16 @@ class MultiTensorStep:
                 "numel": numel,
                 "group": len(GROUP_SCALARS) * self._groups[tensor],
                 "average": len(GROUP_SCALARS) * self._num_groups + averages[tensor],
-                "first": len(chunks) if self._adapted[tensor] else -1,
+                "first": tables.first[tensor],
                 "vectors": not any(n % _VECTOR for n in (weight, buffer, target, gradient, 4 * numel)),
             }
-            rows[tensor] = [int(row[name]) for name in COLUMNS]
-            chunks += [(tensor, position) for position in range(triton.cdiv(numel, _CHUNK))]
-            num_adapted = len(chunks) if self._adapted[tensor] else num_adapted
-        return _Tables(
-            key=key,
-            rows=self._sent(torch.tensor(rows)),
-            chunks=self._sent(torch.tensor(chunks)),
-            gradients=torch.empty(len(rows), dtype=torch.int64, device=self._device),
-            partials=torch.empty((num_adapted, 2), device=self._device),
-        )
-
-    def _sent(self, host: Tensor) -> Tensor:
-        table = torch.empty_like(host, device=self._device)
-        self._send(host, table)
-        return table
+            rows.append([int(row[name]) for name in COLUMNS])
+        self._send(torch.tensor(rows), tables.rows)
+        tables.key = key
 
     def _send(self, host: Tensor, table: Tensor) -> None:
         if is_capturing():
             self._captured.append((host, table))
-            self._graph_tables.append(table)
         else:  # torch keeps pinned memory until it is copied
             table.copy_(host.pin_memory() if table.is_cuda else host, non_blocking=True)
 

@@ -27,6 +27,8 @@ class Optimizer(Component, torch.optim.Optimizer):
 
     implementations: ClassVar[tuple[Implementation, ...]] = ()
     """Choices of ``use`` beside auto."""
+    can_be_captured: bool = False
+    """Whether a step can be part of a CUDA graph, which is replayed at other rates."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ComponentConfig):

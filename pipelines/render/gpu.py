@@ -43,10 +43,12 @@ from pipelines.views import VIEW_PARAMETERS, ViewSpec
 __all__ = ["finish_crops", "render_views"]
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
-_TILE_Y, _TILE_X = 16, 32  # pixels of a view that one program makes, at most
-_BLOCK = 1024
+# Sizes of programs and their warps, as ``benchmarks.tune`` tries them.
+TILE_Y, TILE_X, RESAMPLE_WARPS = 8, 32, 4  # pixels of a view that one program makes, at most
+BLOCK, ADJUST_WARPS = 1024, 4  # pixels
+BLUR_TILE, BLUR_WARPS = 16, 2  # a side of it
 # Loads are too small to be pipelined; multiplications and additions may be fused.
-_COMPILER: dict[str, Any] = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}
+_COMPILER: dict[str, Any] = {"num_stages": 1, "enable_fp_fusion": True}
 
 
 def render_views(images: Images, parameters: np.ndarray, spec: ViewSpec, dtype: torch.dtype) -> torch.Tensor:
@@ -108,10 +110,12 @@ def _render(images: Images, parameters: np.ndarray, spec: ViewSpec, dtype: torch
     if dtype not in _FLOATS:
         raise ValueError(f"dtype is {dtype}, not one of {_FLOATS}")
     size, count, device, lab = spec.size, parameters.size, images.pixels.device, spec.color_space == "lab"
-    tile_y, tile_x = (min(tile, triton.next_power_of_2(size)) for tile in (_TILE_Y, _TILE_X))
-    block = min(_BLOCK, triton.next_power_of_2(size * size))
+    tile_y, tile_x, blur_tile = (
+        min(tile, triton.next_power_of_2(size)) for tile in (TILE_Y, TILE_X, BLUR_TILE)
+    )
+    block = min(BLOCK, triton.next_power_of_2(size * size))
     tiles = triton.cdiv(size, tile_y) * triton.cdiv(size, tile_x)
-    blur_tiles = triton.cdiv(size, tile_x) ** 2
+    blur_tiles = triton.cdiv(size, blur_tile) ** 2
     out = torch.empty((count, size, size, 3), dtype=dtype, device=device)
     with torch.cuda.device_of(out):
         table = launch_table(np.ascontiguousarray(parameters).reshape(-1), spec, device)
@@ -133,6 +137,7 @@ def _render(images: Images, parameters: np.ndarray, spec: ViewSpec, dtype: torch
                 TILE_Y=tile_y,
                 TILE_X=tile_x,
                 LAB=lab,
+                num_warps=RESAMPLE_WARPS,
                 **_COMPILER,
             )
         if len(table.adjusted):
@@ -147,12 +152,12 @@ def _render(images: Images, parameters: np.ndarray, spec: ViewSpec, dtype: torch
                 TILES_POWER=triton.next_power_of_2(tiles),
                 BLOCK=block,
                 LAB=lab,
+                num_warps=ADJUST_WARPS,
                 **_COMPILER,
             )
         if len(table.blurred):
             grid = (len(table.blurred) * blur_tiles,)
-            blur_columns[grid](table.blurred, table.rows, staged, turned, SIZE=size, TILE=tile_x, **_COMPILER)
-            blur_rows[grid](
-                table.blurred, table.rows, turned, out, SIZE=size, TILE=tile_x, LAB=lab, **_COMPILER
-            )
+            sizes = {"SIZE": size, "TILE": blur_tile, "num_warps": BLUR_WARPS, **_COMPILER}
+            blur_columns[grid](table.blurred, table.rows, staged, turned, **sizes)
+            blur_rows[grid](table.blurred, table.rows, turned, out, LAB=lab, **sizes)
     return out.permute(0, 3, 1, 2)

@@ -82,7 +82,7 @@ def test_bytes_of_operations() -> None:
 
 
 def test_measured_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.turns._LEAST_S", 0.0)
+    monkeypatch.setattr("benchmarks.turns._LEAST_S", {"cuda": 0.0, "cpu": 0.0})
     monkeypatch.setattr("benchmarks.turns.ROUNDS", 1)
     options = replace(Options(), recipes=("quickstart",), batch_size=8, precision="fp32")
     options = replace(options, variants=("stacked-views",))

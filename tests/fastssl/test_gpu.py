@@ -1,5 +1,6 @@
 """What only a GPU can show. These tests are run by ``make gpu``."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from fastssl.optim.optimizer import build_optimizer
 from pipelines.batch import Batch
 from tests.helpers.batches import make_batch, tiny_method
 from tests.helpers.methods import CASES, Case, finish_step
+from tests.helpers.waits import waits_are_errors
 
 pytestmark = pytest.mark.gpu
 
@@ -33,10 +35,10 @@ def test_no_step_waits_for_the_device(case: Case, optimizer_class: type[Optimize
     views = case.config.num_views
     batches = [on_gpu(make_batch(step, size=case.images, views=views)) for step in range(20)]
     losses = []
-    try:
+    with ExitStack() as stack:
         for step, batch in enumerate(batches):
             if step == 2:  # the first steps allocate, and choose their kernels
-                torch.cuda.set_sync_debug_mode("error")
+                stack.enter_context(waits_are_errors())
             with torch.autocast("cuda", torch.bfloat16):
                 loss, _ = method(batch, step)
             loss.backward()
@@ -44,6 +46,4 @@ def test_no_step_waits_for_the_device(case: Case, optimizer_class: type[Optimize
             optimizer.zero_grad(set_to_none=True)
             finish_step(method, step)
             losses.append(loss.detach())
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert torch.stack(losses).isfinite().all()

@@ -33,7 +33,7 @@ SKIPPED = {0, 3}  # steps, modulo 10
 def small_chunks() -> Iterator[None]:
     """Chunks that small tensors have several of, and sums of more chunks than are loaded at once."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"_CHUNK": 128, "_BLOCK": 64, "_LANES": 2}.items():
+        for name, value in {"CHUNK": 128, "BLOCK": 64, "LANES": 2}.items():
             patch.setattr(multi_tensor_tables, name, value)
         yield
 

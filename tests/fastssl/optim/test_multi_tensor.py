@@ -36,6 +36,7 @@ from tests.helpers.fused_optimizers import (
     small_chunks,
     start,
 )
+from tests.helpers.waits import waits_are_errors
 
 pytestmark = [pytest.mark.usefixtures("interpreter"), *([pytest.mark.gpu] if ON_GPU else [])]
 CONFIGS: dict[str, Optimizer.Config] = {
@@ -119,13 +120,13 @@ def test_steps_of_kernels_repeat_to_the_bit() -> None:
 def test_tables_are_made_again_only_when_a_tensor_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     from fastssl.optim.multi_tensor_tables import MultiTensorStep  # as tests.helpers imported it
 
-    made, make = [], MultiTensorStep._make
+    made, make = [], MultiTensorStep._fill
 
     def count(*given: Any) -> Any:
         made.append(given)
         return make(*given)
 
-    monkeypatch.setattr(MultiTensorStep, "_make", count)
+    monkeypatch.setattr(MultiTensorStep, "_fill", count)
     weight = nn.Parameter(torch.ones(2, 2, device=DEVICE))
     optimizer = build_optimizer([{"params": [weight], "norm_and_bias": False}], LARS.Config(), "triton")
     weight.grad = torch.ones_like(weight)
@@ -317,13 +318,11 @@ def test_the_host_waits_for_nothing_and_launches_two_kernels(name: str) -> None:
     averages = [(trained.average, trained.weights, 0.9)]
     trained.optimizer.take_averages(averages)
     trained.optimizer.step()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        with waits_are_errors():
             trained.optimizer.take_averages(averages)
             trained.optimizer.step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+        torch.cuda.synchronize()
     kernels = [event.name for event in profile.events() if event.name in ("sum_squares", "update_tensors")]
     assert kernels == ["sum_squares", "update_tensors"][-len(kernels) :]
     assert len(kernels) == (2 if name.startswith("lars") else 1)
@@ -387,6 +386,7 @@ def test_launches_of_a_graph_find_their_tables_filled(monkeypatch: pytest.Monkey
     set_up_step(graphed, 2)
     with monkeypatch.context() as patch:
         patch.setattr(multi_tensor_tables, "is_capturing", lambda: True)
+        patch.delattr(multi_tensor_tables.MultiTensorStep, "_allocate")  # the graph would reuse the memory
         for kernel in ("sum_squares", "update_tensors"):
             patch.setattr(multi_tensor_tables, kernel, Put(getattr(multi_tensor_tables, kernel)))
         graphed.optimizer.step()

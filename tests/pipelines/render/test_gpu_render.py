@@ -34,6 +34,7 @@ from pipelines.views import ViewSpec, draw
 from tests.helpers import ROOT
 from tests.helpers.gpu_views import DEVICE, ON_GPU, finish_crops, packed, render_views
 from tests.helpers.view_checks import photographs
+from tests.helpers.waits import waits_are_errors
 
 pytestmark = [pytest.mark.usefixtures("interpreter"), *([pytest.mark.gpu] if ON_GPU else [])]
 CLOSE = 0.05  # gray levels: what is staged is rounded to 1/257 of one, and color operations magnify that
@@ -368,10 +369,7 @@ def test_the_host_waits_for_nothing() -> None:
     images = [PHOTOGRAPHS[i % 2] for i in range(8)]
     table, batch = drawn(CHAIN, images, 2), packed(images)
     crops = torch.zeros((2, 8, 20, 20, 3), dtype=torch.uint8, device=DEVICE)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waits_are_errors():
         views = [render_views(batch, table, CHAIN, torch.bfloat16) for _ in range(3)]
         finish_crops(crops, table, CHAIN, torch.bfloat16)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(views[0], views[2])
