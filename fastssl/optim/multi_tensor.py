@@ -56,6 +56,8 @@ class MultiTensorOptimizer(Optimizer):
         self._modules: list[tuple[nn.Module, nn.Module]] = []
         self._pairs: _Pairs | None = None
         self._momentums: list[float] = []
+        self._without_gradient: list[bool] = []  # at the last step of the kernels
+        self._buffers: list[Tensor | None] = []  # of that step
 
     @property
     def can_be_captured(self) -> bool:  # type: ignore[override]
@@ -106,24 +108,31 @@ class MultiTensorOptimizer(Optimizer):
         capturing = is_capturing()
         if not capturing:
             self.refresh()
-        gradients: list[Tensor | None] = []
-        buffers: list[Tensor | None] = []
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                gradients.append(_gradient(parameter))
-                if parameter.grad is None or group["momentum"] == 0:
-                    buffers.append(None)
-                    continue
-                assert not capturing or "momentum_buffer" in self.state[parameter], (
-                    "step once before the capture: a graph would clear new momentums at each replay"
-                )
-                buffers.append(self._momentum_buffer(parameter))
+        gradients = [_gradient(parameter) for parameter in self._parameters()]
+        if capturing or [gradient is None for gradient in gradients] != self._without_gradient:
+            self._without_gradient = [gradient is None for gradient in gradients]
+            self._buffers = self._buffers_of(gradients, capturing)
+        buffers = self._buffers
         pairs = (self._pairs if self._momentums else None) or _no_pairs(len(gradients))
         tensors = Tensors(
             gradients=gradients, buffers=buffers, targets=pairs.targets, averages=pairs.averages
         )
         self._kernels.run(tensors, getattr(self, "found_inf", None), getattr(self, "grad_scale", None))
         self._momentums = []
+
+    def _buffers_of(self, gradients: list[Tensor | None], capturing: bool) -> list[Tensor | None]:
+        """The momentums that a step moves, begun at 0; None where it moves none."""
+        buffers: list[Tensor | None] = []
+        momentums = [group["momentum"] for group in self.param_groups for _ in group["params"]]
+        for parameter, gradient, momentum in zip(self._parameters(), gradients, momentums, strict=True):
+            if gradient is None or momentum == 0:
+                buffers.append(None)
+                continue
+            assert not capturing or "momentum_buffer" in self.state[parameter], (
+                "step once before the capture: a graph would clear new momentums at each replay"
+            )
+            buffers.append(self._momentum_buffer(parameter))
+        return buffers
 
     def _reference_step(self) -> None:
         for group in self.param_groups:
