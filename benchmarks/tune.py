@@ -54,26 +54,16 @@ def _settings(module: str, names: Sequence[str], *choices: tuple[int, ...]) -> l
 
 
 _RESAMPLE = ("TILE_Y", "TILE_X", "RESAMPLE_WARPS")
+_BLUR = ("BLUR_DOWN", "BLUR_ACROSS", "BLUR_WARPS")
 SETTINGS = (
     *_settings(_RENDERER, (), ()),
     *_settings(
-        _RENDERER, _RESAMPLE, (8, 32, 4), (16, 16, 4), (8, 32, 2), (8, 16, 2), (4, 32, 4), (16, 32, 8)
+        _RENDERER, _RESAMPLE, (16, 32, 4), (8, 16, 1), (1, 128, 2), (1, 256, 4), (1, 128, 4), (4, 32, 4)
     ),
-    *_settings(_RENDERER, ("BLOCK", "ADJUST_WARPS"), (512, 4), (1024, 8), (256, 4)),
-    *_settings(_RENDERER, ("BLUR_TILE", "BLUR_WARPS"), (32, 8), (16, 2), (16, 4)),
+    *_settings(_RENDERER, _BLUR, (32, 32, 4), (32, 16, 2), (64, 16, 4), (128, 16, 4), (16, 32, 2)),
     *_settings(_OPTIMIZER, (), ()),
-    *_settings(
-        _OPTIMIZER,
-        ("CHUNK", "BLOCK", "WARPS"),
-        *(
-            (4096, 2048, 4),
-            (8192, 1024, 4),
-            (8192, 2048, 8),
-            (16384, 2048, 4),
-            (16384, 4096, 8),
-            (2048, 1024, 4),
-        ),
-    ),
+    *_settings(_OPTIMIZER, ("CHUNK", "BLOCK", "WARPS"), (4096, 1024, 4), (8192, 2048, 4), (32768, 2048, 4)),
+    *_settings(_OPTIMIZER, ("CHUNK", "BLOCK", "WARPS"), (16384, 1024, 4), (16384, 2048, 2)),
 )
 
 

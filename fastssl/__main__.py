@@ -44,6 +44,7 @@ BENCHMARKS = (
     "step",
     "threads",
     "training",
+    "tune",
     "views",
 )
 

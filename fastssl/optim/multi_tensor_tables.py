@@ -21,7 +21,7 @@ from torch import Tensor
 from fastssl.optim.multi_tensor_passes import COLUMNS, GROUP_SCALARS, sum_squares, update_tensors
 
 # Sizes of programs and their warps, as ``benchmarks.tune`` tries them.
-CHUNK, BLOCK, WARPS = 4096, 1024, 4  # elements of a program, and of one pass of its loop
+CHUNK, BLOCK, WARPS = 16384, 2048, 4  # elements of a program, and of one pass of its loop
 LANES = 128  # partial sums that are loaded at once
 _COMPILER: dict[str, Any] = {"num_stages": 1, "enable_fp_fusion": True}
 _VECTOR = 16  # bytes

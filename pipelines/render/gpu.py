@@ -44,9 +44,9 @@ __all__ = ["finish_crops", "render_views"]
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 # Sizes of programs and their warps, as ``benchmarks.tune`` tries them.
-TILE_Y, TILE_X, RESAMPLE_WARPS = 8, 32, 4  # pixels of a view that one program makes, at most
+TILE_Y, TILE_X, RESAMPLE_WARPS = 8, 16, 2  # pixels of a view that one program makes, at most
 BLOCK, ADJUST_WARPS = 1024, 4  # pixels
-BLUR_TILE, BLUR_WARPS = 16, 2  # a side of it
+BLUR_DOWN, BLUR_ACROSS, BLUR_WARPS = 16, 16, 2
 # Loads are too small to be pipelined; multiplications and additions may be fused.
 _COMPILER: dict[str, Any] = {"num_stages": 1, "enable_fp_fusion": True}
 
@@ -110,12 +110,14 @@ def _render(images: Images, parameters: np.ndarray, spec: ViewSpec, dtype: torch
     if dtype not in _FLOATS:
         raise ValueError(f"dtype is {dtype}, not one of {_FLOATS}")
     size, count, device, lab = spec.size, parameters.size, images.pixels.device, spec.color_space == "lab"
-    tile_y, tile_x, blur_tile = (
-        min(tile, triton.next_power_of_2(size)) for tile in (TILE_Y, TILE_X, BLUR_TILE)
-    )
+    least = triton.next_power_of_2(size)
+    tile_y, tile_x, down, across = (min(side, least) for side in (TILE_Y, TILE_X, BLUR_DOWN, BLUR_ACROSS))
     block = min(BLOCK, triton.next_power_of_2(size * size))
     tiles = triton.cdiv(size, tile_y) * triton.cdiv(size, tile_x)
-    blur_tiles = triton.cdiv(size, blur_tile) ** 2
+    if TILE_Y == 1:
+        tile_y, tile_x = 1, min(TILE_X, triton.next_power_of_2(size * size))
+        tiles = triton.cdiv(size * size, tile_x)
+    blur_tiles = triton.cdiv(size, down) * triton.cdiv(size, across)
     out = torch.empty((count, size, size, 3), dtype=dtype, device=device)
     with torch.cuda.device_of(out):
         table = launch_table(np.ascontiguousarray(parameters).reshape(-1), spec, device)
@@ -157,7 +159,7 @@ def _render(images: Images, parameters: np.ndarray, spec: ViewSpec, dtype: torch
             )
         if len(table.blurred):
             grid = (len(table.blurred) * blur_tiles,)
-            sizes = {"SIZE": size, "TILE": blur_tile, "num_warps": BLUR_WARPS, **_COMPILER}
+            sizes = {"SIZE": size, "DOWN": down, "ACROSS": across, "num_warps": BLUR_WARPS, **_COMPILER}
             blur_columns[grid](table.blurred, table.rows, staged, turned, **sizes)
             blur_rows[grid](table.blurred, table.rows, turned, out, LAB=lab, **sizes)
     return out.permute(0, 3, 1, 2)

@@ -72,13 +72,19 @@ def resample_views(
         LAB: whether views are in L*a*b*.
     """
     TILES_X: tl.constexpr = (SIZE + TILE_X - 1) // TILE_X
-    TILES: tl.constexpr = (SIZE + TILE_Y - 1) // TILE_Y * TILES_X
+    TILES: tl.constexpr = (
+        (SIZE * SIZE + TILE_X - 1) // TILE_X if TILE_Y == 1 else (SIZE + TILE_Y - 1) // TILE_Y * TILES_X
+    )
     view = tl.program_id(0) // TILES
     tile = tl.program_id(0) % TILES
     row = rows + view * ROW_WORDS
-    y = tile // TILES_X * TILE_Y + tl.arange(0, TILE_Y)
-    x = tile % TILES_X * TILE_X + tl.arange(0, TILE_X)
-    y, x = tl.broadcast(y[:, None], x[None, :])  # at once, so that all that follows has one layout
+    if TILE_Y == 1:
+        pixel = tile * TILE_X + tl.arange(0, TILE_X)
+        y, x = pixel // SIZE, pixel % SIZE
+    else:
+        y = tile // TILES_X * TILE_Y + tl.arange(0, TILE_Y)
+        x = tile % TILES_X * TILE_X + tl.arange(0, TILE_X)
+        y, x = tl.broadcast(y[:, None], x[None, :])  # at once, so that all that follows has one layout
     inside = (y < SIZE) & (x < SIZE)
 
     source = view % num_images
@@ -141,19 +147,19 @@ def adjust_views(
 
 
 @triton.jit
-def blur_columns(views, rows, staged, turned, SIZE: tl.constexpr, TILE: tl.constexpr):
+def blur_columns(views, rows, staged, turned, SIZE: tl.constexpr, DOWN: tl.constexpr, ACROSS: tl.constexpr):
     """A tile in each third of one view's columns, blurred down the columns.
 
     Args:
         views: int32 [n], numbers of the views that are blurred.
         rows, staged, SIZE: of ``resample_views``.
         turned: uint16 [n, SIZE, 3, SIZE], written: column, channel, row.
-        TILE: side of a tile, a power of 2.
+        DOWN, ACROSS: sides of a tile, powers of 2.
     """
-    TILES: tl.constexpr = (SIZE + TILE - 1) // TILE
-    entry = tl.program_id(0) // (TILES * TILES)
+    TILES: tl.constexpr = ((SIZE + DOWN - 1) // DOWN) * ((SIZE + ACROSS - 1) // ACROSS)
+    entry = tl.program_id(0) // TILES
     row = rows + tl.load(views + entry) * ROW_WORDS
-    y, word = _tile(tl.program_id(0), SIZE, TILE)
+    y, word = _tile(tl.program_id(0), SIZE, DOWN, ACROSS)
     inside = (y < SIZE) & (word < SIZE)
     slot, radius, decay = tl.load(row + SLOT), tl.load(row + RADIUS), number(row, DECAY)
     first, second, third = blur(staged, slot, radius, decay, y, word, inside, SIZE)
@@ -164,18 +170,27 @@ def blur_columns(views, rows, staged, turned, SIZE: tl.constexpr, TILE: tl.const
 
 
 @triton.jit
-def blur_rows(views, rows, turned, out, SIZE: tl.constexpr, TILE: tl.constexpr, LAB: tl.constexpr):
+def blur_rows(
+    views,
+    rows,
+    turned,
+    out,
+    SIZE: tl.constexpr,
+    DOWN: tl.constexpr,
+    ACROSS: tl.constexpr,
+    LAB: tl.constexpr,
+):
     """A tile of one view, blurred along the rows and finished.
 
     Args:
-        views, rows, turned, SIZE, TILE: of ``blur_columns``.
+        views, rows, turned, SIZE: of ``blur_columns``; DOWN: columns, ACROSS: rows of a tile.
         out, LAB: of ``resample_views``.
     """
-    TILES: tl.constexpr = (SIZE + TILE - 1) // TILE
-    entry = tl.program_id(0) // (TILES * TILES)
+    TILES: tl.constexpr = ((SIZE + DOWN - 1) // DOWN) * ((SIZE + ACROSS - 1) // ACROSS)
+    entry = tl.program_id(0) // TILES
     view = tl.load(views + entry)
     row = rows + view * ROW_WORDS
-    x, y = _tile(tl.program_id(0), SIZE, TILE)
+    x, y = _tile(tl.program_id(0), SIZE, DOWN, ACROSS)
     inside = (x < SIZE) & (y < SIZE)
     radius, decay = tl.load(row + RADIUS), number(row, DECAY)
     red, green, blue = blur(turned, entry, radius, decay, x, y, inside, SIZE)
@@ -184,12 +199,12 @@ def blur_rows(views, rows, turned, out, SIZE: tl.constexpr, TILE: tl.constexpr, 
 
 
 @triton.jit
-def _tile(program, SIZE: tl.constexpr, TILE: tl.constexpr):
-    """Places of a program's tile: down [TILE, 1] and across [1, TILE]."""
-    TILES: tl.constexpr = (SIZE + TILE - 1) // TILE
-    tile = program % (TILES * TILES)
-    down = (tile // TILES * TILE + tl.arange(0, TILE))[:, None]
-    return down, (tile % TILES * TILE + tl.arange(0, TILE))[None, :]
+def _tile(program, SIZE: tl.constexpr, DOWN: tl.constexpr, ACROSS: tl.constexpr):
+    """Places of a program's tile: down [DOWN, 1] and across [1, ACROSS]."""
+    ABREAST: tl.constexpr = (SIZE + ACROSS - 1) // ACROSS
+    tile = program % ((SIZE + DOWN - 1) // DOWN * ABREAST)
+    down = (tile // ABREAST * DOWN + tl.arange(0, DOWN))[:, None]
+    return down, (tile % ABREAST * ACROSS + tl.arange(0, ACROSS))[None, :]
 
 
 @triton.jit
