@@ -1,6 +1,6 @@
 """One visit to a GPU: what is most worth knowing comes first, each step with its own time limit.
 
-    make gpu [PYTHON=python3 VENV=none] [OUT=DIR] [STEPS=c,f]      at most 4 minutes
+    make gpu [PYTHON=python3 VENV=none] [OUT=DIR] [STEPS=c,f]      (a) to (f) at most 4 minutes, all 5 1/2
     make gpu-long [PYTHON=python3 VENV=none] [OUT=DIR] DATA=CIFAR10.beton
 
 Needs no network and, with VENV=none, no installation: an interpreter that has torch, and whatever else there
@@ -61,7 +61,7 @@ def _test_words() -> list[str]:
 _DECODING = ("simplejpeg", "numba", "PIL", "rich", "tyro")
 STEPS = (
     Step(letter="a", title="kernels", command=("benchmarks.smoke",), limit_s=40, needs=_DECODING),
-    Step(letter="b", title="tests", command=("pytest", *_test_words()), limit_s=90, needs=("pytest",)),
+    Step(letter="b", title="tests", command=("pytest", *_test_words()), limit_s=60, needs=("pytest",)),
     Step(
         letter="c",
         title="views",
@@ -69,7 +69,7 @@ STEPS = (
             *("benchmarks.views", "--device", "cuda", "--json", "JSON"),
             *("--profile", "OUT/profile-views.txt"),
         ),
-        limit_s=45,
+        limit_s=35,
         needs=_DECODING,
     ),
     Step(
@@ -79,7 +79,7 @@ STEPS = (
             *("benchmarks.loader", "--data", "generated", "--views", "2", "--threads", "CORES"),
             *("--against", "--device", "cuda", "--json", "JSON"),
         ),
-        limit_s=60,
+        limit_s=33,
         needs=_DECODING,
     ),
     Step(
@@ -89,31 +89,38 @@ STEPS = (
             *("benchmarks.optimizer", "--device", "cuda", "--json", "JSON"),
             *("--contenders", "triton", "foreach", "loop", "torch", "apex"),
         ),
-        limit_s=35,
+        limit_s=22,
     ),
     Step(
         letter="f",
         title="steps",
         command=(
             *("benchmarks.step", "moco-v2-plus-imagenet", "byol-sgd-imagenet", "--batch-size", "256"),
-            *("--variants", "stacked-views", "--device", "cuda"),
+            *("--variants", "fused-batch-norm", "--device", "cuda"),
             *("--json", "JSON", "--profile", "OUT/profile-steps.txt"),
         ),
-        limit_s=75,
+        limit_s=50,
         needs=_DECODING,
     ),
     Step(
         letter="g",
         title="small steps",
         command=(
-            *("benchmarks.step", "byol-cifar10", "--variants", "stacked-views", "cuda-graph"),
+            *(
+                "benchmarks.step",
+                "byol-cifar10",
+                "--variants",
+                "cuda-graph",
+                "stacked-views",
+                "fused-batch-norm",
+            ),
             *("--device", "cuda", "--json", "JSON", "--profile", "OUT/profile-small-steps.txt"),
         ),
-        limit_s=45,
+        limit_s=40,
         needs=_DECODING,
     ),
     Step(
-        letter="h", title="tune", command=("benchmarks.tune", "--json", "JSON"), limit_s=45, needs=_DECODING
+        letter="h", title="tune", command=("benchmarks.tune", "--json", "JSON"), limit_s=40, needs=_DECODING
     ),
 )
 LONG = Step(

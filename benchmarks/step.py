@@ -96,7 +96,7 @@ class Options:
     """auto, cpu or cuda."""
     threads: int = 0
     """torch's threads on a CPU; 0: one per core."""
-    variants: tuple[Literal["compile", "cuda-graph", "stacked-views"], ...] = ()
+    variants: tuple[Literal["compile", "cuda-graph", "stacked-views", "fused-batch-norm"], ...] = ()
     """Measure fastssl's step with these options of the training too, or with its views stacked."""
     json: Path | None = None
     """File for the result."""
@@ -144,11 +144,10 @@ def measure(options: Options, device: torch.device) -> list[Row]:
                 machine = replace(
                     config.machine, compile=variant == "compile", cuda_graph=variant == "cuda-graph"
                 )
-                stacked = variant == "stacked-views"
-                label = f"fastssl {variant}" if stacked else f"fastssl --{variant}"
-                others[label], _ = ready_steps(
-                    stack, replace(config, machine=machine), device, stacked=stacked
+                label = (
+                    f"fastssl --{variant}" if variant in ("compile", "cuda-graph") else f"fastssl {variant}"
                 )
+                others[label], _ = ready_steps(stack, replace(config, machine=machine), device, variant)
                 others[label](1 + GraphedStep.WARM_UP_STEPS)
             contenders += [
                 Contender(
@@ -190,7 +189,7 @@ def recipe_on_scenes(name: str, batch_size: int, precision: Precision) -> Config
 
 
 def ready_steps(
-    stack: ExitStack, config: Config, device: torch.device, *, stacked: bool = False
+    stack: ExitStack, config: Config, device: torch.device, variant: str = ""
 ) -> tuple[Run, dict[str, Run]]:
     """The step of a recipe, and those of others by name where there are any; views are noise.
 
@@ -198,13 +197,18 @@ def ready_steps(
         stack: closes the loader.
         config: config of the recipe; its precision is resolved.
         device: device of the steps.
-        stacked: put all views of a step through a network at once (``Method.stack_views``).
+        variant: stacked-views: put all views of a step through a network at once (``Method.stack_views``);
+            fused-batch-norm: normalize by our kernels.
     """
     experiment = config.experiment
     data = open_training_data(config, DistEnv())
     method = build_on_device(experiment, data, device)
-    if stacked:
+    if variant == "stacked-views":
         method.stack_views()
+    if variant == "fused-batch-norm":
+        from fastssl.models.fused_batch_norm import fuse_batch_norms
+
+        fuse_batch_norms(method)
     loading = training_batches(config, data, device, BadImages(None, 0), start=0, stop=_MOST_STEPS)
     batches = iter(stack.enter_context(open_loader(loading)))
     rate = experiment.optimizer.base_lr * experiment.batch_size / 256
