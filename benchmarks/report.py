@@ -228,6 +228,21 @@ def _settings(rows: Sequence[Row]) -> str:
     return _table([["kernels", "setting", "GPU-us"], *lines])
 
 
+def _batch_norms(rows: Sequence[Row]) -> str:
+    works = list(dict.fromkeys(row["work"] for row in rows))
+    lines = [["channels", "size", "contender", "setting", *(f"{work}, us" for work in works)]]
+    names = ("channels", "size", "contender", "setting")
+    for key in dict.fromkeys(tuple(row[name] for name in names) for row in rows):
+        found = {row["work"]: row for row in rows if tuple(row[name] for name in names) == key}
+        costs = [
+            f"{found[work]['us']:,.1f} ({found[work]['share_of_bound']:.0%})" if work in found else ""
+            for work in works
+        ]
+        lines.append([*map(str, key), *costs])
+    images, rate = rows[0]["images"], rows[0]["copied_gb_per_s"]
+    return f"{_table(lines)}\n\n{images} images, bfloat16; the GPU copies at {rate:,.0f} GB/s."
+
+
 def _scenes(rows: Sequence[Row]) -> str:
     return _table(
         [["images", "core-us"], *([row["images"], f"{row['core_us_per_image']:,.0f}"] for row in rows)]
@@ -287,6 +302,7 @@ def _label(row: Row) -> str:
 
 
 _TABLES: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
+    "batch_norm": ("a batch norm's microseconds; in brackets: share of the byte bound", _batch_norms),
     "loader": ("core-us per image of K views; in brackets: times fastssl's", _loaders),
     "decode": ("core-us per image; in brackets: times fastssl's", _decoders),
     "limits": ("core-us per image of K views; in brackets: share of the decode-only bound", _limits),

@@ -11,7 +11,7 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,11 @@ LANES, MERGED = 64, 16  # partial results that are loaded at once, and columns o
 
 _LEAST_COLUMNS = 8
 _COMPILER: dict[str, Any] = {"enable_fp_fusion": True}
+Module = TypeVar("Module", bound=nn.Module)
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
-def fuse_batch_norms(module: nn.Module) -> nn.Module:
+def fuse_batch_norms(module: Module) -> Module:
     """The module with its ``nn.BatchNorm2d`` (none of their subclasses) fused, in place; nothing is renamed.
 
     Before ``keep_views_apart``, which makes classes of its own; after ``group_batch_norms``, whose groups
