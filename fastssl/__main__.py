@@ -33,6 +33,7 @@ COMMANDS = {  # name: module, description
     "completion": ("fastssl.completion", "print a script that completes all this in bash and zsh"),
 }
 BENCHMARKS = (
+    "batch_norm",
     "decode",
     "limits",
     "loader",

@@ -5,8 +5,8 @@ Written as its documentation advises ("Basic Usage", "Batch Behavior", "Float16 
 its ``TritonFusedAugment`` draws them. That one has no ``RandomResizedCrop``: crops here are squares of random
 area that its affine map resizes, bilinear. Left out, for it does not have them: other aspect ratios, hue,
 blur, solarize. Differs from torchvision: resizes without antialiasing, black beyond the image's edge; jitter
-has a fixed order, and contrast is about mid-gray. Compared with the reference in Triton's interpreter; never
-run yet on what it is for: needs a CUDA device.
+has a fixed order, and contrast is about mid-gray. Compared with the reference in Triton's interpreter; needs
+a CUDA device.
 
 A batch's images are of one size: those of another are resized before the clock starts.
 """

@@ -22,7 +22,7 @@ Bytes a view moves to and from memory, S = 224, output of 2 bytes, box h x w:
 
 With all of it 2.35 MB, at 4.8 TB/s 0.49 us: 2.0 million views per second; with none, 8.8 million; with jitter
 at p 0.8 and blur at p 0.5, as MoCo v2's, 1.63 MB: 2.9 million. Caches only lower this: views of an image
-overlap, and what one pass stages the next may still find there. Not measured on a GPU yet.
+overlap, and what one pass stages the next may still find there. Measured: benchmarks/README.md, "On a GPU".
 
 Memory beside the output: 6 S² bytes per view with contrast or blur, and as much again a blurred one.
 """
@@ -114,8 +114,8 @@ def _render(images: Images, parameters: np.ndarray, spec: ViewSpec, dtype: torch
     tile_y, tile_x, down, across = (min(side, least) for side in (TILE_Y, TILE_X, BLUR_DOWN, BLUR_ACROSS))
     block = min(BLOCK, triton.next_power_of_2(size * size))
     tiles = triton.cdiv(size, tile_y) * triton.cdiv(size, tile_x)
-    if TILE_Y == 1:
-        tile_y, tile_x = 1, min(TILE_X, triton.next_power_of_2(size * size))
+    if TILE_Y == 1:  # pixels one after the other
+        tile_x = min(TILE_X, triton.next_power_of_2(size * size))
         tiles = triton.cdiv(size * size, tile_x)
     blur_tiles = triton.cdiv(size, down) * triton.cdiv(size, across)
     out = torch.empty((count, size, size, 3), dtype=dtype, device=device)

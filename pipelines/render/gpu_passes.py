@@ -68,7 +68,8 @@ def resample_views(
         staged: uint16 [slots, SIZE, SIZE, 3].
         partial_sums: float32 [slots, tiles], written where contrast follows: the sum of a tile's gray.
         out: [V, SIZE, SIZE, 3].
-        SIZE: side of a view; TILE_Y, TILE_X: of a tile, powers of 2.
+        SIZE: side of a view; TILE_Y, TILE_X: of a tile, powers of 2. A tile of one row is TILE_X pixels one
+            after the other, over the ends of lines.
         LAB: whether views are in L*a*b*.
     """
     TILES_X: tl.constexpr = (SIZE + TILE_X - 1) // TILE_X

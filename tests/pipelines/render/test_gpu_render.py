@@ -174,6 +174,17 @@ def test_drawn_rows(spec: ViewSpec, count: int, views: int) -> None:
     check(got, images, table, spec)
 
 
+@pytest.mark.parametrize("tiles", [(1, 64, 16, 16), (1, 2048, 32, 8), (16, 32, 8, 32)], ids=str)
+def test_tiles_of_other_shapes(tiles: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.render import gpu  # as tests.helpers imported it
+
+    for name, side in zip(("TILE_Y", "TILE_X", "BLUR_DOWN", "BLUR_ACROSS"), tiles, strict=True):
+        monkeypatch.setattr(gpu, name, side)
+    spec, images = replace(CHAIN, size=35, blur=GaussianBlur(p=0.7)), ragged(2)
+    table = drawn(spec, images, 2)
+    check(render_views(packed(images), table, spec, torch.float32), images, table, spec)
+
+
 @pytest.mark.parametrize(
     ("fields", "close"),
     [
