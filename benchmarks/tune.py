@@ -88,10 +88,6 @@ class Options:
     json: Path | None = None
     """File for the result."""
 
-    def __post_init__(self) -> None:
-        if not torch.cuda.is_available():
-            raise UserError("python -m benchmarks.tune needs a GPU, and torch sees none here")
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
@@ -99,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _rows(options: Options) -> list[dict[str, Any]]:
+    if not torch.cuda.is_available():
+        raise UserError("python -m benchmarks.tune needs a GPU, and torch sees none here")
     torch.set_num_threads(1)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(_COMPILERS, len(os.sched_getaffinity(0))), context) as pool:
