@@ -1,8 +1,8 @@
 """Every GPU kernel once, against its reference: the first minute on a new card.
 
 Renders views with every operation by Triton and by the reference, moves the weights of a small network by the
-optimizers' kernels and by their reference, and takes steps of small recipes. Prints a line per check; exit
-status 1 if one is wrong.
+optimizers' kernels and by their reference, normalizes, and takes steps of small recipes, one as a CUDA graph.
+Prints a line per check; exit status 1 if one is wrong.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 import torch
+from torch import nn
 
 from benchmarks.contenders import CHAIN, Decoded, open_renderer
 from benchmarks.images import generated_jpeg
@@ -24,6 +26,8 @@ from benchmarks.step import ready_steps, recipe_on_scenes
 from fastssl.distributed.precision import resolve_precision
 from fastssl.models import ResNet9
 from fastssl.models.backbone import build_backbone
+from fastssl.models.fused_batch_norm import fuse_batch_norms
+from fastssl.optim.graphed_step import GraphedStep
 from fastssl.optim.optimizer import Implementation, build_optimizer, set_learning_rate, split_parameters
 from pipelines.command.errors import UserError, run_command
 from pipelines.decode.decode import decode
@@ -102,7 +106,45 @@ def steps(device: torch.device) -> str:
     return f"{_STEPS} steps of two recipes in {precision}, {gigabytes:.2f} GB"
 
 
-CHECKS: dict[str, Callable[[torch.device], str]] = {"views": views, "optimizers": optimizers, "steps": steps}
+def batch_norms(device: torch.device) -> str:
+    """Compare fused batch norms, forward and backward, with torch's in float64."""
+    torch.manual_seed(0)
+    x = torch.randn(16, 48, 14, 14, device=device, dtype=torch.float64) + 3
+    x = x.to(memory_format=torch.channels_last)
+    ends = []
+    for dtype in (torch.float64, torch.float32):
+        norm = nn.BatchNorm2d(48, device=device, dtype=dtype)
+        given = x.clone().to(dtype).requires_grad_()
+        made = (norm if dtype == torch.float64 else fuse_batch_norms(nn.Sequential(norm)))(given)
+        (made * torch.cos(made)).sum().backward()
+        kept = (made, given.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var)
+        ends.append([tensor.detach().double() for tensor in kept if tensor is not None])
+    exact, ours = ends
+    worst = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(ours, exact, strict=True))
+    assert worst <= 1e-5, f"{worst:.2g} of the largest off"
+    return f"{worst:.2g} of the largest off"
+
+
+def graph(device: torch.device) -> str:
+    """Replay a step of BYOL as a CUDA graph."""
+    precision, _ = resolve_precision("auto", device)
+    config = recipe_on_scenes("byol-cifar10", 64, precision)
+    with ExitStack() as stack:
+        step, _ = ready_steps(
+            stack, replace(config, machine=replace(config.machine, cuda_graph=True)), device
+        )
+        step(GraphedStep.WARM_UP_STEPS + _STEPS)
+        torch.cuda.synchronize()
+    return f"{_STEPS} replays in {precision}"
+
+
+CHECKS: dict[str, Callable[[torch.device], str]] = {
+    "views": views,
+    "optimizers": optimizers,
+    "batch norms": batch_norms,
+    "steps": steps,
+    "graph": graph,
+}
 
 
 if __name__ == "__main__":

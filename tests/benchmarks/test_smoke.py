@@ -25,6 +25,19 @@ def test_optimizers_are_compared_with_the_reference(monkeypatch: pytest.MonkeyPa
         smoke.optimizers(CPU, "foreach")
 
 
+def test_batch_norms_are_compared_with_exact_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With torch's own, as the kernels take no CPU tensors."""
+    assert smoke.batch_norms(CPU).endswith("of the largest off")
+
+    def wrong(module: torch.nn.Sequential) -> torch.nn.Sequential:
+        module[0].eps = 1e-2
+        return module
+
+    monkeypatch.setattr(smoke, "fuse_batch_norms", wrong)
+    with pytest.raises(AssertionError, match="of the largest off"):
+        smoke.batch_norms(CPU)
+
+
 def test_without_a_gpu_it_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="takes no options"):
         smoke.main(["--fast"])
