@@ -23,7 +23,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make format     ruff's formatter"
 	@echo "make pages      write the pages of --help, --list and the recipes anew, after a change of them"
-	@echo "make gpu        what needs a CUDA device, in 5 minutes: OUT=gpu/results.json (STEPS=c,f chooses)"
+	@echo "make gpu        what needs a CUDA device, in 6 minutes: OUT=gpu/results.json (STEPS=c,f chooses)"
 	@echo "make gpu-long   byol-cifar10 on a CUDA device for 9 minutes: DATA=CIFAR10.beton"
 	@echo "make clean      remove caches of compiled code and tools"
 

@@ -1,6 +1,6 @@
 """One visit to a GPU: what is most worth knowing comes first, each step with its own time limit.
 
-    make gpu [PYTHON=python3 VENV=none] [OUT=DIR] [STEPS=c,f]      (a) to (f) at most 4 minutes, all 5 1/2
+    make gpu [PYTHON=python3 VENV=none] [OUT=DIR] [STEPS=c,f]      (a) to (f) at most 4 minutes, all 6 1/2
     make gpu-long [PYTHON=python3 VENV=none] [OUT=DIR] DATA=CIFAR10.beton
 
 Needs no network and, with VENV=none, no installation: an interpreter that has torch, and whatever else there
@@ -121,6 +121,24 @@ STEPS = (
     ),
     Step(
         letter="h", title="tune", command=("benchmarks.tune", "--json", "JSON"), limit_s=40, needs=_DECODING
+    ),
+    Step(letter="i", title="batch norm", command=("benchmarks.batch_norm", "--json", "JSON"), limit_s=40),
+    Step(
+        letter="j",
+        title="threads",
+        command=(
+            "benchmarks.threads",
+            "--data",
+            "generated",
+            "--threads",
+            "1",
+            "8",
+            "CORES",
+            "--json",
+            "JSON",
+        ),
+        limit_s=30,
+        needs=_DECODING,
     ),
 )
 LONG = Step(
