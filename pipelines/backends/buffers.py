@@ -210,7 +210,8 @@ def _copied(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 def _layout(heights: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, int]:
     """Offsets of images that lie one after the other, int64 [B], and the end of the last."""
     ends = np.cumsum(3 * heights.astype(np.int64) * widths)
-    return np.concatenate([[0], ends[:-1]]), int(ends[-1])
+    offsets = np.concatenate([[0], ends]).astype(np.int64)
+    return offsets[:-1], int(offsets[-1])
 
 
 def _first_samples(memory: torch.Tensor, count: int) -> torch.Tensor:

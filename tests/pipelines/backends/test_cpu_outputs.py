@@ -158,6 +158,17 @@ def test_the_last_batch_of_an_evaluation_holds_the_rest() -> None:
     assert len(last.images.pixels) == 3 * int(last.images.heights[0]) * int(last.images.widths[0])
 
 
+@pytest.mark.parametrize("output", [Crops(), Pixels(), Views()], ids=lambda output: type(output).__name__)
+def test_a_rank_without_a_share_of_the_last_batch_has_none_of_its_images(output: Output) -> None:
+    plan = replace(evaluation_plan(COUNT, BATCH), rank=1, world_size=2)
+    *_, last = batches = load(MemorySource(COUNT), output, plan)
+    assert [len(batch.request.indices) for batch in batches] == [3, 3, 0]
+    if last.images is None:
+        assert [len(views) for views in last.views] == [0] * len(GROUPS)
+    else:
+        assert [len(tensor) for tensor in vars(last.images).values()] == [0] * 4
+
+
 def test_a_substitute_of_another_size_finds_its_place_among_the_pixels() -> None:
     source = MemorySource(COUNT)
     order = permute(5, 0, COUNT, np.arange(COUNT)).tolist()
