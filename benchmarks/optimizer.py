@@ -29,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from torchvision.models import resnet50
 
 from benchmarks.command import run_benchmark
-from benchmarks.profile_page import WAITS
+from benchmarks.profile_page import WAITS, is_on_gpu
 from benchmarks.turns import Run, Taken, Turn, quartiles, take_turns, warm_turn
 from fastssl.models.teacher import update_averages
 from fastssl.optim import LARS, SGD, Optimizer
@@ -177,7 +177,7 @@ def counted(turn: Turn) -> tuple[int | None, int]:
     on_gpu = turn.device.type == "cuda"
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own lines
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with profile(activities=activities) as profiled:
+    with profile(activities=activities, acc_events=True) as profiled:
         with record_function(_STEP):
             turn.run(1)
         if on_gpu:
@@ -189,11 +189,7 @@ def counted(turn: Turn) -> tuple[int | None, int]:
     waits = [
         event for event in events if event.name in WAITS and event.time_range.start < step.time_range.end
     ]
-    kernels = [
-        event
-        for event in events
-        if event.device_type == DeviceType.CUDA and not event.name.startswith(("Mem", _STEP))
-    ]
+    kernels = [event for event in events if is_on_gpu(event) and not event.name.startswith("Mem")]
     return len(kernels), len(waits)
 
 

@@ -318,7 +318,9 @@ def test_the_host_waits_for_nothing_and_launches_two_kernels(name: str) -> None:
     averages = [(trained.average, trained.weights, 0.9)]
     trained.optimizer.take_averages(averages)
     trained.optimizer.step()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True
+    ) as profile:
         with waits_are_errors():
             trained.optimizer.take_averages(averages)
             trained.optimizer.step()
