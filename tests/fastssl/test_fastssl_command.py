@@ -49,7 +49,7 @@ def test_an_unknown_command_is_one_line() -> None:
     with pytest.raises(UserError, match=r"no command trian: did you mean train\?"):
         main(["trian"])
     for words in (["bench"], ["bench", "qqq"]):
-        with pytest.raises(UserError, match="fastssl bench takes one of decode, limits"):
+        with pytest.raises(UserError, match="fastssl bench takes one of batch_norm, decode, limits"):
             main(words)
 
 
