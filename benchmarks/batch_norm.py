@@ -81,7 +81,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What a row measures."""
+    """A contender at some work, a shape and a setting: a row of the result."""
 
     contender: str
     setting: Setting

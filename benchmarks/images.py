@@ -43,9 +43,8 @@ def image_folder(where: str, count: int) -> Iterator[Path]:
         folder = Path(temporary) / "images"
         folder.mkdir()
         if where == GENERATED:
-            with ThreadPoolExecutor() as threads:
-                for number, content in enumerate(threads.map(generated_jpeg, range(count))):
-                    (folder / f"{number:05}.jpg").write_bytes(content)
+            for number, content in enumerate(generated_jpegs(count)):
+                (folder / f"{number:05}.jpg").write_bytes(content)
         else:
             for number, path in enumerate(_evenly_spaced(_plain_jpegs(Path(where)), count)):
                 (folder / f"{number:05}.jpg").symlink_to(path.resolve())
@@ -88,6 +87,12 @@ def write_parquet(folder: Path) -> None:
     kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     table = pyarrow.table({"image": pyarrow.array(images, kind)})
     write_table(table, parquet_of(folder), row_group_size=_ROWS_OF_GROUP)
+
+
+def generated_jpegs(count: int) -> Iterator[bytes]:
+    """``generated_jpeg`` of 0 to ``count - 1``, made in threads."""
+    with ThreadPoolExecutor() as threads:
+        yield from threads.map(generated_jpeg, range(count))
 
 
 def generated_jpeg(number: int, height: int = _HEIGHT, width: int = _WIDTH) -> bytes:

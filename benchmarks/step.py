@@ -35,6 +35,7 @@ from fastssl.distributed.device import choose_device
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.precision import AUTOCAST, Precision, resolve_precision
 from fastssl.methods import BYOL, Method, MoCo
+from fastssl.models.fused_batch_norm import fuse_batch_norms
 from fastssl.optim import SGD
 from fastssl.optim.graphed_step import GraphedStep
 from fastssl.recipes import find_recipe
@@ -47,7 +48,7 @@ from pipelines.decode.bad_images import BadImages
 from pipelines.files.atomic import atomic_file
 
 _PATIENCE = 4  # turns of a second: steps vary more than kernels
-_PATIENCE_ON_GPU = 6
+_PATIENCE_ON_GPU = 6  # of a third of one
 _PROFILED = 2  # steps
 _MOST_STEPS = 1 << 40
 
@@ -97,7 +98,8 @@ class Options:
     threads: int = 0
     """torch's threads on a CPU; 0: one per core."""
     variants: tuple[Literal["compile", "cuda-graph", "stacked-views", "fused-batch-norm"], ...] = ()
-    """Measure fastssl's step with these options of the training too, or with its views stacked."""
+    """Measure fastssl's step with these options of the training too, with its views stacked, or with batch
+    norms of our own kernels."""
     json: Path | None = None
     """File for the result."""
     profile: Path | None = None
@@ -206,8 +208,6 @@ def ready_steps(
     if variant == "stacked-views":
         method.stack_views()
     if variant == "fused-batch-norm":
-        from fastssl.models.fused_batch_norm import fuse_batch_norms
-
         fuse_batch_norms(method)
     loading = training_batches(config, data, device, BadImages(None, 0), start=0, stop=_MOST_STEPS)
     batches = iter(stack.enter_context(open_loader(loading)))

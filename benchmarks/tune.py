@@ -12,7 +12,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -24,7 +24,7 @@ from torchvision.models import resnet50
 
 from benchmarks.command import run_benchmark
 from benchmarks.contenders import CHAIN, Decoded, open_renderer
-from benchmarks.images import generated_jpeg
+from benchmarks.images import generated_jpegs
 from benchmarks.optimizer import ready_step
 from benchmarks.turns import Run, Turn, quartiles, take_turns, warm_turn
 from pipelines.command.errors import UserError, run_command
@@ -101,7 +101,7 @@ def _rows(options: Options) -> list[dict[str, Any]]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(_COMPILERS, len(os.sched_getaffinity(0))), context) as pool:
         compiled = [pool.submit(compile_setting, setting) for setting in SETTINGS]
-        runs = {setting: run for kernels in (renders, steps) for setting, run in kernels(options.images)}
+        runs = dict([*renders(options.images), *steps()])
         for done in compiled:
             done.result()
     turns = {setting: _turn(setting, run) for setting, run in runs.items()}
@@ -117,15 +117,14 @@ def _rows(options: Options) -> list[dict[str, Any]]:
 
 def renders(images: int) -> Iterator[tuple[Setting, Run]]:
     """Renders of a batch with each setting of the renderer."""
-    with ThreadPoolExecutor() as threads:
-        decoded = [decode(content) for content in threads.map(generated_jpeg, range(images))]
+    decoded = [decode(content) for content in generated_jpegs(images)]
     render = open_renderer("triton", Decoded(images=decoded, views=_VIEWS, spec=CHAIN, device=_GPU))
     for setting in SETTINGS:
         if setting.module == _RENDERER:
             yield setting, render
 
 
-def steps(_images: int) -> Iterator[tuple[Setting, Run]]:
+def steps() -> Iterator[tuple[Setting, Run]]:
     """LARS steps, with a teacher, with each setting of the optimizer, whose tables depend on it."""
     network = resnet50().to(_GPU).to(memory_format=torch.channels_last)
     for setting in SETTINGS:
@@ -135,9 +134,9 @@ def steps(_images: int) -> Iterator[tuple[Setting, Run]]:
 
 def compile_setting(setting: Setting) -> None:
     """Leave the compiled kernels in Triton's cache, on the disk."""
-    kernels = renders if setting.module == _RENDERER else steps
     with applied(setting):
-        next(iter(kernels(2)))[1](1)
+        _, run = next(renders(2) if setting.module == _RENDERER else steps())
+        run(1)
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class MultiTensorOptimizer(Optimizer):
         self._buffers: list[Tensor | None] = []  # of that step
 
     @property
-    def can_be_captured(self) -> bool:  # type: ignore[override]
+    def can_be_captured(self) -> bool:
         """True where kernels run, which read rates on the device."""
         return self._kernels is not None
 
@@ -109,8 +109,9 @@ class MultiTensorOptimizer(Optimizer):
         if not capturing:
             self.refresh()
         gradients = [_gradient(parameter) for parameter in self._parameters()]
-        if capturing or [gradient is None for gradient in gradients] != self._without_gradient:
-            self._without_gradient = [gradient is None for gradient in gradients]
+        without_gradient = [gradient is None for gradient in gradients]
+        if capturing or without_gradient != self._without_gradient:
+            self._without_gradient = without_gradient
             self._buffers = self._buffers_of(gradients, capturing)
         buffers = self._buffers
         pairs = (self._pairs if self._momentums else None) or _no_pairs(len(gradients))

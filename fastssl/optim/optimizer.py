@@ -27,8 +27,6 @@ class Optimizer(Component, torch.optim.Optimizer):
 
     implementations: ClassVar[tuple[Implementation, ...]] = ()
     """Choices of ``use`` beside auto."""
-    can_be_captured: bool = False
-    """Whether a step can be part of a CUDA graph, which is replayed at other rates."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ComponentConfig):
@@ -66,6 +64,11 @@ class Optimizer(Component, torch.optim.Optimizer):
                 )
             if list(self.drops) != sorted(set(self.drops)):
                 raise UserError(f"optimizer drops must rise, shares of the run, not {self.drops}")
+
+    @property
+    def can_be_captured(self) -> bool:
+        """True if a step can be part of a CUDA graph, which is replayed at other rates."""
+        return False
 
     def use(self, implementation: Implementation) -> None:
         """Compute steps in another way from now on; results agree to the rounding of float32.

@@ -157,10 +157,8 @@ def blur_columns(views, rows, staged, turned, SIZE: tl.constexpr, DOWN: tl.const
         turned: uint16 [n, SIZE, 3, SIZE], written: column, channel, row.
         DOWN, ACROSS: sides of a tile, powers of 2.
     """
-    TILES: tl.constexpr = ((SIZE + DOWN - 1) // DOWN) * ((SIZE + ACROSS - 1) // ACROSS)
-    entry = tl.program_id(0) // TILES
+    entry, y, word = _tile(SIZE, DOWN, ACROSS)
     row = rows + tl.load(views + entry) * ROW_WORDS
-    y, word = _tile(tl.program_id(0), SIZE, DOWN, ACROSS)
     inside = (y < SIZE) & (word < SIZE)
     slot, radius, decay = tl.load(row + SLOT), tl.load(row + RADIUS), number(row, DECAY)
     first, second, third = blur(staged, slot, radius, decay, y, word, inside, SIZE)
@@ -187,11 +185,9 @@ def blur_rows(
         views, rows, turned, SIZE: of ``blur_columns``; DOWN: columns, ACROSS: rows of a tile.
         out, LAB: of ``resample_views``.
     """
-    TILES: tl.constexpr = ((SIZE + DOWN - 1) // DOWN) * ((SIZE + ACROSS - 1) // ACROSS)
-    entry = tl.program_id(0) // TILES
+    entry, x, y = _tile(SIZE, DOWN, ACROSS)
     view = tl.load(views + entry)
     row = rows + view * ROW_WORDS
-    x, y = _tile(tl.program_id(0), SIZE, DOWN, ACROSS)
     inside = (x < SIZE) & (y < SIZE)
     radius, decay = tl.load(row + RADIUS), number(row, DECAY)
     red, green, blue = blur(turned, entry, radius, decay, x, y, inside, SIZE)
@@ -200,12 +196,14 @@ def blur_rows(
 
 
 @triton.jit
-def _tile(program, SIZE: tl.constexpr, DOWN: tl.constexpr, ACROSS: tl.constexpr):
-    """Places of a program's tile: down [DOWN, 1] and across [1, ACROSS]."""
+def _tile(SIZE: tl.constexpr, DOWN: tl.constexpr, ACROSS: tl.constexpr):
+    """A program's place in the list of views, and those of its tile: down [DOWN, 1], across [1, ACROSS]."""
     ABREAST: tl.constexpr = (SIZE + ACROSS - 1) // ACROSS
-    tile = program % ((SIZE + DOWN - 1) // DOWN * ABREAST)
+    TILES: tl.constexpr = (SIZE + DOWN - 1) // DOWN * ABREAST
+    tile = tl.program_id(0) % TILES
     down = (tile // ABREAST * DOWN + tl.arange(0, DOWN))[:, None]
-    return down, (tile % ABREAST * ACROSS + tl.arange(0, ACROSS))[None, :]
+    across = (tile % ABREAST * ACROSS + tl.arange(0, ACROSS))[None, :]
+    return tl.program_id(0) // TILES, down, across
 
 
 @triton.jit
