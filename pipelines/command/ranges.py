@@ -133,3 +133,6 @@ def _rules_of(hint: Any) -> Iterator[Range | tuple[Any, ...]]:
     yield from (extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Range))
     if get_origin(hint) is Literal:
         yield get_args(hint)
+    elif get_origin(hint) is tuple:  # of numbers with a range each, such as a height and a width
+        for inner in get_args(hint):
+            yield from _rules_of(inner)

@@ -32,6 +32,7 @@ class Options:
     workers: CountOrZero = 0
     group: CountOrNone = None
     views: Counts = (1, 2)
+    crop: tuple[Count, Count] = (512, 1024)
     order: Literal["random", "blocks"] = "random"
     free: float = -1
 
@@ -62,6 +63,14 @@ def test_each_range_takes_what_lies_inside(
         with pytest.raises(UserError) as refusal:
             Options(**{name: value})
         assert str(refusal.value) == f"--{option} must be {words}, not {value}"
+
+
+def test_each_number_of_a_pair_is_checked() -> None:
+    assert Options(crop=(1, 1)).crop == (1, 1)
+    with pytest.raises(UserError, match=r"^--crop must be at least 1, not 0 128$"):
+        Options(crop=(0, 128))
+    with pytest.raises(UserError, match=r"^--crop must be at least 1, not 128 -1$"):
+        Options(crop=(128, -1))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
