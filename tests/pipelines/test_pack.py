@@ -146,13 +146,6 @@ def test_a_folder_as_beton_keeps_what_ffcv_reads_and_the_pixels_of_all_else(data
             np.testing.assert_array_equal(stored, upright(TRAIN[name]), err_msg=name)
 
 
-def test_both_splits_as_beton(data: Path, out: Path) -> None:
-    run(data, out / "betons", format="beton")
-    assert sorted(os.listdir(out / "betons")) == ["train.beton", "val.beton"]
-    assert_same_samples(open_source(str(out / "betons"), "train"), TRAIN)
-    assert_same_samples(open_source(str(out / "betons" / "train.beton"), "test"), VAL)
-
-
 @pytest.mark.parametrize("name", ["val.beton", "shards"])
 def test_the_test_split_alone(name: str, data: Path, out: Path) -> None:
     run(data, out / name, split="test")
@@ -164,6 +157,8 @@ def test_the_test_split_alone(name: str, data: Path, out: Path) -> None:
 def test_from_container_to_container(data: Path, out: Path) -> None:
     run(data, out / "shards")
     run(out / "shards", out / "betons", format="beton")
+    assert sorted(os.listdir(out / "betons")) == ["train.beton", "val.beton"]
+    assert_same_samples(open_source(str(out / "betons" / "train.beton"), "test"), VAL)
     run(out / "betons", out / "again.beton", split="train")
     for where in ("betons", "again.beton"):
         source = open_source(str(out / where), "train")
@@ -451,7 +446,7 @@ def test_what_was_not_written_right_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A disk that returns other bytes than it was given."""
-    import pipelines.pack as module
+    import pipelines.packing.writing as module
 
     original = getattr(module, writer)
 
@@ -513,6 +508,14 @@ def test_stopped_in_the_middle(signal_number: int, status: int, name: str, tmp_p
     assert said == b""
     assert b"Traceback" not in complaints
     assert os.listdir(out) == []
+
+
+def test_help_imports_nothing_that_reads_images() -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "pipelines.pack", "--help"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "tyro" in imported
+    assert not imported & {"numba", "numpy", "PIL", "torch"}
 
 
 def test_the_command(data: Path, out: Path) -> None:
