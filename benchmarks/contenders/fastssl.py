@@ -14,8 +14,7 @@ from benchmarks.contenders import Batch, Pass, Work, decode_each
 from benchmarks.contenders.detection import DETECTION_BATCH, LONGEST, SHORT_SIDES, boxes_of
 from benchmarks.images import parquet_of, shards_of
 from benchmarks.object_storage import address_of
-from pipelines.backends.backend import LoaderConfig
-from pipelines.backends.buffers import Crops, Output, Pixels
+from pipelines.backends.backend import CpuOutput, LoaderConfig
 from pipelines.backends.choose import open_loader
 from pipelines.backends.request import Requests
 from pipelines.backends.threads import ThreadsBackend
@@ -46,11 +45,11 @@ def passes(work: Work, source: Source) -> Pass:
     return run
 
 
-def _stages(work: Work, output: Output, source: Source) -> Pass:
+def _stages(work: Work, output: CpuOutput, source: Source) -> Pass:
     """Passes that end where a GPU would take over: with crops, or with decoded images."""
-    config = _config(work, source)
+    config = _config(work, source, output)
     requests = Requests(source.index, config.groups, config.plan)
-    backend = ThreadsBackend(config, requests, output)
+    backend = ThreadsBackend(config, requests)
 
     def run() -> Iterator[Batch]:
         under_way = deque[Any]()
@@ -65,7 +64,7 @@ def _stages(work: Work, output: Output, source: Source) -> Pass:
     return run
 
 
-def _config(work: Work, source: Source) -> LoaderConfig:
+def _config(work: Work, source: Source, output: CpuOutput = "views") -> LoaderConfig:
     plan = evaluation_plan(len(source.index), work.batch_size, shuffle=True)
     return LoaderConfig(
         source=source,
@@ -76,6 +75,7 @@ def _config(work: Work, source: Source) -> LoaderConfig:
         bad_images=BadImages(None, 0),
         dtype=torch.uint8,
         pipeline="cpu",
+        cpu_output=output,
         workers=work.threads,
     )
 
@@ -173,7 +173,7 @@ OUTPUTS = {
     "s3": _s3,
     "tar": _tar,
     "views": lambda work: passes(work, _open(work)),
-    "crops": lambda work: _stages(work, Crops(), _open(work)),
-    "pixels": lambda work: _stages(work, Pixels(), _open(work)),
+    "crops": lambda work: _stages(work, "crops", _open(work)),
+    "pixels": lambda work: _stages(work, "pixels", _open(work)),
     "decode": _decode,
 }

@@ -11,9 +11,7 @@ import numpy as np
 import torch
 
 from pipelines.backends.request import Request, Requests
-from pipelines.decode.bad_images import BadImages
-from pipelines.plan.plan import Plan
-from pipelines.sources import Source
+from pipelines.backends.step_loader import StepLoaderConfig
 from pipelines.views import ViewGroup
 
 # The backends by name, each imported when it is asked for: this is the one place that lists them.
@@ -32,37 +30,18 @@ else:
 CpuOutput = Literal["auto", "views", "crops", "pixels"]
 
 
-_CPU = torch.device("cpu")
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LoaderConfig:
+class LoaderConfig(StepLoaderConfig):
     """Arguments shared by all backends."""
 
-    source: Source
-    """Encoded images."""
     groups: tuple[ViewGroup, ...]
     """The views of a sample, numbered across the groups."""
-    plan: Plan
-    """Assignment of samples to batches."""
-    start_step: int
-    """The first step to load."""
-    stop_step: int
-    """One past the last step to load."""
-    bad_images: BadImages
-    """Record of images that cannot be decoded."""
-    device: torch.device = _CPU
-    """Device of the batches."""
     dtype: torch.dtype = torch.float32
     """Dtype of the views; uint8: levels of 255, not normalized."""
     pipeline: Pipeline = "auto"
     """The backend; auto chooses among them."""
     cpu_output: CpuOutput = "auto"
     """Backend cpu: its threads make finished views, or, for a GPU to finish, crops or decoded pixels."""
-    workers: int = 0
-    """Threads; 0 takes every core."""
-    prefetch: int = 3
-    """Batches under way beside the one in use."""
 
     @property
     def samples(self) -> int:

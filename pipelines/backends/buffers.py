@@ -1,15 +1,13 @@
-"""Outputs of the CPU backend, and their memory.
+"""Memory of what the CPU backend makes: finished views, or what a renderer on the device goes on with.
 
-``Views``: finished views, for training on the CPU. For a renderer on the device, which takes the same
-table of parameters: ``Crops``, views that are only cut, resized and mirrored; ``Pixels``, whole images.
+The latter takes the same table of parameters. It gets crops, views that are only cut, resized and mirrored,
+or the pixels of whole images.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -66,61 +64,29 @@ class Buffer(ABC):
             self.copied = None
 
 
-class Output(Protocol):
-    """Kind of output made of the images."""
-
-    def buffer(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> Buffer:
-        """Memory for a batch of ``samples``."""
-        ...
-
-
-@dataclass(frozen=True)
-class Views:
-    """Finished views, normalized; of dtype uint8 as ``render_constants`` says."""
-
-    dtype: torch.dtype = torch.float32
-
-    def buffer(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> ViewBuffer:
-        """Memory for a batch of ``samples``."""
-        constants = tuple(render_constants(group.spec, VIEW_DTYPES[self.dtype]) for group in groups)
-        return ViewBuffer(groups, constants, samples, self.dtype, pinned)
-
-
-@dataclass(frozen=True)
-class Crops:
-    """Views as uint8 levels, cut, resized and mirrored; no other operation is done."""
-
-    def buffer(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> ViewBuffer:
-        """Memory for a batch of ``samples``."""
-        constants = tuple(crop_constants(group.spec.size) for group in groups)
-        return ViewBuffer(groups, constants, samples, torch.uint8, pinned)
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """The decoded images themselves."""
-
-    def buffer(self, groups: tuple[ViewGroup, ...], samples: int, *, pinned: bool) -> PixelBuffer:
-        """Memory for a batch of ``samples``; it grows with their sizes."""
-        return PixelBuffer(pinned)
-
-
 class ViewBuffer(Buffer):
-    """One tensor per view group, [K, B, S, S, 3]."""
+    """One tensor per view group, [K, B, S, S, 3].
+
+    Args:
+        groups: the views of a sample.
+        samples: of a batch, at most.
+        dtype: of finished views; uint8: see ``render_constants``. None: crops, uint8 levels.
+        pinned: it is copied to a GPU.
+    """
 
     def __init__(
-        self,
-        groups: tuple[ViewGroup, ...],
-        constants: tuple[np.ndarray, ...],
-        samples: int,
-        dtype: torch.dtype,
-        pinned: bool,
+        self, groups: tuple[ViewGroup, ...], samples: int, dtype: torch.dtype | None, *, pinned: bool
     ) -> None:
-        self._constants = constants
+        self._constants = tuple(
+            crop_constants(group.spec.size)
+            if dtype is None
+            else render_constants(group.spec, VIEW_DTYPES[dtype])
+            for group in groups
+        )
         self._memory = tuple(
             torch.empty(
                 (group.num_views, samples, group.spec.size, group.spec.size, 3),
-                dtype=dtype,
+                dtype=dtype or torch.uint8,
                 pin_memory=pinned,
             )
             for group in groups
@@ -147,9 +113,9 @@ class ViewBuffer(Buffer):
 
 
 class PixelBuffer(Buffer):
-    """One vector of all images of the batch."""
+    """One vector of all images of the batch; it grows with their sizes."""
 
-    def __init__(self, pinned: bool) -> None:
+    def __init__(self, *, pinned: bool) -> None:
         self._pinned = pinned
         self._memory = self._allocate(0)
 

@@ -16,7 +16,6 @@ import torch
 from pipelines.backends.backend import BACKENDS, Backend, LoaderConfig, Pipeline
 from pipelines.backends.loader import Loader
 from pipelines.backends.resident import decoded_bytes, free_bytes
-from pipelines.command.errors import UserError
 from pipelines.sources import Source
 
 _SMALL_SHARE = 0.1  # of the free memory of a GPU: what decoded images may take there unasked
@@ -26,7 +25,7 @@ def open_loader(config: LoaderConfig) -> Loader:
     """Open the batches of a plan: for training, evaluation and benchmarks alike.
 
     Raises:
-        UserError: the backend is unknown, is not installed, or cannot make what is asked of it.
+        UserError: the backend is not installed, or cannot make what is asked of it.
     """
     name, _ = choose_pipeline(config.pipeline, config.source, config.device)
     return Loader(config, backend_class(name))
@@ -40,13 +39,7 @@ def backend_class(name: str) -> type[Backend]:
 
 
 def choose_pipeline(pipeline: Pipeline, source: Source, device: torch.device) -> tuple[str, str]:
-    """A backend's name, and why it was taken.
-
-    Raises:
-        UserError: no such backend.
-    """
-    if pipeline not in ("auto", *BACKENDS):
-        raise UserError(f"no pipeline {pipeline!r}: choose among auto, {', '.join(BACKENDS)}")
+    """A backend's name, and why it was taken."""
     if pipeline != "auto":
         backend = backend_class(pipeline)
         if backend.stand_in is not None and (missing := backend.missing()) is not None:

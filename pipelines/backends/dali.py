@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from pipelines.backends.backend import Backend, Finished, LoaderConfig
-from pipelines.backends.buffers import ViewBuffer, Views
+from pipelines.backends.buffers import ViewBuffer
 from pipelines.backends.dali_graph import (
     ENCODED,
     blames_an_image,
@@ -174,9 +174,8 @@ class DaliBackend(Backend):
 
     def _render(self, request: Request, images: Images) -> tuple[torch.Tensor, ...]:
         if self._buffer is None:
-            self._buffer = Views(self._config.dtype).buffer(
-                self._config.groups, self._config.samples, pinned=False
-            )
+            config = self._config
+            self._buffer = ViewBuffer(config.groups, config.samples, config.dtype, pinned=False)
         buffer = self._buffer
         buffer.begin(images.heights.numpy(), images.widths.numpy())
         shares = np.array_split(np.arange(len(request.indices)), self._workers)

@@ -32,8 +32,7 @@ class Loader(StepLoader[_Job, Batch]):
     """
 
     def __init__(self, config: LoaderConfig, backend: type[Backend]) -> None:
-        steps = config.start_step, config.stop_step
-        super().__init__(config.source, config.plan, steps, config.prefetch)
+        super().__init__(config)
         self._config = config
         self._requests = Requests(config.source.index, config.groups, config.plan)
         self._fallback: ThreadsBackend | None = None

@@ -107,7 +107,9 @@ class ResidentBackend(Backend):
         """Decode all images, where their source is not decoded yet."""
         if not isinstance(config.source, DecodedSource):
             config = replace(config, source=decode_all(config.source, config.bad_images, config.device))
-        return cls(config, requests) if config.device.type == "cuda" else ThreadsBackend(config, requests)
+        if config.device.type != "cuda":
+            return ThreadsBackend.open(config, requests)
+        return cls(config, requests)
 
     def __init__(self, config: LoaderConfig, requests: Requests) -> None:
         assert isinstance(config.source, DecodedSource)

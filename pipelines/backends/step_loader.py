@@ -4,16 +4,43 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+import torch
+
 from pipelines.backends.read_ahead import ReadAhead
+from pipelines.decode.bad_images import BadImages
 from pipelines.plan.plan import Plan
 from pipelines.sources import Source
 from pipelines.sources.source import ReadsAhead
 
+_CPU = torch.device("cpu")
 AnyJob = TypeVar("AnyJob")
 AnyBatch = TypeVar("AnyBatch")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StepLoaderConfig:
+    """Arguments shared by all loaders."""
+
+    source: Source
+    """Encoded images."""
+    plan: Plan
+    """Assignment of samples to batches."""
+    start_step: int
+    """The first step to load."""
+    stop_step: int
+    """One past the last step to load."""
+    bad_images: BadImages
+    """Record of images that cannot be decoded."""
+    device: torch.device = _CPU
+    """Device of the batches."""
+    workers: int = 0
+    """Threads; 0 takes every core."""
+    prefetch: int = 3
+    """Batches under way beside the one in use."""
 
 
 class StepLoader(ABC, Generic[AnyJob, AnyBatch]):
@@ -22,15 +49,13 @@ class StepLoader(ABC, Generic[AnyJob, AnyBatch]):
     What is loaded depends on (seed, step) alone, so the whole state of a loader is the step to come.
 
     Args:
-        source: what is loaded.
-        plan: which samples form which batch.
-        steps: first step, and one past the last.
-        prefetch: steps under way beside the one in use.
+        config: what is loaded.
     """
 
-    def __init__(self, source: Source, plan: Plan, steps: tuple[int, int], prefetch: int) -> None:
-        self._next_step, self._stop_step = steps
-        self._prefetch = prefetch
+    def __init__(self, config: StepLoaderConfig) -> None:
+        source, plan = config.source, config.plan
+        self._next_step, self._stop_step = config.start_step, config.stop_step
+        self._prefetch = config.prefetch
         self._under_way: deque[AnyJob] = deque()
         self._read_ahead: ReadAhead | None = None
         if plan.shuffle and plan.order == "blocks" and isinstance(source, ReadsAhead):

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from pipelines.backends.backend import Backend, Finished, LoaderConfig
-from pipelines.backends.buffers import Buffer, Crops, Output, Pixels, Views
+from pipelines.backends.buffers import Buffer, PixelBuffer, ViewBuffer
 from pipelines.backends.decode_sample import PixelScratch, decode_sample
 from pipelines.backends.request import Request, Requests
 from pipelines.batch import Images
@@ -51,20 +51,31 @@ class ThreadsBackend(Backend):
     Args:
         config: of the loader.
         requests: of the loader.
-        output: what the threads make; None: as the config says.
     """
 
-    def __init__(self, config: LoaderConfig, requests: Requests, output: Output | None = None) -> None:
+    @classmethod
+    def open(cls, config: LoaderConfig, requests: Requests) -> Backend:
+        """The backend of a loader, whose batches are finished.
+
+        Raises:
+            UserError: on a CPU, the config asks for an output that a GPU has to finish.
+        """
+        if config.cpu_output in ("crops", "pixels") and config.device.type != "cuda":
+            raise UserError(
+                f"--cpu-output {config.cpu_output} leaves the rest to a GPU, and there is none: use "
+                "--cpu-output views"
+            )
+        return cls(config, requests)
+
+    def __init__(self, config: LoaderConfig, requests: Requests) -> None:
         self._config, self._requests, self._source = config, requests, config.source
-        self._output = output or _output(config)
+        self._output = config.cpu_output
+        if self._output == "auto":
+            self._output = "pixels" if config.device.type == "cuda" else "views"
         self._workers = config.workers or len(os.sched_getaffinity(0))
         self._worker = Worker()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="loader")
-        pinned = config.device.type == "cuda"
-        self._free = [
-            self._output.buffer(config.groups, config.samples, pinned=pinned)
-            for _ in range(config.prefetch + 1)
-        ]
+        self._free = [self._buffer() for _ in range(config.prefetch + 1)]
         self._in_use: Buffer | None = None
         self._under_way: list[_Ticket] = []
 
@@ -84,7 +95,7 @@ class ThreadsBackend(Backend):
         stage = self.stage(ticket)
         if isinstance(stage, Images):
             views = render_on_device(stage, ticket.request, self._config)
-        elif isinstance(self._output, Crops):
+        elif self._output == "crops":
             views = _finish_on_device(stage, ticket.request, self._config)
         else:
             views = stage
@@ -119,6 +130,13 @@ class ThreadsBackend(Backend):
         self.drop()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def _buffer(self) -> Buffer:
+        config, pinned = self._config, self._config.device.type == "cuda"
+        if self._output == "pixels":
+            return PixelBuffer(pinned=pinned)
+        dtype = None if self._output == "crops" else config.dtype
+        return ViewBuffer(config.groups, config.samples, dtype, pinned=pinned)
+
     # --- in the threads -------------------------------------------------------------------------------------
 
     def _fill(self, ticket: _Ticket, share: np.ndarray) -> None:
@@ -135,18 +153,6 @@ class ThreadsBackend(Backend):
             sizes = self._source.index
             out = self._worker.pixels.grown(3 * int(sizes.heights[index]) * int(sizes.widths[index]))
         return decode_sample(self._source, index, self._config.bad_images, out)
-
-
-def _output(config: LoaderConfig) -> Output:
-    on_gpu, name = config.device.type == "cuda", config.cpu_output
-    if name == "auto":
-        name = "pixels" if on_gpu else "views"
-    if name != "views" and not on_gpu:
-        raise UserError(
-            f"--cpu-output {name} leaves the rest to a GPU, and there is none: use --cpu-output views"
-        )
-    outputs: dict[str, Output] = {"views": Views(config.dtype), "crops": Crops(), "pixels": Pixels()}
-    return outputs[name]
 
 
 def render_on_device(images: Images, request: Request, config: LoaderConfig) -> tuple[torch.Tensor, ...]:

@@ -10,55 +10,31 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from pipelines.backends.request import next_decodable
-from pipelines.backends.step_loader import StepLoader
+from pipelines.backends.step_loader import StepLoader, StepLoaderConfig
 from pipelines.batch import to_device
 from pipelines.command.errors import UserError
 from pipelines.command.progress import end_tasks
-from pipelines.command.ranges import Count, CountOrZero, check_ranges
-from pipelines.decode.bad_images import BadImages
 from pipelines.dense.dense_batch import DenseBatch
 from pipelines.dense.renderer import DenseBuffer, Renderer
 from pipelines.dense.ride import ride
 from pipelines.dense.view import DenseView, DrawnView, draw_views
-from pipelines.plan.plan import Plan
-from pipelines.sources import Source
 from pipelines.targets import Targets, target_kinds_of, targets_of
-
-_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DenseLoaderConfig:
-    """Arguments of ``open_dense_loader``."""
+class DenseLoaderConfig(StepLoaderConfig):
+    """Arguments of ``open_dense_loader``; the images of a ``TargetSource`` of any kinds have targets."""
 
-    source: Source
-    """Encoded images; those of a ``TargetSource`` of any kinds have targets."""
     view: DenseView
     """The view of a sample."""
-    plan: Plan
-    """Assignment of samples to batches."""
-    start_step: int
-    """The first step to load."""
-    stop_step: int
-    """One past the last step to load."""
-    bad_images: BadImages
-    """Record of images that cannot be decoded."""
     with_targets: bool = True
     """Let targets ride along; False: an image's class alone."""
-    divisor: Count = 32
+    divisor: int = 32
     """Height and width of a batch are multiples of it, pixels: the stride of a network."""
-    device: torch.device = _CPU
-    """Device of the images."""
-    workers: CountOrZero = 0
-    """Threads; 0 takes every core."""
-    prefetch: CountOrZero = 1
+    prefetch: int = 1
     """Batches under way beside the one in use; 16 images of 800 x 1333 pixels take 205 MB or more."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 def open_dense_loader(config: DenseLoaderConfig) -> DenseLoader:
@@ -89,8 +65,7 @@ class DenseLoader(StepLoader[_Job, DenseBatch]):
     """
 
     def __init__(self, config: DenseLoaderConfig) -> None:
-        steps = config.start_step, config.stop_step
-        super().__init__(config.source, config.plan, steps, config.prefetch)
+        super().__init__(config)
         self._config, self._source = config, config.source
         self._has_targets = config.with_targets and bool(target_kinds_of(config.source))
         self._renderer = Renderer(config.view)

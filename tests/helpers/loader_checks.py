@@ -1,12 +1,14 @@
-"""What the tests of the loaders share: a plan, views of two sizes, the threaded loader, comparisons."""
+"""What the tests of the loaders share: a plan, views of two sizes, devices, loaders, comparisons."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from pipelines.backends.backend import LoaderConfig
@@ -40,6 +42,15 @@ GROUPS = (
 TRAINING = Plan(count=COUNT, batch_size=BATCH, batches_per_epoch=COUNT // BATCH, seed=3)
 BLOCKS = replace(TRAINING, order="blocks", block_size=3, blocks_per_window=2)
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
+DEVICES = [pytest.param(CPU, id="cpu"), pytest.param(GPU, id="gpu", marks=pytest.mark.gpu)]
+needs_dali = pytest.mark.skipif(
+    find_spec("nvidia") is None or find_spec("nvidia.dali") is None,
+    reason="DALI is not installed: pip install -e '.[dali]'",
+)
+needs_ffcv = pytest.mark.skipif(
+    find_spec("ffcv") is None,
+    reason="ffcv is not installed (it needs libturbojpeg and OpenCV's headers): pip install -e '.[ffcv]'",
+)
 
 
 def open_with(pipeline: str, source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any) -> Loader:

@@ -1,13 +1,13 @@
 """One conformance test for every backend that shows real images, and what each promises beside it."""
 
 import shutil
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,13 @@ from pipelines.plan.order import permute
 from pipelines.plan.plan import Plan, evaluation_plan
 from pipelines.sources.beton.beton import BetonSource, open_beton
 from pipelines.sources.beton.format import read_table
+from tests.helpers import ROOT
 from tests.helpers.loader_checks import (
     BATCH,
     BLOCKS,
     COUNT,
     CPU,
+    DEVICES,
     GPU,
     GROUPS,
     TRAINING,
@@ -40,16 +42,14 @@ from tests.helpers.loader_checks import (
     assert_same,
     copied,
     load,
+    needs_dali,
+    needs_ffcv,
     numbers_of,
     open_with,
 )
 from tests.helpers.memory_source import MemorySource, pixels_of
 
 PLANS = [pytest.param(TRAINING, id="random"), pytest.param(BLOCKS, id="blocks")]
-needs_dali = pytest.mark.skipif(
-    find_spec("nvidia") is None or find_spec("nvidia.dali") is None, reason="DALI is not installed: .[dali]"
-)
-needs_ffcv = pytest.mark.skipif(find_spec("ffcv") is None, reason="FFCV is not installed: .[ffcv]")
 LARGEST = 4  # difference of views from the reference, in levels of 255
 NEEDS = {"dali": needs_dali, "ffcv": needs_ffcv}
 REAL = [pytest.param(name, marks=NEEDS.get(name, ())) for name in BACKENDS if name != "fake"]
@@ -61,7 +61,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=[CPU, pytest.param(GPU, marks=pytest.mark.gpu)], ids=str)
+@pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> torch.device:
     chosen: torch.device = request.param
     return chosen
@@ -148,6 +148,28 @@ def test_every_backend_goes_on_from_a_state(
         assert_same(copied(next(loader)), expected[4])
     for ours, theirs in zip(loaded(source, plan, start_step=3), expected[3:], strict=True):
         assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16])
+def test_every_backend_makes_every_dtype(
+    source: BetonSource, loaded: Callable[..., list[Batch]], device: torch.device, dtype: torch.dtype
+) -> None:
+    """The float32 views rounded, on a GPU within its rounding; levels of 255 are those before normalizing."""
+    if dtype == torch.uint8 and device == GPU:
+        pytest.skip("the GPU's kernels make no levels")
+    groups = (*GROUPS, replace(GROUPS[0], spec=replace(GROUPS[0].spec, color_space="lab")))
+    (ours,), (exact,) = (loaded(source, stop=1, groups=groups, dtype=each) for each in (dtype, torch.float32))
+    for group, views, full in zip(groups, ours.views, exact.views, strict=True):
+        assert views.dtype == dtype
+        assert views.is_contiguous(memory_format=torch.channels_last)
+        if dtype == torch.uint8:
+            mean, std = (torch.tensor(each).view(3, 1, 1) for each in (group.spec.mean, group.spec.std))
+            assert (views - 255 * (full * std + mean)).abs().max() <= 0.51
+        elif device == CPU:
+            assert torch.equal(views, full.to(dtype))
+        else:
+            tolerance = {torch.float16: 2**-9, torch.bfloat16: 2**-7}[dtype]
+            torch.testing.assert_close(views.float(), full, atol=1e-3, rtol=tolerance)
 
 
 def test_every_backend_gives_no_labels_where_there_are_none(
@@ -310,6 +332,12 @@ def test_errors_of_reading_reach_the_consumer(
     assert set(threading.enumerate()) == before
 
 
+@pytest.mark.parametrize(("name", "module"), [("dali", "nvidia.dali"), ("ffcv", "ffcv")])
+def test_importing_a_backend_does_not_import_what_it_requires(name: str, module: str) -> None:
+    program = f"import sys, pipelines.backends.{name}; sys.exit({module!r} in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
 def test_no_views_is_a_users_mistake(opened: Callable[..., Loader], source: BetonSource) -> None:
     with pytest.raises(UserError, match="num-views"):
         opened(source, groups=())
@@ -419,8 +447,3 @@ def test_without_ffcv_our_own_reader_serves(monkeypatch: pytest.MonkeyPatch) -> 
     assert name == "cpu"
     assert "our own reader of .beton files serves instead" in why
     assert "\n" not in why
-
-
-def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(UserError, match="no pipeline 'gpu': choose among auto, cpu"):
-        choose_pipeline("gpu", MemorySource(2), CPU)

@@ -1,4 +1,4 @@
-"""What the loader makes of images: views in every number format, crops, and whole images."""
+"""What the threads of the CPU backend make of images: views, crops, and whole images."""
 
 from dataclasses import dataclass, replace
 
@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pipelines.backends.backend import LoaderConfig
-from pipelines.backends.buffers import Crops, Output, Pixels, Views
+from pipelines.backends.backend import CpuOutput, LoaderConfig
 from pipelines.backends.request import Request, Requests
 from pipelines.backends.threads import ThreadsBackend
 from pipelines.batch import Images
@@ -43,7 +42,7 @@ class Made:
     images: Images | None = None
 
 
-def load(source: MemorySource, output: Output, plan: Plan = TRAINING, stop: int = 3) -> list[Made]:
+def load(source: MemorySource, output: CpuOutput, plan: Plan = TRAINING, stop: int = 3) -> list[Made]:
     config = LoaderConfig(
         source=source,
         groups=GROUPS,
@@ -51,11 +50,12 @@ def load(source: MemorySource, output: Output, plan: Plan = TRAINING, stop: int 
         start_step=0,
         stop_step=stop,
         bad_images=BadImages(None, COUNT),
+        cpu_output=output,
         workers=2,
         prefetch=1,
     )
     requests = Requests(source.index, GROUPS, plan)
-    backend, made = ThreadsBackend(config, requests, output), []
+    backend, made = ThreadsBackend(config, requests), []
     try:
         for step in range(stop):
             backend.release()
@@ -82,28 +82,9 @@ def image_of(images: Images, b: int) -> np.ndarray:
     return images.pixels[begin : begin + 3 * height * width].view(height, width, 3).numpy()
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_views_of_half_the_size_are_the_float32_ones_rounded(dtype: torch.dtype) -> None:
-    source = MemorySource(COUNT)
-    for ours, exact in zip(load(source, Views(dtype)), load(source, Views()), strict=True):
-        for half, full in zip(ours.views, exact.views, strict=True):
-            assert half.dtype == dtype
-            assert half.is_contiguous(memory_format=torch.channels_last)
-            assert torch.equal(half, full.to(dtype))
-
-
-def test_views_as_levels_are_the_normalized_ones_before_normalization() -> None:
-    source = MemorySource(COUNT)
-    for ours, exact in zip(load(source, Views(torch.uint8)), load(source, Views()), strict=True):
-        for levels, views, group in zip(ours.views, exact.views, GROUPS, strict=True):
-            assert levels.dtype == torch.uint8
-            mean, std = (torch.tensor(values).view(3, 1, 1) for values in (group.spec.mean, group.spec.std))
-            assert ((views * std + mean) * 255 - levels).abs().max() <= 0.51
-
-
 def test_crops_are_the_reference_s_crops_and_nothing_more() -> None:
     source = MemorySource(COUNT)
-    for batch, finished in zip(load(source, Crops()), load(source, Views()), strict=True):
+    for batch, finished in zip(load(source, "crops"), load(source, "views"), strict=True):
         assert batch.images is None
         np.testing.assert_array_equal(batch.request.indices, finished.request.indices)
         for group, crops, table in zip(GROUPS, batch.views, batch.request.parameters, strict=True):
@@ -124,7 +105,7 @@ def test_crops_are_the_reference_s_crops_and_nothing_more() -> None:
 
 def test_crops_finished_by_the_reference_are_its_views() -> None:
     source = MemorySource(COUNT)
-    (batch, *_) = load(source, Crops())
+    (batch, *_) = load(source, "crops")
     for group, crops, table in zip(GROUPS, batch.views, batch.request.parameters, strict=True):
         size = group.spec.size
         for k, of_view in enumerate(crops.split(BATCH)):
@@ -138,7 +119,7 @@ def test_crops_finished_by_the_reference_are_its_views() -> None:
 
 def test_pixels_are_the_decoded_images() -> None:
     source = MemorySource(COUNT)
-    for batch, finished in zip(load(source, Pixels()), load(source, Views()), strict=True):
+    for batch, finished in zip(load(source, "pixels"), load(source, "views"), strict=True):
         assert batch.views == ()
         assert batch.images is not None
         np.testing.assert_array_equal(batch.request.indices, finished.request.indices)
@@ -148,25 +129,21 @@ def test_pixels_are_the_decoded_images() -> None:
             np.testing.assert_array_equal(image_of(batch.images, b), pixels_of(source.files[number]))
 
 
-def test_the_last_batch_of_an_evaluation_holds_the_rest() -> None:
-    source = MemorySource(COUNT)
-    for output in (Crops(), Pixels(), Views(torch.bfloat16)):
-        batches = load(source, output, evaluation_plan(COUNT, BATCH))
-        assert [len(batch.request.indices) for batch in batches] == [6, 6, 1]
-    last = load(source, Pixels(), evaluation_plan(COUNT, BATCH))[-1]
-    assert last.images is not None
-    assert len(last.images.pixels) == 3 * int(last.images.heights[0]) * int(last.images.widths[0])
-
-
-@pytest.mark.parametrize("output", [Crops(), Pixels(), Views()], ids=lambda output: type(output).__name__)
-def test_a_rank_without_a_share_of_the_last_batch_has_none_of_its_images(output: Output) -> None:
-    plan = replace(evaluation_plan(COUNT, BATCH), rank=1, world_size=2)
+@pytest.mark.parametrize("output", ["views", "crops", "pixels"])
+@pytest.mark.parametrize(("world_size", "sizes"), [(1, [6, 6, 1]), (2, [3, 3, 0])])
+def test_the_last_batch_of_an_evaluation_holds_the_rest(
+    output: CpuOutput, world_size: int, sizes: list[int]
+) -> None:
+    """On the last rank: that may be no image at all."""
+    plan = replace(evaluation_plan(COUNT, BATCH), rank=world_size - 1, world_size=world_size)
     *_, last = batches = load(MemorySource(COUNT), output, plan)
-    assert [len(batch.request.indices) for batch in batches] == [3, 3, 0]
+    assert [len(batch.request.indices) for batch in batches] == sizes
     if last.images is None:
-        assert [len(views) for views in last.views] == [0] * len(GROUPS)
+        assert [len(views) for views in last.views] == [group.num_views * sizes[-1] for group in GROUPS]
     else:
-        assert [len(tensor) for tensor in vars(last.images).values()] == [0] * 4
+        images = last.images
+        assert len(images.offsets) == len(images.heights) == len(images.widths) == sizes[-1]
+        assert len(images.pixels) == 3 * (images.heights * images.widths).sum()
 
 
 def test_a_substitute_of_another_size_finds_its_place_among_the_pixels() -> None:
@@ -175,7 +152,7 @@ def test_a_substitute_of_another_size_finds_its_place_among_the_pixels() -> None
     lost, substitute = order[2], order[3]
     assert source.index.heights[lost] != source.index.heights[substitute]
     source.files[lost] = source.files[lost][:100]
-    first, second, third = load(source, Pixels())
+    first, second, third = load(source, "pixels")
     assert first.images is not None
     decoded = [pixels_of(source.files[n]) for n in (*order[:2], substitute, *order[3:BATCH])]
     for b, pixels in enumerate(decoded):
@@ -192,7 +169,7 @@ def test_images_that_are_stored_raw_are_copied_into_the_pixels() -> None:
         def read(self, number: int) -> np.ndarray:  # type: ignore[override]
             return pixels_of(super().read(number))
 
-    for ours, theirs in zip(load(Raw(COUNT), Pixels()), load(MemorySource(COUNT), Pixels()), strict=True):
+    for ours, theirs in zip(load(Raw(COUNT), "pixels"), load(MemorySource(COUNT), "pixels"), strict=True):
         assert ours.images is not None
         assert theirs.images is not None
         assert torch.equal(ours.images.pixels, theirs.images.pixels)

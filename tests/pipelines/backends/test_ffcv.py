@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +45,12 @@ from tests.helpers.loader_checks import (
     assert_same,
     copied,
     load_threaded,
+    needs_ffcv,
     open_with,
 )
 from tests.helpers.memory_source import MemorySource, photograph
 
 FILES = ["ffcv-jpg", "ffcv-raw", "ffcv-proportion", "pack-jpg", "pack-raw", "pack-mixed"]
-
-needs_ffcv = pytest.mark.skipif(
-    find_spec("ffcv") is None,
-    reason="ffcv is not installed (it needs libturbojpeg and OpenCV's headers): pip install -e '.[ffcv]'",
-)
 
 WRITE = """
 import sys
@@ -190,12 +185,6 @@ def test_other_sources_are_a_users_mistake(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_importing_the_backend_does_not_import_ffcv() -> None:
-    modules = "pipelines.backends.ffcv, pipelines.backends.ffcv_decoder"
-    program = f"import sys, {modules}; sys.exit('ffcv' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
-
-
 @needs_ffcv
 def test_a_file_that_is_cut_short_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A map of it would end the process (SIGBUS), whenever the file is cut."""
@@ -238,16 +227,6 @@ def test_it_follows_the_keys_and_the_reference(folder: Path, name: str) -> None:
         assert_same(batch, same)
     for batch in (batches[0], batches[3]):
         assert_follows_the_keys(batch, source, pixels.read)
-
-
-@needs_ffcv
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16])
-def test_every_dtype(folder: Path, dtype: torch.dtype) -> None:
-    source = source_of(folder / "pack-raw.beton")
-    batches = load(source, stop=2, dtype=dtype)
-    for ours, theirs in zip(batches, load_threaded(source, stop=2, dtype=dtype), strict=True):
-        assert_same(ours, theirs)
-        assert all(views.is_contiguous(memory_format=torch.channels_last) for views in ours.views)
 
 
 @needs_ffcv
