@@ -16,20 +16,9 @@ import numpy as np
 from pipelines.command.ranges import ColorMean, ColorStd, FewCount, ViewSize, check_ranges
 from pipelines.files.kernels import njit
 from pipelines.keys import absorb
-from pipelines.ops import KINDS, NEUTRAL, VIEW_PARAMETERS, CenterCrop, Flip, Operations
+from pipelines.ops import KINDS, NEUTRAL, CenterCrop, Flip, Operations
+from pipelines.ops import VIEW_PARAMETERS as VIEW_PARAMETERS
 from pipelines.ops.unrolled import unrolled
-
-__all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "LAB_MEAN",
-    "LAB_STD",
-    "VIEW_PARAMETERS",
-    "ViewGroup",
-    "ViewSpec",
-    "draw",
-    "evaluation_spec",
-]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

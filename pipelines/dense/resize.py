@@ -6,19 +6,16 @@ on float images. Each row is normalized as soon as it is resampled: the view pas
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 from numba import from_dtype, types
 
-from pipelines.files.kernels import njit
+from pipelines.files.kernels import compile_once, njit
 from pipelines.ops.fixed_point import LANES, WHITE, at, padded
 from pipelines.ops.resample import fill_taps, resample_row
 from pipelines.ops.resample_plan import plan_window
 
 # One record: value * scale + shift is the normalized number of a value in [0, WHITE].
 NORMALIZATION = np.dtype([("scale", "f4", (3,)), ("shift", "f4", (3,))])
-_compiling = threading.Lock()
 
 
 def normalization(mean: tuple[float, float, float], std: tuple[float, float, float]) -> np.ndarray:
@@ -30,11 +27,8 @@ def normalization(mean: tuple[float, float, float], std: tuple[float, float, flo
 
 
 def compile_resize() -> None:
-    """Compile, or load from numba's cache, for one signature: once a process."""
-    with _compiling:
-        if not resize.overloads:
-            resize.compile(_SIGNATURE)
-            resize.disable_compile()  # read-only images and the like are converted, not compiled for
+    """Make ``resize`` ready: once a process."""
+    compile_once(resize, _SIGNATURE)
 
 
 @njit(cache=True, nogil=True)

@@ -7,6 +7,7 @@ would compile for a minute what another one has compiled. Kernels of others are 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from pipelines.files.cache_folder import code_folder
 from pipelines.files.kernel_cache import kernels_digest
 
 _PIPELINES = Path(__file__).resolve().parents[1]
+_compiling = threading.Lock()
 
 
 def njit(*function: Any, **options: Any) -> Any:
@@ -28,6 +30,17 @@ def njit(*function: Any, **options: Any) -> Any:
         return lambda function: njit(function, **options)
     with _own_locator():
         return numba.njit(*function, **options)
+
+
+def compile_once(kernel: Any, signature: Any) -> None:
+    """Compile a kernel for one signature, or load it from numba's cache: once a process.
+
+    Arguments of another kind, such as read-only images, are converted from then on, not compiled for.
+    """
+    with _compiling:
+        if not kernel.overloads:
+            kernel.compile(signature)
+            kernel.disable_compile()
 
 
 @cache

@@ -213,16 +213,3 @@ def _permute_slots(
     layout = _layout(seed, epoch, count, block_size)
     for i in range(len(slots)):
         out[i] = _forward(layout.block_state, layout.blocks, slots[i])
-
-
-# --- batches ------------------------------------------------------------------------------------------------
-
-
-def batch_positions(step_in_epoch: int, batch_size: int, rank: int, world_size: int) -> np.ndarray:
-    """The positions (int64 [batch_size / world_size]) of one rank's share of a global batch.
-
-    Shares are contiguous, so that the ranks' batches joined are the global batch whatever the world size.
-    """
-    share = batch_size // world_size
-    first = step_in_epoch * batch_size + rank * share
-    return np.arange(first, first + share)

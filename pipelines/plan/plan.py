@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from pipelines.command.errors import UserError
-from pipelines.plan.order import BlockOrder, batch_positions, permute
+from pipelines.plan.order import BlockOrder, permute
 
 Order = Literal["random", "blocks"]
 
@@ -45,16 +45,15 @@ class Plan:
                 f"batch size {self.batch_size} cannot be shared equally by {self.world_size} processes: "
                 f"choose a multiple of {self.world_size}"
             )
-        if min(self.block_size, self.blocks_per_window) < 1:
-            raise UserError(
-                f"blocks of {self.block_size} samples, {self.blocks_per_window} in a window: both must be 1 "
-                "or more"
-            )
 
     def positions(self, step: int) -> np.ndarray:
-        """Places in the epoch's order of this rank's part of a step's batch, int64 [B]."""
-        places = batch_positions(step % self.batches_per_epoch, self.batch_size, self.rank, self.world_size)
-        return places[places < self.count]
+        """Places in the epoch's order of this rank's part of a step's batch, int64 [B].
+
+        Parts are contiguous: the ranks' joined are the global batch, whatever the world size.
+        """
+        share = self.batch_size // self.world_size
+        first = step % self.batches_per_epoch * self.batch_size + self.rank * share
+        return np.arange(first, min(first + share, self.count))
 
     def samples(self, epoch: int, positions: np.ndarray) -> np.ndarray:
         """Sample indices at places of an epoch's order, int64 [B]."""

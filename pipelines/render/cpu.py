@@ -20,12 +20,10 @@ pixels, from images as small (``--size 32``), the chain 7.3.
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 from numba import from_dtype, types
 
-from pipelines.files.kernels import njit
+from pipelines.files.kernels import compile_once, njit
 from pipelines.ops import AFTER_BLUR, BEFORE_BLUR, VIEW_PARAMETERS, ColorJitter
 from pipelines.ops.color_jitter import NUM_PARTS, contrast_place, gray_sum
 from pipelines.ops.fixed_point import LANES, padded
@@ -42,14 +40,13 @@ _ALIGNMENT = 64  # bytes: a cache line
 _LONGEST_SIDE = 65535  # of a crop box: places in it are 16-bit words
 _PIECE = 2048  # pixels; three planes of it are 12 KiB
 _MISMATCH = -1
-_compiling = threading.Lock()
 
 
 class Workspace:
     """Scratch memory of one thread, grown on demand and kept. The first one compiles the renderer."""
 
     def __init__(self) -> None:
-        _compile()
+        compile_once(_render, _SIGNATURE)
         self.words = np.empty(0, np.uint16)
 
     def grow(self, count: int) -> None:
@@ -57,14 +54,6 @@ class Workspace:
         memory = np.empty(2 * count + _ALIGNMENT, np.uint8)
         begin = -memory.ctypes.data % _ALIGNMENT
         self.words = memory[begin : begin + 2 * count].view(np.uint16)
-
-
-def _compile() -> None:
-    """Compile, or load from numba's cache, for one signature: once a process."""
-    with _compiling:
-        if not _render.overloads:
-            _render.compile(_SIGNATURE)
-            _render.disable_compile()  # read-only images and the like are converted, not compiled for
 
 
 def render_views(
