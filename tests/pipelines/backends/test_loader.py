@@ -54,15 +54,6 @@ def assert_views_are(view: torch.Tensor, pixels: np.ndarray, row: np.void, spec:
     assert difference.abs().mean() <= 1 / 255
 
 
-def test_pixels_that_are_stored_raw_are_taken_as_they_are(source: MemorySource) -> None:
-    class Raw(MemorySource):
-        def read(self, number: int) -> Any:
-            return pixels_of(super().read(number))
-
-    for ours, theirs in zip(load(Raw(COUNT)), load(source), strict=True):
-        assert_same(ours, theirs)
-
-
 def test_a_batch_that_ranks_cannot_share_is_refused() -> None:
     with pytest.raises(UserError, match="multiple of 3"):
         replace(TRAINING, world_size=3)
@@ -139,12 +130,6 @@ def test_at_the_end_of_the_order_its_beginning_stands_in() -> None:
     assert batch.labels[-1] == source.index.labels[0]
     pixels = pixels_of(source.files[0])
     assert_views_are(batch.views[0][COUNT - 1], pixels, batch.parameters[0][0, -1], SPEC)
-
-
-def test_a_bad_image_counts_once_in_all_epochs() -> None:
-    bad_images = BadImages(None, 1)
-    load(spoilt(5), stop=8, bad_images=bad_images)
-    assert len(bad_images) == 1
 
 
 def test_where_nothing_can_be_decoded_it_says_so() -> None:

@@ -47,19 +47,16 @@ def with_segment(data: bytes, marker: int, content: bytes) -> bytes:
     return data[:2] + struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content + data[2:]
 
 
-def png(width: int, height: int, depth: int, color_type: int, rows: bytes) -> bytes:
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-        )
+def chunk(kind: bytes, content: bytes, checksum: int | None = None) -> bytes:
+    """A chunk of a PNG."""
+    check = zlib.crc32(kind + content) if checksum is None else checksum
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
 
+
+def png(width: int, height: int, depth: int, color_type: int, rows: bytes) -> bytes:
     size = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", size)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    chunks = chunk(b"IHDR", size), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"".join([b"\x89PNG\r\n\x1a\n", *chunks])
 
 
 @pytest.mark.parametrize(
@@ -325,13 +322,7 @@ def png_with(*more: tuple[bytes, bytes], before: bool = True, checksum: int | No
     """A PNG of ``photo()`` with more chunks directly before its pixels or before its end."""
     data = encoded(Image.fromarray(photo()), "PNG")
     place = data.index(b"IDAT" if before else b"IEND") - 4
-    extra = b"".join(
-        struct.pack(">I", len(content))
-        + kind
-        + content
-        + struct.pack(">I", zlib.crc32(kind + content) if checksum is None else checksum)
-        for kind, content in more
-    )
+    extra = b"".join(chunk(kind, content, checksum) for kind, content in more)
     return data[:place] + extra + data[place:]
 
 
@@ -371,14 +362,14 @@ def test_the_orientation_of_a_png_counts_wherever_it_stands(before: bool, tmp_pa
 
 @pytest.mark.parametrize(("first", "second"), [(6, 1), (1, 6)])
 def test_of_two_exif_chunks_of_a_webp_the_first_counts(first: int, second: int, tmp_path: Path) -> None:
-    def chunk(kind: bytes, content: bytes) -> bytes:
+    def riff(kind: bytes, content: bytes) -> bytes:
         return kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
 
     plain = encoded(Image.fromarray(photo()), "WEBP", lossless=True)
     picture = plain[12:]
     canvas = struct.pack("<I", WIDTH - 1)[:3] + struct.pack("<I", HEIGHT - 1)[:3]
-    parts = chunk(b"VP8X", b"\x08\0\0\0" + canvas) + picture
-    parts += chunk(b"EXIF", exif(first)[6:]) + chunk(b"EXIF", exif(second)[6:])
+    parts = riff(b"VP8X", b"\x08\0\0\0" + canvas) + picture
+    parts += riff(b"EXIF", exif(first)[6:]) + riff(b"EXIF", exif(second)[6:])
     data = b"RIFF" + struct.pack("<I", 4 + len(parts)) + b"WEBP" + parts
     expected = np.rot90(photo(), -1) if first == 6 else photo()
     np.testing.assert_array_equal(decode(data), expected)

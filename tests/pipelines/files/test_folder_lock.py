@@ -72,6 +72,13 @@ def assert_taken(folder: Path) -> None:
     assert (folder / "lock").read_bytes() == b""
 
 
+def refusal(folder: Path, match: str = "another process") -> str:
+    """Words on why this process cannot hold the folder."""
+    with pytest.raises(UserError, match=match) as refused, folder_lock.hold(folder):
+        pass
+    return str(refused.value)
+
+
 @pytest.fixture
 def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fcntl.flock", lambda *_: None)
@@ -84,9 +91,9 @@ def test_a_second_process_is_refused_until_the_first_has_ended(tmp_path: Path, k
         assert answer(first) == "held"
         assert folder_lock.is_held_here(tmp_path)
         with process(tmp_path, kind) as second:
-            refusal = answer(second)
-        assert refusal.startswith(f"another process is working in {tmp_path} (process {first.pid} on ")
-        assert refusal.endswith("wait for it, stop it, or choose another --out")
+            said = answer(second)
+        assert said.startswith(f"another process is working in {tmp_path} (process {first.pid} on ")
+        assert said.endswith("wait for it, stop it, or choose another --out")
         first.communicate("\n")
     assert (tmp_path / "lock").read_bytes() == b""
     assert not folder_lock.is_held(tmp_path)
@@ -133,12 +140,8 @@ def test_another_process_under_the_number_of_a_dead_one_is_not_taken_for_it(tmp_
 
 @pytest.mark.usefixtures("no_locks")
 def test_one_process_does_not_hold_a_folder_twice(tmp_path: Path) -> None:
-    with (
-        folder_lock.hold(tmp_path),
-        pytest.raises(UserError, match="another process"),
-        folder_lock.hold(tmp_path),
-    ):
-        pass
+    with folder_lock.hold(tmp_path):
+        refusal(tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -149,9 +152,7 @@ def test_a_live_holder_elsewhere_is_refused(tmp_path: Path, kind: str, request: 
     leave(tmp_path, elsewhere(), silent_for=200)
     assert folder_lock.is_held(tmp_path)
     assert not folder_lock.is_held_here(tmp_path)
-    with pytest.raises(UserError) as refusal, folder_lock.hold(tmp_path):
-        pass
-    assert str(refusal.value) == (
+    assert refusal(tmp_path) == (
         f"another process is working in {tmp_path} (process 77 on node7): wait for it, stop it, or choose "
         f"another --out"
     )
@@ -160,9 +161,7 @@ def test_a_live_holder_elsewhere_is_refused(tmp_path: Path, kind: str, request: 
 def test_a_silent_one_elsewhere_is_named_with_the_way_out(tmp_path: Path) -> None:
     leave(tmp_path, elsewhere(), silent_for=7260)
     assert not folder_lock.is_held(tmp_path)
-    with pytest.raises(UserError) as refusal, folder_lock.hold(tmp_path):
-        pass
-    assert str(refusal.value) == (
+    assert refusal(tmp_path, "no sign of life") == (
         f"process 77 on node7 held {tmp_path} and has given no sign of life for 2h 1m: if it has ended, "
         f"delete {tmp_path / 'lock'} and give the same command again"
     )
@@ -198,8 +197,7 @@ def test_a_job_that_slurm_starts_again_elsewhere_goes_on(
         assert_taken(tmp_path)
     for other in (elsewhere(job="12_3", restart=1), elsewhere(job="12_4"), elsewhere()):
         leave(tmp_path, other)
-        with pytest.raises(UserError, match="another process"), folder_lock.hold(tmp_path):
-            pass
+        refusal(tmp_path)
 
 
 def test_the_record_of_a_job_that_has_ended_is_forgotten(tmp_path: Path) -> None:
@@ -225,8 +223,8 @@ def test_a_holder_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), folder_lock.hold(tmp_path):
         raise ZeroDivisionError
-    with folder_lock.hold(tmp_path), pytest.raises(UserError), folder_lock.hold(tmp_path):
-        pass
+    with folder_lock.hold(tmp_path):
+        refusal(tmp_path)
     assert_taken(tmp_path)
 
 
@@ -235,11 +233,7 @@ def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_no_lock_is_left_as_it_is(tmp_path: Path, text: str) -> None:
     (tmp_path / "lock").write_text(text)
-    with (
-        pytest.raises(UserError, match=r"is no lock of a run, or damaged: .*delete it$"),
-        folder_lock.hold(tmp_path),
-    ):
-        pass
+    refusal(tmp_path, r"is no lock of a run, or damaged: .*delete it$")
     assert (tmp_path / "lock").read_text() == text
     assert not folder_lock.is_held(tmp_path)
 
@@ -253,8 +247,7 @@ def test_links_are_not_followed_and_a_fifo_is_not_waited_for(tmp_path: Path) -> 
     assert victim.read_text() == "precious"
     (tmp_path / "lock").unlink()
     os.mkfifo(tmp_path / "lock")
-    with pytest.raises(UserError, match="is no lock"), folder_lock.hold(tmp_path):
-        pass
+    refusal(tmp_path, "is no lock")
 
 
 @pytest.mark.parametrize(
