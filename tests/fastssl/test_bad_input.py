@@ -136,6 +136,8 @@ NONSENSE = [
     ("--warmup-epochs 1e300", "--optimizer.warmup-epochs must be at most 1e+12"),
     ("--wait-minutes 1e300", "--wait-minutes must be at most 1e+12"),
     ("--log-every 99999999999999999999", "--log-every must be below 2^63"),
+    ("--block-size 0", "--block-size must be at least 1, not 0"),
+    ("--blocks-per-window -1", "--blocks-per-window must be at least 1, not -1"),
     ("--blocks-per-window 9223372036854775807", "--block-size times --blocks-per-window must be below 2^63"),
     ("--color-space lab", "--views.0.spec.color-space lab has mean and std of RGB: give Lab's own"),
     ("--threads 100000", "--threads must be at least 0 and at most 1024, not 100000"),
