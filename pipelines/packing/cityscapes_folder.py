@@ -10,25 +10,25 @@ from PIL import Image
 
 from pipelines.command.errors import UserError
 from pipelines.command.progress import stream_in_threads
+from pipelines.packing.layout import Layout
 from pipelines.packing.packed_image import PackedImage
 from pipelines.sources import cityscapes
 from pipelines.sources.source import KeyedSource
 from pipelines.sources.splits import Split
-from pipelines.targets import TargetKind, targets_of
+from pipelines.targets import targets_of
 
-KINDS: frozenset[TargetKind] = frozenset({"segmentation"})
 _FOLDER_WITHOUT_CITY = "images"
 
 
-def keeps_key(key: str) -> bool:
+def _keeps_key(key: str) -> bool:
     """True for a name without folders: they are lost, as a folder is named after the city."""
     return bool(key) and "/" not in key
 
 
-def write_split(
+def _write_split(
     source: KeyedSource, folder: Path, split: Split, images: Iterator[tuple[int, PackedImage]], workers: int
 ) -> None:
-    """See ``Layout.write_split``; all images must be PNGs."""
+    """See ``Layout``; all images must be PNGs."""
     part = cityscapes.FOLDERS[split]
     names = "".join(f"{name}\n" for name in source.index.segmentation_names)
     (folder / cityscapes.CLASS_FILE).write_text(names, encoding="utf-8")
@@ -54,6 +54,9 @@ def write_split(
             path.write_bytes(content)
 
 
-def open_written(folder: Path, split: Split, cache: Path) -> KeyedSource:
-    """See ``Layout.open_written``."""
-    return cityscapes.open_split(str(folder), split, cache)
+CITYSCAPES = Layout(
+    kinds=frozenset({"segmentation"}),
+    keeps_key=_keeps_key,
+    write_split=_write_split,
+    open_split=cityscapes.open_split,
+)

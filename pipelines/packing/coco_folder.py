@@ -10,26 +10,20 @@ from typing import Any
 import numpy as np
 
 from pipelines.command.progress import stream_in_threads
+from pipelines.packing.layout import Layout
 from pipelines.packing.packed_image import PackedImage
 from pipelines.sources.coco import coco
 from pipelines.sources.coco.run_lengths import encode_mask
 from pipelines.sources.source import KeyedSource
 from pipelines.sources.splits import Split
-from pipelines.targets import TargetKind, Targets, targets_of
+from pipelines.targets import Targets, targets_of
 
-KINDS: frozenset[TargetKind] = frozenset({"boxes", "masks"})
 _FOLDERS: dict[Split, str] = {"train": "train", "test": "val"}
 
 
-def keeps_key(key: str) -> bool:
-    """True for every key: an image is named after it."""
-    return bool(key)
-
-
-def write_split(
+def _write_split(
     source: KeyedSource, folder: Path, split: Split, images: Iterator[tuple[int, PackedImage]], workers: int
 ) -> None:
-    """See ``Layout.write_split``."""
     name = _FOLDERS[split]
     (folder / "annotations").mkdir(exist_ok=True)
     listed: list[dict[str, Any]] = []
@@ -56,11 +50,6 @@ def write_split(
         file.write(f'],\n"images": {json.dumps(listed)},\n"categories": {json.dumps(categories)}}}\n')
 
 
-def open_written(folder: Path, split: Split, cache: Path) -> KeyedSource:
-    """See ``Layout.open_written``."""
-    return coco.open_split(str(folder), split, cache)
-
-
 def _annotations(targets: Targets) -> list[dict[str, Any]]:
     """COCO's entries of each object, but for ids; a box is left, top, width and height."""
     assert targets.boxes is not None
@@ -81,3 +70,11 @@ def _annotations(targets: Targets) -> list[dict[str, Any]]:
         }
         for position, box in enumerate(boxes.tolist())
     ]
+
+
+COCO = Layout(
+    kinds=frozenset({"boxes", "masks"}),
+    keeps_key=bool,  # an image is named after it
+    write_split=_write_split,
+    open_split=coco.open_split,
+)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from pipelines.packing.packed_image import PackedImage
 from pipelines.sources.source import KeyedSource
@@ -12,41 +12,17 @@ from pipelines.sources.splits import Split
 from pipelines.targets import TargetKind
 
 
-class Layout(Protocol):
-    """The module of a layout."""
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A layout of folders."""
 
-    @property
-    def KINDS(self) -> frozenset[TargetKind]:
-        """Kinds of targets that it keeps."""
-        ...
-
-    def keeps_key(self, key: str) -> bool:
-        """True if a sample of this key has it when it is read again."""
-        ...
-
-    def write_split(
-        self,
-        source: KeyedSource,
-        folder: Path,
-        split: Split,
-        images: Iterator[tuple[int, PackedImage]],
-        workers: int,
-    ) -> None:
-        """Write one split.
-
-        Args:
-            source: with targets of KINDS.
-            folder: of both splits.
-            split: "train" or "test".
-            images: index and packed image of each sample to write, in order.
-            workers: threads that make the targets.
-
-        Raises:
-            UserError: the layout cannot hold an image.
-            OSError: the disk is full or broken.
-        """
-        ...
-
-    def open_written(self, folder: Path, split: Split, cache: Path) -> KeyedSource:
-        """Open what was written."""
-        ...
+    kinds: frozenset[TargetKind]
+    """Kinds of targets that it keeps."""
+    keeps_key: Callable[[str], bool]
+    """True if a sample of this key has it when it is read again."""
+    write_split: Callable[[KeyedSource, Path, Split, Iterator[tuple[int, PackedImage]], int], None]
+    """Write one split of a source that has the targets to the folder of both splits. The images to write come
+    with their indices, in order; the last argument is the threads that make the targets. Raises UserError
+    where the layout cannot hold an image, OSError where the disk is full or broken."""
+    open_split: Callable[[str, Split, Path], KeyedSource]
+    """Open a split of such a folder; the last argument is a folder for its index."""

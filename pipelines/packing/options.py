@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -40,3 +41,14 @@ class Options:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+
+    @property
+    def container(self) -> Literal["shards", "beton"]:
+        """Kind of storage that images are made ready for; folders hold them as shards do."""
+        named = self.format or ("beton" if self.dst.suffix == ".beton" else "shards")
+        return "beton" if named == "beton" else "shards"
+
+    @property
+    def threads(self) -> int:
+        """Number of threads that work."""
+        return self.workers or len(os.sched_getaffinity(0))

@@ -11,7 +11,6 @@ What is resized is set upright and written as JPEG of 4:2:0, at ``quality``.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,22 +19,9 @@ from PIL import Image
 
 from pipelines.decode.header import Encoded, is_jpeg, jpeg_header, open_with_pillow
 from pipelines.keys import uniforms
+from pipelines.packing.options import Options
 
 _RAW_STREAM = 1  # key of the draw of the raw share: another one than that of held-out samples
-
-
-@dataclass(frozen=True, kw_only=True)
-class Form:
-    """Storage options of a packed data set."""
-
-    container: Literal["shards", "beton"]
-    """Container format."""
-    max_side: int | None = None
-    """Pixels; images with a longer side are scaled down to it (Lanczos)."""
-    quality: int = 90
-    """JPEG quality, 1 to 100, of images that are encoded here."""
-    raw_share: float | None = None
-    """Share of the samples of a .beton stored as pixels; None: only what is best kept so."""
 
 
 class PackedImage(NamedTuple):
@@ -53,25 +39,27 @@ class PackedImage(NamedTuple):
     """Change made to the image."""
 
 
-def pack_image(data: Encoded | np.ndarray, pixels: np.ndarray, sample_id: int, form: Form) -> PackedImage:
+def pack_image(
+    data: Encoded | np.ndarray, pixels: np.ndarray, sample_id: int, options: Options
+) -> PackedImage:
     """Bring an image into the form of a packed data set.
 
     Args:
         data: as its source gives it.
         pixels: ``decode(data)``, uint8 [H, W, 3].
         sample_id: key of the draw for the raw share.
-        form: what is wanted.
+        options: give the container, the longest side, the quality and the raw share.
     """
-    resized = form.max_side is not None and max(pixels.shape[:2]) > form.max_side
-    if form.max_side is not None and resized:
-        pixels = _scale_down(pixels, form.max_side)
+    resized = options.max_side is not None and max(pixels.shape[:2]) > options.max_side
+    if options.max_side is not None and resized:
+        pixels = _scale_down(pixels, options.max_side)
     height, width, _ = pixels.shape
     kept = None if resized else data
     stored: Encoded | np.ndarray
-    if form.container == "shards":
-        stored, extension = _for_shards(kept, pixels, form.quality)
+    if options.container == "shards":
+        stored, extension = _for_shards(kept, pixels, options.quality)
     else:
-        stored, extension = _for_beton(kept, pixels, sample_id, form)
+        stored, extension = _for_beton(kept, pixels, sample_id, options)
     if resized:
         return PackedImage(stored, extension, height, width, "resized")
     if stored is data:
@@ -93,17 +81,17 @@ def _for_shards(kept: Encoded | np.ndarray | None, pixels: np.ndarray, quality: 
 
 
 def _for_beton(
-    kept: Encoded | np.ndarray | None, pixels: np.ndarray, sample_id: int, form: Form
+    kept: Encoded | np.ndarray | None, pixels: np.ndarray, sample_id: int, options: Options
 ) -> tuple[Encoded | np.ndarray, str]:
     jpeg: Encoded | None = None
     if kept is not None and not isinstance(kept, np.ndarray) and _suits_ffcv(kept):
         jpeg = kept
-    if form.raw_share is None:
+    if options.raw_share is None:
         raw = kept is not None and jpeg is None
     else:
-        raw = uniforms(np.array([sample_id, _RAW_STREAM]), 1)[0] < form.raw_share
+        raw = uniforms(np.array([sample_id, _RAW_STREAM]), 1)[0] < options.raw_share
     if not raw:
-        jpeg = jpeg or _encode(pixels, form.quality)
+        jpeg = jpeg or _encode(pixels, options.quality)
         if len(jpeg) <= pixels.nbytes:
             return jpeg, "jpg"
     return pixels, ""

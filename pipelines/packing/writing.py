@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -22,11 +21,12 @@ from pipelines.decode.bad_images import default_limit
 from pipelines.decode.decode import UndecodableImageError, decode
 from pipelines.files.atomic import folder_aside
 from pipelines.keys import stable_id
-from pipelines.packing import cityscapes_folder, coco_folder
+from pipelines.packing.cityscapes_folder import CITYSCAPES
+from pipelines.packing.coco_folder import COCO
 from pipelines.packing.layout import Layout
 from pipelines.packing.ledger import Ledger, digest
 from pipelines.packing.options import Options
-from pipelines.packing.packed_image import Form, PackedImage, pack_image
+from pipelines.packing.packed_image import PackedImage, pack_image
 from pipelines.packing.upload import address_of, empty_storage, upload_shards
 from pipelines.sources import NoSplitError, Source, Split, open_source
 from pipelines.sources.beton.beton import open_beton
@@ -40,7 +40,7 @@ from pipelines.sources.torchvision_dataset import open_torchvision
 from pipelines.targets import target_kinds_of
 
 _FILE_NAMES: dict[Split, str] = {"train": "train", "test": "val"}
-_LAYOUTS: dict[str, Layout] = {"coco": coco_folder, "cityscapes": cityscapes_folder}
+_LAYOUTS = {"coco": COCO, "cityscapes": CITYSCAPES}
 _MOST_PIXELS_A_SIDE = 0xFFFF  # in a .beton
 
 
@@ -70,35 +70,35 @@ def write_packed(options: Options) -> list[str]:
 
 def _pack_here(options: Options) -> tuple[list[str], int]:
     """Write to a disk; returns a line per split, and bytes."""
-    form, layout = _checked_form(options), _LAYOUTS.get(options.format or "")
+    _check_options(options)
+    layout = _LAYOUTS.get(options.format or "")
     sources = _open_splits(options)
     for source in sources.values():
         if layout is not None:
             _check_targets(source, options, layout)
-        _check_source(source, options, form)
-    workers = options.workers or len(os.sched_getaffinity(0))
+        _check_source(source, options)
     dst = options.dst
     done: list[str] = []
     try:
         with folder_aside(dst) as aside:
             for split, source in sources.items():
-                ledger = Ledger(source, layout.KINDS if layout is not None else frozenset())
+                ledger = Ledger(source, layout.kinds if layout is not None else frozenset())
                 written: Source
                 if layout is not None:
-                    images = _pack_all(source, form, ledger, workers)
-                    layout.write_split(source, aside, split, images, workers)
+                    images = _pack_all(source, options, ledger)
+                    layout.write_split(source, aside, split, images, options.threads)
                     with tempfile.TemporaryDirectory() as cache:
-                        written = layout.open_written(aside, split, Path(cache))
-                elif form.container == "shards":
-                    _write_shards(source, aside, split, form, ledger, workers, options.shard_mb * 10**6)
+                        written = layout.open_split(str(aside), split, Path(cache))
+                elif options.container == "shards":
+                    _write_shards(source, aside, split, options, ledger)
                     own: Split = "test" if split == "test" and "train" in sources else "train"
                     with tempfile.TemporaryDirectory() as cache:  # of their own: they will be renamed
                         written = open_shards(str(aside), own, Path(cache))
                 else:
                     path = aside / (dst.name if dst.suffix == ".beton" else f"{_FILE_NAMES[split]}.beton")
-                    _write_beton(source, path, form, ledger, workers)
+                    _write_beton(source, path, options, ledger)
                     written = open_beton(str(path), "train")
-                ledger.verify(written, workers)
+                ledger.verify(written, options.threads)
                 done.append(f"{split}: {ledger.summary()}")
             result = aside / dst.name if dst.suffix == ".beton" else aside
             size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
@@ -112,28 +112,24 @@ def _pack_here(options: Options) -> tuple[list[str], int]:
 # --- before -------------------------------------------------------------------------------------------------
 
 
-def _checked_form(options: Options) -> Form:
+def _check_options(options: Options) -> None:
+    """Refuse what does not fit together, or a place that is taken."""
     dst = options.dst
-    named = options.format or ("beton" if dst.suffix == ".beton" else "shards")
-    container: Literal["shards", "beton"] = "beton" if named == "beton" else "shards"  # images as files, too
     if dst.exists():
         raise UserError(f"{dst} exists already: remove it or choose another name")
     if not dst.parent.is_dir():
         raise UserError(f"no such folder: {dst.parent}")
-    if container == "shards" and dst.suffix == ".beton":
-        raise UserError(f"{dst} ends in .beton, and --format {named} makes a folder: choose another name")
-    if container == "shards" and options.raw_share is not None:
-        raise UserError("--raw-share is for .beton files: shards hold encoded images only")
-    if named in _LAYOUTS and options.max_side is not None:
+    if options.container == "shards" and dst.suffix == ".beton":
         raise UserError(
-            f"--max-side scales images alone, and --format {named} keeps their targets: leave one out"
+            f"{dst} ends in .beton, and --format {options.format} makes a folder: choose another name"
         )
-    return Form(
-        container=container,
-        max_side=options.max_side,
-        quality=options.quality,
-        raw_share=options.raw_share,
-    )
+    if options.container == "shards" and options.raw_share is not None:
+        raise UserError("--raw-share is for .beton files: shards hold encoded images only")
+    if options.format in _LAYOUTS and options.max_side is not None:
+        raise UserError(
+            f"--max-side scales images alone, and --format {options.format} keeps their targets: leave "
+            "one out"
+        )
 
 
 def _open_splits(options: Options) -> dict[Split, KeyedSource]:
@@ -166,12 +162,12 @@ def _open(options: Options, split: Split) -> Source:
     return open_source(options.src, split)
 
 
-def _check_source(source: KeyedSource, options: Options, form: Form) -> None:
+def _check_source(source: KeyedSource, options: Options) -> None:
     """Refuse what the container cannot hold."""
     metadata = source.index
-    if form.container == "beton":
+    if options.container == "beton":
         sides = np.maximum(metadata.heights, metadata.widths)
-        if form.max_side is None and sides.max() > _MOST_PIXELS_A_SIDE:
+        if options.max_side is None and sides.max() > _MOST_PIXELS_A_SIDE:
             raise UserError(
                 f"{source.describe(int(sides.argmax()))} has {sides.max()} pixels a side, and a .beton holds "
                 f"at most {_MOST_PIXELS_A_SIDE}: use --max-side"
@@ -198,19 +194,17 @@ def _check_source(source: KeyedSource, options: Options, form: Form) -> None:
 def _check_targets(source: KeyedSource, options: Options, layout: Layout) -> None:
     """Refuse a source without the targets of a layout, and say which others are not kept."""
     there = target_kinds_of(source)
-    if not there >= layout.KINDS:
-        wanted = " and ".join(sorted(layout.KINDS))
+    if not there >= layout.kinds:
+        wanted = " and ".join(sorted(layout.kinds))
         raise UserError(f"{options.src} has no {wanted} for --format {options.format}: give data that has")
-    if there - layout.KINDS:
-        print(f"{options.src}: not packed: {', '.join(sorted(there - layout.KINDS))}", file=sys.stderr)
+    if there - layout.kinds:
+        print(f"{options.src}: not packed: {', '.join(sorted(there - layout.kinds))}", file=sys.stderr)
 
 
 # --- writing ------------------------------------------------------------------------------------------------
 
 
-def _pack_all(
-    source: KeyedSource, form: Form, ledger: Ledger, workers: int
-) -> Iterator[tuple[int, PackedImage]]:
+def _pack_all(source: KeyedSource, options: Options, ledger: Ledger) -> Iterator[tuple[int, PackedImage]]:
     """Yield index and packed image of each sample that can be decoded, in order."""
     metadata = source.index
 
@@ -223,11 +217,11 @@ def _pack_all(
                 raise UndecodableImageError(f"its size {pixels.shape[:2]} is not that of its header, {size}")
         except UndecodableImageError as error:
             return error
-        packed = pack_image(data, pixels, int(metadata.sample_ids[index]), form)
+        packed = pack_image(data, pixels, int(metadata.sample_ids[index]), options)
         return packed, digest(packed.data)
 
     limit, left_out = default_limit(len(metadata)), 0
-    results = stream_in_threads(pack_one, range(len(metadata)), workers)
+    results = stream_in_threads(pack_one, range(len(metadata)), options.threads)
     for index, result in enumerate(show_progress(results, len(metadata), "Packing")):
         if isinstance(result, Exception):
             left_out += 1
@@ -241,7 +235,7 @@ def _pack_all(
         raise UserError("none of the images can be decoded")
 
 
-def _write_beton(source: KeyedSource, path: Path, form: Form, ledger: Ledger, workers: int) -> None:
+def _write_beton(source: KeyedSource, path: Path, options: Options, ledger: Ledger) -> None:
     metadata = source.index
     rows = (
         BetonRow(
@@ -249,21 +243,19 @@ def _write_beton(source: KeyedSource, path: Path, form: Form, ledger: Ledger, wo
             sample_id=int(metadata.sample_ids[index]),
             label=-1 if metadata.labels is None else int(metadata.labels[index]),
         )
-        for index, packed in _pack_all(source, form, ledger, workers)
+        for index, packed in _pack_all(source, options, ledger)
     )
     class_names = None if metadata.labels is None else metadata.class_names
     write_beton(path, rows, capacity=len(metadata), class_names=class_names)
 
 
-def _write_shards(
-    source: KeyedSource, folder: Path, split: Split, form: Form, ledger: Ledger, workers: int, limit: int
-) -> None:
-    samples = _pack_all(source, form, ledger, workers)
+def _write_shards(source: KeyedSource, folder: Path, split: Split, options: Options, ledger: Ledger) -> None:
+    samples = _pack_all(source, options, ledger)
     shards = itertools.count()
     for first in samples:
         rest = itertools.chain([first], samples)
         path = folder / f"{_FILE_NAMES[split]}-{next(shards):06d}.tar"
-        write_shard(path, _members(source, rest, limit))
+        write_shard(path, _members(source, rest, options.shard_mb * 10**6))
 
 
 def _members(
