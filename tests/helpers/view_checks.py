@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,6 @@ from torchvision.transforms.functional import to_tensor
 from pipelines.ops import (
     KINDS,
     NEUTRAL,
-    VIEW_PARAMETERS,
     ChannelMean,
     ColorJitter,
     Cutout,
@@ -112,19 +113,41 @@ def lab_in_float64(image: torch.Tensor) -> np.ndarray:
 
 def plain_row(height: int, width: int) -> np.void:
     """A row that shows a whole image of this size and changes no color."""
-    row = np.full(1, NEUTRAL, VIEW_PARAMETERS)[0]
-    row["height"], row["width"] = height, width
-    return row
+    return table_of(box(0, 0, height, width))[0, 0]
+
+
+def table_of(*rows: dict[str, Any]) -> np.ndarray:
+    """VIEW_PARAMETERS [1, B]; a row changes nothing but what is said, such as ``box``."""
+    table = np.full((1, len(rows)), NEUTRAL)
+    for place, fields in enumerate(rows):
+        for name, value in fields.items():
+            table[name][0, place] = value
+    return table
+
+
+def box(top: int, left: int, height: int, width: int) -> dict[str, Any]:
+    return {"top": top, "left": left, "height": height, "width": width}
+
+
+def draw_rows(
+    spec: ViewSpec,
+    sizes: Sequence[tuple[int, ...]],
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    views: Sequence[int] = (0,),
+) -> np.ndarray:
+    """VIEW_PARAMETERS [K, B] of samples 0, 1, ... of these heights and widths."""
+    heights, widths = np.array(sizes, np.int32).T
+    samples = np.arange(len(sizes))
+    return draw(spec, seed=seed, epoch=epoch, samples=samples, heights=heights, widths=widths, views=views)
 
 
 def draw_many(
     spec: ViewSpec, *, seed: int = 0, epoch: int = 0, view: int = 0, size: tuple[int, int] = (375, 500)
 ) -> np.ndarray:
     """VIEW_PARAMETERS [DRAWS] of samples 0, 1, ..., all of one height and width."""
-    heights, widths = (np.full(DRAWS, side, np.int32) for side in size)
-    samples = np.arange(DRAWS)
-    keys = {"seed": seed, "epoch": epoch}
-    return draw(spec, samples=samples, heights=heights, widths=widths, views=[view], **keys)[0]
+    return draw_rows(spec, [size] * DRAWS, seed=seed, epoch=epoch, views=[view])[0]
 
 
 def assert_rate(happened: np.ndarray, p: float) -> None:

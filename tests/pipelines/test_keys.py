@@ -11,16 +11,7 @@ from scipy import stats
 
 from pipelines import keys
 from tests.helpers import ROOT
-
-MODULUS = 1 << 64
-
-
-def python_absorb(state: int, word: int) -> int:
-    """``keys.absorb`` from its docstring, in integers of any size."""
-    z = ((state + 0x9E3779B97F4A7C15) ^ (word * 0xBF58476D1CE4E5B9)) % MODULUS
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % MODULUS
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % MODULUS
-    return z ^ (z >> 31)
+from tests.helpers.hash_by_hand import MODULUS, absorb, hash_of, to_uniform
 
 
 def test_word_zero_gives_the_published_outputs_of_splitmix64() -> None:
@@ -39,11 +30,9 @@ def test_word_zero_gives_the_published_outputs_of_splitmix64() -> None:
 
 @pytest.mark.parametrize("words", [[0], [1, 2, 3], [-1], [2**63 - 1, -(2**63)], [7, 0, -5, 10**12, 3]])
 def test_hash_equals_python_integers(words: list[int]) -> None:
-    state = 0
-    for word in words:
-        state = python_absorb(state, word)
+    state = hash_of(*words)
     assert int(keys.hash_keys(np.array(words))) == state
-    expected = [(python_absorb(state, i) >> 11) / 2**53 for i in range(5)]
+    expected = [to_uniform(absorb(state, i)) for i in range(5)]
     assert keys.uniforms(np.array(words), 5).tolist() == expected
 
 

@@ -25,8 +25,7 @@ from pipelines.decode.bad_images import BadImages
 from pipelines.decode.decode import UndecodableImageError, decode
 from pipelines.ops import Solarize
 from pipelines.plan.plan import Plan
-from pipelines.render import reference
-from pipelines.views import ViewGroup, ViewSpec
+from pipelines.views import ViewGroup
 from tests.helpers.encoded import encoded
 from tests.helpers.loader_checks import (
     BATCH,
@@ -36,6 +35,7 @@ from tests.helpers.loader_checks import (
     GROUPS,
     SPEC,
     TRAINING,
+    assert_is_the_reference,
     assert_same,
     assert_same_samples,
     copied,
@@ -123,19 +123,14 @@ def test_what_else_there_is_does_not_suit_dali() -> None:
 # --- what is loaded -----------------------------------------------------------------------------------------
 
 
-def difference(views: torch.Tensor, pixels: list[np.ndarray], rows: np.ndarray, spec: ViewSpec) -> np.ndarray:
-    """From the reference, in levels of 255, [B, 3, S, S]."""
-    exact = torch.stack([reference.render(image, row, spec) for image, row in zip(pixels, rows, strict=True)])
-    return ((views - exact).abs() * 255 * torch.tensor(spec.std).view(3, 1, 1)).numpy()
-
-
 @needs_dali
 def test_our_kernels_make_the_reference_of_dalis_pixels(source: MemorySource, device: torch.device) -> None:
     for batch in load(source, stop=2, device=device):
         pixels = decoded_by_dali([source.files[i] for i in numbers_of(source, batch)], device)
         for group, views, table in zip(GROUPS, batch.views, batch.parameters, strict=True):
             for of_view, rows in zip(views.split(BATCH), table, strict=True):
-                assert difference(of_view, pixels, rows, group.spec).max() <= 2
+                for view, image, row in zip(of_view, pixels, rows, strict=True):
+                    assert_is_the_reference(view, image, row, group.spec, largest=2)
 
 
 @needs_dali

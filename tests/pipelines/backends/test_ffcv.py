@@ -83,7 +83,7 @@ def write_files(folder: Path) -> None:
         check=True,
         timeout=120,
         capture_output=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
     )
     for number in range(COUNT):
         name = folder / "images" / "abcde"[number * 7 % 5] / f"{number}.jpg"

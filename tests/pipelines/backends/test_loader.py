@@ -18,9 +18,17 @@ from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
 from pipelines.plan.order import permute
 from pipelines.plan.plan import Plan, evaluation_plan
-from pipelines.render import reference
-from pipelines.views import ViewSpec, draw
-from tests.helpers.loader_checks import BATCH, COUNT, SPEC, TRAINING, assert_same, copied, open_with
+from pipelines.views import draw
+from tests.helpers.loader_checks import (
+    BATCH,
+    COUNT,
+    SPEC,
+    TRAINING,
+    assert_is_the_reference,
+    assert_same,
+    copied,
+    open_with,
+)
 from tests.helpers.loader_checks import GROUPS as TWO_GROUPS
 from tests.helpers.memory_source import MemorySource, photograph, pixels_of
 
@@ -47,13 +55,6 @@ def load(source: MemorySource, plan: Plan = TRAINING, **options: Any) -> list[Ba
 # --- what is loaded -----------------------------------------------------------------------------------------
 
 
-def assert_views_are(view: torch.Tensor, pixels: np.ndarray, row: np.void, spec: ViewSpec) -> None:
-    """Within 4/255 of the reference everywhere and within 1/255 on average, in colors."""
-    difference = (view - reference.render(pixels, row, spec)) * torch.tensor(spec.std).view(3, 1, 1)
-    assert difference.abs().max() <= 4 / 255
-    assert difference.abs().mean() <= 1 / 255
-
-
 def test_a_batch_that_ranks_cannot_share_is_refused() -> None:
     with pytest.raises(UserError, match="multiple of 3"):
         replace(TRAINING, world_size=3)
@@ -66,18 +67,11 @@ def order_of(epoch: int) -> list[int]:
     return permute(3, epoch, COUNT, np.arange(COUNT)).tolist()
 
 
-def spoilt(*numbers: int) -> MemorySource:
-    source = MemorySource(COUNT)
-    for number in numbers:
-        source.files[number] = source.files[number][: len(source.files[number]) // 2]
-    return source
-
-
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_next_of_the_order_stands_in_with_the_keys_of_the_lost(tmp_path: Path, workers: int) -> None:
     order = order_of(0)
     bad = [order[2], order[5], order[6]]  # two in a row
-    source, path = spoilt(*bad), tmp_path / "bad_images.txt"
+    source, path = MemorySource(COUNT).cut_off(*bad), tmp_path / "bad_images.txt"
     bad_images = BadImages(path, 10)
     (batch,) = load(source, stop=1, workers=workers, bad_images=bad_images)
     assert source.index.labels is not None
@@ -103,7 +97,7 @@ def test_the_next_of_the_order_stands_in_with_the_keys_of_the_lost(tmp_path: Pat
             )
             np.testing.assert_array_equal(table[:, lost], expected[:, 0])
             for k, of_view in enumerate(views.split(BATCH)):
-                assert_views_are(of_view[lost], pixels, expected[k, 0], group.spec)
+                assert_is_the_reference(of_view[lost], pixels, expected[k, 0], group.spec)
     (untouched,) = load(MemorySource(COUNT), stop=1)
     others = [i for i in range(BATCH) if i not in (2, 5, 6)]
     for ours, theirs in zip(batch.each_view(), untouched.each_view(), strict=True):
@@ -112,7 +106,7 @@ def test_the_next_of_the_order_stands_in_with_the_keys_of_the_lost(tmp_path: Pat
 
 def test_substitutes_do_not_depend_on_workers_or_ranks() -> None:
     order = order_of(0)
-    source = spoilt(order[3], order[4], order[7])  # at the ends of the ranks' shares
+    source = MemorySource(COUNT).cut_off(order[3], order[4], order[7])  # at the ends of the ranks' shares
     (whole,) = load(source, stop=1)
     for workers, prefetch in ((1, 0), (7, 4)):
         assert_same(load(source, stop=1, workers=workers, prefetch=prefetch)[0], whole)
@@ -123,17 +117,17 @@ def test_substitutes_do_not_depend_on_workers_or_ranks() -> None:
 
 def test_at_the_end_of_the_order_its_beginning_stands_in() -> None:
     plan = evaluation_plan(COUNT, COUNT)
-    source = spoilt(COUNT - 1)
+    source = MemorySource(COUNT).cut_off(COUNT - 1)
     (batch,) = load(source, plan, stop=1)
     assert source.index.labels is not None
     assert batch.labels is not None
     assert batch.labels[-1] == source.index.labels[0]
     pixels = pixels_of(source.files[0])
-    assert_views_are(batch.views[0][COUNT - 1], pixels, batch.parameters[0][0, -1], SPEC)
+    assert_is_the_reference(batch.views[0][COUNT - 1], pixels, batch.parameters[0][0, -1], SPEC)
 
 
 def test_where_nothing_can_be_decoded_it_says_so() -> None:
-    source = spoilt(*range(COUNT))
+    source = MemorySource(COUNT).cut_off(*range(COUNT))
     with pytest.raises(UserError, match="none of the 22 images can be decoded"):
         load(source, limit=COUNT)
 

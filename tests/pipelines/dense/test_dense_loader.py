@@ -39,13 +39,6 @@ def source() -> MemoryTargetSource:
     return MemoryTargetSource(COUNT)
 
 
-def spoilt(*numbers: int) -> MemoryTargetSource:
-    source = MemoryTargetSource(COUNT)
-    for number in numbers:
-        source.files[number] = source.files[number][: len(source.files[number]) // 2]
-    return source
-
-
 @contextmanager
 def opened(
     source: Source, view: DenseView, plan: Plan = TRAINING, stop: int = 4, **options: Any
@@ -261,7 +254,8 @@ def test_batches_are_the_same_whatever_the_workers(
 
 @BOTH
 def test_samples_do_not_depend_on_ranks_and_batch_size(view: DenseView) -> None:
-    source, plan = spoilt(3, 8, 9), replace(TRAINING, batch_size=4, batches_per_epoch=4)
+    source = MemoryTargetSource(COUNT).cut_off(3, 8, 9)
+    plan = replace(TRAINING, batch_size=4, batches_per_epoch=4)
     whole = load(source, view)
     assert_same_samples(load(source, view, plan, stop=8), whole)
     shares = [load(source, view, replace(TRAINING, rank=rank, world_size=2)) for rank in (0, 1)]
@@ -302,7 +296,8 @@ def test_the_next_of_the_order_stands_in_with_its_targets_and_the_keys_of_the_lo
     tmp_path: Path, view: DenseView
 ) -> None:
     order = TRAINING.samples(0, np.arange(COUNT)).tolist()
-    source, path = spoilt(order[2], order[5], order[6]), tmp_path / "bad_images.txt"
+    path = tmp_path / "bad_images.txt"
+    source = MemoryTargetSource(COUNT).cut_off(order[2], order[5], order[6])
     source.index.heights[order[2]] = 0  # an unreadable header
     (batch,) = load(source, view, stop=1, bad_images=BadImages(path, 10))
     assert len(path.read_text().splitlines()) == 3
@@ -316,7 +311,7 @@ def test_the_next_of_the_order_stands_in_with_its_targets_and_the_keys_of_the_lo
 
 def test_more_bad_images_than_the_limit_stop_it() -> None:
     with pytest.raises(UserError, match="6 images cannot be decoded, more than the 5 tolerated"):
-        load(spoilt(*range(6)), RESIZED, stop=20, bad_images=BadImages(None, 5))
+        load(MemoryTargetSource(COUNT).cut_off(*range(6)), RESIZED, stop=20, bad_images=BadImages(None, 5))
 
 
 def test_damaged_labels_stop_it_and_it_can_go_on_from_there() -> None:

@@ -5,6 +5,7 @@ from pipelines.command.errors import UserError
 from pipelines.dense.view import DrawnView, ResizedView, draw_views, placement_of, resized_size
 from pipelines.ops import RandomResizedCrop, Shift
 from pipelines.views import ViewSpec, draw
+from tests.helpers.hash_by_hand import hash_of, to_uniform
 
 COUNT = 2000
 SAMPLES = np.random.default_rng(0).integers(-(1 << 62), 1 << 62, COUNT)
@@ -73,26 +74,16 @@ def test_a_view_is_a_function_of_its_keys_alone() -> None:
 def test_the_view_of_a_sample_never_changes() -> None:
     """Worked out from the keys by the definition of their hash: a change would end exact resuming."""
     place = drawn(ResizedView(crop=(400, 400)), slice(5, 6))[0].placement
-    numbers = {stream: _first_uniforms(3, 0, int(SAMPLES[5]), 0, stream) for stream in (100, 101, 102)}
+    key = hash_of(3, 0, int(SAMPLES[5]), 0)
+    numbers = {
+        stream: [to_uniform(hash_of(stream, index, state=key)) for index in range(2)]
+        for stream in (100, 101, 102)
+    }
     side = range(480, 801, 32)[int(11 * numbers[100][0])]
     assert (place.resized_height, place.resized_width) == resized_size(375, 500, side, 1333)
     assert place.window_top == int(numbers[101][0] * (place.resized_height - 400 + 1))
     assert place.window_left == int(numbers[101][1] * (place.resized_width - 400 + 1))
     assert place.flip == (numbers[102][0] < 0.5)
-
-
-def _first_uniforms(*keys: int) -> list[float]:
-    def absorb(state: int, word: int) -> int:
-        mask = (1 << 64) - 1
-        z = ((state + 0x9E3779B97F4A7C15) ^ (word * 0xBF58476D1CE4E5B9)) & mask
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-        return z ^ (z >> 31)
-
-    state = 0
-    for key in keys:
-        state = absorb(state, key)
-    return [(absorb(state, index) >> 11) / (1 << 53) for index in range(2)]
 
 
 def test_images_below_the_crop_are_shown_whole() -> None:

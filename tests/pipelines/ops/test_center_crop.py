@@ -9,8 +9,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as TF
 
-from pipelines.views import draw, evaluation_spec
-from tests.helpers.view_checks import EVERYTHING
+from pipelines.views import evaluation_spec
+from tests.helpers.view_checks import EVERYTHING, draw_rows
 
 
 @pytest.mark.parametrize("size", [(375, 500), (500, 333), (32, 32), (48, 64), (1200, 900)])
@@ -26,15 +26,7 @@ def test_evaluation_box_is_torchvisions_up_to_rounding(
     expected = TF.center_crop(resized, [side])
 
     spec = evaluation_spec(EVERYTHING, fraction)
-    row = draw(
-        replace(spec, size=side),
-        seed=0,
-        epoch=0,
-        samples=np.array([0]),
-        heights=np.array([height], np.int32),
-        widths=np.array([width], np.int32),
-        views=[0],
-    )[0, 0]
+    row = draw_rows(replace(spec, size=side), [size])[0, 0]
     box = coordinates[:, row["top"] :, row["left"] :][:, : row["height"], : row["width"]]
     ours = TF.resize(box, [side, side], antialias=True)
     inner = slice(2, -2)  # at the border of its box a resize sees less

@@ -31,9 +31,9 @@ from pipelines.ops import (
 from pipelines.render import reference
 from pipelines.render.cpu import Workspace, render_constants
 from pipelines.render.cpu import render_views as render_on_cpu
-from pipelines.views import ViewSpec, draw
+from pipelines.views import ViewSpec
 from tests.helpers.gpu_views import ON_GPU, packed, render_views
-from tests.helpers.view_checks import EVERYTHING, assert_rate, draw_many, photographs, plain_row
+from tests.helpers.view_checks import EVERYTHING, assert_rate, draw_many, draw_rows, photographs, plain_row
 
 pytestmark = [pytest.mark.usefixtures("interpreter"), *([pytest.mark.gpu] if ON_GPU else [])]
 SIZE = 24
@@ -159,11 +159,7 @@ def test_the_neutral_row_leaves_pixels_alone() -> None:
 @pytest.mark.parametrize("name", list(KINDS))
 def test_every_renderer_applies_it_as_the_reference_does(name: str) -> None:
     spec = working(name)
-    sides = {
-        "heights": np.full(8, PICTURE.shape[0], np.int32),
-        "widths": np.full(8, PICTURE.shape[1], np.int32),
-    }
-    rows = draw(spec, seed=1, epoch=0, samples=np.arange(8), views=[0], **sides)[0]
+    rows = draw_rows(spec, [PICTURE.shape[:2]] * 8, seed=1)[0]
     changed = 0.0
     for row in rows:
         views = rendered(spec, np.array(row))
@@ -182,9 +178,6 @@ def test_every_renderer_applies_it_as_the_reference_does(name: str) -> None:
 def test_the_reference_leaves_its_input_untouched(name: str) -> None:
     image = torch.from_numpy(PICTURE).permute(2, 0, 1).float() / 255
     before = image.clone()
-    sides = np.array([SIZE], np.int32)
-    row = draw(
-        working(name), seed=0, epoch=0, samples=np.zeros(1, int), heights=sides, widths=sides, views=[0]
-    )
-    KINDS[name][0].reference(image, row[0, 0], SIZE)
+    row = draw_rows(working(name), [(SIZE, SIZE)])[0, 0]
+    KINDS[name][0].reference(image, row, SIZE)
     assert torch.equal(image, before)

@@ -9,17 +9,15 @@ from torchvision.transforms.v2 import functional as TF
 
 from pipelines.ops import PaddedCrop
 from pipelines.render import reference
-from pipelines.views import ViewSpec, draw
-from tests.helpers.view_checks import SIGNIFICANCE, as_image, draw_many
+from pipelines.views import ViewSpec
+from tests.helpers.view_checks import SIGNIFICANCE, as_image, draw_many, draw_rows
 
 
 def test_padded_crop_equals_torchvisions_pad_and_crop() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     spec = ViewSpec(size=32, crop=PaddedCrop(padding=4))
-    samples, sides = np.arange(50), np.full(50, 32, np.int32)
-    rows = draw(spec, seed=0, epoch=0, samples=samples, heights=sides, widths=sides, views=[0])[0]
     padded = TF.pad(as_image(pixels), [4])
-    for row in rows:
+    for row in draw_rows(spec, [(32, 32)] * 50)[0]:
         expected = TF.crop(padded, int(row["top"]) + 4, int(row["left"]) + 4, 32, 32)
         expected = expected.flip(2) if row["flip"] else expected
         assert torch.equal(reference.render_colors(pixels, row, 32), expected)

@@ -11,8 +11,8 @@ from scipy import stats
 from torchvision.transforms import RandomResizedCrop as Torchvisions
 
 from pipelines.ops import RandomResizedCrop
-from pipelines.views import ViewSpec, draw
-from tests.helpers.view_checks import SIGNIFICANCE, draw_many
+from pipelines.views import ViewSpec
+from tests.helpers.view_checks import SIGNIFICANCE, draw_many, draw_rows
 
 
 def torchvision_boxes(spec: RandomResizedCrop, size: tuple[int, int], count: int) -> np.ndarray:
@@ -81,10 +81,8 @@ def test_an_image_of_extreme_shape_falls_back_to_torchvisions_central_box(size: 
 def test_boxes_lie_inside_the_image_and_are_not_empty(
     height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> None:
-    samples = np.arange(50)
-    heights, widths = np.full(50, height, np.int32), np.full(50, width, np.int32)
     spec = ViewSpec(crop=RandomResizedCrop(scale=scale, ratio=ratio))
-    rows = draw(spec, seed=0, epoch=0, samples=samples, heights=heights, widths=widths, views=[0])[0]
+    rows = draw_rows(spec, [(height, width)] * 50)[0]
     for start, side, whole in (("top", "height", height), ("left", "width", width)):
         assert (rows[start] >= 0).all()
         assert (rows[side] >= 1).all()

@@ -16,13 +16,13 @@ import pytest
 import torch
 from numba.core import codegen
 
-from pipelines.ops import NEUTRAL, ColorJitter, Cutout, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
+from pipelines.ops import ColorJitter, Cutout, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.render import reference
 from pipelines.render.cpu import Workspace, render_constants, render_views
 from pipelines.render.finish import ViewDtype
-from pipelines.views import ViewSpec, draw
+from pipelines.views import ViewSpec
 from tests.helpers import ROOT
-from tests.helpers.view_checks import photographs
+from tests.helpers.view_checks import box, draw_rows, photographs, table_of
 
 LEVEL = 1 / 255
 NUMPY_TYPES = {"uint8": np.uint8, "float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
@@ -40,28 +40,11 @@ WORKSPACE = Workspace()
 
 
 def row(**fields: Any) -> np.ndarray:
-    """VIEW_PARAMETERS [1, 1] that changes nothing but what is said."""
-    table = np.full((1, 1), NEUTRAL)
-    for name, value in fields.items():
-        table[name] = value
-    return table
-
-
-def box(top: int, left: int, height: int, width: int) -> dict[str, int]:
-    return {"top": top, "left": left, "height": height, "width": width}
+    return table_of(fields)
 
 
 def draw_table(spec: ViewSpec, image: np.ndarray, samples: int, views: int) -> np.ndarray:
-    height, width = image.shape[:2]
-    return draw(
-        spec,
-        seed=3,
-        epoch=1,
-        samples=np.arange(samples),
-        heights=np.full(samples, height, np.int32),
-        widths=np.full(samples, width, np.int32),
-        views=range(views),
-    )
+    return draw_rows(spec, [image.shape[:2]] * samples, seed=3, epoch=1, views=range(views))
 
 
 def render(

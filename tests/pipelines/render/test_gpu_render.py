@@ -30,10 +30,10 @@ from pipelines.ops import (
     Solarize,
 )
 from pipelines.render import reference
-from pipelines.views import ViewSpec, draw
+from pipelines.views import ViewSpec
 from tests.helpers import ROOT
 from tests.helpers.gpu_views import DEVICE, ON_GPU, finish_crops, packed, render_views
-from tests.helpers.view_checks import photographs
+from tests.helpers.view_checks import box, draw_rows, photographs, table_of
 from tests.helpers.waits import waits_are_errors
 
 pytestmark = [pytest.mark.usefixtures("interpreter"), *([pytest.mark.gpu] if ON_GPU else [])]
@@ -53,23 +53,8 @@ ALWAYS = replace(CHAIN.jitter, p=1.0)
 PHOTOGRAPHS = [np.array(image) for image in photographs()]  # to be written to, as a decoder's
 
 
-def table_of(rows: Sequence[dict[str, Any]]) -> np.ndarray:
-    """VIEW_PARAMETERS [1, B]; a row changes nothing but what is said."""
-    table = np.full((1, len(rows)), NEUTRAL)
-    for i, fields in enumerate(rows):
-        for name, value in fields.items():
-            table[name][0, i] = value
-    return table
-
-
-def box(top: int, left: int, height: int, width: int) -> dict[str, Any]:
-    return {"top": top, "left": left, "height": height, "width": width}
-
-
 def drawn(spec: ViewSpec, images: Sequence[np.ndarray], views: int) -> np.ndarray:
-    heights, widths = np.array([image.shape[:2] for image in images], np.int32).T
-    samples = np.arange(len(images))
-    return draw(spec, seed=3, epoch=1, samples=samples, heights=heights, widths=widths, views=range(views))
+    return draw_rows(spec, [image.shape[:2] for image in images], seed=3, epoch=1, views=range(views))
 
 
 def ragged(count: int) -> list[np.ndarray]:
@@ -127,7 +112,7 @@ def check_rows(
     image: np.ndarray, rows: Sequence[dict[str, Any]], spec: ViewSpec, close: float = CLOSE
 ) -> torch.Tensor:
     """Render views of one image, one per row, and assert that they are right."""
-    images, table = [image] * len(rows), table_of(rows)
+    images, table = [image] * len(rows), table_of(*rows)
     got = render_views(packed(images), table, spec, torch.float32)
     check(got, images, table, spec, close)
     return got
@@ -199,7 +184,7 @@ def test_tiles_of_other_shapes(tiles: tuple[int, ...], monkeypatch: pytest.Monke
 )
 def test_single_operations(fields: dict[str, Any], close: float) -> None:
     rows = [{**area, **fields} for area in (box(20, 30, 27, 24), box(100, 100, 7, 7))]
-    images, table = [PHOTOGRAPHS[1]] * 2, table_of(rows)
+    images, table = [PHOTOGRAPHS[1]] * 2, table_of(*rows)
     spec = ViewSpec(size=7)
     got = render_views(packed(images), table, spec, torch.float32).cpu()
     errors = (got - expected(images, table, spec)).abs() * torch.tensor(spec.std).view(3, 1, 1) * 255

@@ -12,12 +12,13 @@ from torchvision.transforms.v2 import functional as TF
 
 from pipelines.ops import ColorJitter, Cutout, GaussianBlur, Grayscale, Solarize
 from pipelines.render import reference
-from pipelines.views import ViewSpec, draw
+from pipelines.views import ViewSpec
 from tests.helpers.view_checks import (
     IMAGES,
     TOLERANCE,
     as_image,
     assert_close,
+    draw_rows,
     images,
     lab_in_float64,
     photographs,
@@ -66,9 +67,7 @@ CHAIN = ViewSpec(
 
 
 def drawn_rows(spec: ViewSpec, count: int) -> np.ndarray:
-    samples = np.arange(count)
-    heights, widths = np.full(count, 427, np.int32), np.full(count, 640, np.int32)
-    return draw(spec, seed=0, epoch=0, samples=samples, heights=heights, widths=widths, views=[0])[0]
+    return draw_rows(spec, [(427, 640)] * count)[0]
 
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))
