@@ -1,5 +1,6 @@
 """What the threads of the CPU backend make of images: views, crops, and whole images."""
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,18 +61,11 @@ def load(source: MemorySource, output: CpuOutput, plan: Plan = TRAINING, stop: i
         for step in range(stop):
             backend.release()
             ticket = backend.start(requests.of_step(step))
-            stage = backend.stage(ticket)
+            stage = deepcopy(backend.stage(ticket))
             if isinstance(stage, Images):
-                images = replace(
-                    stage,
-                    pixels=stage.pixels.clone(),
-                    offsets=stage.offsets.clone(),
-                    heights=stage.heights.clone(),
-                    widths=stage.widths.clone(),
-                )
-                made.append(Made(request=ticket.request, images=images))
+                made.append(Made(request=ticket.request, images=stage))
             else:
-                made.append(Made(request=ticket.request, views=tuple(views.clone() for views in stage)))
+                made.append(Made(request=ticket.request, views=stage))
     finally:
         backend.close()
     return made
