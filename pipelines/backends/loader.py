@@ -49,9 +49,6 @@ class Loader(StepLoader[_Job, Batch]):
         request = self._backend.request(self._requests, step)
         return _Job(request, self._backend.start(request))
 
-    def _finish(self, job: _Job) -> Batch:
-        return self._batch(job.request, self._backend.finish(job.ticket) or self._by_cpu(job.request))
-
     def _release(self) -> None:
         self._backend.release()
         if self._fallback is not None:
@@ -69,7 +66,9 @@ class Loader(StepLoader[_Job, Batch]):
             self._fallback = ThreadsBackend(one, self._requests)
         return self._fallback.finish(self._fallback.start(request))
 
-    def _batch(self, request: Request, finished: Finished) -> Batch:
+    def _finish(self, job: _Job) -> Batch:
+        request = job.request
+        finished = self._backend.finish(job.ticket) or self._by_cpu(request)
         index, device = self._config.source.index, self._config.device
         labels = None if index.labels is None else to_device(index.labels[finished.shown], device)
         return Batch(

@@ -83,18 +83,6 @@ class DenseLoader(StepLoader[_Job, DenseBatch]):
             self._read_ahead.close()
 
     def _begin(self, step: int) -> _Job:
-        job = self._job(step)
-        job.tasks.extend(self._pool.submit(self._fill, job, slot) for slot in range(len(job.indices)))
-        return job
-
-    def _finish(self, job: _Job) -> DenseBatch:
-        for task in job.tasks:
-            task.result()
-        batch = self._batch(job)
-        self._in_use = job.buffer
-        return batch
-
-    def _job(self, step: int) -> _Job:
         plan, index = self._config.plan, self._source.index
         epoch, positions = step // plan.batches_per_epoch, plan.positions(step)
         indices = plan.samples(epoch, positions)
@@ -104,21 +92,17 @@ class DenseLoader(StepLoader[_Job, DenseBatch]):
         buffer = self._free.pop()
         buffer.begin(len(indices), self._renderer.batch_size(views, self._config.divisor))
         targets: list[Targets | None] = [None] * len(indices)
-        return _Job(step, epoch, positions, indices, buffer, indices.copy(), views, targets, [])
+        job = _Job(step, epoch, positions, indices, buffer, indices.copy(), views, targets, [])
+        job.tasks.extend(self._pool.submit(self._fill, job, slot) for slot in range(len(indices)))
+        return job
 
-    def _draw(
-        self, epoch: int, indices: np.ndarray, heights: np.ndarray, widths: np.ndarray
-    ) -> list[DrawnView]:
-        samples, seed = self._source.index.sample_ids[indices], self._config.plan.seed
-        return draw_views(
-            self._config.view, seed=seed, epoch=epoch, samples=samples, heights=heights, widths=widths
-        )
-
-    def _batch(self, job: _Job) -> DenseBatch:
+    def _finish(self, job: _Job) -> DenseBatch:
+        for task in job.tasks:
+            task.result()
         index, config, places = self._source.index, self._config, [view.placement for view in job.views]
         images = job.buffer.hand_over(self._renderer.batch_size(job.views, config.divisor), config.device)
         labels = None if index.labels is None else to_device(index.labels[job.shown], config.device)
-        return DenseBatch(
+        batch = DenseBatch(
             step=job.step,
             epoch=job.epoch,
             images=images,
@@ -129,6 +113,8 @@ class DenseLoader(StepLoader[_Job, DenseBatch]):
             sample_ids=index.sample_ids[job.indices],
             indices=job.shown.copy(),
         )
+        self._in_use = job.buffer
+        return batch
 
     def _release(self) -> None:
         if self._in_use is not None:
@@ -141,6 +127,14 @@ class DenseLoader(StepLoader[_Job, DenseBatch]):
         self._under_way.clear()
         end_tasks([task for job in jobs for task in job.tasks])
         self._free += [job.buffer for job in jobs]
+
+    def _draw(
+        self, epoch: int, indices: np.ndarray, heights: np.ndarray, widths: np.ndarray
+    ) -> list[DrawnView]:
+        samples, seed = self._source.index.sample_ids[indices], self._config.plan.seed
+        return draw_views(
+            self._config.view, seed=seed, epoch=epoch, samples=samples, heights=heights, widths=widths
+        )
 
     # --- in the threads -------------------------------------------------------------------------------------
 
