@@ -13,24 +13,18 @@ from pipelines.backends.request import Request, Requests
 from pipelines.backends.threads import ThreadsBackend
 from pipelines.batch import Images
 from pipelines.decode.bad_images import BadImages
-from pipelines.ops import ColorJitter, Cutout, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
 from pipelines.plan.order import permute
 from pipelines.plan.plan import Plan, evaluation_plan
 from pipelines.render import reference
-from pipelines.views import ViewGroup, ViewSpec
+from pipelines.views import ViewGroup
+from tests.helpers.loader_checks import SPEC
 from tests.helpers.memory_source import MemorySource, pixels_of
 
 COUNT, BATCH = 13, 6
-SPEC = ViewSpec(
-    size=20,
-    crop=RandomResizedCrop(scale=(0.3, 1.0)),
-    jitter=ColorJitter(p=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
-    grayscale=Grayscale(p=0.3),
-    blur=GaussianBlur(p=0.5),
-    solarize=Solarize(p=0.5),
-    cutout=Cutout(size=0.3),
+GROUPS = (
+    ViewGroup(spec=SPEC, num_views=2),
+    ViewGroup(spec=replace(SPEC, size=12, color_space="lab")),
 )
-GROUPS = (ViewGroup(spec=SPEC, num_views=2), ViewGroup(spec=replace(SPEC, size=12, color_space="lab")))
 TRAINING = Plan(count=COUNT, batch_size=BATCH, batches_per_epoch=2, seed=5)
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,10 @@ from sklearn.datasets import load_sample_images
 from pipelines.backends import dali as dali_backend
 from pipelines.backends.dali import suits_dali
 from pipelines.backends.dali_graph import decoding_pipeline, flat_images
-from pipelines.backends.loader import Loader
-from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages
 from pipelines.decode.decode import UndecodableImageError, decode
 from pipelines.ops import Solarize
-from pipelines.plan.plan import Plan
 from pipelines.views import ViewGroup
 from tests.helpers.encoded import encoded
 from tests.helpers.loader_checks import (
@@ -44,6 +42,7 @@ from tests.helpers.loader_checks import (
     numbers_of,
     open_with,
 )
+from tests.helpers.loader_checks import load as load_by
 from tests.helpers.memory_source import MemorySource, photograph, pixels_of
 
 
@@ -58,13 +57,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return chosen
 
 
-def open_dali(source: Any, plan: Plan = TRAINING, stop: int = 5, **options: Any) -> Loader:
-    return open_with("dali", source, plan, stop, **options)
-
-
-def load(source: Any, plan: Plan = TRAINING, **options: Any) -> list[Batch]:
-    with open_dali(source, plan, **options) as loader:
-        return [copied(batch) for batch in loader]
+open_dali, load = partial(open_with, "dali"), partial(load_by, "dali")
 
 
 def decoded_by_dali(files: list[bytes], device: torch.device) -> list[np.ndarray]:

@@ -22,6 +22,7 @@ from pipelines.views import draw
 from tests.helpers.loader_checks import (
     BATCH,
     COUNT,
+    GROUPS,
     SPEC,
     TRAINING,
     assert_is_the_reference,
@@ -29,22 +30,13 @@ from tests.helpers.loader_checks import (
     copied,
     open_with,
 )
-from tests.helpers.loader_checks import GROUPS as TWO_GROUPS
 from tests.helpers.memory_source import MemorySource, photograph, pixels_of
-
-GROUPS = (TWO_GROUPS[0], replace(TWO_GROUPS[1], num_views=3))
-
-
-@pytest.fixture(scope="module")
-def source() -> MemorySource:
-    return MemorySource(COUNT)
 
 
 def open_loader(
     source: MemorySource, plan: Plan = TRAINING, stop: int = 5, limit: int = 10, **options: Any
 ) -> Loader:
-    defaults: dict[str, Any] = {"groups": GROUPS, "bad_images": BadImages(None, limit)}
-    return open_with("cpu", source, plan, stop, **(defaults | options))
+    return open_with("cpu", source, plan, stop, **{"bad_images": BadImages(None, limit), **options})
 
 
 def load(source: MemorySource, plan: Plan = TRAINING, **options: Any) -> list[Batch]:
@@ -84,7 +76,7 @@ def test_the_next_of_the_order_stands_in_with_the_keys_of_the_lost(tmp_path: Pat
         assert batch.labels[lost] == source.index.labels[substitute]
         pixels = pixels_of(source.files[substitute])
         for group, numbers, views, table in zip(
-            GROUPS, ([0, 1], [2, 3, 4]), batch.views, batch.parameters, strict=True
+            GROUPS, ([0, 1], [2]), batch.views, batch.parameters, strict=True
         ):
             expected = draw(
                 group.spec,
