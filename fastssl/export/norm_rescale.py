@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from fastssl.export.load import open_encoder
 from pipelines.command.errors import UserError
 
 Which = Literal["weights-and-biases", "all"]
@@ -40,14 +42,17 @@ class Rescaled:
         return f"{self.tensors} tensors, their norms times {self.smallest:.3g} to {self.largest:.3g}{kept}"
 
 
-def constant_of(anchor: str) -> float | None:
-    """The factor of the anchor ``constant=FACTOR``; None for any other.
+def anchor_of(anchor: str) -> Mapping[str, Tensor] | float:
+    """The anchor that an option names, in the form that ``rescale`` takes.
+
+    Args:
+        anchor: ``constant=FACTOR``, or a run, checkpoint or file of weights.
 
     Raises:
-        UserError: the factor is not positive and finite.
+        UserError: the factor is not positive and finite, or there is no such encoder.
     """
     if not anchor.startswith(_CONSTANT):
-        return None
+        return open_encoder(Path(anchor).expanduser()).encoder.state_dict()
     try:
         factor = float(anchor.removeprefix(_CONSTANT))
     except ValueError:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fastssl.transfer.prediction import Prediction
+from fastssl.transfer.network import Prediction
 from pipelines.files.atomic import write_atomically
 from pipelines.targets import IGNORED, Targets
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def fresh_state(prepared: PreparedTransfer) -> TransferState:
         out=out,
         facts={
             "task": config.name,
-            "options": task.settings(),
+            "options": asdict(task),
             "encoder": prepared.start.about,
             "data": {
                 "train_images": len(data.train.index),
@@ -120,7 +120,6 @@ def training_batches(prepared: PreparedTransfer, run: TransferState) -> DenseLoa
         stop_step=run.total_steps,
         bad_images=run.bad_images,
         with_targets=bool(task.needs),
-        divisor=task.divisor,
         device=prepared.device,
         workers=options.workers,
         prefetch=options.prefetch,

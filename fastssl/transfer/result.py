@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def write_results(
         **measured.metrics,
         "per_class": measured.per_class,
         "paper": dict(config.task.paper),
-        "settings": config.task.settings() | {"steps": run.total_steps, "precision": options.precision},
+        "settings": asdict(config.task) | {"steps": run.total_steps, "precision": options.precision},
         "cost": {
             "seconds": round(run.clock.train_seconds + run.clock.evaluation_seconds, 2),
             "device": next(run.method.parameters()).device.type,

@@ -13,8 +13,8 @@ from torch.nn import functional
 from fastssl.distributed.collectives import all_gather
 from fastssl.methods.method import autocast_off
 from fastssl.models.backbone import Backbone
+from fastssl.transfer.network import Prediction
 from fastssl.transfer.networks.encoder_with_head import EncoderWithHead
-from fastssl.transfer.prediction import Prediction
 from pipelines.dense.dense_batch import DenseBatch
 from pipelines.targets import IGNORED
 
