@@ -6,15 +6,14 @@ import copy
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from fastssl.export.load import LoadedEncoder, OpenedEncoder, open_encoder
-from fastssl.export.norm_rescale import Which, anchor_of, rescale
-from fastssl.export.rescale_effect import rescale_effect
+from fastssl.export.norm_rescale import Which, anchor_of, rescale, rescale_effect
 from fastssl.export.writers import EXPORTS, Files, Library
 from fastssl.foreign.layouts import chosen_layout
 from fastssl.run.versions import git_commit, versions
@@ -110,14 +109,15 @@ def _effect(before: LoadedEncoder, opened: OpenedEncoder, data: str) -> dict[str
         print("    for the CKA of its features before and after: --data WHERE")
         return {}
     try:
-        effect = rescale_effect(before, opened.encoder, before.transform.spec, where)
+        cka, images = rescale_effect(before, opened.encoder, before.transform.spec, where)
     except UserError as error:
         if data:
             raise
         print(f"    the CKA of its features before and after was not measured: {error}")
         return {}
-    print(f"    {effect}")
-    return {**asdict(effect), "cka": None if math.isnan(effect.cka) else effect.cka}
+    value = "undefined (all features are equal)" if math.isnan(cka) else f"{cka:.4f}"
+    print(f"    linear CKA of the features before and after: {value}, {images} images of {where}")
+    return {"cka": None if math.isnan(cka) else cka, "images": images, "data": where}
 
 
 def _description(opened: OpenedEncoder, to: str, more: Mapping[str, Any]) -> dict[str, Any]:

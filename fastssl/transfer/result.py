@@ -8,10 +8,8 @@ from typing import Any
 
 from fastssl.evaluate.result_name import data_name
 from fastssl.run.versions import git_commit, versions
-from fastssl.transfer.data import TransferData
 from fastssl.transfer.measure import Measured
-from fastssl.transfer.options import TransferConfig
-from fastssl.transfer.starting_point import StartingPoint
+from fastssl.transfer.prepared import PreparedTransfer
 from fastssl.transfer.transfer_state import TransferState
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
@@ -19,14 +17,13 @@ from pipelines.files.atomic import write_json
 _PACKAGES = ("torch", "torchvision", "numpy", "pycocotools")
 
 
-def write_results(
-    config: TransferConfig, start: StartingPoint, data: TransferData, run: TransferState, measured: Measured
-) -> list[Path]:
+def write_results(prepared: PreparedTransfer, run: TransferState, measured: Measured) -> list[Path]:
     """Write the result, and return the files.
 
     Raises:
         UserError: a file cannot be written.
     """
+    config, start, data = prepared.config, prepared.start, prepared.data
     options = config.options
     images = data_name(options.data, data.named_by)
     name = config.result_name(start.checkpoint, images)
