@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from fastssl.distributed.device import DeviceName
-from fastssl.evaluate.result_name import ResultName, changed_options, file_part
 from fastssl.transfer import TASKS
 from fastssl.transfer.task import Task, find_task
 from pipelines.command.errors import UserError
@@ -118,25 +117,6 @@ class TransferConfig:
     def fresh(self) -> bool:
         """True where the encoder's weights are drawn anew."""
         return self.options.from_scratch or self.task.from_scratch or self.options.encoder == SCRATCH
-
-    def result_name(self, checkpoint: str, data: str) -> ResultName:
-        """Name of the result.
-
-        Args:
-            checkpoint: name of a kept checkpoint of the encoder; "" is the last.
-            data: see ``fastssl.evaluate.result_name.data_name``.
-        """
-        parts = [changed_options(self.task)]
-        if self.fresh and not self.task.from_scratch:
-            parts.append("from_scratch=True")
-        if self.options.held_out:
-            parts.append("held_out=True")
-        return ResultName(
-            protocol=file_part(self.name, "_"),
-            options="+".join(filter(None, parts)),
-            checkpoint=file_part(checkpoint),
-            data=data,
-        )
 
 
 def parse(argv: list[str]) -> TransferConfig:

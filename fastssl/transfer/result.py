@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastssl.evaluate.result_name import data_name
 from fastssl.run.versions import git_commit, versions
 from fastssl.transfer.measure import Measured
 from fastssl.transfer.prepared import PreparedTransfer
@@ -25,8 +24,7 @@ def write_results(prepared: PreparedTransfer, run: TransferState, measured: Meas
     """
     config, start, data = prepared.config, prepared.start, prepared.data
     options = config.options
-    images = data_name(options.data, data.named_by)
-    name = config.result_name(start.checkpoint, images)
+    name = prepared.result_name
     values: dict[str, Any] = {
         "protocol": name.protocol,
         "task": config.name,
@@ -36,7 +34,7 @@ def write_results(prepared: PreparedTransfer, run: TransferState, measured: Meas
         "step": start.step,
         "encoder": start.about | {"where": start.where},
         "data": options.data,
-        "data_name": images,
+        "data_name": name.data,
         "own_data": False,
         "train_images": len(data.train.index),
         "test_images": len(data.test.index),

@@ -51,7 +51,6 @@ def open_starting_point(options: TransferOptions, *, fresh: bool, seed: int) -> 
     """Load an encoder, or draw its weights.
 
     Args:
-        options: of the command line.
         fresh: draw weights, whatever encoder is named.
         seed: random seed of weights that are drawn.
 

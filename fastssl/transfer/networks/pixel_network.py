@@ -100,13 +100,7 @@ class PixelDepth(PixelNetwork):
 
 
 def on_image(values: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:
-    """A map [h, w] of the central square of an image, nearest, on the whole image [H, W].
-
-    Args:
-        values: the map.
-        size: H, W.
-        fill: value outside the square.
-    """
+    """A map [h, w] of the central square of an image of ``size`` (H, W), nearest, on all of it [H, W]."""
     height, width = size
     side = min(height, width)
     rows, columns = ((2 * np.arange(side) + 1) * count // (2 * side) for count in values.shape)

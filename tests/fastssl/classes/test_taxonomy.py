@@ -59,23 +59,16 @@ def words_only(groups: dict[str, str]) -> list[str]:
         ("depth-3", ["vehicle", "animal", "animal", "symbol", "living thing"]),
         ("depth-4", ["truck", "carthorse", "decoy", "symbol", "living thing"]),
         ("depth-99", ["truck", "carthorse", "decoy", "symbol", "living thing"]),
-    ],
-)
-def test_cuts_follow_the_alphabet(tmp_path: Path, name: str, expected: list[str]) -> None:
-    """Two nouns have the same parents in another order; a class above the cut stands for itself."""
-    assert words_only(groups_by_word(tmp_path, name)) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
         # animal and living thing's parent, object: animal lies below object and is merged into it
         ("up-1", ["object", "object", "object", "idea", "object"]),
         ("up-2", ["entity", "entity", "entity", "entity", "entity"]),
         ("up-9", ["entity", "entity", "entity", "entity", "entity"]),
     ],
 )
-def test_steps_up_merge_what_lies_below(tmp_path: Path, name: str, expected: list[str]) -> None:
+def test_cuts_follow_the_alphabet_and_steps_up_merge_what_lies_below(
+    tmp_path: Path, name: str, expected: list[str]
+) -> None:
+    """Two nouns have the same parents in another order; a class above the cut stands for itself."""
     assert words_only(groups_by_word(tmp_path, name)) == expected
 
 
