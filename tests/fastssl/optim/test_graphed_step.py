@@ -181,9 +181,8 @@ def test_compiled_networks_agree_with_eager_ones() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stacked", [False, True])
-def test_probes_watch_compiled_networks(stacked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hook that hands them their features is traced with the network, whose views may be stacked."""
+def test_probes_watch_compiled_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hook that hands them their features is traced with the network."""
     traced = partialmethod(nn.Module.compile, backend="aot_eager")  # all but the kernels
     monkeypatch.setattr(nn.Module, "compile", traced)
     method, compiled = tiny_method(narrow(BYOL)), tiny_method(narrow(BYOL))
@@ -191,8 +190,6 @@ def test_probes_watch_compiled_networks(stacked: bool, monkeypatch: pytest.Monke
         add_probes(each, NUM_CLASSES)
         each.double()
     compiled.load_state_dict(method.state_dict())
-    if stacked:
-        compiled.stack_views()
     check_compiled(method, compiled, 3)
     torch.testing.assert_close(dict(compiled.state_dict()), dict(method.state_dict()), rtol=1e-4, atol=1e-5)
 
