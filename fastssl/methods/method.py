@@ -116,7 +116,7 @@ class Method(Component, nn.Module, ABC):
         """Moving averages to update after the optimizer has moved the student in ``step``.
 
         Returns:
-            (target, source, momentum) for each: see ``fastssl.models.teacher.update_average``.
+            (target, source, momentum) for each: see ``fastssl.models.teacher.update_averages``.
         """
         return []
 

@@ -15,7 +15,7 @@ from pipelines.command.ranges import NotNegative, Positive, SharesWithinOne, Zer
 
 Groups = list[dict[str, Any]]
 Averages = Sequence[tuple[nn.Module, nn.Module, float]]
-"""(target, source, momentum) of each moving average: see ``fastssl.models.teacher.update_average``."""
+"""(target, source, momentum) of each moving average: see ``fastssl.models.teacher.update_averages``."""
 Implementation = Literal["auto", "reference", "foreach", "triton", "apex"]
 
 
