@@ -106,7 +106,7 @@ class TrainingState:
             "images_per_s": round(images_per_s, 1),
             "data_wait": round(data_wait, 4),
             "train_seconds": round(clock.train_seconds, 1),
-            "evaluation_seconds": round(clock.evaluation_seconds, 1),
-            "checkpoint_seconds": round(clock.checkpoint_seconds, 1),
+            "evaluation_seconds": round(clock.seconds["evaluation"], 1),
+            "checkpoint_seconds": round(clock.seconds["checkpoint"], 1),
             "bad_images": len(self.bad_images),
         }
