@@ -128,11 +128,6 @@ def test_quickstart_runs_on_the_built_in_data() -> None:
     assert config.experiment.views[0].spec.size == 32
 
 
-def test_an_unknown_name_is_told_the_nearest() -> None:
-    with pytest.raises(UserError, match="did you mean byol-imagenet"):
-        find_recipe("byol-imagnet")
-
-
 def leaves(method: Method.Config) -> dict[str, Any]:
     """A method's fields and those of its projector, teacher and loss, each by its own name."""
     own = dataclasses.asdict(method)
