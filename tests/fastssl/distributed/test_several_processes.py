@@ -41,14 +41,6 @@ OPTIONS: tuple[str, ...] = (
 STEPS = 7 * 8
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_images(folder / "train", 40, seed=0)
-    write_images(folder / "test", 10, seed=1)
-    return folder
-
-
 class Group:
     """Processes that train together, in the environments that torchrun would give them."""
 
