@@ -28,12 +28,8 @@ def resolve_precision(precision: Precision, device: torch.device) -> tuple[Preci
     ``ONEDNN_MAX_CPU_ISA`` (formerly ``DNNL_MAX_CPU_ISA``) bounds the instructions that torch's kernels use,
     which torch's report leaves out.
 
-    Args:
-        precision: the config's; anything but ``auto`` stays.
-        device: device of the run.
-
     Returns:
-        The precision, never ``auto``, and the reason in a few words.
+        The precision, never ``auto``, and the reason in a few words. Another one than ``auto`` stays.
     """
     if precision != "auto":
         return precision, "as told"

@@ -35,15 +35,7 @@ def capture_on_gpu(body: Callable[[], None]) -> Replay:
 def graph_blocker(
     method: Any, optimizer: Any, device: torch.device, autocast: torch.dtype | None, accumulation_steps: int
 ) -> str | None:
-    """The first reason against a CUDA graph of a step, in words; None where there is none.
-
-    Args:
-        method: a ``fastssl.methods.Method``.
-        optimizer: its optimizer.
-        device: device of the method.
-        autocast: dtype of forward and backward.
-        accumulation_steps: micro-batches per step.
-    """
+    """The first reason against a CUDA graph of a ``Method``'s step, in words; None where there is none."""
     if device.type != "cuda":
         return f"the device is {device.type}"
     if world_size() > 1:

@@ -39,12 +39,7 @@ class TrainingData:
 
 
 def open_training_data(config: Config, env: DistEnv, source: Source | None = None) -> TrainingData:
-    """Open the images of a run.
-
-    Args:
-        config: config of the run.
-        env: this process.
-        source: stands in for the images that the config names, which are not opened then.
+    """Open the images of a run, or take ``source`` in place of those that the config names.
 
     Raises:
         UserError: they cannot be read, are fewer than a batch, are others than process 0 finds, or are

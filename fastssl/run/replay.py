@@ -34,11 +34,7 @@ from pipelines.decode.bad_images import BadImages
 
 
 def replay(config: Config, file: Path) -> Iterator[str]:
-    """Take the step again, after those that lead to it. Yields lines of text.
-
-    Args:
-        config: of the run folder.
-        file: its ``diverged.json``.
+    """Take the step of a run's ``diverged.json`` again, after those that lead to it. Yields lines of text.
 
     Raises:
         UserError: the file, the images or the checkpoint are not those of the run.
