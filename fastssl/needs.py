@@ -26,16 +26,9 @@ def needs(
     image_bytes: float,
     cores: float,
 ) -> Iterator[str]:
-    """Needs in words of a run on some GPUs, each of which trains at one rate.
+    """Needs in words of a run on some GPUs, each of which trains ``images_per_s``.
 
-    Args:
-        gpus: how many.
-        images_per_s: one GPU's.
-        batch_size: images per step, over all GPUs.
-        parameters: trained ones.
-        view_pixels: of all views of an image.
-        image_bytes: mean of an encoded image.
-        cores: that there are for each GPU.
+    A batch is that of all GPUs, pixels are those of all views of an image, cores those of each GPU.
     """
     pixels_us, views_us = DECODE_US + INTO_BATCH_US, DECODE_US + VIEW_US * view_pixels / 224**2
     pixels_cores, views_cores = images_per_s * pixels_us / 1e6, images_per_s * views_us / 1e6

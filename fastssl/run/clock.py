@@ -19,9 +19,6 @@ Work = Literal["evaluation", "checkpoint", "pictures"]
 class StepEvents:
     """Seconds that a GPU works on steps, by events around each micro-batch; the device is never waited for.
 
-    Args:
-        event: makes a ``torch.cuda.Event``.
-
     Attributes:
         seconds: of the parts that the device had finished at the last ``end``.
     """

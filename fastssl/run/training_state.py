@@ -63,10 +63,7 @@ class TrainingState:
     def diverged(self, *, weights: bool) -> tuple[int, str] | None:
         """The first step (from 1) that went wrong, and what is not finite: "loss is" or "weights are".
 
-        None if all is well. Waits for the device; equal on all ranks.
-
-        Args:
-            weights: look at the weights too.
+        Weights are looked at if asked for. None if all is well. Waits for the device; equal on all ranks.
         """
         step = self.losses.first_not_finite()
         if step is not None:

@@ -27,6 +27,13 @@ def images(folder: Path, count: int) -> Path:
     return folder
 
 
+def cats_and_dogs(folder: Path) -> Path:
+    """16 images of each of two classes."""
+    for name in ("cat", "dog"):
+        images(folder / name, 16)
+    return folder
+
+
 def train_error(capsys: pytest.CaptureFixture[str], *options: str | Path) -> str:
     """The one line that a training command answers with."""
     with pytest.raises(SystemExit) as ended:

@@ -8,15 +8,12 @@ from fastssl import train
 from fastssl.run.metrics import read_metrics
 from fastssl.run.summary import read_summary
 from pipelines.command.errors import UserError
-from tests.fastssl.test_bad_input import SMALL, images
+from tests.fastssl.test_bad_input import SMALL, cats_and_dogs, images
 
 
 @pytest.fixture(scope="module")
 def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("labeled")
-    for name in ("cat", "dog"):
-        images(folder / name, 16)
-    return folder
+    return cats_and_dogs(tmp_path_factory.mktemp("labeled"))
 
 
 @pytest.fixture(scope="module")
