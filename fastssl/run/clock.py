@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
@@ -23,10 +22,9 @@ class StepEvents:
         seconds: of the parts that the device had finished at the last ``end``.
     """
 
-    def __init__(self, event: Callable[[], Any]) -> None:
-        self._event = event
-        self._begin: Any = None
-        self._parts: deque[tuple[Any, Any]] = deque()
+    def __init__(self) -> None:
+        self._begin: torch.cuda.Event | None = None
+        self._parts: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
         self.seconds = 0.0
 
     def begin(self) -> None:
@@ -42,8 +40,8 @@ class StepEvents:
             begin, end = self._parts.popleft()
             self.seconds += begin.elapsed_time(end) / 1e3
 
-    def _mark(self) -> Any:
-        event = self._event()
+    def _mark(self) -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
 
@@ -55,7 +53,6 @@ class Clock:
     Args:
         device: of the run. On a GPU the seconds of steps in ``spent`` are its own, by events; all others are
             the host's.
-        event: makes the events; None: ``torch.cuda.Event`` where the device is a GPU, else there are none.
 
     Attributes:
         seconds: of steps (without waiting for data), of waiting for data, of evaluation and of checkpoints:
@@ -64,7 +61,7 @@ class Clock:
 
     WARM_UP_STEPS = 3
 
-    def __init__(self, device: torch.device | None = None, event: Callable[[], Any] | None = None) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
         self.train_seconds = 0.0
         self.wait_seconds = 0.0
         self.images = 0
@@ -74,9 +71,7 @@ class Clock:
         self._lap = (0, 0.0, 0.0)
         self.seconds = {"step": 0.0, "data": 0.0, "evaluation": 0.0, "checkpoint": 0.0}
         self._told = dict(self.seconds)  # by ``spent``
-        if event is None and device is not None and device.type == "cuda":
-            event = partial(torch.cuda.Event, enable_timing=True)
-        self._events = StepEvents(event) if event is not None else None
+        self._events = StepEvents() if device is not None and device.type == "cuda" else None
 
     def waiting_for(self, items: Iterator[_Item]) -> Iterator[_Item]:
         """The same items; the time until each is there is waiting for data."""

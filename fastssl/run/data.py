@@ -9,6 +9,7 @@ from fastssl.config import Config
 from fastssl.distributed.collectives import broadcast_object
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.processes import one_after_the_other
+from fastssl.optim.schedules import learning_rate
 from fastssl.run.fit import fitted
 from pipelines.backends.fetch_cost import fetch_note
 from pipelines.command.errors import UserError
@@ -36,6 +37,13 @@ class TrainingData:
         """Classes of the labels; None where the images have none."""
         index = self.source.index
         return None if index.labels is None else len(index.class_names)
+
+    def learning_rate(self, step: int) -> float:
+        """The rate of ``step``, from 0."""
+        experiment = self.config.experiment
+        return learning_rate(
+            step, experiment.optimizer, experiment.batch_size, self.steps_per_epoch, self.total_steps
+        )
 
 
 def open_training_data(config: Config, env: DistEnv, source: Source | None = None) -> TrainingData:
