@@ -11,7 +11,6 @@ from importlib import import_module
 from pathlib import Path
 
 from fastssl.own_command import start
-from fastssl.remembered import with_memory
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.suggest import suggest
 
@@ -69,12 +68,8 @@ def main(argv: list[str] | None = None) -> int:
         module = f"benchmarks.{words.pop(0)}"
     start(module, words)
     sys.argv = [sys.argv[0], *words]
-
-    def run() -> int:
-        status: int = import_module(module).main()
-        return status
-
-    return with_memory(module, words, run)
+    status: int = import_module(module).main()
+    return status
 
 
 def modules() -> list[str]:

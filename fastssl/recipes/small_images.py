@@ -77,6 +77,14 @@ def moco_v2_plus_cifar10_cpu() -> Config:
     )
 
 
+def _lightly(method: str, number: float) -> Paper:
+    return Paper(
+        title="lightly's CIFAR-10 benchmark, 2022-02-18",
+        place=f"{method}, batch 512, 200 epochs",
+        results=(("kNN top-1", number),),
+    )
+
+
 def moco_v2_plus_cifar10() -> Config:
     """MoCo v2+ on CIFAR-10: ResNet-18 with the 3x3 stem.
 
@@ -88,11 +96,7 @@ def moco_v2_plus_cifar10() -> Config:
     """
     return Config(
         recipe="moco-v2-plus-cifar10",
-        paper=Paper(
-            title="lightly's CIFAR-10 benchmark, 2022-02-18",
-            place="MoCo, batch 512, 200 epochs",
-            results=(("kNN top-1", 0.850),),
-        ),
+        paper=_lightly("MoCo", 0.850),
         experiment=Experiment(
             epochs=200,
             batch_size=512,
@@ -123,11 +127,7 @@ def byol_cifar10() -> Config:
     return replace(
         base,
         recipe="byol-cifar10",
-        paper=Paper(
-            title="lightly's CIFAR-10 benchmark, 2022-02-18",
-            place="BYOL, batch 512, 200 epochs",
-            results=(("kNN top-1", 0.872),),
-        ),
+        paper=_lightly("BYOL", 0.872),
         experiment=replace(
             base.experiment,
             method=BYOL.Config(

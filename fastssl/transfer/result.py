@@ -45,7 +45,7 @@ def write_results(prepared: PreparedTransfer, run: TransferState, measured: Meas
         "paper": dict(config.task.paper),
         "settings": asdict(config.task) | {"steps": run.total_steps, "precision": options.precision},
         "cost": {
-            "seconds": round(run.clock.train_seconds + run.clock.evaluation_seconds, 2),
+            "seconds": round(run.clock.train_seconds + run.clock.seconds["evaluation"], 2),
             "device": next(run.method.parameters()).device.type,
         },
         "versions": versions(_PACKAGES),
