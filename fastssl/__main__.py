@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from fastssl.own_command import start
+from fastssl.remembered import with_memory
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.suggest import suggest
 
@@ -68,8 +69,12 @@ def main(argv: list[str] | None = None) -> int:
         module = f"benchmarks.{words.pop(0)}"
     start(module, words)
     sys.argv = [sys.argv[0], *words]
-    status: int = import_module(module).main()
-    return status
+
+    def run() -> int:
+        status: int = import_module(module).main()
+        return status
+
+    return with_memory(module, words, run)
 
 
 def modules() -> list[str]:

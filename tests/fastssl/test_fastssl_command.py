@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastssl.__main__ import BENCHMARKS, COMMANDS, main
+from fastssl.remembered import with_memory
 from pipelines.command.errors import UserError
 from tests.helpers import ROOT
 
@@ -79,3 +80,38 @@ def test_a_program_of_the_users_is_told_what_hides_ours(crowded: Path) -> None:
     done = python("-c", "import fastssl", cwd=crowded)
     reason = f"{crowded / 'pipelines'} hides {ROOT / 'pipelines'}: rename it, or run from another folder"
     assert done.stderr.splitlines()[-1] == f"ImportError: {reason}"
+
+
+def test_help_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path))
+    calls = []
+
+    def run() -> int:
+        calls.append(1)
+        print("all the options é")
+        raise SystemExit(0)
+
+    for words in (["--help"], ["--help"], ["quickstart", "--help"]):
+        assert with_memory("command", words, run) == 0
+    assert capsys.readouterr().out == 3 * "all the options é\n"
+    assert len(calls) == 2
+    (tmp_path / "mine.toml").touch()
+    for words in (["mine.py:recipe", "--help"], [str(tmp_path / "mine.toml"), "--help"]):
+        for _ in range(2):
+            with pytest.raises(SystemExit):
+                with_memory("command", words, run)
+    assert len(calls) == 6
+
+
+def test_only_help_that_was_given_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTSSL_CACHE", str(tmp_path))
+
+    def refuse() -> int:
+        raise UserError("no")
+
+    with pytest.raises(UserError):
+        with_memory("command", ["--help"], refuse)
+    assert with_memory("command", ["--seed", "3"], lambda: 7) == 7
+    assert not any(tmp_path.rglob("*.txt"))
