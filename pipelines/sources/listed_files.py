@@ -7,23 +7,20 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from pipelines.command.errors import UserError
 from pipelines.command.progress import map_in_threads
 from pipelines.command.text import visible
 from pipelines.files.patience import with_patience
 from pipelines.sources.identity import printable
-from pipelines.sources.image_files import about_file
+from pipelines.sources.image_files import ImageFiles, about_file, gather
 
 _FILES_AT_A_TIME = 64
 
 
-def find_listed(folder: Path, paths: Sequence[str], doing: str) -> list[tuple[int, int, int] | None]:
-    """Rows of ``ImageFiles.about`` of the files at ``paths`` in a folder; None for each that is not there.
-
-    Args:
-        folder: that the paths start from.
-        paths: with "/".
-        doing: see ``show_progress``.
+def find_listed(folder: Path, paths: Sequence[str], doing: str) -> tuple[ImageFiles, np.ndarray]:
+    """The files at ``paths`` in a folder that are there, and which are, bool [number of paths].
 
     Raises:
         UserError: a file cannot be looked at, or is a folder or a device.
@@ -41,4 +38,7 @@ def find_listed(folder: Path, paths: Sequence[str], doing: str) -> list[tuple[in
             raise UserError(f"{shown} is no file: give images")
         return about_file(about)
 
-    return map_in_threads(look, paths, doing, chunk=_FILES_AT_A_TIME)
+    rows = map_in_threads(look, paths, doing, chunk=_FILES_AT_A_TIME)
+    found = [(path, row) for path, row in zip(paths, rows, strict=True) if row is not None]
+    files = gather([path for path, _ in found], [row for _, row in found])
+    return files, np.array([row is not None for row in rows], bool)

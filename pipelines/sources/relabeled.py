@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.command.errors import UserError
 from pipelines.sources.source import Source
 from pipelines.sources.subset import Subset
 from pipelines.targets import Targets
@@ -21,17 +20,11 @@ class Relabeled(Subset):
         groups: int64 [number of its classes], the group of each class, a position in ``group_names``. Groups
             that no class has are left out, and the others numbered through.
         group_names: of the groups.
-
-    Raises:
-        UserError: the source has no labels.
     """
 
     def __init__(self, source: Source, groups: np.ndarray, group_names: tuple[str, ...]) -> None:
         index = source.index
-        if index.labels is None:
-            raise UserError("the data has no classes to group: put its images into one folder per class")
-        if groups.shape != (len(index.class_names),):
-            raise ValueError(f"{len(index.class_names)} classes need a group each, not {groups.shape}")
+        assert index.labels is not None
         super().__init__(source, np.arange(len(index)))
         used, positions = np.unique(groups, return_inverse=True)
         self._group_of = positions.astype(np.int64)

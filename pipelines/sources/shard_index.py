@@ -119,10 +119,6 @@ class _Sample:
 def read_shard(path: FileName, descriptor: int) -> dict[str, np.ndarray]:
     """The arrays of a shard's index, by the names of ``STORED``.
 
-    Args:
-        path: names the shard, for messages.
-        descriptor: of the open file.
-
     Raises:
         UserError: it is no whole, uncompressed tar.
         OSError: it cannot be read.

@@ -34,9 +34,6 @@ _OF_CREDENTIALS = (
 class ObjectStorage:
     """A ``Storage`` behind ``s3://`` or ``gs://``.
 
-    Args:
-        scheme: "s3" or "gs".
-
     Raises:
         UserError: the packages are not installed.
     """

@@ -26,12 +26,6 @@ class RemoteFiles:
 
     Those that ``hold`` names stay there. Where nobody says what will be needed, the file after the one that
     is opened is fetched too, and what was read may be removed to make room.
-
-    Args:
-        where: the data, for messages.
-        files: as they were found.
-        storage: of the files.
-        cache: shared with other sources and processes.
     """
 
     def __init__(self, where: str, files: Sequence[RemoteFile], storage: Storage, cache: ShardCache) -> None:

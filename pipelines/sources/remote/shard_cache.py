@@ -45,12 +45,7 @@ class Shard(OpenFile):
 
 
 class ShardCache:
-    """A folder of shards.
-
-    Args:
-        folder: made where it is missing.
-        capacity: most bytes in it.
-    """
+    """A folder of shards, at most ``capacity`` bytes; made where it is missing."""
 
     def __init__(self, folder: Path, capacity: int) -> None:
         self.capacity = capacity
@@ -60,8 +55,6 @@ class ShardCache:
         """Open a shard, fetched by ``fetch`` where it is not there.
 
         Args:
-            file: as it was found.
-            fetch: writes its contents.
             hold: whether it stays in the cache as long as it is open.
 
         Raises:

@@ -21,10 +21,10 @@ import simplejpeg
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
 from pipelines.files.cache_folder import cache_folder
+from pipelines.sources import shards
 from pipelines.sources.scenes.factors import FACTORS, draw_scenes
 from pipelines.sources.scenes.raymarch import render
 from pipelines.sources.scenes.solids import SOLIDS
-from pipelines.sources.shards import ShardSource, open_shards, write_shard
 from pipelines.sources.splits import Split
 
 # Part of the name of every cached shard: raise it whenever a change alters an image. That of a fixed color is
@@ -36,14 +36,13 @@ _SIDE = 48  # pixels
 _QUALITY = 92  # of the JPEG; color is not subsampled: at this size it would show
 
 
-def open_scenes(split: Split, cache: Path | None = None, variant: str = "") -> ShardSource:
+def open_scenes(split: Split, cache: Path | None = None, variant: str = "") -> shards.ShardSource:
     """Open a split of the built-in data set; render it first where the cache folder lacks it.
 
     Rendering both splits takes 32 core-seconds (user time of two calls, on an AMD EPYC, family 25:
     ``time python -c "from pipelines.sources.scenes.scenes import open_scenes as o; o('train'), o('test')"``).
 
     Args:
-        split: "train" or "test".
         cache: folder to keep the images in; the usual one if None.
         variant: what follows ``scenes:``; "" or ``fixed=`` and names of FACTORS with commas between.
 
@@ -70,7 +69,7 @@ def _parse(variant: str) -> frozenset[str]:
     return frozenset(fixed)
 
 
-def _open(split: Split, fixed: frozenset[str], cache: Path, count: int, side: int) -> ShardSource:
+def _open(split: Split, fixed: frozenset[str], cache: Path, count: int, side: int) -> shards.ShardSource:
     """A shard of the first ``count`` scenes of a split, each ``side`` pixels high and wide."""
     variant = "-".join(["fixed", *sorted(fixed)]) if fixed else "free"
     version = _VERSION + ("color" in fixed)
@@ -79,12 +78,12 @@ def _open(split: Split, fixed: frozenset[str], cache: Path, count: int, side: in
         if not path.exists():
             with _alone(path):
                 if not path.exists():
-                    write_shard(path, _samples(split, fixed, count, side))
+                    shards.write_shard(path, _samples(split, fixed, count, side))
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror}; set FASTSSL_CACHE to a writable folder with 40 MB free"
         ) from None
-    return open_shards(str(path), "train", cache)  # the one shard, whatever its split
+    return shards.open_split(str(path), "train", cache)  # the one shard, whatever its split
 
 
 @contextmanager

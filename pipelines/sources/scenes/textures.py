@@ -55,11 +55,8 @@ class BuiltInTextures:
 
 
 class FolderTextures:
-    """The images below a folder, at all depths, in the order of their paths; each is decoded once.
-
-    Args:
-        folder: of JPEG, PNG, WebP or BMP files; hidden ones are left out.
-        side: of the textures, pixels.
+    """The images below a folder, at all depths, but hidden ones, in the order of their paths; each is decoded
+    once.
 
     Raises:
         UserError: no such folder, or no images in it.

@@ -13,8 +13,8 @@ import simplejpeg
 
 from pipelines.command.errors import UserError
 from pipelines.command.text import visible
-from pipelines.sources.shards import open_shards
-from tests.helpers.mutations import damaged_files, mutations, one_line
+from pipelines.sources.shards import open_split as open_shards
+from tests.helpers.mutations import damaged_files, few_and_many, mutations, one_line
 
 BLOCK = 512
 
@@ -56,14 +56,15 @@ def with_checksums(data: bytearray) -> bytearray:
     return data
 
 
-def fuzz(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@few_and_many(1_000, 30_000)
+def test_damaged_tars(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.sources.shard_index.save_arrays", lambda path, arrays: None)
-    path = folder / "a.tar"
+    path = tmp_path / "a.tar"
     seeds = [a_tar(kind) for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)]
     opened = 0
     for data in damaged_files(path, mutations(seeds, count, repair=with_checksums)):
         try:
-            source = open_shards(str(path), "train", folder / "cache")
+            source = open_shards(str(path), "train", tmp_path / "cache")
         except UserError as error:
             one_line(error, str(path))
             continue
@@ -73,13 +74,3 @@ def fuzz(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
             assert "\n" not in source.describe(number)
         assert all(note == visible(note) for note in source.index.notes)
     assert count / 20 < opened < count  # both ends of the test are reached
-
-
-def test_damaged_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fuzz(tmp_path, 1_000, monkeypatch)
-
-
-@pytest.mark.slow
-@pytest.mark.fuzz
-def test_very_many_damaged_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fuzz(tmp_path, 30_000, monkeypatch)

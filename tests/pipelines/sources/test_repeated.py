@@ -4,6 +4,7 @@ import numpy as np
 
 from pipelines.sources.repeated import Repeated
 from pipelines.targets import target_kinds_of
+from tests.helpers.known_labels import labels_of
 from tests.helpers.memory_source import MemorySource
 from tests.helpers.target_source import MemoryTargetSource
 
@@ -15,9 +16,7 @@ def test_repetitions_show_the_same_images_by_other_ids() -> None:
     assert [repeated.read(index) for index in range(8)] == [source.files[index % 3] for index in range(8)]
     assert repeated.index.sample_ids[:3].tolist() == source.index.sample_ids.tolist()
     assert len(np.unique(repeated.index.sample_ids)) == 8
-    assert repeated.index.labels is not None
-    assert source.index.labels is not None
-    assert repeated.index.labels.tolist() == source.index.labels[np.arange(8) % 3].tolist()
+    assert labels_of(repeated.index) == [labels_of(source.index)[index % 3] for index in range(8)]
     assert target_kinds_of(repeated) == source.target_kinds
     assert repeated.targets(7).height == source.index.heights[1]
 

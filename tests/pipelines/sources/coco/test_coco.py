@@ -21,6 +21,7 @@ from pipelines.sources.coco.coco import CocoSource
 from pipelines.sources.splits import Split
 from tests.helpers.coco_folder import CATEGORIES, NAMES, SETS, write_coco, write_json
 from tests.helpers.mutations import damaged_files, mutations
+from tests.helpers.refusals import refused
 
 SPLITS: dict[Split, str] = {"train": "train2017", "test": "val2017"}
 Content = dict[str, Any]
@@ -249,9 +250,8 @@ def test_mistakes_are_one_line(root: Path, change: Callable[[Path, Content], Non
     content = write_coco(root)["train2017"]
     change(root, content)
     write_json(root, "train2017", content)
-    with pytest.raises(UserError, match=said) as caught:
+    with refused(said):
         opened(root)
-    assert "\n" not in str(caught.value)
 
 
 def test_one_category_has_one_name_in_both_sets(root: Path) -> None:

@@ -18,6 +18,8 @@ from pipelines.sources import NoSplitError, open_source
 from pipelines.sources.parquet.parquet import ParquetSource
 from pipelines.sources.source import ReadsAhead
 from tests.helpers.encoded import encoded
+from tests.helpers.known_labels import labels_of
+from tests.helpers.refusals import refused
 
 pyarrow = pytest.importorskip(
     "pyarrow", reason="Parquet files are written by pyarrow: pip install -e '.[parquet]'"
@@ -91,8 +93,7 @@ def test_each_image_is_read_as_it_was_written(way: str, tmp_path: Path) -> None:
     kept = [n for n in range(23) if n not in (4, 17)]
     assert [source.read(i) for i in range(21)] == [images[n] for n in kept]
     assert source.index.heights.tolist() == [200 + n if n % 4 == 3 else 100 + n for n in kept]
-    assert source.index.labels is not None
-    assert source.index.labels.tolist() == [n % 3 for n in kept]
+    assert labels_of(source.index) == [n % 3 for n in kept]
     assert source.describe(4) == f"{path}:row 5"
     assert any("2 rows without an image" in note for note in source.index.notes)
     again = open_source(str(path), "train")  # from the cache
@@ -129,8 +130,7 @@ def test_plain_bytes_and_other_names(tmp_path: Path) -> None:
     assert index.notes == ("labels are not used: column label holds neither numbers nor text",)
     index = open_source(f"{tmp_path}?image=photo&label=kind", "train").index
     assert index.class_names == ("a", "b", "c")
-    assert index.labels is not None
-    assert index.labels.tolist() == [1, 0] * 11 + [2]
+    assert labels_of(index) == [1, 0] * 11 + [2]
 
 
 def test_names_of_classes_are_those_of_the_metadata(tmp_path: Path) -> None:
@@ -203,9 +203,7 @@ def test_packed_into_shards_an_image_keeps_its_id(paths: str, tmp_path: Path) ->
     packed = open_source(str(tmp_path / "out"), "train")
     assert packed.index.sample_ids.tolist() == source.index.sample_ids.tolist()
     assert [packed.read(i) for i in range(23)] == IMAGES
-    assert packed.index.labels is not None
-    assert source.index.labels is not None
-    assert packed.index.labels.tolist() == source.index.labels.tolist()
+    assert labels_of(packed.index) == labels_of(source.index)
     assert packed.index.class_names == source.index.class_names[:2]
     assert isinstance(source, ParquetSource)
     assert source.key(12) == ("kind0/12" if paths == "distinct" else "train-1-of-2/00000002")
@@ -294,9 +292,8 @@ def write_bad(folder: Path, kind: str) -> None:
 )
 def test_what_is_wrong_is_one_line(kind: str, words: str, tmp_path: Path) -> None:
     write_bad(tmp_path / "data", kind)
-    with pytest.raises(UserError, match=words) as caught:
+    with refused(words):
         open_source(str(tmp_path / "data"), "train")
-    assert "\n" not in str(caught.value)
 
 
 def test_damage_anywhere_is_one_line_or_no_harm(tmp_path: Path) -> None:
@@ -359,8 +356,6 @@ def test_the_real_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     source = open_source(str(tmp_path / "hub"), "train")
     folder = open_source(str(tmp_path / "images"), "train")
     assert [source.read(i) for i in range(23)] == [folder.read(i) for i in range(23)]
-    assert source.index.labels is not None
-    assert folder.index.labels is not None
-    assert source.index.labels.tolist() == folder.index.labels.tolist()
+    assert labels_of(source.index) == labels_of(folder.index)
     assert source.index.class_names == folder.index.class_names
     assert source.index.sample_ids.tolist() != folder.index.sample_ids.tolist()  # it keeps no folders
