@@ -29,6 +29,11 @@ def image_sizes(root: Path, files: ImageFiles, kept: Path) -> tuple[np.ndarray, 
 
     An unreadable header gives 0.
 
+    Args:
+        root: folder that the files' paths start from.
+        files: whose sizes are wanted.
+        kept: cache file.
+
     Raises:
         UserError: an error of the disk.
     """

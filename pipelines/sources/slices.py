@@ -19,7 +19,7 @@ from pipelines.files.patience import open_regular, read_at
 from pipelines.sources.identity import printable
 from pipelines.sources.source import Fetching
 
-_MOST_OPEN = 512  # files held open at a time, where the limit of descriptors allows
+_MOST_OPEN = 512
 _PIECE = 1 << 20  # bytes read ahead at a time
 
 
@@ -72,9 +72,7 @@ class LocalFiles:
     """Files of this machine."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = _MOST_OPEN if descriptors < 0 else max(1, min(_MOST_OPEN, descriptors // 4))
-        self._opened = lru_cache(most)(lambda file: OpenFile(open_regular(paths[file])))
+        self._opened = lru_cache(most_open())(lambda file: OpenFile(open_regular(paths[file])))
 
     def open(self, file: int) -> OpenFile:
         """See ``Files.open``."""
@@ -89,6 +87,12 @@ class LocalFiles:
 
     def fetching(self, firsts: np.ndarray) -> None:
         """See ``Files.fetching``; nothing is."""
+
+
+def most_open() -> int:
+    """Files to hold open at a time: a part of what the limit of descriptors allows."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_OPEN if descriptors < 0 else max(2, min(_MOST_OPEN, descriptors // 4))
 
 
 class FileSlices:

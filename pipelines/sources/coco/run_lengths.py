@@ -22,7 +22,8 @@ def encode_segmentation(segmentation: Any, height: int, width: int) -> bytes | N
 
     Args:
         segmentation: list of polygons, [x, y, x, y, ...] each, or a dictionary of ``size`` and ``counts``.
-        height, width: of the image, pixels.
+        height: of the image, pixels.
+        width: of the image, pixels.
 
     Returns:
         the runs; None where no polygon has three corners.
@@ -56,7 +57,8 @@ def decode_masks(runs: np.ndarray, offsets: np.ndarray, height: int, width: int)
     Args:
         runs: uint8, those of all masks.
         offsets: int64 [n + 1], where those of each mask begin.
-        height, width: of the image, pixels.
+        height: of the image, pixels.
+        width: of the image, pixels.
 
     Returns:
         bool [n, H, W].

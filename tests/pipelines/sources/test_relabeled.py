@@ -50,13 +50,8 @@ def test_fingerprints_change_with_the_groups() -> None:
     assert Relabeled(MemorySource(15), GROUPS, NAMES).index.fingerprint == prints[1]
 
 
-def test_reading_ahead_reaches_the_source() -> None:
-    source = ReadingAhead(5)
-    Relabeled(source, GROUPS, NAMES).read_ahead(2, 4)
-    assert source.runs == [(2, 4)]
-
-
-def test_a_source_that_does_not_read_ahead_is_left_alone() -> None:
-    source = MemorySource(5)
-    Relabeled(source, GROUPS, NAMES).read_ahead(2, 4)
-    assert source.reads == []
+def test_reading_ahead_reaches_a_source_that_reads_ahead_alone() -> None:
+    source, plain = ReadingAhead(5), MemorySource(5)
+    for each in (source, plain):
+        Relabeled(each, GROUPS, NAMES).read_ahead(2, 4)
+    assert (source.runs, plain.reads) == ([(2, 4)], [])
