@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 
 from pipelines.command.errors import UserError
 from pipelines.sources.beton.beton import open_beton
 from pipelines.sources.beton.format import BetonRow, write_beton
+from tests.helpers.beton_by_hand import jpeg, noise
 from tests.helpers.mutations import damaged_files, few_and_many, mutations, one_line
 
 
@@ -19,8 +19,8 @@ def betons(folder: Path) -> list[bytes]:
     for names in (None, ("ant", "bee")):
         rows = []
         for number in range(4):
-            pixels = np.random.default_rng(number).integers(0, 256, (5, 7, 3), np.uint8)
-            image = pixels if number % 2 else bytes(simplejpeg.encode_jpeg(pixels))
+            pixels = noise(5, 7, number)
+            image = pixels if number % 2 else jpeg(pixels)
             rows.append(BetonRow(image, sample_id=number, label=number % 2))
         path = folder / "whole.beton"
         write_beton(path, rows, capacity=4, class_names=names)
