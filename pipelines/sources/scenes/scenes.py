@@ -7,12 +7,10 @@ where they may be deleted at any time.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
 from pipelines.files.cache_folder import cache_folder
 from pipelines.sources import shards
+from pipelines.sources.cache import locked
 from pipelines.sources.scenes.factors import FACTORS, draw_scenes
 from pipelines.sources.scenes.raymarch import render
 from pipelines.sources.scenes.solids import SOLIDS
@@ -76,28 +75,15 @@ def _open(split: Split, fixed: frozenset[str], cache: Path, count: int, side: in
     path = cache / f"scenes-v{version}-{variant}-{side}px-{count}-{split}.tar"
     try:
         if not path.exists():
-            with _alone(path):
-                if not path.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            with locked(path.with_name(f".{path.name}.lock")):
+                if not path.exists():  # nor made meanwhile; where nothing locks two make it, each one whole
                     shards.write_shard(path, _samples(split, fixed, count, side))
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror}; set FASTSSL_CACHE to a writable folder with 40 MB free"
         ) from None
     return shards.open_split(str(path), "train", cache)  # the one shard, whatever its split
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Wait until no other process makes ``path``. The lock is gone with its process, however that ends.
-
-    On a file system without locks two may make it at once, each one whole.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link could point at any file
-    with open(os.open(path.with_name(f".{path.name}.lock"), flags, 0o666), "ab") as lock:
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _samples(
