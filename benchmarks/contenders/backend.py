@@ -19,9 +19,8 @@ from pipelines.backends.choose import backend_class, open_loader
 from pipelines.decode.bad_images import BadImages
 from pipelines.pack import Options, pack
 from pipelines.plan.plan import evaluation_plan
-from pipelines.sources import Source
+from pipelines.sources import Source, folder
 from pipelines.sources.beton.beton import open_beton
-from pipelines.sources.folder import open_folder
 from pipelines.views import ViewGroup
 
 _LEAST_ON_GPU = 8192  # images of a pass
@@ -60,7 +59,7 @@ def _passes(name: str, work: Work) -> Pass:
 
 def _source(name: str, work: Work) -> Source:
     if name != "ffcv":
-        return open_folder(work.folder, "train", cache=work.folder.with_name("index"))
+        return folder.open_split(str(work.folder), "train", cache=work.folder.with_name("index"))
     path = work.folder.with_name(f"backend-{work.views}.beton")
     pack(Options(src=str(work.folder), dst=path, split="train", workers=work.threads))
     return open_beton(str(path), "train")

@@ -24,11 +24,9 @@ from pipelines.decode.decode import decode
 from pipelines.dense.loader import DenseLoaderConfig, open_dense_loader
 from pipelines.dense.view import ResizedView
 from pipelines.plan.plan import evaluation_plan
-from pipelines.sources import Source
-from pipelines.sources.folder import open_folder
-from pipelines.sources.parquet.parquet import open_parquet
+from pipelines.sources import Source, folder, shards
+from pipelines.sources.parquet import parquet
 from pipelines.sources.remote.remote import FOLDER, open_split
-from pipelines.sources.shards import open_shards
 from pipelines.targets import TargetKind, Targets
 from pipelines.views import ViewGroup
 
@@ -95,7 +93,7 @@ def _images(images: Images) -> list[np.ndarray]:
 
 
 def _open(work: Work) -> Source:
-    return open_folder(work.folder, "train", cache=work.folder.with_name("index"))
+    return folder.open_split(str(work.folder), "train", cache=work.folder.with_name("index"))
 
 
 def _decode(work: Work) -> Pass:
@@ -107,7 +105,7 @@ def _decode(work: Work) -> Pass:
 
 def _parquet(work: Work) -> Pass:
     where = str(parquet_of(work.folder))
-    return passes(work, open_parquet(where, "train", cache=work.folder.with_name("index")))
+    return passes(work, parquet.open_split(where, "train", cache=work.folder.with_name("index")))
 
 
 class _Boxed:
@@ -150,7 +148,7 @@ def _detection(work: Work) -> Pass:
 
 def _tar(work: Work) -> Pass:
     where = str(shards_of(work.folder))
-    return passes(work, open_shards(where, "train", cache=work.folder.with_name("index")))
+    return passes(work, shards.open_split(where, "train", cache=work.folder.with_name("index")))
 
 
 def _s3(work: Work) -> Pass:

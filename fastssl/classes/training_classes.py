@@ -9,8 +9,7 @@ import numpy as np
 from fastssl.classes.taxonomy import group_classes
 from pipelines.command.errors import UserError
 from pipelines.sources import Source
-from pipelines.sources.class_subset import choose_classes, class_subset
-from pipelines.sources.relabeled import Relabeled
+from pipelines.sources.relabeled import Relabeled, choose_classes, class_subset
 
 
 def with_classes(source: Source, class_share: float, taxonomy: str, seed: int) -> Source:

@@ -28,13 +28,13 @@ from pipelines.packing.ledger import Ledger, digest
 from pipelines.packing.options import Options
 from pipelines.packing.packed_image import PackedImage, pack_image
 from pipelines.packing.upload import address_of, empty_storage, upload_shards
-from pipelines.sources import NoSplitError, Source, Split, open_source
+from pipelines.sources import NoSplitError, Source, Split, open_source, shards
 from pipelines.sources.beton.beton import open_beton
 from pipelines.sources.beton.format import BetonRow, write_beton
 from pipelines.sources.identity import printable
 from pipelines.sources.notes import untold
 from pipelines.sources.reading import read_sample
-from pipelines.sources.shards import key_of, open_shards, write_shard
+from pipelines.sources.shards import key_of, write_shard
 from pipelines.sources.source import KeyedSource
 from pipelines.sources.torchvision_dataset import open_torchvision
 from pipelines.targets import target_kinds_of
@@ -93,7 +93,7 @@ def _pack_here(options: Options) -> tuple[list[str], int]:
                     _write_shards(source, aside, split, options, ledger)
                     own: Split = "test" if split == "test" and "train" in sources else "train"
                     with tempfile.TemporaryDirectory() as cache:  # of their own: they will be renamed
-                        written = open_shards(str(aside), own, Path(cache))
+                        written = shards.open_split(str(aside), own, Path(cache))
                 else:
                     path = aside / (dst.name if dst.suffix == ".beton" else f"{_FILE_NAMES[split]}.beton")
                     _write_beton(source, path, options, ledger)

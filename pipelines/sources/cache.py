@@ -5,10 +5,12 @@ Everything in it may be deleted at any time. Arrays are kept as ``.npz`` without
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,22 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
             "next time (set FASTSSL_CACHE to a writable folder)",
             file=sys.stderr,
         )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, among all threads and processes of this machine; it ends with its process.
+
+    On a file system without locks two may hold it at once.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # a link could point at any file
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def pack_strings(strings: list[str]) -> np.ndarray:

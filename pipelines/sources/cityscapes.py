@@ -24,7 +24,7 @@ from pipelines.files.patience import read_whole, with_patience
 from pipelines.sources.cache import cache_file
 from pipelines.sources.folder import FolderSource
 from pipelines.sources.identity import fingerprint, printable, sample_ids
-from pipelines.sources.image_files import ImageFiles, all_images, gather
+from pipelines.sources.image_files import ImageFiles, all_images
 from pipelines.sources.image_sizes import image_sizes
 from pipelines.sources.listed_files import find_listed
 from pipelines.sources.notes import LeftOut
@@ -57,9 +57,6 @@ class CityscapesSource(FolderSource):
     """Images of Cityscapes with the classes of their pixels (a ``TargetSource``).
 
     Args:
-        index: of the images.
-        root: their folder.
-        paths: of the images, below it.
         labels: of the label files, whole paths.
         classes: uint8 [256], the class of each label id.
     """
@@ -163,14 +160,14 @@ def _images(folder: Path, left_out: LeftOut) -> ImageFiles:
 
 def _labels(folder: Path, paths: Sequence[str]) -> ImageFiles:
     wanted = [path.removesuffix(IMAGE_END) + LABEL_END for path in paths]
-    found = find_listed(folder, wanted, f"Looking for labels in {folder}")
-    lost = [path for path, file in zip(wanted, found, strict=True) if file is None]
-    if lost:
+    files, there = find_listed(folder, wanted, f"Looking for labels in {folder}")
+    if not there.all():
+        lost = visible(printable(wanted[int(there.argmin())]))
         raise UserError(
-            f"{len(lost)} of {len(found)} images have no label file in {folder}, the first missing one is "
-            f"{visible(printable(lost[0]))}: unpack {LABELS} there"
+            f"{(~there).sum()} of {len(there)} images have no label file in {folder}, the first missing one "
+            f"is {lost}: unpack {LABELS} there"
         )
-    return gather(wanted, [row for row in found if row is not None])
+    return files
 
 
 def _check_sizes(

@@ -37,11 +37,6 @@ def takes(where: str) -> bool:
     return user_path(where).is_dir()
 
 
-def open_split(where: str, split: Split, cache: Path) -> FolderSource:
-    """See ``open_folder``."""
-    return open_folder(user_path(where), split, cache)
-
-
 class FolderSource:
     """Images that are files of their own (a ``Source``); their paths are below a root, or absolute."""
 
@@ -63,7 +58,7 @@ class FolderSource:
         return visible(printable(os.path.join(self._root, self._paths[index])))
 
 
-def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
+def open_split(where: str, split: Split, cache: Path) -> FolderSource:
     """Open one split of a folder of images.
 
     The sizes of the images are read from their headers once and kept in ``cache`` by path, file size and
@@ -72,17 +67,12 @@ def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
 
     Labels count through the class folders, sorted by name, of the train and the test split together.
 
-    Args:
-        path: the folder.
-        split: "train" or "test".
-        cache: folder for the sizes.
-
     Raises:
         NoSplitError: asked for "test" where there is none.
-        UserError: no such folder, no images in it, loose images beside class folders, folders of which it
+        UserError: no images in it, loose images beside class folders, folders of which it
             is in doubt whether they are splits or classes, or an error of the disk.
     """
-    left_out = LeftOut()
+    left_out, path = LeftOut(), user_path(where)
     splits = _split_folders(path, left_out)
     if split not in splits:
         raise NoSplitError(f"{path} has no test split: no val or test folder stands in it")
@@ -109,7 +99,7 @@ def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
         widths=widths,
         labels=_labels(counts, names) if names else None,
         class_names=tuple(map(printable, names)),
-        fingerprint=fingerprint(paths, files.about[:, 0]),
+        fingerprint=fingerprint(paths, files.bytes),
         notes=left_out.note(path),
     )
     return FolderSource(index, root, paths)
@@ -117,8 +107,6 @@ def open_folder(path: Path, split: Split, cache: Path) -> FolderSource:
 
 def _split_folders(path: Path, left_out: LeftOut) -> dict[Split, Path]:
     """Find the folders of the splits. Raises a UserError where their names leave doubt."""
-    if not path.is_dir():
-        raise UserError(f"no such folder: {path}")
     found: dict[str, list[Path]] = {"train": [], "val": [], "test": []}
     others: list[Path] = []
     for name in sorted(folders(path)):

@@ -36,10 +36,9 @@ class ImageFiles:
         return len(self.paths)
 
     @property
-    def bytes(self) -> list[int]:
-        """Bytes of each file."""
-        sizes: list[int] = self.about[:, 0].tolist()
-        return sizes
+    def bytes(self) -> np.ndarray:
+        """Bytes of each file, int64 [N]."""
+        return self.about[:, 0]
 
     def take(self, order: Sequence[int]) -> ImageFiles:
         """Those at ``order``."""

@@ -10,7 +10,6 @@ has in that folder, however its path is written.
 from __future__ import annotations
 
 import os
-import stat
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,18 +19,16 @@ import numpy as np
 
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
-from pipelines.command.progress import map_in_threads
-from pipelines.files.patience import with_patience
 from pipelines.sources.cache import cache_file
 from pipelines.sources.folder import FolderSource
 from pipelines.sources.identity import fingerprint, printable, sample_ids, sorted_names
-from pipelines.sources.image_files import ImageFiles, about_file, gather
+from pipelines.sources.image_files import ImageFiles, gather
 from pipelines.sources.image_sizes import image_sizes
+from pipelines.sources.listed_files import look_at
 from pipelines.sources.source import Index
 from pipelines.sources.splits import NoSplitError, Split, test_names
 
 ABOUT = "a .tsv list of images"
-_FILES_AT_A_TIME = 256
 
 
 def takes(where: str) -> bool:
@@ -121,22 +118,7 @@ def _below(root: str, path: str) -> str:
 
 
 def _files(root: Path, table: _Table, where: Path) -> ImageFiles:
-    def look(path: str) -> tuple[int, int, int] | str:
-        try:
-            about = with_patience(lambda: os.stat(os.path.join(root, path)))
-        except FileNotFoundError:
-            return "no such file"
-        except OSError as error:
-            return f"cannot be read: {error.strerror}"
-        except ValueError:  # a NUL in the name
-            return "no such file"
-        if not stat.S_ISREG(about.st_mode):
-            return "no file"
-        return about_file(about)
-
-    found = map_in_threads(
-        look, table.paths, f"Looking for the images of {where.name}", chunk=_FILES_AT_A_TIME
-    )
+    found = look_at(root, table.paths, f"Looking for the images of {where.name}")
     lost = [(index, reason) for index, reason in enumerate(found) if isinstance(reason, str)]
     if lost:
         index, reason = lost[0]

@@ -119,10 +119,6 @@ class _Sample:
 def read_shard(path: FileName, descriptor: int) -> dict[str, np.ndarray]:
     """The arrays of a shard's index, by the names of ``STORED``.
 
-    Args:
-        path: names the shard, for messages.
-        descriptor: of the open file.
-
     Raises:
         UserError: it is no whole, uncompressed tar.
         OSError: it cannot be read.
@@ -193,20 +189,13 @@ def _take(
     elif part in _LABEL_PARTS:
         content = read_at(descriptor, member.offset, min(member.length, _LARGEST_LABEL + 1))
         sample = samples.setdefault(f"{folder}{slash}{stem}", _Sample())
+        read = _read_cls if extension == ".cls" else _read_json
         try:
-            _read_label(sample, extension, content)
+            if len(content) > _LARGEST_LABEL:
+                raise ValueError
+            read(sample, content)
         except (ValueError, RecursionError):
             left_out.add("empty or unreadable labels", _shown(path, name))
-
-
-def _read_label(sample: _Sample, extension: str, content: bytes) -> None:
-    """Take the label of a ``.cls`` or ``.json`` member. Raises ValueError or RecursionError."""
-    if len(content) > _LARGEST_LABEL:
-        raise ValueError
-    if extension == ".cls":
-        _read_cls(sample, content)
-    else:
-        _read_json(sample, content)
 
 
 def _read_cls(sample: _Sample, content: bytes) -> None:

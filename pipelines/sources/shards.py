@@ -24,7 +24,7 @@ from pipelines.sources.image_files import holds_images
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.patterns import expand, files_of_split
 from pipelines.sources.shard_index import NO_LABEL, ShardIndex, index_shard
-from pipelines.sources.slices import FileName, Files, FileSlices, SlicedSource
+from pipelines.sources.slices import FileName, Files, FileSlices
 from pipelines.sources.source import Index
 from pipelines.sources.splits import Split
 
@@ -39,12 +39,7 @@ def takes(where: str) -> bool:
     return ".tar" in path.suffixes or path.suffix == ".tgz" or bool(set(where) & set("*?{"))
 
 
-def open_split(where: str, split: Split, cache: Path) -> ShardSource:
-    """See ``open_shards``."""
-    return open_shards(str(user_path(where)), split, cache)
-
-
-class ShardSource(SlicedSource):
+class ShardSource(FileSlices):
     """Images in tar files (a ``Source``)."""
 
     def __init__(
@@ -55,15 +50,14 @@ class ShardSource(SlicedSource):
         files: Files | None = None,
     ) -> None:
         self.index = index
-        self._paths = paths
         self._members = [shard.members for shard in shards]
         table = np.concatenate([shard.table for shard in shards])
         counts = list(map(len, self._members))
-        super().__init__(FileSlices(paths, counts, table[:, 0], table[:, 1], files))
+        super().__init__(paths, counts, table[:, 0], table[:, 1], files)
 
     def read(self, index: int) -> bytes:
         """The encoded bytes of a sample."""
-        return self._samples.read(index)
+        return self.stored(index)
 
     def key(self, index: int) -> str:
         """The key of a sample, which its id is made of."""
@@ -75,11 +69,11 @@ class ShardSource(SlicedSource):
         return f"{path}:{visible(printable(member))}"
 
     def _member(self, index: int) -> tuple[FileName, str]:
-        shard, position = self._samples.find(index)
-        return self._paths[shard], self._members[shard][position]
+        shard, position = self.place(index)
+        return self.paths[shard], self._members[shard][position]
 
 
-def open_shards(pattern: str, split: Split, cache: Path) -> ShardSource:
+def open_split(where: str, split: Split, cache: Path) -> ShardSource:
     """Open one split of a set of tar shards.
 
     Each shard is read through once, for the position, size and label of its samples; these are kept in
@@ -87,16 +81,11 @@ def open_shards(pattern: str, split: Split, cache: Path) -> ShardSource:
     ``.json``; where there are names only, they count through the sorted names. Where some samples lack a
     label, none is used, and a note of the index says so.
 
-    Args:
-        pattern: a glob, a range in braces, a tar file, or a folder that holds tars.
-        split: "train" or "test".
-        cache: folder for the indices.
-
     Raises:
         NoSplitError: asked for "test" where there is none.
         UserError: no such shards, one that is no whole and uncompressed tar, or no images in them.
     """
-    left_out = LeftOut()
+    left_out, pattern = LeftOut(), str(user_path(where))
     paths = files_of_split(expand(pattern, ".tar"), split, pattern, left_out)
     shards = map_in_threads(lambda path: index_shard(path, cache), paths, "Indexing shards")
     return shard_source(pattern, paths, shards, left_out)
@@ -110,13 +99,6 @@ def shard_source(
     files: Files | None = None,
 ) -> ShardSource:
     """The source of a split's shards.
-
-    Args:
-        pattern: what the user named, for messages.
-        paths: names of the shards.
-        shards: their indices.
-        left_out: files that are not used.
-        files: opens the shards; None: they are on this machine.
 
     Raises:
         UserError: no images in them.
@@ -152,7 +134,6 @@ def write_shard(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) 
     """Write one tar shard, atomically; equal samples give equal bytes.
 
     Args:
-        path: the ``.tar`` to write.
         samples: a key (``folder/name``, no dot in the name) and the members of each sample by extension,
             for example ``("000000", {"jpg": b"...", "cls": b"7"})``.
 

@@ -19,7 +19,7 @@ from pipelines.files.patience import open_regular, read_at
 from pipelines.sources.identity import printable
 from pipelines.sources.source import Fetching
 
-_MOST_OPEN = 512  # files held open at a time, where the limit of descriptors allows
+_MOST_OPEN = 512
 _PIECE = 1 << 20  # bytes read ahead at a time
 
 
@@ -72,9 +72,7 @@ class LocalFiles:
     """Files of this machine."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = _MOST_OPEN if descriptors < 0 else max(1, min(_MOST_OPEN, descriptors // 4))
-        self._opened = lru_cache(most)(lambda file: OpenFile(open_regular(paths[file])))
+        self._opened = lru_cache(most_open())(lambda file: OpenFile(open_regular(paths[file])))
 
     def open(self, file: int) -> OpenFile:
         """See ``Files.open``."""
@@ -91,8 +89,14 @@ class LocalFiles:
         """See ``Files.fetching``; nothing is."""
 
 
+def most_open() -> int:
+    """Files to hold open at a time: a part of what the limit of descriptors allows."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_OPEN if descriptors < 0 else max(2, min(_MOST_OPEN, descriptors // 4))
+
+
 class FileSlices:
-    """N samples, each a slice of one of several files. Safe to use from many threads.
+    """N samples, each a slice of one of several files: base of sources. Safe to use from many threads.
 
     Args:
         paths: names of the files.
@@ -110,7 +114,7 @@ class FileSlices:
         lengths: np.ndarray,
         files: Files | None = None,
     ) -> None:
-        self._paths = paths
+        self.paths = paths
         self._firsts = np.cumsum([0, *counts])
         self._offsets, self._lengths = offsets, lengths
         self._files = LocalFiles([Path(str(path)) for path in paths]) if files is None else files
@@ -120,18 +124,18 @@ class FileSlices:
         """See ``Fetches.fetching``."""
         return self._files.fetching(self._firsts)
 
-    def find(self, index: int) -> tuple[int, int]:
+    def place(self, index: int) -> tuple[int, int]:
         """The file that a sample lies in, and its index in that file."""
         file = int(np.searchsorted(self._firsts, index, side="right")) - 1
         return file, index - int(self._firsts[file])
 
-    def read(self, index: int) -> bytes:
+    def stored(self, index: int) -> bytes:
         """The bytes of a sample.
 
         Raises:
             OSError: the file cannot be read, or is shorter than it was.
         """
-        file, _ = self.find(index)
+        file, _ = self.place(index)
         return self._read(file, int(self._offsets[index]), int(self._lengths[index]))
 
     def hold(self, runs: np.ndarray) -> None:
@@ -142,9 +146,9 @@ class FileSlices:
         """Bring the samples from ``first`` to before ``end`` into the page cache, each file in one sweep.
 
         Raises:
-            OSError: see ``read``.
+            OSError: see ``stored``.
         """
-        for file in range(self.find(first)[0], self.find(end - 1)[0] + 1):
+        for file in range(self.place(first)[0], self.place(end - 1)[0] + 1):
             part = slice(max(first, int(self._firsts[file])), min(end, int(self._firsts[file + 1])))
             for start, stop in _runs(self._offsets[part], self._lengths[part]):
                 for offset in range(start, stop, _PIECE):
@@ -158,32 +162,8 @@ class FileSlices:
             self._files.forget()
             raise
         if len(data) < length:
-            raise OSError(f"{printable(str(self._paths[file]))} has been cut short since it was opened")
+            raise OSError(f"{printable(str(self.paths[file]))} has been cut short since it was opened")
         return data
-
-
-class SlicedSource:
-    """Base of sources whose samples are slices of files.
-
-    Args:
-        samples: the slices.
-    """
-
-    def __init__(self, samples: FileSlices) -> None:
-        self._samples = samples
-
-    def read_ahead(self, first: int, end: int) -> None:
-        """Bring the samples from ``first`` to before ``end`` into memory in one sweep."""
-        self._samples.read_ahead(first, end)
-
-    @property
-    def fetching(self) -> Fetching | None:
-        """See ``Fetches.fetching``."""
-        return self._samples.fetching
-
-    def hold(self, runs: np.ndarray) -> None:
-        """See ``Fetches.hold``."""
-        self._samples.hold(runs)
 
 
 def files_of_runs(firsts: np.ndarray, runs: np.ndarray) -> list[int]:

@@ -1,4 +1,4 @@
-"""A part of another source. Its samples keep their ids, and so their views."""
+"""Samples of another source: a part, whose samples keep their ids and so their views, or all, repeated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.keys import uniforms
+from pipelines.keys import stable_id, uniforms
 from pipelines.sources.source import Fetches, Fetching, ReadsAhead, Source
 from pipelines.targets import TargetKind, Targets, target_kinds_of, targets_of
 
@@ -65,6 +65,26 @@ class Subset:
     def targets(self, index: int) -> Targets:
         """See ``TargetSource.targets``."""
         return targets_of(self._source, int(self._indices[index]))
+
+
+class Repeated(Subset):
+    """The first ``count`` of the samples of ``source`` repeated without end.
+
+    A repetition has an id of its own, so that its view is another than that of the sample itself.
+    """
+
+    def __init__(self, source: Source, count: int) -> None:
+        own = len(source.index)
+        super().__init__(source, np.arange(count) % own)
+        ids = self.index.sample_ids.copy()
+        for index in range(own, count):
+            ids[index] = stable_id(f"{ids[index]}/{index // own}")
+        which = f"{source.index.fingerprint} x {count}"
+        self.index = replace(
+            self.index,
+            sample_ids=ids,
+            fingerprint=hashlib.blake2b(which.encode(), digest_size=16).hexdigest(),
+        )
 
 
 def hold_out(source: Source, share: float) -> tuple[Subset, Subset]:

@@ -22,7 +22,7 @@ from pipelines.command.text import visible
 from pipelines.sources.cache import cache_file
 from pipelines.sources.folder import FolderSource
 from pipelines.sources.identity import fingerprint, printable, sample_ids
-from pipelines.sources.image_files import ImageFiles, gather
+from pipelines.sources.image_files import ImageFiles
 from pipelines.sources.image_sizes import image_sizes
 from pipelines.sources.listed_files import find_listed
 from pipelines.sources.objects import Objects
@@ -189,8 +189,8 @@ def _gather(found: Sequence[Sequence[VocObject]], classes: Sequence[str]) -> Obj
 
 
 def _files(folder: Path, paths: Sequence[str]) -> ImageFiles:
-    found = find_listed(folder, paths, f"Looking for images of {folder.parent.name}")
-    for path, file in zip(paths, found, strict=True):
-        if file is None:
-            raise UserError(f"cannot read the image {folder / path}: there is no such file")
-    return gather(paths, [row for row in found if row is not None])
+    files, there = find_listed(folder, paths, f"Looking for images of {folder.parent.name}")
+    if not there.all():
+        lost = paths[int(there.argmin())]
+        raise UserError(f"cannot read the image {folder / lost}: there is no such file")
+    return files

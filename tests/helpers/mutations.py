@@ -6,7 +6,15 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 _EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 1 << 31, (1 << 32) - 1, 1 << 62, 1 << 63)
+
+
+def few_and_many(few: int, many: int) -> pytest.MarkDecorator:
+    """Parametrize a test by ``count``: few damaged files, and very many where these are asked for."""
+    marks = [pytest.mark.slow, pytest.mark.fuzz]
+    return pytest.mark.parametrize("count", [few, pytest.param(many, marks=marks)])
 
 
 def mutations(

@@ -15,8 +15,7 @@ from pipelines.command.errors import UserError
 from pipelines.command.ranges import Count, CountOrZero, NotNegative, Positive
 from pipelines.plan.order import keyed_sample
 from pipelines.sources import Source
-from pipelines.sources.repeated import Repeated
-from pipelines.sources.subset import Subset
+from pipelines.sources.subset import Repeated, Subset
 from pipelines.views import ViewSpec, evaluation_spec
 
 _FEW = 20_000  # labels below which a training is short

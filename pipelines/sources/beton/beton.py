@@ -27,7 +27,7 @@ from pipelines.sources.identity import largest_class, printable, sample_ids
 from pipelines.sources.image_files import holds_images
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.patterns import expand, files_of_split, is_named
-from pipelines.sources.slices import FileSlices, SlicedSource
+from pipelines.sources.slices import FileSlices
 from pipelines.sources.source import Index
 from pipelines.sources.splits import Split, test_names
 
@@ -48,21 +48,22 @@ def open_split(where: str, split: Split, cache: Path) -> BetonSource:
     return open_beton(str(user_path(where)), split)
 
 
-class BetonSource(SlicedSource):
+class BetonSource(FileSlices):
     """Images in ``.beton`` files (a ``Source``)."""
+
+    paths: Sequence[Path]
 
     def __init__(self, index: Index, paths: Sequence[Path], tables: Sequence[BetonTable]) -> None:
         self.index = index
         self.raw = np.concatenate([table.raw for table in tables])  # bool [N]: stored as pixels
-        self.paths = paths
         offsets = np.concatenate([table.offsets for table in tables])
         lengths = np.concatenate([table.lengths for table in tables])
-        super().__init__(FileSlices(paths, [len(table.raw) for table in tables], offsets, lengths))
+        super().__init__(paths, [len(table.raw) for table in tables], offsets, lengths)
         self._has_keys = not _hold_ids(tables)
 
     def read(self, index: int) -> bytes | np.ndarray:
         """The bytes of a JPEG, or the pixels, uint8 [H, W, 3], read-only."""
-        data = self._samples.read(index)
+        data = self.stored(index)
         if not self.raw[index]:
             return data
         height, width = int(self.index.heights[index]), int(self.index.widths[index])
@@ -70,20 +71,16 @@ class BetonSource(SlicedSource):
 
     def key(self, index: int) -> str | None:
         """The key that a sample's id is made of; None where the files hold the ids themselves."""
-        return _key(self._samples.find(index)[1]) if self._has_keys else None
+        return _key(self.place(index)[1]) if self._has_keys else None
 
     def describe(self, index: int) -> str:
         """``path/of/file.beton:row-00000017``."""
-        file, row = self._samples.find(index)
+        file, row = self.place(index)
         return f"{printable(str(self.paths[file]))}:{_key(row)}"
 
 
 def open_beton(pattern: str, split: Split) -> BetonSource:
     """Open one split of a set of ``.beton`` files. Only their tables are read, not the images.
-
-    Args:
-        pattern: a file, a glob, a range in braces, or a folder that holds such files.
-        split: "train" or "test".
 
     Raises:
         NoSplitError: asked for "test" where there is none.

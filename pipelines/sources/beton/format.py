@@ -220,8 +220,6 @@ def write_beton(
     FFCV's Loader hands out the field ``sample_id`` as well, unless its pipeline is given as None.
 
     Args:
-        path: the ``.beton`` to write.
-        rows: the samples, taken one at a time.
         capacity: the most rows that there can be; room is left for so many.
         class_names: what labels stand for; None leaves the labels out.
 

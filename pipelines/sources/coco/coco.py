@@ -21,7 +21,7 @@ from pipelines.sources.cache import cache_file
 from pipelines.sources.coco.coco_file import CocoFile, read_coco
 from pipelines.sources.folder import FolderSource
 from pipelines.sources.identity import fingerprint, printable, sample_ids
-from pipelines.sources.image_files import ImageFiles, gather
+from pipelines.sources.image_files import ImageFiles
 from pipelines.sources.image_sizes import image_sizes
 from pipelines.sources.listed_files import find_listed
 from pipelines.sources.notes import LeftOut
@@ -43,10 +43,6 @@ class CocoSource(FolderSource):
     """Images of COCO with their boxes and masks (a ``TargetSource``).
 
     Args:
-        index: of the images that are there.
-        root: their folder.
-        paths: of the images, below it.
-        file: everything the JSON says.
         images: int64 [N], the position of each image in it.
         classes: int64 [C], the class of each of its categories.
     """
@@ -189,16 +185,14 @@ def _images(
 
 def _those_there(folder: Path, names: Sequence[str], left_out: LeftOut) -> tuple[ImageFiles, np.ndarray]:
     """The images that are in the folder, and their positions among ``names``, int64 [N]."""
-    found = find_listed(folder, names, f"Looking for images of {folder.name}")
-    lost = [visible(printable(name)) for name, each in zip(names, found, strict=True) if each is None]
-    if len(lost) > default_limit(len(found)) or len(lost) == len(found):
-        share = f"{len(lost)} of {len(found)} images"
+    files, there = find_listed(folder, names, f"Looking for images of {folder.name}")
+    lost = [visible(printable(names[position])) for position in np.flatnonzero(~there).tolist()]
+    if len(lost) > default_limit(len(names)) or not there.any():
+        share = f"{len(lost)} of {len(names)} images"
         raise UserError(f"{share} are not in {folder}, the first is {lost[0]}: unpack them there")
     if lost:
         left_out.add("missing images", min(lost), len(lost))
-    there = [position for position, each in enumerate(found) if each is not None]
-    files = gather([names[position] for position in there], [each for each in found if each is not None])
-    return files, np.array(there, np.int64)
+    return files, np.flatnonzero(there)
 
 
 def _objects(file: CocoFile, classes: np.ndarray) -> Objects:

@@ -14,9 +14,6 @@ _DECODER = json.JSONDecoder()
 def list_elements(text: str) -> Iterator[tuple[str, Any]]:
     """Name and element, for each element of each list of a JSON object; its other members are passed over.
 
-    Args:
-        text: of the object.
-
     Raises:
         ValueError: the text is no JSON object; the message says where it ends to be one.
     """

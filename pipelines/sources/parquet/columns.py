@@ -19,9 +19,6 @@ class Asked(NamedTuple):
     label: str = ""
 
 
-ANY = Asked()
-
-
 class Columns(NamedTuple):
     """Columns of a file."""
 
@@ -47,11 +44,6 @@ def split_where(where: str) -> tuple[str, Asked]:
 
 def choose_columns(file: ArrowFile, asked: Asked, shown: str) -> Columns:
     """Choose the columns of a file.
-
-    Args:
-        file: its schema.
-        asked: columns that the user names.
-        shown: the file, for messages.
 
     Raises:
         UserError: there is no such column, or no image in it.

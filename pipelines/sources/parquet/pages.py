@@ -116,15 +116,7 @@ def unpack_image(data: bytes, row: np.ndarray, decompress: Decompress) -> bytes:
 
 
 class _Page:
-    """A page, unpacked.
-
-    Args:
-        data: its bytes.
-        begin: their place in the file.
-        size: bytes of the content, as the header tells.
-        codec: one of ``CODECS``.
-        decompress: for codecs other than Snappy.
-    """
+    """A page that lies at ``begin`` in its file; its content has ``size`` bytes."""
 
     def __init__(self, data: bytes, begin: int, size: int, codec: str, decompress: Decompress) -> None:
         self._data, self._begin, self._size, self._codec = data, begin, size, codec

@@ -26,7 +26,7 @@ from pipelines.sources.identity import fingerprint, largest_class, printable, sa
 from pipelines.sources.image_files import holds_images
 from pipelines.sources.notes import LeftOut
 from pipelines.sources.parquet.arrow import decompress
-from pipelines.sources.parquet.columns import ANY, Asked, split_where
+from pipelines.sources.parquet.columns import Asked, split_where
 from pipelines.sources.parquet.pages import (
     CODEC,
     CODECS,
@@ -42,7 +42,7 @@ from pipelines.sources.parquet.parquet_index import NO_LABEL, ParquetIndex, inde
 from pipelines.sources.patterns import expand, files_of_split
 from pipelines.sources.service_files import lies_in_service
 from pipelines.sources.shards import key_of
-from pipelines.sources.slices import FileName, Files, FileSlices, SlicedSource
+from pipelines.sources.slices import FileName, Files, FileSlices
 from pipelines.sources.source import Index
 from pipelines.sources.splits import TEST_NAMES, NoSplitError, Split, split_of_folder
 
@@ -60,13 +60,7 @@ def takes(where: str) -> bool:
     return not holds_images(path) and not any(path.glob("*.tar")) and bool(_folders_of_files(path))
 
 
-def open_split(where: str, split: Split, cache: Path) -> ParquetSource:
-    """See ``open_parquet``."""
-    pattern, asked = split_where(where)
-    return open_parquet(str(user_path(pattern)), split, cache, asked)
-
-
-class ParquetSource(SlicedSource):
+class ParquetSource(FileSlices):
     """Images in Parquet files (a ``Source``)."""
 
     def __init__(
@@ -78,15 +72,15 @@ class ParquetSource(SlicedSource):
         files: Files | None = None,
     ) -> None:
         self.index = index
-        self._paths, self._keys = paths, keys
+        self._keys = keys
         self._table = np.concatenate([file.table for file in indices])
         self._rows = np.concatenate([file.rows for file in indices])
         counts = [len(file.rows) for file in indices]
-        super().__init__(FileSlices(paths, counts, self._table[:, OFFSET], self._table[:, STORED], files))
+        super().__init__(paths, counts, self._table[:, OFFSET], self._table[:, STORED], files)
 
     def read(self, index: int) -> bytes:
         """The encoded bytes of a sample."""
-        return unpack_image(self._samples.read(index), self._table[index], decompress)
+        return unpack_image(self.stored(index), self._table[index], decompress)
 
     def key(self, index: int) -> str:
         """The key of a sample, which its id is made of."""
@@ -94,11 +88,11 @@ class ParquetSource(SlicedSource):
 
     def describe(self, index: int) -> str:
         """``path/of/file.parquet:row 17``, counted from 0."""
-        file, _ = self._samples.find(index)
-        return f"{printable(str(self._paths[file]))}:row {self._rows[index]}"
+        file, _ = self.place(index)
+        return f"{printable(str(self.paths[file]))}:row {self._rows[index]}"
 
 
-def open_parquet(pattern: str, split: Split, cache: Path, asked: Asked = ANY) -> ParquetSource:
+def open_split(where: str, split: Split, cache: Path) -> ParquetSource:
     """Open one split of a set of Parquet files.
 
     Each file is read through once, for the places and sizes of its images; these are kept in ``cache`` by
@@ -106,18 +100,13 @@ def open_parquet(pattern: str, split: Split, cache: Path, asked: Asked = ANY) ->
     keeps in the file; text counts through the sorted names of both splits. Where some samples lack a label,
     none is used, and a note of the index says so.
 
-    Args:
-        pattern: a glob, a range in braces, a file, or a folder.
-        split: "train" or "test".
-        cache: folder for the indices.
-        asked: columns by other names.
-
     Raises:
         NoSplitError: asked for "test" where there is none.
         UserError: no such files, one that is damaged, without images or with other columns than the first,
             or pyarrow is not installed.
     """
-    left_out = LeftOut()
+    named, asked = split_where(where)
+    left_out, pattern = LeftOut(), str(user_path(named))
     paths = _files(pattern, split, left_out)
 
     def others() -> list[ParquetIndex]:
@@ -137,10 +126,6 @@ def parquet_source(
     """The source of a split's files.
 
     Args:
-        pattern: what the user named, for messages.
-        paths: names of the files.
-        indices: of the files.
-        left_out: files that are not used.
         others: finds the indices of the other split, whose classes count too where they are told by name.
         files: opens the files; None: they are on this machine.
 

@@ -107,11 +107,6 @@ def is_parquet_index(stored: dict[str, np.ndarray]) -> bool:
 def read_file(path: FileName, descriptor: int, asked: Asked) -> dict[str, np.ndarray]:
     """The arrays of a file's index, by the names of ``STORED``.
 
-    Args:
-        path: names the file, for messages.
-        descriptor: of the open file.
-        asked: columns that the user names.
-
     Raises:
         UserError: it has no images, or other columns.
         BrokenParquetError: it is damaged.

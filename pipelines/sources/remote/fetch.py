@@ -18,11 +18,6 @@ _PAUSES = (0.1, 0.5, 2.0, 8.0, 20.0, 60.0)  # seconds before the next try
 def with_backoff(ask: Callable[[], Result], url: str, doing: str = "read") -> Result:
     """Ask a storage, again where the error may pass, for one and a half minutes.
 
-    Args:
-        ask: see ``Storage`` for what it raises.
-        url: the file, for messages.
-        doing: "read" or "write".
-
     Raises:
         FileNotFoundError: there is no such file.
         UserError: the storage refuses, or does not answer.
@@ -49,11 +44,6 @@ def with_backoff(ask: Callable[[], Result], url: str, doing: str = "read") -> Re
 
 def fetch(storage: Storage, file: RemoteFile, out: BinaryIO) -> None:
     """Copy a file. What has arrived is kept through errors: the next try begins behind it.
-
-    Args:
-        storage: of the file.
-        file: as it was found.
-        out: takes the bytes.
 
     Raises:
         UserError: it cannot be read, is gone, or has changed.

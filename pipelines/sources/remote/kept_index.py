@@ -44,13 +44,6 @@ def kept_index(
 ) -> Arrays:
     """The arrays of a file's index.
 
-    Args:
-        file: as it was found.
-        kind: kind of the file.
-        storage: of the file.
-        cache: folder for indices.
-        shards: cache of whole files.
-
     Raises:
         UserError: the file cannot be fetched, or is none of its kind.
     """

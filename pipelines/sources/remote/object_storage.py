@@ -19,23 +19,14 @@ _PACKAGES = {"s3": "s3fs", "gs": "gcsfs"}
 _PIECE = 1 << 24  # bytes per request
 # Errors of botocore and of Google's libraries that concern credentials, by the names of their classes.
 _OF_CREDENTIALS = (
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "CredentialRetrievalError",
-    "ProfileNotFound",
-    "TokenRetrievalError",
-    "SSOTokenLoadError",
-    "UnauthorizedSSOTokenError",
-    "DefaultCredentialsError",
-    "RefreshError",
+    *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"),
+    *("TokenRetrievalError", "SSOTokenLoadError", "UnauthorizedSSOTokenError"),
+    *("DefaultCredentialsError", "RefreshError"),
 )
 
 
 class ObjectStorage:
     """A ``Storage`` behind ``s3://`` or ``gs://``.
-
-    Args:
-        scheme: "s3" or "gs".
 
     Raises:
         UserError: the packages are not installed.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
@@ -14,11 +13,11 @@ import numpy as np
 from pipelines.sources.remote.fetch import fetch
 from pipelines.sources.remote.shard_cache import Shard, ShardCache
 from pipelines.sources.remote.storage import RemoteFile, Storage
+from pipelines.sources.slices import most_open
 from pipelines.sources.source import Fetching
 
 _AT_A_TIME = 4  # shards that are fetched at a time
 _LAST = 2  # files that stay open where the cache does not hold all: a batch lies across two
-_MOST_OPEN = 512  # as many descriptors as files of this machine get
 
 
 class RemoteFiles:
@@ -26,20 +25,12 @@ class RemoteFiles:
 
     Those that ``hold`` names stay there. Where nobody says what will be needed, the file after the one that
     is opened is fetched too, and what was read may be removed to make room.
-
-    Args:
-        where: the data, for messages.
-        files: as they were found.
-        storage: of the files.
-        cache: shared with other sources and processes.
     """
 
     def __init__(self, where: str, files: Sequence[RemoteFile], storage: Storage, cache: ShardCache) -> None:
         self._where, self._files, self._storage, self._cache = where, files, storage, cache
         fits = sum(file.size for file in files) <= cache.capacity
-        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most_open = _MOST_OPEN if descriptors < 0 else max(2, min(_MOST_OPEN, descriptors // 4))
-        self._most_open = most_open if fits else _LAST
+        self._most_open = most_open() if fits else _LAST
         self._lock = threading.Lock()
         self._shards: OrderedDict[int, Future[Shard]] = OrderedDict()
         self._held: frozenset[int] = frozenset()

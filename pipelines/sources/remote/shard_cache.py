@@ -13,14 +13,15 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import atomic_file, remove_leftovers
 from pipelines.files.patience import open_regular
+from pipelines.sources.cache import locked
 from pipelines.sources.remote.storage import RemoteFile
 from pipelines.sources.slices import OpenFile
 
@@ -45,12 +46,7 @@ class Shard(OpenFile):
 
 
 class ShardCache:
-    """A folder of shards.
-
-    Args:
-        folder: made where it is missing.
-        capacity: most bytes in it.
-    """
+    """A folder of shards, at most ``capacity`` bytes; made where it is missing."""
 
     def __init__(self, folder: Path, capacity: int) -> None:
         self.capacity = capacity
@@ -60,8 +56,6 @@ class ShardCache:
         """Open a shard, fetched by ``fetch`` where it is not there.
 
         Args:
-            file: as it was found.
-            fetch: writes its contents.
             hold: whether it stays in the cache as long as it is open.
 
         Raises:
@@ -70,7 +64,7 @@ class ShardCache:
         path = self._folder / f"{digest_of(file)}.shard"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with _locked(path.with_suffix(".lock")):
+            with locked(path.with_suffix(".lock")):
                 while (held := _held(path, file.size)) is None:
                     self._fetch(path, file, fetch)
                 if not hold:
@@ -91,7 +85,7 @@ class ShardCache:
         deadline = time.monotonic() + _WAIT
         with ExitStack() as stack:
             while True:
-                with _locked(self._folder / "room.lock"):
+                with locked(self._folder / "room.lock"):
                     remove_leftovers(path)
                     if self._make_room(file.size):
                         aside = stack.enter_context(atomic_file(path))
@@ -107,7 +101,7 @@ class ShardCache:
             fetch(aside)
             aside.flush()
             os.fsync(aside.fileno())
-            with _locked(self._folder / "room.lock"):  # who counts meanwhile might see neither of its names
+            with locked(self._folder / "room.lock"):  # who counts meanwhile might see neither of its names
                 stack.close()
 
     def _make_room(self, size: int) -> bool:
@@ -169,16 +163,3 @@ def _remove(path: Path) -> bool:
     with suppress(FileNotFoundError):
         path.unlink()
     return True
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, among all threads and processes of this machine."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(path, flags, 0o666)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

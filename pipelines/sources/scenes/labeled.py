@@ -140,10 +140,6 @@ class LabeledScenes:
 def open_labeled(split: Split, text: str) -> LabeledScenes:
     """Open a split of labeled scenes.
 
-    Args:
-        split: "train" or "test".
-        text: what follows ``scenes:``.
-
     Raises:
         UserError: see ``parse``; or no textures in the folder.
     """

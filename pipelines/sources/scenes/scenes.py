@@ -7,12 +7,10 @@ where they may be deleted at any time.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +19,11 @@ import simplejpeg
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
 from pipelines.files.cache_folder import cache_folder
+from pipelines.sources import shards
+from pipelines.sources.cache import locked
 from pipelines.sources.scenes.factors import FACTORS, draw_scenes
 from pipelines.sources.scenes.raymarch import render
 from pipelines.sources.scenes.solids import SOLIDS
-from pipelines.sources.shards import ShardSource, open_shards, write_shard
 from pipelines.sources.splits import Split
 
 # Part of the name of every cached shard: raise it whenever a change alters an image. That of a fixed color is
@@ -36,14 +35,13 @@ _SIDE = 48  # pixels
 _QUALITY = 92  # of the JPEG; color is not subsampled: at this size it would show
 
 
-def open_scenes(split: Split, cache: Path | None = None, variant: str = "") -> ShardSource:
+def open_scenes(split: Split, cache: Path | None = None, variant: str = "") -> shards.ShardSource:
     """Open a split of the built-in data set; render it first where the cache folder lacks it.
 
     Rendering both splits takes 32 core-seconds (user time of two calls, on an AMD EPYC, family 25:
     ``time python -c "from pipelines.sources.scenes.scenes import open_scenes as o; o('train'), o('test')"``).
 
     Args:
-        split: "train" or "test".
         cache: folder to keep the images in; the usual one if None.
         variant: what follows ``scenes:``; "" or ``fixed=`` and names of FACTORS with commas between.
 
@@ -70,35 +68,22 @@ def _parse(variant: str) -> frozenset[str]:
     return frozenset(fixed)
 
 
-def _open(split: Split, fixed: frozenset[str], cache: Path, count: int, side: int) -> ShardSource:
+def _open(split: Split, fixed: frozenset[str], cache: Path, count: int, side: int) -> shards.ShardSource:
     """A shard of the first ``count`` scenes of a split, each ``side`` pixels high and wide."""
     variant = "-".join(["fixed", *sorted(fixed)]) if fixed else "free"
     version = _VERSION + ("color" in fixed)
     path = cache / f"scenes-v{version}-{variant}-{side}px-{count}-{split}.tar"
     try:
         if not path.exists():
-            with _alone(path):
-                if not path.exists():
-                    write_shard(path, _samples(split, fixed, count, side))
+            cache.mkdir(parents=True, exist_ok=True)
+            with locked(path.with_name(f".{path.name}.lock")):
+                if not path.exists():  # nor made meanwhile; where nothing locks two make it, each one whole
+                    shards.write_shard(path, _samples(split, fixed, count, side))
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror}; set FASTSSL_CACHE to a writable folder with 40 MB free"
         ) from None
-    return open_shards(str(path), "train", cache)  # the one shard, whatever its split
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Wait until no other process makes ``path``. The lock is gone with its process, however that ends.
-
-    On a file system without locks two may make it at once, each one whole.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link could point at any file
-    with open(os.open(path.with_name(f".{path.name}.lock"), flags, 0o666), "ab") as lock:
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return shards.open_split(str(path), "train", cache)  # the one shard, whatever its split
 
 
 def _samples(

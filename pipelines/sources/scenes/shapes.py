@@ -31,11 +31,6 @@ _NUMBERS = 128  # more than any builder draws
 def shape(class_id: int, bucket: int, instance: int) -> np.ndarray:
     """The parts of a shape, y up, its front along -z; the longest side of its bounding box is 1.
 
-    Args:
-        class_id: position in CLASSES.
-        bucket: 0 to BUCKETS - 1.
-        instance: 0 to INSTANCES - 1.
-
     Returns:
         PART [n], read-only, the bounding box centered at the origin.
     """

@@ -6,8 +6,8 @@ All are square and repeat; a user's image is the middle of it, so that its edges
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -24,49 +24,46 @@ _STREAM = 23  # never renumber
 _WAVES = 10
 
 
-class Textures(Protocol):
-    """Square images by position."""
-
-    side: int
-    """Pixels."""
-    version: str
-    """Text that changes with the textures; "" for the built-in ones."""
-
-    def take(self, position: int) -> np.ndarray:
-        """uint8 [side, side, 3]; ``position`` is taken modulo their number."""
-        ...
-
-
-class BuiltInTextures:
-    """Stripes, checks, dots, rings, bricks, noise, blots and weaves in colors of their own."""
+class Textures(ABC):
+    """Square images by position, each made once."""
 
     version = ""
+    """Text that changes with the textures; "" for the built-in ones."""
 
-    def __init__(self, side: int) -> None:
-        self.side = side
+    def __init__(self, side: int, count: int) -> None:
+        self.side, self._count = side, count  # pixels, images
         self._made: dict[int, np.ndarray] = {}
 
     def take(self, position: int) -> np.ndarray:
-        """See ``Textures``."""
-        position %= _COUNT
+        """uint8 [side, side, 3]; ``position`` is taken modulo their number."""
+        position %= self._count
         if position not in self._made:
-            self._made[position] = make_texture(position, self.side)
+            self._made[position] = self._make(position)
         return self._made[position]
 
+    @abstractmethod
+    def _make(self, position: int) -> np.ndarray: ...
 
-class FolderTextures:
-    """The images below a folder, at all depths, in the order of their paths; each is decoded once.
 
-    Args:
-        folder: of JPEG, PNG, WebP or BMP files; hidden ones are left out.
-        side: of the textures, pixels.
+class BuiltInTextures(Textures):
+    """Stripes, checks, dots, rings, bricks, noise, blots and weaves in colors of their own."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__(side, _COUNT)
+
+    def _make(self, position: int) -> np.ndarray:
+        return make_texture(position, self.side)
+
+
+class FolderTextures(Textures):
+    """The images below a folder, at all depths, but hidden ones, in the order of their paths; each is decoded
+    once.
 
     Raises:
-        UserError: no such folder, or no images in it.
+        UserError: no such folder, no images in it, or, when it is taken, one that cannot be decoded.
     """
 
     def __init__(self, folder: Path, side: int) -> None:
-        self.side = side
         paths = sorted(folder.rglob("*")) if folder.is_dir() else []
         self._paths = [p for p in paths if p.suffix.lower() in IMAGE_EXTENSIONS and not is_service(p.name)]
         if not self._paths:
@@ -74,24 +71,15 @@ class FolderTextures:
             raise UserError(f"textures={visible(str(folder))}: {what}; give a folder of images, as DTD's")
         names = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in self._paths)
         self.version = hashlib.blake2b(names.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-        self._decoded: dict[int, np.ndarray] = {}
+        super().__init__(side, len(self._paths))
 
-    def take(self, position: int) -> np.ndarray:
-        """See ``Textures``.
-
-        Raises:
-            UserError: the file cannot be decoded.
-        """
-        position %= len(self._paths)
-        if position not in self._decoded:
-            path = self._paths[position]
-            try:
-                pixels = decode(path.read_bytes())
-            except (OSError, UndecodableImageError) as error:
-                name = visible(str(path))
-                raise UserError(f"cannot read the texture {name} ({error}): remove it") from None
-            self._decoded[position] = _middle(pixels, self.side)
-        return self._decoded[position]
+    def _make(self, position: int) -> np.ndarray:
+        path = self._paths[position]
+        try:
+            return _middle(decode(path.read_bytes()), self.side)
+        except (OSError, UndecodableImageError) as error:
+            name = visible(str(path))
+            raise UserError(f"cannot read the texture {name} ({error}): remove it") from None
 
 
 def _middle(pixels: np.ndarray, side: int) -> np.ndarray:

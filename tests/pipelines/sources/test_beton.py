@@ -58,6 +58,8 @@ from tests.helpers.beton_by_hand import (
     noise,
     ramp,
 )
+from tests.helpers.known_labels import labels_of
+from tests.helpers.refusals import refused
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +78,8 @@ def test_a_file_written_by_ffcv(written_by_ffcv: Path) -> None:
     assert index.heights.tolist() == [12 + i for i in range(12)]
     assert index.widths.tolist() == [16 + 2 * i for i in range(12)]
     assert index.heights.dtype == index.widths.dtype == np.int32
-    assert index.labels is not None
-    assert index.labels.tolist() == [i * i % 5 for i in range(12)]
-    assert index.labels.dtype == index.sample_ids.dtype == np.int64
+    assert labels_of(index) == [i * i % 5 for i in range(12)]
+    assert index.sample_ids.dtype == np.int64
     assert index.class_names == ("0", "1", "2", "3", "4")
     assert index.sample_ids.tolist() == [stable_id(f"row-{i:08d}") for i in range(12)]
     assert source.describe(7) == f"{written_by_ffcv}:row-00000007"
@@ -127,8 +128,7 @@ def test_which_field_is_the_label(names: list[str], label: int | None, tmp_path:
         assert index.labels is None
         assert index.class_names == ()
     else:
-        assert index.labels is not None
-        assert index.labels.tolist() == [(i + 3 * label) % 4 for i in range(5)]
+        assert labels_of(index) == [(i + 3 * label) % 4 for i in range(5)]
         assert index.class_names == ("0", "1", "2", "3")
     if "sample_id" in names:
         assert index.sample_ids.tolist() == [0, 1, 2, 3, 0]
@@ -151,8 +151,7 @@ def test_fields_in_any_order(order: tuple[str, ...], tmp_path: Path) -> None:
         rows.append([values[name] for name in order])
     source = open_beton(str(by_hand(tmp_path / "a.beton", [(n, kinds[n]) for n in order], rows)), "train")
     assert source.index.heights.tolist() == [8, 9, 10]
-    assert source.index.labels is not None
-    assert source.index.labels.tolist() == [2, 1, 0]
+    assert labels_of(source.index) == [2, 1, 0]
     assert [bytes(source.read(i)) for i in range(3)] == [row[order.index("image")] for row in rows]
 
 
@@ -214,9 +213,8 @@ def test_a_broken_or_foreign_file_is_refused_in_one_line(
     whole = written_by_ffcv.read_bytes()
     assert whole[ROWS + SCORE] == 1  # sample 0 is stored as pixels: the offsets above are right
     (tmp_path / "a.beton").write_bytes(damage(whole))
-    with pytest.raises(UserError, match=message) as caught:
+    with refused(message):
         open_beton(str(tmp_path / "a.beton"), "train")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -284,9 +282,8 @@ def test_the_test_split_beside_a_single_file(train: str, test: str, tmp_path: Pa
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for name in ("missing.beton", "missing-*.beton"):
-        with pytest.raises(UserError, match=r"missing.*\.beton") as caught:
+        with refused(r"missing.*\.beton"):
             open_source(str(tmp_path / name), "train")
-        assert "\n" not in str(caught.value)
 
 
 def test_another_copy_is_the_same_data_and_another_file_is_not(tmp_path: Path) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
-import simplejpeg
 
 from pipelines.command.errors import UserError
 from pipelines.sources.beton.beton import open_beton
 from pipelines.sources.beton.format import BetonRow, write_beton
-from tests.helpers.mutations import damaged_files, mutations, one_line
+from tests.helpers.beton_by_hand import jpeg, noise
+from tests.helpers.mutations import damaged_files, few_and_many, mutations, one_line
 
 
 def betons(folder: Path) -> list[bytes]:
@@ -20,8 +19,8 @@ def betons(folder: Path) -> list[bytes]:
     for names in (None, ("ant", "bee")):
         rows = []
         for number in range(4):
-            pixels = np.random.default_rng(number).integers(0, 256, (5, 7, 3), np.uint8)
-            image = pixels if number % 2 else bytes(simplejpeg.encode_jpeg(pixels))
+            pixels = noise(5, 7, number)
+            image = pixels if number % 2 else jpeg(pixels)
             rows.append(BetonRow(image, sample_id=number, label=number % 2))
         path = folder / "whole.beton"
         write_beton(path, rows, capacity=4, class_names=names)
@@ -29,10 +28,11 @@ def betons(folder: Path) -> list[bytes]:
     return found
 
 
-def fuzz(folder: Path, count: int) -> None:
-    path = folder / "a.beton"
+@few_and_many(2_000, 50_000)
+def test_damaged_betons(count: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.beton"
     opened = 0
-    for data in damaged_files(path, mutations(betons(folder), count)):
+    for data in damaged_files(path, mutations(betons(tmp_path), count)):
         try:
             source = open_beton(str(path), "train")
         except UserError as error:
@@ -44,13 +44,3 @@ def fuzz(folder: Path, count: int) -> None:
             assert source.raw[number] == isinstance(image, np.ndarray)
             assert (image.nbytes if isinstance(image, np.ndarray) else len(image)) <= len(data)
     assert count / 20 < opened < count
-
-
-def test_damaged_betons(tmp_path: Path) -> None:
-    fuzz(tmp_path, 2_000)
-
-
-@pytest.mark.slow
-@pytest.mark.fuzz
-def test_very_many_damaged_betons(tmp_path: Path) -> None:
-    fuzz(tmp_path, 50_000)

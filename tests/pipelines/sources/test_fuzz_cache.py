@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from pipelines.command.errors import UserError
-from pipelines.sources import Source, image_list
-from pipelines.sources.folder import open_folder
-from pipelines.sources.shards import open_shards, write_shard
-from tests.helpers.mutations import damaged_files, mutations, one_line
+from pipelines.sources import Source, folder, image_list
+from pipelines.sources.shards import open_split as open_shards
+from pipelines.sources.shards import write_shard
+from tests.helpers.mutations import damaged_files, few_and_many, mutations, one_line
 
 
 def images(root: Path) -> list[Path]:
@@ -25,13 +25,14 @@ def images(root: Path) -> list[Path]:
     return paths
 
 
-def fuzz_cache(root: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache, paths = root / "cache", images(root / "data")
+@few_and_many(500, 5_000)
+def test_damaged_caches(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, cache, paths = tmp_path, tmp_path / "cache", images(tmp_path / "data")
     samples = [(str(n), {"png": path.read_bytes(), "cls": b"%d" % n}) for n, path in enumerate(paths)]
     write_shard(root / "a.tar", samples)
     sources: dict[str, Callable[[], Source]] = {
         "shard": lambda: open_shards(str(root / "a.tar"), "train", cache),
-        "folder": lambda: open_folder(root / "data", "train", cache),
+        "folder": lambda: folder.open_split(str(root / "data"), "train", cache),
     }
     for name, open_it in sources.items():
         whole = open_it().index
@@ -47,14 +48,15 @@ def fuzz_cache(root: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
                 np.testing.assert_array_equal(index.widths, whole.widths)
 
 
-def fuzz_list(root: Path, count: int) -> None:
-    images(root)
-    where = root / "train.tsv"
+@few_and_many(500, 5_000)
+def test_damaged_lists(count: int, tmp_path: Path) -> None:
+    images(tmp_path)
+    where = tmp_path / "train.tsv"
     seeds = [b"a/0.png\tcat\na/1.png\tdog\nb/2.png\tcat\n", b"a/0.png\r\n\r\nb/2.png\r\n"]
     opened = 0
     for _ in damaged_files(where, mutations(seeds, count)):
         try:
-            source = image_list.open_split(str(where), "train", root / "cache")
+            source = image_list.open_split(str(where), "train", tmp_path / "cache")
         except UserError as error:
             one_line(error, str(where))
             continue
@@ -62,18 +64,3 @@ def fuzz_list(root: Path, count: int) -> None:
         for number in range(len(source.index)):
             source.read(number)
     assert count / 20 < opened < count
-
-
-def test_damaged_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fuzz_cache(tmp_path, 500, monkeypatch)
-
-
-def test_damaged_lists(tmp_path: Path) -> None:
-    fuzz_list(tmp_path, 500)
-
-
-@pytest.mark.slow
-@pytest.mark.fuzz
-def test_very_many_damaged_caches_and_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fuzz_list(tmp_path / "list", 5_000)
-    fuzz_cache(tmp_path, 5_000, monkeypatch)

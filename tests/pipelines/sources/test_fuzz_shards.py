@@ -7,34 +7,28 @@ import json
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-import simplejpeg
 
 from pipelines.command.errors import UserError
 from pipelines.command.text import visible
-from pipelines.sources.shards import open_shards
-from tests.helpers.mutations import damaged_files, mutations, one_line
+from pipelines.sources.shards import open_split as open_shards
+from tests.helpers.beton_by_hand import jpeg, noise
+from tests.helpers.mutations import damaged_files, few_and_many, mutations, one_line
 
 BLOCK = 512
 
 
-def jpeg(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), np.uint8)
-    return bytes(simplejpeg.encode_jpeg(pixels))
-
-
 def a_tar(tar_format: int) -> bytes:
-    out = io.BytesIO()
+    out, images = io.BytesIO(), [jpeg(noise(9, 12, seed)) for seed in range(4)]
     long = "folder/" * 8 + "n" * 90 if tar_format != tarfile.USTAR_FORMAT else "folder/n"
     members = {
-        "0.jpg": jpeg(0),
+        "0.jpg": images[0],
         "0.cls": b"1",
-        f"{long}.jpg": jpeg(1),
+        f"{long}.jpg": images[1],
         f"{long}.json": json.dumps({"label": 3, "class_name": "cat"}).encode(),
-        "./été.input.jpg": jpeg(2),
+        "./été.input.jpg": images[2],
         "été.output.cls": b"2",
-        "IMG.01.jpg": jpeg(3),
+        "IMG.01.jpg": images[3],
     }
     with tarfile.open(fileobj=out, mode="w", format=tar_format) as file:
         for name, content in members.items():
@@ -56,14 +50,15 @@ def with_checksums(data: bytearray) -> bytearray:
     return data
 
 
-def fuzz(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@few_and_many(1_000, 30_000)
+def test_damaged_tars(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.sources.shard_index.save_arrays", lambda path, arrays: None)
-    path = folder / "a.tar"
+    path = tmp_path / "a.tar"
     seeds = [a_tar(kind) for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)]
     opened = 0
     for data in damaged_files(path, mutations(seeds, count, repair=with_checksums)):
         try:
-            source = open_shards(str(path), "train", folder / "cache")
+            source = open_shards(str(path), "train", tmp_path / "cache")
         except UserError as error:
             one_line(error, str(path))
             continue
@@ -73,13 +68,3 @@ def fuzz(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
             assert "\n" not in source.describe(number)
         assert all(note == visible(note) for note in source.index.notes)
     assert count / 20 < opened < count  # both ends of the test are reached
-
-
-def test_damaged_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fuzz(tmp_path, 1_000, monkeypatch)
-
-
-@pytest.mark.slow
-@pytest.mark.fuzz
-def test_very_many_damaged_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fuzz(tmp_path, 30_000, monkeypatch)

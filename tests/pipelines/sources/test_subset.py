@@ -1,8 +1,11 @@
 import numpy as np
 
 from pipelines.sources.source import Fetching
-from pipelines.sources.subset import Subset, hold_out
+from pipelines.sources.subset import Repeated, Subset, hold_out
+from pipelines.targets import target_kinds_of
+from tests.helpers.known_labels import labels_of
 from tests.helpers.memory_source import MemorySource
+from tests.helpers.target_source import MemoryTargetSource
 
 NUMBERS = np.array([7, 0, 12, 3])
 
@@ -31,17 +34,12 @@ def random_ids(count: int, seed: int = 0) -> np.ndarray:
 def test_samples_keep_what_they_are() -> None:
     source = MemorySource(15)
     subset = Subset(source, NUMBERS)
-    assert len(subset.index) == 4
     assert subset.index.class_names == source.index.class_names
-    assert subset.index.labels is not None
-    assert source.index.labels is not None
+    for name in ("sample_ids", "heights", "widths", "labels"):
+        np.testing.assert_array_equal(getattr(subset.index, name), getattr(source.index, name)[NUMBERS])
     for place, number in enumerate(NUMBERS.tolist()):
         assert subset.read(place) == source.files[number]
         assert subset.describe(place) == f"memory/{number}.jpg"
-        assert subset.index.sample_ids[place] == source.index.sample_ids[number]
-        assert subset.index.heights[place] == source.index.heights[number]
-        assert subset.index.widths[place] == source.index.widths[number]
-        assert subset.index.labels[place] == source.index.labels[number]
 
 
 def test_a_subset_of_a_subset() -> None:
@@ -123,3 +121,21 @@ def test_files_elsewhere_are_held_for_a_part_in_order_alone() -> None:
     assert shuffled.fetching is None
     shuffled.hold(np.array([[0, 2]]))
     assert source.held == [[4, 7]]
+
+
+def test_repetitions_show_the_same_images_by_other_ids() -> None:
+    source = MemoryTargetSource(3)
+    repeated = Repeated(source, 8)
+    assert len(repeated.index) == 8
+    assert [repeated.read(index) for index in range(8)] == [source.files[index % 3] for index in range(8)]
+    assert repeated.index.sample_ids[:3].tolist() == source.index.sample_ids.tolist()
+    assert len(np.unique(repeated.index.sample_ids)) == 8
+    assert labels_of(repeated.index) == [labels_of(source.index)[index % 3] for index in range(8)]
+    assert target_kinds_of(repeated) == source.target_kinds
+    assert repeated.targets(7).height == source.index.heights[1]
+
+
+def test_the_fingerprint_tells_how_often() -> None:
+    source = MemorySource(3)
+    prints = {Repeated(source, count).index.fingerprint for count in (3, 6, 7)}
+    assert len(prints | {source.index.fingerprint}) == 4

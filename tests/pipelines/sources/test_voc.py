@@ -9,6 +9,7 @@ from pipelines.sources import NoSplitError, open_source
 from pipelines.sources.objects import Objects
 from pipelines.sources.subset import Subset
 from pipelines.targets import TargetSource, target_kinds_of
+from tests.helpers.refusals import refused
 from tests.helpers.voc_devkit import HEIGHT, NAMES, SIDE, WIDTH, Square, annotation, write_voc
 
 
@@ -177,6 +178,5 @@ def test_mistakes_are_one_line(year: Path, change: Callable[[Path], object], sai
     write_voc(year)
     change(year)
     where = year.parent if "years" in said else year
-    with pytest.raises(UserError, match=said) as caught:
+    with refused(said):
         open_source(str(where), "train")
-    assert "\n" not in str(caught.value)

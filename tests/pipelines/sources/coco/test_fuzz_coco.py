@@ -10,30 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from pipelines.command.errors import UserError
 from pipelines.sources.coco.coco_file import read_coco
 from tests.helpers.coco_folder import write_coco
-from tests.helpers.mutations import damaged_files, mutations, one_line
+from tests.helpers.mutations import damaged_files, few_and_many, mutations, one_line
 
 ODD: tuple[Any, ...] = (
-    None,
-    -1,
-    0,
-    7,
-    1e300,
-    float("nan"),
-    "x",
-    "",
-    "00",
-    [],
-    {},
-    1 << 70,
-    True,
-    3.5,
-    [[1, 2, 3]],
-    [1],
+    *(None, -1, 0, 7, 1e300, float("nan"), "x", "", "00", [], {}, 1 << 70, True, 3.5, [[1, 2, 3]], [1]),
 )
 
 
@@ -51,15 +35,16 @@ def with_odd_values(content: dict[str, Any], draw: random.Random) -> bytes:
     return json.dumps(damaged).encode()
 
 
-def fuzz_json(root: Path, count: int) -> None:
+@few_and_many(200, 2_000)
+def test_damaged_jsons(count: int, tmp_path: Path) -> None:
     """Damage the text itself, and values in it."""
-    content = write_coco(root)["val2017"]
-    path, opened, draw = root / "annotations" / "instances_val2017.json", 0, random.Random(0)
+    content = write_coco(tmp_path)["val2017"]
+    path, opened, draw = tmp_path / "annotations" / "instances_val2017.json", 0, random.Random(0)
     seed = json.dumps(content, indent=1).encode()
     odd = (with_odd_values(content, draw) for _ in range(count))
     for number, _ in enumerate(damaged_files(path, chain(mutations([seed], count), odd))):
         try:
-            file = read_coco(path, root / f"cache-{number % 8}")
+            file = read_coco(path, tmp_path / f"cache-{number % 8}")
         except UserError as error:
             one_line(error, "instances_val2017.json")
             continue
@@ -72,13 +57,3 @@ def fuzz_json(root: Path, count: int) -> None:
             if file.has_masks and np.prod(file.sizes[image], dtype=np.int64) < 1 << 20:
                 file.masks(image)
     assert count / 20 < opened < count
-
-
-def test_damaged_jsons(tmp_path: Path) -> None:
-    fuzz_json(tmp_path, 200)
-
-
-@pytest.mark.slow
-@pytest.mark.fuzz
-def test_very_many_damaged_jsons(tmp_path: Path) -> None:
-    fuzz_json(tmp_path, 2_000)

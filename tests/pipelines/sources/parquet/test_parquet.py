@@ -18,6 +18,8 @@ from pipelines.sources import NoSplitError, open_source
 from pipelines.sources.parquet.parquet import ParquetSource
 from pipelines.sources.source import ReadsAhead
 from tests.helpers.encoded import encoded
+from tests.helpers.known_labels import labels_of
+from tests.helpers.refusals import refused
 
 pyarrow = pytest.importorskip(
     "pyarrow", reason="Parquet files are written by pyarrow: pip install -e '.[parquet]'"
@@ -91,10 +93,11 @@ def test_each_image_is_read_as_it_was_written(way: str, tmp_path: Path) -> None:
     kept = [n for n in range(23) if n not in (4, 17)]
     assert [source.read(i) for i in range(21)] == [images[n] for n in kept]
     assert source.index.heights.tolist() == [200 + n if n % 4 == 3 else 100 + n for n in kept]
-    assert source.index.labels is not None
-    assert source.index.labels.tolist() == [n % 3 for n in kept]
+    assert labels_of(source.index) == [n % 3 for n in kept]
     assert source.describe(4) == f"{path}:row 5"
     assert any("2 rows without an image" in note for note in source.index.notes)
+    assert isinstance(source, ReadsAhead)
+    source.read_ahead(3, 20)
     again = open_source(str(path), "train")  # from the cache
     assert [again.read(i) for i in range(21)] == [images[n] for n in kept]
     assert again.index.fingerprint == source.index.fingerprint
@@ -129,8 +132,7 @@ def test_plain_bytes_and_other_names(tmp_path: Path) -> None:
     assert index.notes == ("labels are not used: column label holds neither numbers nor text",)
     index = open_source(f"{tmp_path}?image=photo&label=kind", "train").index
     assert index.class_names == ("a", "b", "c")
-    assert index.labels is not None
-    assert index.labels.tolist() == [1, 0] * 11 + [2]
+    assert labels_of(index) == [1, 0] * 11 + [2]
 
 
 def test_names_of_classes_are_those_of_the_metadata(tmp_path: Path) -> None:
@@ -162,10 +164,7 @@ def test_splits_are_those_of_the_hub(
     names: list[str], where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, name in enumerate(names):
-        write(
-            tmp_path / f"{name}.parquet",
-            {"image": IMAGES[number : number + 1], "label": [["b", "c", "a", "d"][number]]},
-        )
+        write(tmp_path / f"{name}.parquet", {"image": [IMAGES[number]], "label": ["bcad"[number]]})
     monkeypatch.chdir(tmp_path)
     train, test = open_source(where, "train"), open_source(where, "test")
     assert [train.read(i) for i in range(len(train.index))] == IMAGES[:2]
@@ -193,29 +192,17 @@ def test_packed_into_shards_an_image_keeps_its_id(paths: str, tmp_path: Path) ->
     features = {"label": classes("cat", "dog", "emu")}
     for part, span in enumerate((slice(0, 10), slice(10, 23))):
         image = rows(IMAGES[span], names and names[span])
-        write(
-            tmp_path / f"in/train-{part}-of-2.parquet",
-            {"image": image, "label": [0, 1] * 5 + [1] * 3 * part},
-            features,
-        )
+        columns = {"image": image, "label": [0, 1] * 5 + [1] * 3 * part}
+        write(tmp_path / f"in/train-{part}-of-2.parquet", columns, features)
     source = open_source(str(tmp_path / "in"), "train")
     pack(Options(src=str(tmp_path / "in"), dst=tmp_path / "out", workers=1))
     packed = open_source(str(tmp_path / "out"), "train")
     assert packed.index.sample_ids.tolist() == source.index.sample_ids.tolist()
     assert [packed.read(i) for i in range(23)] == IMAGES
-    assert packed.index.labels is not None
-    assert source.index.labels is not None
-    assert packed.index.labels.tolist() == source.index.labels.tolist()
+    assert labels_of(packed.index) == labels_of(source.index)
     assert packed.index.class_names == source.index.class_names[:2]
     assert isinstance(source, ParquetSource)
     assert source.key(12) == ("kind0/12" if paths == "distinct" else "train-1-of-2/00000002")
-
-
-def test_order_blocks_reads_whole_stretches(tmp_path: Path) -> None:
-    write(tmp_path / "a.parquet", {"image": rows(IMAGES)})
-    source = open_source(str(tmp_path / "a.parquet"), "train")
-    assert isinstance(source, ReadsAhead)
-    source.read_ahead(3, 20)
 
 
 def test_missing_labels_are_counted(tmp_path: Path) -> None:
@@ -231,27 +218,22 @@ def damaged(path: Path, at: int) -> None:
     path.write_bytes(data)
 
 
+URLS = ["https://example.org/a.jpg"] * 23
+BAD_COLUMNS: dict[str, dict[str, Any]] = {
+    "addresses": {"image": URLS},
+    "paths": {"image": pyarrow.array([{"bytes": None, "path": url} for url in URLS], rows([]).type)},
+    "only addresses": {"url": URLS, "text": URLS},
+    "nulls": {"image": rows([None] * 23)},
+    "lists": {"image": [[image] for image in IMAGES]},
+    "numbers": {"image": list(range(23))},
+    "no rows": {"image": rows([])},
+}
+
+
 def write_bad(folder: Path, kind: str) -> None:
-    path = folder / "train-0.parquet"
-    columns = {"image": rows(IMAGES), "label": [0] * 23}
-    urls = ["https://example.org/a.jpg"] * 23
-    if kind == "addresses":
-        write(path, {"image": urls})
-    elif kind == "paths":
-        kind_of_image = rows([]).type
-        write(path, {"image": pyarrow.array([{"bytes": None, "path": url} for url in urls], kind_of_image)})
-    elif kind == "only addresses":
-        write(path, {"url": urls, "text": urls})
-    elif kind == "nulls":
-        write(path, {"image": rows([None] * 23)})
-    elif kind == "lists":
-        write(path, {"image": [[image] for image in IMAGES]})
-    elif kind == "numbers":
-        write(path, {"image": list(range(23))})
-    elif kind == "no rows":
-        write(path, {"image": rows([])})
-    else:
-        write(path, columns, {"label": classes("cat")})
+    good: dict[str, Any] = {"image": rows(IMAGES), "label": [0] * 23}
+    path, other = folder / "train-0.parquet", folder / "train-1.parquet"
+    write(path, BAD_COLUMNS.get(kind, good), None if kind in BAD_COLUMNS else {"label": classes("cat")})
     if kind == "truncated":
         path.write_bytes(path.read_bytes()[:-100])
     elif kind == "damaged page":
@@ -261,13 +243,11 @@ def write_bad(folder: Path, kind: str) -> None:
     elif kind == "pointer":
         path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     elif kind == "other image":
-        write(folder / "train-1.parquet", {"img": rows(IMAGES), "label": [0] * 23})
+        write(other, {"img": rows(IMAGES), "label": [0] * 23})
     elif kind == "other classes":
-        write(
-            folder / "train-1.parquet", {"image": rows(IMAGES), "label": [0] * 23}, {"label": classes("dog")}
-        )
+        write(other, good, {"label": classes("dog")})
     elif kind == "no label":
-        write(folder / "train-1.parquet", {"image": rows(IMAGES)})
+        write(other, {"image": rows(IMAGES)})
 
 
 @pytest.mark.parametrize(
@@ -284,19 +264,15 @@ def write_bad(folder: Path, kind: str) -> None:
         ("damaged page", "train-0.parquet is no whole Parquet file .*: copy or write it again"),
         ("damaged footer", "train-0.parquet is no whole Parquet file .*: copy or write it again"),
         ("pointer", "is a pointer of Git LFS: run git lfs pull"),
-        (
-            "other image",
-            "train-1.parquet has its images in column img.bytes, and train-0.parquet image",
-        ),
+        ("other image", "train-1.parquet has its images in column img.bytes, and train-0.parquet image"),
         ("other classes", "train-1.parquet names its classes dog, and train-0.parquet cat"),
         ("no label", "train-1.parquet has its labels in column .none., and train-0.parquet label"),
     ],
 )
 def test_what_is_wrong_is_one_line(kind: str, words: str, tmp_path: Path) -> None:
     write_bad(tmp_path / "data", kind)
-    with pytest.raises(UserError, match=words) as caught:
+    with refused(words):
         open_source(str(tmp_path / "data"), "train")
-    assert "\n" not in str(caught.value)
 
 
 def test_damage_anywhere_is_one_line_or_no_harm(tmp_path: Path) -> None:
@@ -359,8 +335,6 @@ def test_the_real_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     source = open_source(str(tmp_path / "hub"), "train")
     folder = open_source(str(tmp_path / "images"), "train")
     assert [source.read(i) for i in range(23)] == [folder.read(i) for i in range(23)]
-    assert source.index.labels is not None
-    assert folder.index.labels is not None
-    assert source.index.labels.tolist() == folder.index.labels.tolist()
+    assert labels_of(source.index) == labels_of(folder.index)
     assert source.index.class_names == folder.index.class_names
     assert source.index.sample_ids.tolist() != folder.index.sample_ids.tolist()  # it keeps no folders

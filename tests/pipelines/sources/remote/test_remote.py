@@ -82,12 +82,17 @@ def test_a_shard_that_changed_is_noticed(data: Path, cache: Path) -> None:
                 remote.read(5)
 
 
+def write_beside(path: Path, size: int) -> None:
+    """The index of a shard beside it, made as for one of ``size`` bytes."""
+    with path.open("rb") as file:
+        arrays = index_beside(read_shard(path, file.fileno()), size)
+    with path.with_name(path.name + BESIDE).open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
 def test_an_index_beside_the_shards_saves_the_pass_over_them(data: Path) -> None:
     for path in sorted(data.glob("*.tar")):
-        with path.open("rb") as file:
-            arrays = index_beside(read_shard(path, file.fileno()), path.stat().st_size)
-        with path.with_name(path.name + BESIDE).open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+        write_beside(path, path.stat().st_size)
     with storage_server(data) as server:
         remote = open_source(server.url + RANGE, "train")
         assert not server.served
@@ -96,10 +101,7 @@ def test_an_index_beside_the_shards_saves_the_pass_over_them(data: Path) -> None
 
 def test_an_index_beside_another_shard_is_not_used(data: Path) -> None:
     path = data / "train-000.tar"
-    with path.open("rb") as file:
-        arrays = index_beside(read_shard(path, file.fileno()), path.stat().st_size + 512)
-    with path.with_name(path.name + BESIDE).open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    write_beside(path, path.stat().st_size + 512)
     with storage_server(data) as server:
         remote = open_source(f"{server.url}/train-000.tar", "train")
         assert_equal(remote, open_source(str(path), "train"))
