@@ -56,7 +56,6 @@ def parse(argv: list[str]) -> tuple[Options, dict[str, Protocol]]:
     found: Any = read_options(options, prog, words, description=description)
     if not found.runs and not found.weights:
         raise UserError(f"give a run folder, one of its checkpoints, or --weights: {prog} --help tells more")
-    found.check_layout()
     return found, {name: getattr(found, name) for name in protocols}
 
 
@@ -76,7 +75,6 @@ def _with_full_names(words: list[str], protocols: dict[str, type[Protocol]]) -> 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     options, protocols = parse(sys.argv[1:] if argv is None else argv)
-    options.check_encoders()
     for subject in _subjects(options):
         for name, protocol in protocols.items():
             if not protocol.several_classes:

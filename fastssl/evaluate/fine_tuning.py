@@ -24,7 +24,7 @@ from fastssl.evaluate.fine_tuning_setting import FineTuningSetting, build_optimi
 from fastssl.evaluate.linear_classifiers import initial_weight
 from fastssl.evaluate.resumable import Resumable, training_facts
 from fastssl.evaluate.subject import Subject
-from fastssl.evaluate.training import train_to_end
+from fastssl.evaluate.training import Trained, train_to_end
 from fastssl.methods.method import autocast_off
 from fastssl.models.backbone import Backbone
 from fastssl.optim.train_step import TrainStep
@@ -33,10 +33,10 @@ from pipelines.command.errors import UserError
 from pipelines.plan.plan import Plan
 
 
-class EncoderWithClassifier(nn.Module):
+class EncoderWithClassifier(Trained):
     """A copy of an encoder with a linear classifier; its loss is the mean cross entropy.
 
-    It has what ``TrainStep`` asks of a method. The classifier is computed in float32.
+    The classifier is computed in float32.
 
     Args:
         encoder: [B, 3, S, S] to [B, D]; left as it is.
@@ -69,13 +69,6 @@ class EncoderWithClassifier(nn.Module):
         with autocast_off(features):
             loss = functional.cross_entropy(self.classifier(features), batch.labels)
         return loss, {"loss": loss.detach()}
-
-    def averages(self, step: int) -> list[tuple[nn.Module, nn.Module, float]]:
-        """Nothing is averaged."""
-        return []
-
-    def after_step(self, step: int) -> None:
-        """Nothing follows a step."""
 
 
 def fine_tuned_predictions(
@@ -150,7 +143,6 @@ def fine_tune(
             resumable,
             images=count,
             entry="network",
-            metric="loss",
             doing="fine-tuning: steps",
             check=check,
         )

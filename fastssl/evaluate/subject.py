@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,16 +21,14 @@ from fastssl.distributed.device import choose_device
 from fastssl.distributed.precision import resolve_precision
 from fastssl.evaluate.data import LabeledData, labeled_data
 from fastssl.evaluate.feature_cache import FeatureCache, feature_key
-from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_views, require_finite
+from fastssl.evaluate.features import FeatureConfig, Features, extract, require_finite
 from fastssl.run.folder import load_encoder, run_and_checkpoint
 from fastssl.run.summary import summary_if_whole
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
 from pipelines.ops import Flip
-from pipelines.plan.plan import Plan
 from pipelines.sources import Source
 from pipelines.sources.subset import Subset
-from pipelines.views import ViewSpec
 
 Split = Literal["train", "test"]
 
@@ -124,31 +122,6 @@ class Subject:
             return None
         name, key = self._entry(split, mirrored)
         return self._held[name] if name in self._held else self.cache.read(name, key)
-
-    def batches(
-        self, spec: ViewSpec, *, batch_size: int, epochs: int, seed: int, start: int = 0
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Features [B, D], labels [B] and sample ids [B] of freshly drawn views of the training images.
-
-        In batches on the device, epoch by epoch.
-
-        Args:
-            spec: distribution of views.
-            batch_size: images per batch; the last, partial batch of an epoch is dropped.
-            epochs: passes over the images.
-            seed: random seed for sample order and views.
-            start: first batch.
-        """
-        count = len(self.data.train.index)
-        steps = count // batch_size
-        plan = Plan(count=count, batch_size=batch_size, batches_per_epoch=steps, seed=seed)
-        config = dataclasses.replace(self.feature_config, spec=spec)
-        with open_views(self.data.train, config, plan, epochs * steps, start=start) as loader:
-            for batch in loader:
-                with torch.no_grad():
-                    features = encode(self.encoder, batch.views[0], config)
-                assert batch.labels is not None
-                yield features, batch.labels, batch.sample_ids
 
     @cached_property
     def baselines(self) -> Mapping[str, Any]:

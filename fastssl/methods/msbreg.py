@@ -11,8 +11,8 @@ vectors.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -56,15 +56,6 @@ class MSBReg(StudentTeacher):
         """Weight of the singular value loss."""
         lambda_b: NotNegative = 0.5
         """Weight of the Brownian diffusive loss."""
-
-        @property
-        def heads(self) -> dict[str, Head.Config]:
-            """Projector and predictor."""
-            return {"projector": self.projector, "predictor": self.predictor}
-
-        def small(self) -> Self:
-            """The same at test size."""
-            return replace(super().small(), predictor=self.predictor.small())
 
     config: Config
 
