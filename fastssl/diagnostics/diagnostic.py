@@ -34,9 +34,6 @@ class Diagnostic(ABC):
     def measure(self, runs: Sequence[OpenedRun]) -> tuple[dict[str, Any], bytes]:
         """Measure and draw.
 
-        Args:
-            runs: as many as the class says.
-
         Returns:
             results by name, ready for JSON, and the picture, a PNG.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
@@ -112,8 +112,5 @@ def _sheet(queries: np.ndarray, found: np.ndarray, same: np.ndarray) -> bytes:
 
 def _framed(tile: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     """A tile in a frame, with a white gap to its right and below."""
-    side = len(tile) + 2 * _FRAME
-    framed = np.full((side + _GAP, side + _GAP, 3), 255, np.uint8)
-    framed[:side, :side] = color
-    framed[_FRAME : _FRAME + len(tile), _FRAME : _FRAME + len(tile)] = tile
-    return framed
+    framed = ImageOps.expand(Image.fromarray(tile), _FRAME, color)
+    return np.asarray(ImageOps.expand(framed, (0, 0, _GAP, _GAP), (255, 255, 255)))

@@ -18,7 +18,7 @@ from torch import nn
 from fastssl.classes.training_classes import with_classes
 from fastssl.config import Config
 from fastssl.distributed.device import choose_device
-from fastssl.distributed.precision import resolve_precision
+from fastssl.distributed.precision import Precision, resolve_precision
 from fastssl.evaluate.data import LabeledData, labeled_data
 from fastssl.evaluate.feature_cache import FeatureCache, feature_key
 from fastssl.evaluate.features import FeatureConfig, Features, extract, require_finite
@@ -27,8 +27,8 @@ from fastssl.run.summary import summary_if_whole
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
 from pipelines.ops import Flip
-from pipelines.sources import Source
 from pipelines.sources.subset import Subset
+from pipelines.views import ViewSpec
 
 Split = Literal["train", "test"]
 
@@ -61,8 +61,6 @@ class Subject:
     """True if these are the images of the run's training, or their test split."""
     cache: FeatureCache | None = None
     """Keeps features for the next protocol and command; None: they are computed when asked for."""
-    part_of: tuple[Subject, np.ndarray] | None = None
-    """The subject of all training images, and the indices of those that this one has; see ``on_part``."""
     refuses_nan: bool = True
     """Refuse features that are not finite; False: while training, which ends by itself where it diverges."""
     _held: dict[str, Features] = field(default_factory=dict, init=False, repr=False)
@@ -77,51 +75,28 @@ class Subject:
         Raises:
             UserError: a feature is not finite.
         """
-        found = self._kept(split, mirrored)
-        if found is None and split == "train" and self.part_of is not None:
-            whole, indices = self.part_of
-            if (kept := whole._kept(split, mirrored)) is not None:
-                return kept[0][indices], kept[1][indices]
-        if found is None:
-            source, config = self._what(split, mirrored)
-            doing = f"features: {split} images{', mirrored' * mirrored}"
+        source = self.data.train if split == "train" else self.data.test
+        config = self.feature_config
+        if mirrored:
+            config = dataclasses.replace(config, spec=dataclasses.replace(config.spec, flip=Flip(p=1.0)))
+        doing = f"features: {split} images{', mirrored' * mirrored}"
+        if self.cache is None:
             found = extract(self.encoder, source, config, doing)
-            name, key = self._entry(split, mirrored)
-            if self.cache is not None and not self.cache.write(name, key, found):
+        else:
+            name = f"step-{self.step}-{split}{'-mirrored' * mirrored}"
+            key = feature_key(self.digest, source, config)
+            kept = self._held.get(name) or self.cache.read(name, key)
+            found = kept or extract(self.encoder, source, config, doing)
+            if kept is None and not self.cache.write(name, key, found):
                 self._held[name] = found  # for this command's other protocols
         if self.refuses_nan:
             require_finite(found[0], f"features of {self.run or self.where}")
         return found
 
     def on_part(self, indices: np.ndarray) -> Subject:
-        """The same with fewer training images, those at ``indices``, int64 [M].
-
-        Features that are kept of all of them serve the part; else those of the part alone are computed.
-        """
+        """The same with fewer training images, those at ``indices``, int64 [M]."""
         part = Subset(self.data.train, indices)
-        return dataclasses.replace(
-            self, data=dataclasses.replace(self.data, train=part), part_of=(self, indices)
-        )
-
-    def _what(self, split: Split, mirrored: bool) -> tuple[Source, FeatureConfig]:
-        """The images that are encoded, and how."""
-        config = self.feature_config
-        if mirrored:
-            config = dataclasses.replace(config, spec=dataclasses.replace(config.spec, flip=Flip(p=1.0)))
-        return self.data.train if split == "train" else self.data.test, config
-
-    def _entry(self, split: Split, mirrored: bool) -> tuple[str, dict[str, Any]]:
-        """Name and key of features in the cache."""
-        source, config = self._what(split, mirrored)
-        name = f"step-{self.step}-{split}{'-mirrored' * mirrored}"
-        return name, feature_key(self.digest, source, config)
-
-    def _kept(self, split: Split, mirrored: bool) -> Features | None:
-        """Features that were computed before; None where there are none."""
-        if self.cache is None:
-            return None
-        name, key = self._entry(split, mirrored)
-        return self._held[name] if name in self._held else self.cache.read(name, key)
+        return dataclasses.replace(self, data=dataclasses.replace(self.data, train=part))
 
     @cached_property
     def baselines(self) -> Mapping[str, Any]:
@@ -159,30 +134,55 @@ def open_subject(where: Path, data: str = "", device: str = "auto", workers: int
     """
     config, encoder, step = load_encoder(where)
     run, checkpoint = run_and_checkpoint(where)
-    labeled = labeled_data(data or config.machine.data)
-    chosen, experiment = choose_device(device), config.experiment
-    limit = config.machine.max_bad_images
-    if limit is None:
-        limit = default_limit(len(labeled.train.index) + len(labeled.test.index))
-    return Subject(
-        encoder=encoder.to(chosen).to(memory_format=torch.channels_last),
-        data=labeled,
-        feature_config=FeatureConfig(
-            spec=experiment.evaluation_view,
-            device=chosen,
-            bad_images=BadImages(None, limit),
-            precision=resolve_precision(experiment.precision, chosen)[0],
-            workers=workers,
-        ),
+    experiment, machine = config.experiment, config.machine
+    subject = subject_on_images(
+        encoder,
+        experiment.evaluation_view,
+        data or machine.data,
+        device,
+        workers,
+        precision=experiment.precision,
+        max_bad_images=machine.max_bad_images,
+    )
+    return dataclasses.replace(
+        subject,
         optimizer=experiment.optimizer.kind,
         method=experiment.method.kind,
         of_paper=config.paper is not None,
         step=step,
         run=run,
         checkpoint=checkpoint,
-        where=data or config.machine.data,
-        own_data=_are_own(config, run, labeled, data or config.machine.data),
+        own_data=_are_own(config, run, subject.data, subject.where),
         cache=FeatureCache(run / "features"),
+    )
+
+
+def subject_on_images(
+    encoder: nn.Module,
+    spec: ViewSpec,
+    data: str,
+    device: str,
+    workers: int,
+    *,
+    precision: Precision = "auto",
+    max_bad_images: int | None = None,
+) -> Subject:
+    """An encoder of no run, moved to a device, and the labeled images that ``data`` names."""
+    labeled, chosen = labeled_data(data), choose_device(device)
+    if max_bad_images is None:
+        max_bad_images = default_limit(len(labeled.train.index) + len(labeled.test.index))
+    return Subject(
+        encoder=encoder.to(chosen).to(memory_format=torch.channels_last),
+        data=labeled,
+        feature_config=FeatureConfig(
+            spec=spec,
+            device=chosen,
+            bad_images=BadImages(None, max_bad_images),
+            precision=resolve_precision(precision, chosen)[0],
+            workers=workers,
+        ),
+        where=data,
+        own_data=False,
     )
 
 

@@ -63,10 +63,7 @@ class BarlowTwins(Method):
             **embedding_diagnostics(l2_normalize(first), l2_normalize(second)),
         }
 
-    @property
-    def repeats(self) -> bool:
-        """True."""
-        return True
+    repeats = True
 
 
 def cross_correlation(first: Tensor, second: Tensor) -> Tensor:

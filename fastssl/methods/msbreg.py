@@ -74,7 +74,8 @@ class MSBReg(StudentTeacher):
         self._rows_seen += len(batch)
         with autocast_off(queries):
             centroid = centroid_loss(queries, keys, config.centroid)
-            singular_value = singular_value_loss(_of_all_processes(queries))
+            of_all_processes = all_gather_with_gradient(queries.transpose(0, 1)).transpose(0, 1)
+            singular_value = singular_value_loss(of_all_processes)
             brownian = brownian_loss(queries, to_device(drawn, queries.device))
             loss = centroid + config.lambda_s * singular_value + config.lambda_b * brownian
         return loss, {
@@ -188,8 +189,3 @@ def brownian_directions(seed: int, step: int, first_row: int, rows: int, dim: in
             normals[j] = to_normal(of_row, j)
         directions[i] = normals / math.sqrt((normals * normals).sum())
     return directions
-
-
-def _of_all_processes(embeddings: Tensor) -> Tensor:
-    """[K, B, D] to [K, W B, D], with gradients."""
-    return all_gather_with_gradient(embeddings.transpose(0, 1)).transpose(0, 1)

@@ -46,14 +46,6 @@ def test_enqueued_view_is_random_but_set_by_the_seed() -> None:
     assert set(choices(0)) == {0, 1}
 
 
-def test_enqueue_all_writes_both_views() -> None:
-    method = moco(narrow(MoCo, {"loss.num_negatives": 20, "enqueue": "all"}))
-    start = method.queue.keys.numpy().copy()
-    seen = run_and_watch_the_queue(method, 4)
-    expected = ring(start, [key for pair in seen for key in pair])
-    np.testing.assert_allclose(method.queue.keys.numpy(), expected, atol=1e-5)
-
-
 def test_accumulated_parts_enqueue_together() -> None:
     method = moco(narrow(MoCo, {"loss.num_negatives": 20, "enqueue": "all"}))
     start, writes = method.queue.keys.numpy().copy(), []

@@ -14,26 +14,14 @@ from fastssl.recipes.variant import with_changes
 from tests.helpers.batches import make_batch
 from tests.helpers.contrastive_by_hand import assert_logged
 from tests.helpers.figures_by_hand import embedding_figures_by_hand
-from tests.helpers.methods import finish_step, narrow
+from tests.helpers.methods import finish_step
 from tests.helpers.moco_by_hand import CONFIG, equation_1, moco, outputs, ring, run_and_watch_the_queue
 
-VERSION_1 = narrow(
-    MoCo,
-    {
-        "projector.layers": 1,
-        "loss.num_negatives": 20,
-        "projector.norm": "none",
-        "predictor_on": "none",
-        "symmetric_loss": False,
-    },
+VERSION_1 = with_changes(
+    replace(CONFIG, predictor_on="none", symmetric_loss=False),
+    {"projector.layers": 1, "projector.norm": "none"},
 )
-
-
-CONFIGS = {
-    "v2-plus": CONFIG,
-    "s-v2-plus": replace(CONFIG, predictor_on="both"),
-    "v1": VERSION_1,
-}
+CONFIGS = {"v2-plus": CONFIG, "s-v2-plus": replace(CONFIG, predictor_on="both"), "v1": VERSION_1}
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -79,12 +67,21 @@ def test_without_symmetric_loss_each_network_sees_one_view() -> None:
     assert torch.equal(seen["teacher"][0], second)
 
 
-@pytest.mark.parametrize("enqueue", ["random_view", "all"])
-def test_without_symmetric_loss_the_keys_of_view_2_join_the_queue(enqueue: str) -> None:
-    method = moco(replace(VERSION_1, enqueue=enqueue))
+@pytest.mark.parametrize(
+    ("config", "views"),
+    [
+        (replace(CONFIG, enqueue="all"), (0, 1)),
+        (replace(VERSION_1, enqueue="all"), (1,)),
+        (replace(VERSION_1, enqueue="random_view"), (1,)),
+    ],
+)
+def test_keys_of_both_views_or_of_view_2_alone_join_the_queue(
+    config: MoCo.Config, views: tuple[int, ...]
+) -> None:
+    method = moco(config)
     start = method.queue.keys.numpy().copy()
     seen = run_and_watch_the_queue(method, 4)
-    expected = ring(start, [k2 for _, k2 in seen])
+    expected = ring(start, [keys[view] for keys in seen for view in views])
     np.testing.assert_allclose(method.queue.keys.numpy(), expected, atol=1e-5)
 
 
