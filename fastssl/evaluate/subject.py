@@ -27,6 +27,7 @@ from fastssl.run.summary import summary_if_whole
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
 from pipelines.ops import Flip
+from pipelines.sources import Source
 from pipelines.sources.subset import Subset
 from pipelines.views import ViewSpec
 
@@ -61,6 +62,8 @@ class Subject:
     """True if these are the images of the run's training, or their test split."""
     cache: FeatureCache | None = None
     """Keeps features for the next protocol and command; None: they are computed when asked for."""
+    part_of: tuple[Subject, np.ndarray] | None = None
+    """The subject of all training images, and the indices of those that this one has; see ``on_part``."""
     refuses_nan: bool = True
     """Refuse features that are not finite; False: while training, which ends by itself where it diverges."""
     _held: dict[str, Features] = field(default_factory=dict, init=False, repr=False)
@@ -75,28 +78,43 @@ class Subject:
         Raises:
             UserError: a feature is not finite.
         """
-        source = self.data.train if split == "train" else self.data.test
-        config = self.feature_config
-        if mirrored:
-            config = dataclasses.replace(config, spec=dataclasses.replace(config.spec, flip=Flip(p=1.0)))
-        doing = f"features: {split} images{', mirrored' * mirrored}"
-        if self.cache is None:
+        found = self._kept(split, mirrored)
+        if found is None and split == "train" and self.part_of is not None:
+            whole, indices = self.part_of
+            kept = whole._kept(split, mirrored)
+            found = kept and (kept[0][indices], kept[1][indices])
+        if found is None:
+            source, config, name = self._what(split, mirrored)
+            doing = f"features: {split} images{', mirrored' * mirrored}"
             found = extract(self.encoder, source, config, doing)
-        else:
-            name = f"step-{self.step}-{split}{'-mirrored' * mirrored}"
-            key = feature_key(self.digest, source, config)
-            kept = self._held.get(name) or self.cache.read(name, key)
-            found = kept or extract(self.encoder, source, config, doing)
-            if kept is None and not self.cache.write(name, key, found):
+            if self.cache and not self.cache.write(name, feature_key(self.digest, source, config), found):
                 self._held[name] = found  # for this command's other protocols
         if self.refuses_nan:
             require_finite(found[0], f"features of {self.run or self.where}")
         return found
 
+    def _what(self, split: Split, mirrored: bool) -> tuple[Source, FeatureConfig, str]:
+        """The images that are encoded, how, and their features' name in the cache."""
+        config = self.feature_config
+        if mirrored:
+            config = dataclasses.replace(config, spec=dataclasses.replace(config.spec, flip=Flip(p=1.0)))
+        name = f"step-{self.step}-{split}{'-mirrored' * mirrored}"
+        return self.data.train if split == "train" else self.data.test, config, name
+
+    def _kept(self, split: Split, mirrored: bool) -> Features | None:
+        """Features that were computed before; None where there are none."""
+        if self.cache is None:
+            return None
+        source, config, name = self._what(split, mirrored)
+        return self._held.get(name) or self.cache.read(name, feature_key(self.digest, source, config))
+
     def on_part(self, indices: np.ndarray) -> Subject:
-        """The same with fewer training images, those at ``indices``, int64 [M]."""
-        part = Subset(self.data.train, indices)
-        return dataclasses.replace(self, data=dataclasses.replace(self.data, train=part))
+        """The same with fewer training images, those at ``indices``, int64 [M].
+
+        Features that are kept of all of them serve the part; else those of the part alone are computed.
+        """
+        part = dataclasses.replace(self.data, train=Subset(self.data.train, indices))
+        return dataclasses.replace(self, data=part, part_of=(self, indices))
 
     @cached_property
     def baselines(self) -> Mapping[str, Any]:

@@ -186,13 +186,18 @@ def test_little_space_is_left_to_others(
     assert "not kept" in capsys.readouterr().err
 
 
-def test_a_part_has_its_own_features_of_the_training_images(run: Path, encoded: list[int]) -> None:
+def test_features_kept_of_all_training_images_serve_a_part(run: Path, encoded: list[int]) -> None:
     numbers = np.array([1, 5, 30])
     subject = open_subject(run)
     part = subject.on_part(numbers)
     alone, labels = part.features("train")
-    assert sum(encoded) == len(part.data.train.index) == 3
+    assert sum(encoded) == len(part.data.train.index) == 3  # nothing is kept: no more than needed
     whole = subject.features("train")
+    encoded.clear()
+    later = open_subject(run).on_part(numbers + 1).features("train")
+    assert encoded == []
+    assert torch.equal(later[0], whole[0][numbers + 1])
+    assert torch.equal(later[1], whole[1][numbers + 1])
     torch.testing.assert_close(alone, whole[0][numbers])
     assert torch.equal(labels, whole[1][numbers])
     assert torch.equal(part.features("test")[0], subject.features("test")[0])
