@@ -1,32 +1,13 @@
 import warnings
-from typing import Any, cast
 
 import numpy as np
 import pytest
-import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from fastssl.evaluate.logistic import Logistic
-from fastssl.evaluate.subject import Subject
 from pipelines.command.errors import UserError
-
-Part = tuple[np.ndarray, np.ndarray]
-
-
-class Points:
-    """A subject that has only features."""
-
-    def __init__(self, train: Part, test: Part) -> None:
-        self._parts = {"train": train, "test": test}
-
-    def features(self, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-        points, labels = self._parts[split]
-        return torch.from_numpy(points), torch.from_numpy(labels)
-
-
-def measure(logistic: Logistic, train: Part, test: Part) -> dict[str, Any]:
-    return logistic.measure(cast(Subject, Points(train, test)))
+from tests.fastssl.evaluate.conftest import Part, measure
 
 
 def clusters(count: int, seed: int, spread: float) -> Part:

@@ -117,12 +117,6 @@ def test_two_views_without_the_other_losses_are_byol() -> None:
             finish_step(module, step)
         ours, theirs = (torch.cat([p.grad.flatten() for p in m.student.parameters()]) for m in (method, byol))  # type: ignore[union-attr]
         assert (ours - theirs).norm() < 1e-4 * theirs.norm()  # float32, through some ten layers
-    normalized = tiny_method(replace(config, centroid="leave_one_out_normalized"))
-    normalized.load_state_dict(byol.state_dict())
-    assert normalized(batch, 1)[0].item() == pytest.approx(byol(batch, 1)[0].item(), rel=1e-6)
-    centroids = tiny_method(replace(config, centroid="centroids"))
-    centroids.load_state_dict(byol.state_dict())
-    assert abs(centroids(batch, 1)[0].item() - byol(batch, 1)[0].item()) > 0.01
 
 
 def test_leave_one_out_trains_as_byol_over_all_pairs_of_views() -> None:
@@ -139,14 +133,16 @@ def orthogonal(size: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("count", "dim"), [(12, 4), (4, 4), (4, 12)])
-def test_singular_value_loss_is_zero_exactly_when_isotropic(count: int, dim: int) -> None:
+def test_singular_value_loss_of_isotropic_collapsed_and_other_vectors(count: int, dim: int) -> None:
     size = min(count, dim)
     # N > D: three orthonormal bases, with Z'Z = 3 I. N < D: orthonormal rows.
     blocks = [orthogonal(size, seed) for seed in range(max(1, count // dim))]
     isotropic = np.concatenate(blocks) @ orthogonal(dim, 9)[:size]
     np.testing.assert_allclose((isotropic**2).sum(1), 1)
     assert singular_value_loss(torch.tensor(isotropic[None])).item() == pytest.approx(0, abs=1e-24)
-    for seed in range(5):  # and off it, it is what the singular values say, not 0
+    collapsed = torch.tensor(isotropic[:1]).repeat(count, 1)
+    assert singular_value_loss(collapsed[None]).item() == pytest.approx(size * (size - 1))
+    for seed in range(5):  # and off them, it is what the singular values say, not 0
         moved = isotropic + 0.1 * np.random.default_rng(seed).standard_normal(isotropic.shape)
         moved /= np.linalg.norm(moved, axis=1, keepdims=True)
         expected = singular_value_by_hand(moved[None])
@@ -155,22 +151,6 @@ def test_singular_value_loss_is_zero_exactly_when_isotropic(count: int, dim: int
         assert singular_value_loss(torch.tensor(moved[None]).float()).item() == pytest.approx(
             expected, rel=1e-4
         )
-
-
-@pytest.mark.parametrize(("count", "dim"), [(12, 4), (4, 12)])
-def test_a_collapse_has_the_greatest_singular_value_loss_and_only_brown_parts_it(
-    count: int, dim: int
-) -> None:
-    rows = unit_vectors(1, 1, dim).repeat(1, count, 1).requires_grad_()
-    unit = functional.normalize(rows, dim=2)
-    loss = singular_value_loss(unit)
-    size = min(count, dim)
-    assert loss.item() == pytest.approx(size * (size - 1))
-    (gradient,) = torch.autograd.grad(loss, rows, retain_graph=True)
-    assert gradient.abs().max() < 1e-10
-    directions = torch.tensor(brownian_directions(0, 0, 0, count, dim), dtype=torch.float64)
-    (gradient,) = torch.autograd.grad(brownian_loss(unit, directions), rows)
-    assert gradient[0].std(0, correction=0).max() > 0.01 / count  # images are pushed apart
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 3), (2, 3, 6), (1, 4, 4)])
@@ -191,9 +171,6 @@ def test_directions_are_keyed_by_seed_step_and_row() -> None:
     np.testing.assert_allclose(whole, directions_by_hand(5, 7, range(12), 16), atol=1e-7)
     parts = [brownian_directions(5, 7, first, rows, 16) for first, rows in ((0, 5), (5, 1), (6, 6))]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
-    for other in (brownian_directions(6, 7, 0, 12, 16), brownian_directions(5, 8, 0, 12, 16)):
-        assert np.abs(other - whole).max(1).min() > 0.01  # not one row is the same
-    assert np.abs(np.diff(whole, axis=0)).max(1).min() > 0.01
 
 
 def test_directions_are_uniform_on_the_sphere() -> None:
