@@ -69,12 +69,9 @@ class Neighbors(Diagnostic):
 
 
 def nearest_rows(queries: Tensor, bank: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Cosine similarities and numbers of each query's nearest rows of a bank, [Q, count], nearest first.
+    """Cosine similarities and numbers of the rows of a bank [N, D] that are nearest to each query [Q, D].
 
-    Args:
-        queries: float [Q, D].
-        bank: float [N, D].
-        count: at most N.
+    Both [Q, count], nearest first; ``count`` is at most N.
     """
     similarity = functional.normalize(queries, dim=1) @ functional.normalize(bank, dim=1).T
     found = similarity.topk(count, dim=1)

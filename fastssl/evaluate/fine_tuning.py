@@ -80,13 +80,7 @@ def fine_tuned_predictions(
 ) -> tuple[Tensor, dict[str, Any]]:
     """Fine-tune a copy of a subject's encoder on its training images, and classify its test images.
 
-    Args:
-        subject: encoder, images and the test view; the encoder stays as it is.
-        setting: schedule; a data set smaller than its batch lowers the batch, and the rates with it.
-        augmentation: ``crop`` is the papers' random resized crop and flip; ``flip`` mirrors the test view
-            half the time; ``auto`` is flip below 64 pixels and crop from there.
-        seed: random seed for the classifier's initial weights, sample order and views.
-        resume_file: keeps the state of a training that is not finished; None: nothing is kept.
+    Arguments as of ``linear_predictions``, but that ``flip`` mirrors the test view half the time.
 
     Returns:
         classes of the test images, int64 [M]; and the result: ``top1``, ``train_loss`` of the last epoch, and

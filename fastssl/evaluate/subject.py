@@ -69,11 +69,7 @@ class Subject:
     _held: dict[str, Features] = field(default_factory=dict, init=False, repr=False)
 
     def features(self, split: Split, *, mirrored: bool = False) -> Features:
-        """Features of every image of a split: float32 [N, D] and labels int64 [N], on the CPU.
-
-        Args:
-            split: training or test images.
-            mirrored: flip every image left to right.
+        """Features float32 [N, D] and labels int64 [N] of a split's images, or mirror images, on the CPU.
 
         Raises:
             UserError: a feature is not finite.
