@@ -107,7 +107,7 @@ STEPS = (
         title="small steps",
         command=(
             *("benchmarks.step", "byol-cifar10"),
-            *("--variants", "cuda-graph", "stacked-views", "fused-batch-norm"),
+            *("--variants", "cuda-graph", "fused-batch-norm"),
             *("--device", "cuda", "--json", "JSON", "--profile", "OUT/profile-small-steps.txt"),
         ),
         limit_s=40,

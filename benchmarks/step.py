@@ -4,10 +4,9 @@ A step is forward, loss, backward, optimizer, averages and queue, at the learnin
 "fastssl" is the trainer's ``TrainStep``, metrics included; "plain" is the loop that a user would write with
 the same networks, loss and optimizer (``benchmarks.contenders.plain_step``), "lightly" the same loop with
 lightly's modules (``benchmarks.contenders.lightly``), if that is installed. They take turns, and medians of
-five rounds count, after one that warms up. "fastssl stacked-views" puts all views of a step
-through a network at once (``Method.stack_views``). The byte bound is the time that the tensors of the eager
-step, each read or written by every operation that touches it, take at the rate at which the device copies a
-large block of its memory, measured in the same rounds.
+five rounds count, after one that warms up. The byte bound is the time that the tensors of the eager step,
+each read or written by every operation that touches it, take at the rate at which the device copies a large
+block of its memory, measured in the same rounds.
 """
 
 from __future__ import annotations
@@ -97,9 +96,9 @@ class Options:
     """auto, cpu or cuda."""
     threads: int = 0
     """torch's threads on a CPU; 0: one per core."""
-    variants: tuple[Literal["compile", "cuda-graph", "stacked-views", "fused-batch-norm"], ...] = ()
-    """Measure fastssl's step with these options of the training too, with its views stacked, or with batch
-    norms of our own kernels."""
+    variants: tuple[Literal["compile", "cuda-graph", "fused-batch-norm"], ...] = ()
+    """Measure fastssl's step with these options of the training too, or with batch norms of our own
+    kernels."""
     json: Path | None = None
     """File for the result."""
     profile: Path | None = None
@@ -199,14 +198,11 @@ def ready_steps(
         stack: closes the loader.
         config: config of the recipe; its precision is resolved.
         device: device of the steps.
-        variant: stacked-views: put all views of a step through a network at once (``Method.stack_views``);
-            fused-batch-norm: normalize by our kernels.
+        variant: fused-batch-norm: normalize by our kernels.
     """
     experiment = config.experiment
     data = open_training_data(config, DistEnv())
     method = build_on_device(experiment, data, device)
-    if variant == "stacked-views":
-        method.stack_views()
     if variant == "fused-batch-norm":
         fuse_batch_norms(method)
     loading = training_batches(config, data, device, BadImages(None, 0), start=0, stop=_MOST_STEPS)

@@ -81,16 +81,21 @@ def _taken_kinds(words: list[str]) -> dict[str, str]:
     """The kinds that ``--method byol`` and the like ask for, which leave ``words``."""
     kinds = {}
     for family, known in families().items():
-        option = f"--{family}"
-        index = next((i for i, word in enumerate(words) if word.split("=")[0] == option), None)
-        if index is None:
-            continue
-        _, equals, kinds[family] = words.pop(index).partition("=")
-        if not equals:
-            if index == len(words):
-                raise UserError(f"{option} needs a kind: {', '.join(known)}")
-            kinds[family] = words.pop(index)
+        kind = take_option(words, f"--{family}")
+        if kind == "":
+            raise UserError(f"--{family} needs a kind: {', '.join(known)}")
+        if kind is not None:
+            kinds[family] = kind
     return kinds
+
+
+def take_option(words: list[str], option: str) -> str | None:
+    """The value of an option, which leaves ``words``; None without the option, "" without a value."""
+    index = next((i for i, word in enumerate(words) if word.split("=")[0] == option), None)
+    if index is None:
+        return None
+    _, equals, value = words.pop(index).partition("=")
+    return value if equals or index == len(words) else words.pop(index)
 
 
 def _of_all_views(words: list[str], groups: int) -> list[str]:

@@ -19,28 +19,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from pipelines.views import ViewGroup
-
 
 class ExperimentFields(Protocol):
     """Fields of ``fastssl.config.Experiment`` that components check themselves against."""
 
-    @property
-    def epochs(self) -> float: ...  # noqa: D102
     @property
     def batch_size(self) -> int: ...  # noqa: D102
     @property
     def accumulation_steps(self) -> int: ...  # noqa: D102
     @property
     def batch_norm_group(self) -> int | None: ...  # noqa: D102
-    @property
-    def views(self) -> tuple[ViewGroup, ...]: ...  # noqa: D102
-    @property
-    def backbone(self) -> Any: ...  # noqa: D102
-    @property
-    def method(self) -> Any: ...  # noqa: D102
-    @property
-    def optimizer(self) -> Any: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)

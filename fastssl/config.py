@@ -66,11 +66,6 @@ class Paper:
     results: Results = ()
     """The leading metric first; empty where the paper states no number, as in a plot."""
 
-    @property
-    def number(self) -> float | None:
-        """The number of the leading metric; None where there is none."""
-        return self.results[0][1] if self.results else None
-
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:

@@ -106,12 +106,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def from_dict(values: dict[str, Any], where: str, folder: Path | None = None) -> Config:
-    """The config of ``to_dict``.
-
-    Args:
-        values: result of ``to_dict``.
-        where: its place, for messages.
-        folder: folder with the copy of a user's file (``fastssl.user_file``), which is executed.
+    """The config of ``to_dict``, from ``where``; the copy of a user's file in ``folder`` is executed.
 
     Raises:
         UserError: the JSON is of another version, or does not fit, or the user's file is missing or changed.
@@ -139,10 +134,8 @@ def from_dict(values: dict[str, Any], where: str, folder: Path | None = None) ->
 def read_config(path: Path, *, execute: bool = True) -> Config:
     """The config of a run folder's config.json (its other entries are left alone).
 
-    Args:
-        path: the JSON.
-        execute: execute the copy of a user's file beside it, if it names one; False where the user did not
-            name this folder: such a config is then refused.
+    A copy of a user's file beside it is executed, or the config refused where the user did not name this
+    folder (``execute`` False).
 
     Raises:
         UserError: the file cannot be read or does not fit.

@@ -20,13 +20,13 @@ from dataclasses import replace
 
 import torch
 
-from fastssl.command_line import parse
+from fastssl.command_line import parse, take_option
 from fastssl.config import Config
 from fastssl.distributed.device import choose_device
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.precision import resolve_precision
 from fastssl.methods import Method
-from fastssl.needs import IMAGENET_BYTES, Needs
+from fastssl.needs import IMAGENET_BYTES, needs
 from fastssl.run.build import build_on_device, build_train_step, training_batches
 from fastssl.run.data import TrainingData, open_training_data
 from pipelines.backends.choose import choose_pipeline, open_loader
@@ -115,15 +115,15 @@ def _needs(data: TrainingData, method: Method, gpus: int, images_per_s: float) -
     with suppress(OSError, TypeError):  # images that are elsewhere, or are not encoded
         some = range(0, count, max(1, count // _SOME))
         size = statistics.mean(len(data.source.read(index)) for index in some)
-    needs = Needs(
+    yield from needs(
         gpus=gpus,
         images_per_s=images_per_s,
         batch_size=experiment.batch_size,
         parameters=sum(weight.numel() for weight in method.parameters() if weight.requires_grad),
         view_pixels=sum(group.num_views * group.spec.size**2 for group in experiment.views),
         image_bytes=size,
+        cores=len(os.sched_getaffinity(0)) / max(1, torch.cuda.device_count()),
     )
-    yield from needs.lines(len(os.sched_getaffinity(0)) / max(1, torch.cuda.device_count()))
 
 
 def measure(
@@ -185,12 +185,9 @@ def _standing(method: Method) -> str:
 
 def _take_number(words: list[str], option: str) -> int:
     """The number behind an option, which leaves ``words``; 0 without it."""
-    index = next((i for i, word in enumerate(words) if word.split("=")[0] == option), None)
-    if index is None:
+    count = take_option(words, option)
+    if count is None:
         return 0
-    _, equals, count = words.pop(index).partition("=")
-    if not equals and index < len(words):
-        count = words.pop(index)
     if not count.isdecimal() or int(count) < 1:
         raise UserError(f"{option} takes a number of at least 1, not {count or 'nothing'}")
     return int(count)

@@ -98,12 +98,6 @@ def encode_in_parts(
 ) -> Features:
     """Features of every image, each part of them read where it was written before.
 
-    Args:
-        opened: the encoder, on the device of ``config``.
-        source: images, labeled or not.
-        config: view, device, precision.
-        parts: cache of the parts.
-
     Returns:
         features float32 [N, D] and labels int64 [N] (-1: none), in the order of the source.
     """

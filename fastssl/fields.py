@@ -50,11 +50,7 @@ def with_kinds(base: Config, kinds: Mapping[str, str]) -> Config:
     """The config with components of other kinds; whether all fits together is not checked yet.
 
     Another method has its own defaults, and as many views as it takes; another optimizer or backbone keeps
-    the fields that both kinds have.
-
-    Args:
-        base: a config.
-        kinds: by family: ``{"method": "byol"}``.
+    the fields that both kinds have. Kinds are given by family: ``{"method": "byol"}``.
 
     Raises:
         UserError: no such kind.

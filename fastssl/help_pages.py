@@ -23,12 +23,7 @@ def page_path(name: str) -> Path:
 
 
 def page(module: str, words: Sequence[str]) -> str | None:
-    """The page that a command line asks for; None if there is none of that.
-
-    Args:
-        module: of the command, such as ``fastssl.train``.
-        words: of the command line, without the command.
-    """
+    """The page that the words behind a command of ``module`` ask for; None if there is none of that."""
     asks = _ASKS.get(words[0]) if len(words) == 1 else None
     if asks is None:
         return None

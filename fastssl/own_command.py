@@ -52,11 +52,7 @@ def find_pipelines(is_own_command: bool) -> None:
 
 
 def start(module: str, words: Sequence[str]) -> None:
-    """Prepare this process for a command.
-
-    Args:
-        module: of the command.
-        words: of the command line, without the command.
+    """Prepare this process for a command of ``module``, with the words behind it.
 
     Raises:
         SystemExit: status 0, where the words ask for a page that needs no import of the command.

@@ -30,7 +30,6 @@ from fastssl.export.encoder_file import save_encoder
 from fastssl.methods import build_encoder
 from fastssl.metrics.collapse import collapse_warning
 from fastssl.optim.optimizer import learning_rates
-from fastssl.optim.schedules import learning_rate
 from fastssl.run.build import build_on_device, training_batches
 from fastssl.run.data import TrainingData, open_training_data
 from fastssl.run.divergence import DIVERGED, read_divergence, write_divergence
@@ -150,10 +149,7 @@ def train(config: Config, env: DistEnv = DistEnv()) -> int:  # noqa: B008  (froz
         warned = False
         stopping, overdue = any_rank(bool(interrupt.signal), False)
         while run.step < run.stop_step and not stopping:
-            rate = learning_rate(
-                run.step, experiment.optimizer, experiment.batch_size, run.steps_per_epoch, run.total_steps
-            )
-            batch, metrics = run.train_step(batches, run.step, rate)
+            batch, metrics = run.train_step(batches, run.step, data.learning_rate(run.step))
             run.advance(metrics)
             late = env.is_main and time.monotonic() - saved_at > 60 * machine.checkpoint_minutes
             stopping, overdue = any_rank(bool(interrupt.signal), late)

@@ -28,12 +28,8 @@ def meet(env: DistEnv, *, minutes: float) -> Store:
 
     A wait that lasts is told in one line. Rank 0 serves the store, or torchrun's agent does.
 
-    Args:
-        env: this process.
-        minutes: time that the others are waited for.
-
     Raises:
-        UserError: they did not come.
+        UserError: the others did not come in so many minutes.
         RuntimeError, ValueError: the store cannot be opened.
     """
     address, port = os.environ.get("MASTER_ADDR", ""), int(os.environ.get("MASTER_PORT", ""))

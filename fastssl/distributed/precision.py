@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -15,19 +14,11 @@ AUTOCAST: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16,
 _ISA_WITH_BF16 = ("BF16", "FP16", "AMX", "AVX10", "ALL", "DEFAULT")  # oneDNN's names, or parts of them
 
 
-@dataclass(frozen=True)
-class CpuCapability:
-    """The bf16 instructions that torch reports of this machine's processor."""
-
-    avx512_bf16: bool
-    amx: bool
-
-
-def cpu_capability() -> CpuCapability:
-    """Ask torch (2.9 or newer) for the processor's bf16 instructions."""
-    return CpuCapability(
-        avx512_bf16=torch.cpu._is_avx512_bf16_supported(), amx=torch.cpu._is_amx_tile_supported()
-    )
+def bf16_instructions() -> str:
+    """The processor's bf16 instructions as torch (2.9 or newer) reports them: AMX, AVX512-BF16, or ""."""
+    if torch.cpu._is_amx_tile_supported():
+        return "AMX"
+    return "AVX512-BF16" if torch.cpu._is_avx512_bf16_supported() else ""
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> tuple[Precision, str]:
@@ -37,12 +28,8 @@ def resolve_precision(precision: Precision, device: torch.device) -> tuple[Preci
     ``ONEDNN_MAX_CPU_ISA`` (formerly ``DNNL_MAX_CPU_ISA``) bounds the instructions that torch's kernels use,
     which torch's report leaves out.
 
-    Args:
-        precision: the config's; anything but ``auto`` stays.
-        device: device of the run.
-
     Returns:
-        The precision, never ``auto``, and the reason in a few words.
+        The precision, never ``auto``, and the reason in a few words. Another one than ``auto`` stays.
     """
     if precision != "auto":
         return precision, "as told"
@@ -52,10 +39,10 @@ def resolve_precision(precision: Precision, device: torch.device) -> tuple[Preci
         return ("bf16", f"{name} computes it") if native else ("fp32", f"{name} has no bf16 units")
     if device.type != "cpu":
         return "fp32", f"bf16 is untested on {device.type}"
-    cpu = cpu_capability()
-    if not (cpu.avx512_bf16 or cpu.amx):
+    instructions = bf16_instructions()
+    if not instructions:
         return "fp32", "this CPU has no bf16 instructions"
     bound = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
     if bound and not any(part in bound for part in _ISA_WITH_BF16):
         return "fp32", f"ONEDNN_MAX_CPU_ISA={bound} leaves bf16 instructions out"
-    return "bf16", f"this CPU has {'AMX' if cpu.amx else 'AVX512-BF16'}"
+    return "bf16", f"this CPU has {instructions}"

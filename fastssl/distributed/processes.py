@@ -36,13 +36,9 @@ _LOST = 1  # exit status of a process that another one left alone
 
 @contextmanager
 def process_group(env: DistEnv, more: dict[str, str], *, minutes: float, device: str) -> Iterator[None]:
-    """The process group of all, inside.
+    """The process group of all, inside; on "cuda" over NCCL too.
 
-    Args:
-        env: this process.
-        more: environment variables that ``dist_env`` returned.
-        minutes: time that a process waits for the others.
-        device: "cuda" joins over NCCL too.
+    ``env`` and ``more`` are those of ``dist_env``; a process waits so many ``minutes`` for the others.
 
     Raises:
         UserError: the others cannot be met. What goes wrong inside ends the process here and now, with one

@@ -25,7 +25,7 @@ class BarlowTwins(Method):
     """Loss: sum_i (1 - C_ii)^2 + lambda sum_i sum_{j != i} C_ij^2, C the cross-correlation of two views.
 
     C is that of the global batch's embeddings (equations 1 and 2). Each view has batch-norm statistics of its
-    own (``Method.forward_views``).
+    own.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class BarlowTwins(Method):
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the global micro-batch; see ``Method.forward``."""
         views = expect_views(batch, self.config.num_views, self.config.kind)
-        first, second = self.forward_views(self.student, views)
+        first, second = (self.student(view) for view in views)
         with autocast_off(first):
             correlation = cross_correlation(all_gather_with_gradient(first), all_gather_with_gradient(second))
             diagonal = correlation.diagonal()

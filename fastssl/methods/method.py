@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal, Self, cast
 
@@ -15,7 +15,6 @@ from torch.nn import functional
 from fastssl.component import Component, ComponentConfig
 from fastssl.models.backbone import Backbone, build_backbone
 from fastssl.models.heads import Head
-from fastssl.models.stacked_views import forward_stacked, keep_views_apart
 from fastssl.optim.optimizer import Groups, split_parameters
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
@@ -88,7 +87,6 @@ class Method(Component, nn.Module, ABC):
         super().__init__()
         self.pending: list[Tensor] = []
         """Tensors that ``forward`` leaves to ``after_step``, which clears it; empty between steps."""
-        self._stacked = False
 
     @property
     def repeats(self) -> bool:
@@ -117,24 +115,6 @@ class Method(Component, nn.Module, ABC):
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, 0-dim float32, and metrics to log: detached 0-dim tensors on the batch's device."""
 
-    def stack_views(self) -> None:
-        """Put the views that ``forward_views`` is given through a network at once from now on.
-
-        On its device, batch norms in their groups. Numbers stay, to the rounding of the convolutions. Off by
-        default: the step then moves more bytes, for each batch norm's outputs are put together again.
-        """
-        keep_views_apart(self)
-        self._stacked = True
-
-    def forward_views(self, network: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
-        """``network(view)`` of each view [B, 3, S, S]; each has batch-norm statistics of its own.
-
-        They go through the network one after the other, or at once after ``stack_views``.
-        """
-        if self._stacked:
-            return forward_stacked(network, views)
-        return [network(view) for view in views]
-
     def param_groups(self) -> Groups:
         """Trainable parameters in parts, as ``split_parameters`` gives them: weights; norms and biases."""
         return split_parameters(self)
@@ -147,7 +127,7 @@ class Method(Component, nn.Module, ABC):
         """Moving averages to update after the optimizer has moved the student in ``step``.
 
         Returns:
-            (target, source, momentum) for each: see ``fastssl.models.teacher.update_average``.
+            (target, source, momentum) for each: see ``fastssl.models.teacher.update_averages``.
         """
         return []
 

@@ -23,7 +23,7 @@ from pipelines.keys import stable_id
 class StudentTeacher(Method):
     """Student: encoder, projector and, with some methods, predictor. Teacher: an average of its parts.
 
-    Each view has batch-norm statistics of its own (``Method.forward_views``).
+    Each view has batch-norm statistics of its own.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class StudentTeacher(Method):
 
     def queries(self, views: tuple[Tensor, ...]) -> list[Tensor]:
         """The student's unit vectors, float32 [B, D], of each view [B, 3, S, S]."""
-        return [l2_normalize(output) for output in self.forward_views(self.student, views)]
+        return [l2_normalize(self.student(view)) for view in views]
 
     @torch.no_grad()
     def keys(self, views: tuple[Tensor, ...], loader_step: int) -> list[Tensor]:
@@ -91,7 +91,7 @@ class StudentTeacher(Method):
             loader_step: the batch's step of the loader; keys the draw of shuffling BN.
         """
         if not self.config.teacher.shuffling_bn:
-            return [l2_normalize(output) for output in self.forward_views(self.teacher, views)]
+            return [l2_normalize(self.teacher(view)) for view in views]
         names = [
             self.shuffles.format(kind=self.config.kind, view=i, seed=self._seed) for i in range(len(views))
         ]

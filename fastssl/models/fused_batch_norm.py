@@ -32,8 +32,7 @@ _DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 def fuse_batch_norms(module: Module) -> Module:
     """The module with its ``nn.BatchNorm2d`` (none of their subclasses) fused, in place; nothing is renamed.
 
-    Before ``keep_views_apart``, which makes classes of its own; after ``group_batch_norms``, whose groups
-    stay as they are. Without Triton nothing is changed.
+    After ``group_batch_norms``, whose groups stay as they are. Without Triton nothing is changed.
     """
     if importlib.util.find_spec("triton") is not None:
         for part in module.modules():

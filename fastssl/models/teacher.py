@@ -41,25 +41,19 @@ class Teacher(nn.Sequential):
         return cls(OrderedDict(copy.deepcopy(student).named_children())).requires_grad_(False)
 
 
-def update_averages(averages: Iterable[tuple[nn.Module, nn.Module, float]]) -> None:
-    """Update each (target, source, momentum): see ``update_average``."""
-    for target, source, momentum in averages:
-        update_average(target, source, momentum)
-
-
 @torch.no_grad()
-def update_average(target: nn.Module, source: nn.Module, momentum: float) -> None:
+def update_averages(averages: Iterable[tuple[nn.Module, nn.Module, float]]) -> None:
     """target <- momentum * target + (1 - momentum) * source, in place, parameter by parameter.
 
     Buffers are left alone: a teacher's batch norms run in train mode and keep their own statistics.
 
     Args:
-        target: its parameters.
-        source: has a parameter of the same name for each of the target's; it may have more (a predictor).
-        momentum: in [0, 1].
+        averages: (target, source, momentum) of each. The source has a parameter of the same name for each of
+            the target's; it may have more (a predictor). The momentum lies in [0, 1].
     """
-    targets, sources = zip(*paired_parameters(target, source), strict=True)
-    torch._foreach_lerp_(targets, sources, 1 - momentum)
+    for target, source, momentum in averages:
+        targets, sources = zip(*paired_parameters(target, source), strict=True)
+        torch._foreach_lerp_(targets, sources, 1 - momentum)
 
 
 def paired_parameters(target: nn.Module, source: nn.Module) -> list[tuple[nn.Parameter, nn.Parameter]]:

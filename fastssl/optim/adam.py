@@ -30,7 +30,7 @@ class Adam(Optimizer, torch.optim.Adam):
     parameter's device.
     """
 
-    implementations: ClassVar[tuple[Implementation, ...]] = ("reference", "foreach")
+    implementations: ClassVar[tuple[Implementation, ...]] = ("foreach",)
     implementation: str
 
     @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Adam(Optimizer, torch.optim.Adam):
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         fused = implementation == "auto" and all(parameter.is_cuda for parameter in parameters)
         self._chosen = implementation
-        self.implementation = "fused" if fused else "foreach" if implementation == "auto" else implementation
+        self.implementation = "fused" if fused else "foreach"
         self._step_supports_amp_scaling = fused  # asked by torch's scaler
         for group in (self.defaults, *self.param_groups):  # a loaded state may bring another machine's
             group.update(fused=fused, foreach=not fused)
@@ -81,9 +81,6 @@ class Adam(Optimizer, torch.optim.Adam):
                     self.state[parameter].update(_initial_state(parameter))
             if self.implementation == "foreach" and parameters:
                 _step_all(parameters, [self.state[p] for p in parameters], group)
-            elif self.implementation == "reference":
-                for parameter in parameters:
-                    _step_one(parameter, self.state[parameter], group)
         if self.implementation == "fused":
             super().step()
 
@@ -95,18 +92,6 @@ def _initial_state(parameter: Tensor) -> dict[str, Tensor]:
         "exp_avg": torch.zeros_like(parameter),
         "exp_avg_sq": torch.zeros_like(parameter),
     }
-
-
-def _step_one(weight: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-    """Move one weight in place: the rule in plain torch, which faster ones are tested against."""
-    beta1, beta2 = group["betas"]
-    step, mean, square = state["step"].add_(1), state["exp_avg"], state["exp_avg_sq"]
-    update = weight.grad + group["weight_decay"] * weight
-    mean.mul_(beta1).add_(update, alpha=1 - beta1)
-    square.mul_(beta2).addcmul_(update, update, value=1 - beta2)
-    (first,), (second,) = _corrections(beta1, [step]), _corrections(beta2, [step])
-    root = (square / second).sqrt_().add_(group["eps"])
-    weight.sub_(group["lr"] * mean / first / root)
 
 
 def _corrections(beta: float, steps: list[Tensor]) -> list[Tensor]:

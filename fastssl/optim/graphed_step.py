@@ -35,15 +35,7 @@ def capture_on_gpu(body: Callable[[], None]) -> Replay:
 def graph_blocker(
     method: Any, optimizer: Any, device: torch.device, autocast: torch.dtype | None, accumulation_steps: int
 ) -> str | None:
-    """The first reason against a CUDA graph of a step, in words; None where there is none.
-
-    Args:
-        method: a ``fastssl.methods.Method``.
-        optimizer: its optimizer.
-        device: device of the method.
-        autocast: dtype of forward and backward.
-        accumulation_steps: micro-batches per step.
-    """
+    """The first reason against a CUDA graph of a ``Method``'s step, in words; None where there is none."""
     if device.type != "cuda":
         return f"the device is {device.type}"
     if world_size() > 1:
@@ -77,6 +69,8 @@ class GraphedStep(TrainStep):
     """
 
     WARM_UP_STEPS = 3
+    optimizer: Any  # an ``Optimizer`` that can be captured
+    _method: Any
 
     def __init__(
         self, *args: Any, capture: Callable[[Callable[[], None]], Replay] = capture_on_gpu, **options: Any
@@ -100,38 +94,25 @@ class GraphedStep(TrainStep):
                 return super().__call__(batches, step, rate)
         batch = next(batches)
         self._begin(step, rate)
-        self._step = step
-        self._take_averages()
+        self._step, averages = step, self._method.averages(step)
+        self.optimizer.take_averages(averages)
         if self._replay is None:
-            self._refresh()  # what it sends to must not be the graph's memory
+            self.optimizer.refresh()  # what it sends to must not be the graph's memory
             self._inputs = _copy_of(batch)
             self._replay = self._capture(self._body)
-            self._left = list(self._pending)
-            self._take_averages()  # the captured step has forgotten them
+            self._left = list(self._method.pending)
+            self.optimizer.take_averages(averages)  # the captured step has forgotten them
         else:
             _fill(self._inputs, batch)
-        self._refresh()
+        self.optimizer.refresh()
         self._replay()
-        self._pending[:] = self._left
+        self._method.pending[:] = self._left
         self._end(step)
         return batch, [{name: value.clone() for name, value in values.items()} for values in self._metrics]
-
-    @property
-    def _pending(self) -> list[Tensor]:
-        pending: list[Tensor] = self._method.pending  # type: ignore[assignment]
-        return pending
 
     def _body(self) -> None:
         metrics = self._add_gradients(self._inputs, self._step)
         self._metrics = self._move_weights([metrics], self._step)
-
-    def _take_averages(self) -> None:
-        if isinstance(self.optimizer, Optimizer):
-            self.optimizer.take_averages(self._method.averages(self._step))  # type: ignore[operator]
-
-    def _refresh(self) -> None:
-        if isinstance(self.optimizer, Optimizer):
-            self.optimizer.refresh()
 
 
 @contextlib.contextmanager

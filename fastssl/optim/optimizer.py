@@ -15,7 +15,7 @@ from pipelines.command.ranges import NotNegative, Positive, SharesWithinOne, Zer
 
 Groups = list[dict[str, Any]]
 Averages = Sequence[tuple[nn.Module, nn.Module, float]]
-"""(target, source, momentum) of each moving average: see ``fastssl.models.teacher.update_average``."""
+"""(target, source, momentum) of each moving average: see ``fastssl.models.teacher.update_averages``."""
 Implementation = Literal["auto", "reference", "foreach", "triton", "apex"]
 
 
@@ -125,12 +125,7 @@ def parameter_groups(parts: Sequence[dict[str, Any]], config: Optimizer.Config) 
 def build_optimizer(
     parts: Sequence[dict[str, Any]], config: Optimizer.Config, implementation: Implementation = "auto"
 ) -> Optimizer:
-    """The optimizer of parameters that are on their device already.
-
-    Args:
-        parts: result of ``split_parameters`` or of a method's ``param_groups``.
-        config: config of the optimizer.
-        implementation: see ``Optimizer.use``.
+    """The optimizer of parameters that are on their device already, as ``split_parameters`` gives them.
 
     Raises:
         UserError: the optimizer is not implemented so, or not on this machine.

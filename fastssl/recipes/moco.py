@@ -8,6 +8,8 @@ authors' public code.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from fastssl.config import Config, Experiment, Machine, Paper
@@ -93,43 +95,19 @@ def moco_v2_imagenet() -> Config:
     )
 
 
-def moco_v2_sync_bn_imagenet() -> Config:
-    """MoCo v2 + SyncBN: in place of shuffling BN, and with a batch norm in the projector's hidden layer."""
-    return variant(
-        moco_v2_imagenet,
-        "moco-v2-sync-bn-imagenet",
+# Each further step: name, place, number, and what it changes.
+_STEPS: tuple[tuple[str, str, float | None, dict[str, Any]], ...] = (
+    # SyncBN in place of shuffling BN, and a batch norm in the projector's hidden layer
+    (
+        "moco-v2-sync-bn",
         "figure 2, + SyncBN",
         None,
-        {
-            "batch_norm_group": None,
-            "method.teacher.shuffling_bn": False,
-            "method.projector.norm": "batch",
-        },
-    )
-
-
-def moco_v2_sync_bn_alone_imagenet() -> Config:
-    """MoCo v2 with SyncBN in place of shuffling BN and nothing else, as section 4.1 words this step.
-
-    No step of the ladder: there the projector gains a batch norm too, as in the authors' code.
-    """
-    return variant(
-        moco_v2_imagenet,
-        "moco-v2-sync-bn-alone-imagenet",
-        "section 4.1, SyncBN replaces shuffling BN",
-        None,
-        {"batch_norm_group": None, "method.teacher.shuffling_bn": False},
-    )
-
-
-def moco_v2_predictor_imagenet() -> Config:
-    """+ asymmetric predictor: a second MLP after the student's projector, both as wide as BYOL's.
-
-    The widths of this step are those of the authors' code for MoCo v2+: the paper has "similar to projector".
-    """
-    return variant(
-        moco_v2_sync_bn_imagenet,
-        "moco-v2-predictor-imagenet",
+        {"batch_norm_group": None, "method.teacher.shuffling_bn": False, "method.projector.norm": "batch"},
+    ),
+    # asymmetric predictor: a second MLP after the student's projector, both as wide as BYOL's by the authors'
+    # code for MoCo v2+, where the paper has "similar to projector"
+    (
+        "moco-v2-predictor",
         "figure 2, + Asymmetric Predictor",
         None,
         {
@@ -137,71 +115,48 @@ def moco_v2_predictor_imagenet() -> Config:
             "method.projector.hidden_dim": 4096,
             "method.projector.out_dim": 256,
         },
-    )
-
-
-def moco_v2_momentum_ascending_imagenet() -> Config:
-    """+ momentum ascending: the teacher's momentum rises from 0.99 to 1, where it was 0.999 throughout.
-
-    Its number: table 2's 72.0 % less the 2.0 that section 4.1 gives to the next step.
-    """
-    return variant(
-        moco_v2_predictor_imagenet,
-        "moco-v2-momentum-ascending-imagenet",
+    ),
+    # the teacher's momentum rises from 0.99 to 1, where it was 0.999 throughout. Its number: table 2's 72.0 %
+    # less the 2.0 that section 4.1 gives to the next step
+    (
+        "moco-v2-momentum-ascending",
         "section 4.1, + Momentum Ascending",
         0.700,
         {"method.teacher.momentum": 0.99, "method.teacher.ascending": True},
-    )
-
-
-def moco_v2_plus_imagenet() -> Config:
-    """MoCo v2+ on ImageNet: + symmetric loss."""
-    return variant(
-        moco_v2_momentum_ascending_imagenet,
-        "moco-v2-plus-imagenet",
-        "table 2, MoCo v2+, SGD",
-        0.720,
-        {"method.symmetric_loss": True},
-    )
-
-
-def moco_v2_plus_complex_imagenet() -> Config:
-    """MoCo v2+ with BYOL's augmentation, the same for both views (supplement, table 5)."""
-    return variant(
-        moco_v2_plus_imagenet,
-        "moco-v2-plus-complex-imagenet",
+    ),
+    ("moco-v2-plus", "table 2, MoCo v2+, SGD", 0.720, {"method.symmetric_loss": True}),
+    # BYOL's augmentation, the same for both views (supplement, table 5)
+    (
+        "moco-v2-plus-complex",
         "table 4, MoCo v2+",
         0.724,
         {"views": (ViewGroup(spec=augmentations.BYOL_SYMMETRIC, num_views=2),)},
-    )
-
-
-def s_moco_v2_plus_imagenet() -> Config:
-    """S-MoCo v2+ on ImageNet: the predictor stands in the teacher's branch too (figure 1d).
-
-    The authors' code also leaves the bias of the heads' last layers out; here it stays, so that this step of
-    the ladder changes one thing.
-    """
-    return variant(
-        moco_v2_plus_complex_imagenet,
-        "s-moco-v2-plus-imagenet",
-        "table 4, S-MoCo v2+",
-        0.712,
-        {"method.predictor_on": "both"},
-    )
-
-
-LADDER: tuple[Recipe, ...] = (
-    moco_v1_imagenet,
-    moco_v2_imagenet,
-    moco_v2_sync_bn_imagenet,
-    moco_v2_predictor_imagenet,
-    moco_v2_momentum_ascending_imagenet,
-    moco_v2_plus_imagenet,
-    moco_v2_plus_complex_imagenet,
-    s_moco_v2_plus_imagenet,
+    ),
+    # S-MoCo v2+: the predictor stands in the teacher's branch too (figure 1d). The authors' code also leaves
+    # the bias of the heads' last layers out; here it stays, so that this step changes one thing
+    ("s-moco-v2-plus", "table 4, S-MoCo v2+", 0.712, {"method.predictor_on": "both"}),
 )
 
+
+def _ladder() -> Iterator[Recipe]:
+    step: Recipe = moco_v2_imagenet
+    yield from (moco_v1_imagenet, step)
+    for name, place, number, changes in _STEPS:
+        step = partial(variant, step, f"{name}-imagenet", place, number, changes)
+        yield step
+
+
+LADDER = tuple(_ladder())
+moco_v2_plus_imagenet, _PLUS, _S_PLUS = LADDER[-3:]
+
+# No step of the ladder: there the projector gains a batch norm too, as in the authors' code.
+_SYNC_BN_ALONE = variant_recipe(
+    moco_v2_imagenet,
+    "sync-bn-alone",
+    "section 4.1, SyncBN replaces shuffling BN",
+    None,
+    {"batch_norm_group": None, "method.teacher.shuffling_bn": False},
+)
 
 # The one step that table 2 has with LARS; the study moco-ladder-lars trains the others so.
 moco_v2_plus_lars_imagenet = variant_recipe(
@@ -210,10 +165,10 @@ moco_v2_plus_lars_imagenet = variant_recipe(
 
 # Tables 6 and 7, 100 epochs. They do not say which MoCo v2+ they take: here table 4's, with BYOL's
 # augmentation, as they compare it with BYOL. The heads are as wide as a ResNet-50's.
-_PLUS, _SHORT = moco_v2_plus_complex_imagenet, "100ep"
+_SHORT = "100ep"
 SHORT = (
     variant_recipe(_PLUS, _SHORT, "table 6, MoCo v2+ (table 4's)", 0.691, {"epochs": 100}),
-    variant_recipe(s_moco_v2_plus_imagenet, _SHORT, "table 6, S-MoCo v2+", 0.693, {"epochs": 100}),
+    variant_recipe(_S_PLUS, _SHORT, "table 6, S-MoCo v2+", 0.693, {"epochs": 100}),
     *(
         variant_recipe(base, f"r{depth}-{_SHORT}", place, number, {"epochs": 100, "backbone.depth": depth})
         for base, depth, place, number in (
@@ -225,4 +180,4 @@ SHORT = (
     ),
 )
 
-RECIPES = (*LADDER, moco_v2_sync_bn_alone_imagenet, moco_v2_plus_lars_imagenet, *SHORT)
+RECIPES = (*LADDER, _SYNC_BN_ALONE, moco_v2_plus_lars_imagenet, *SHORT)

@@ -16,13 +16,14 @@ epochs. The paper leaves open:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 from fastssl.config import Config, Experiment, Machine, Paper, Results
 from fastssl.methods import BYOL, MSBReg
 from fastssl.models import ResNet
 from fastssl.models.heads import Head
-from fastssl.optim import LARS, Optimizer
+from fastssl.optim import LARS
 from fastssl.recipes import augmentations
 from fastssl.recipes.papers import linear_top1
 from pipelines.views import ViewGroup
@@ -35,173 +36,132 @@ _LAYER_NORM = replace(_SMALL, norm="layer")
 _WIDE = Head.Config(hidden_dim=2048, out_dim=256)
 
 
-def _lars(base_lr: float, num_views: int) -> Optimizer.Config:
-    return LARS.Config(
-        base_lr=base_lr * num_views,
-        weight_decay=1e-5,
-        warmup_epochs=10,
-        exclude_norm_and_bias=True,
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    """Images, and the settings that go with them."""
+
+    base_lr: float
+    """Of one view."""
+    epochs: int = 300
+    batch_size: int = 512
+    size: int = 224
+    """Side of the views, pixels."""
+    center_fraction: float = 0.875
+    backbone: ResNet.Config = ResNet.Config(depth=18)
 
 
-def _imagenet100(recipe: str, place: str, results: Results, method: BYOL.Config | MSBReg.Config) -> Config:
+_DATA = {
+    "imagenet100": _Data(base_lr=0.4),
+    "stl10": _Data(base_lr=0.5, epochs=320, batch_size=256, size=96, center_fraction=1.0),
+    "imagenet": _Data(base_lr=0.15, backbone=ResNet.Config(depth=50)),
+}
+
+
+def _recipe(
+    name: str, place: str, results: Results, method: BYOL.Config | MSBReg.Config, epochs: int | None = None
+) -> Config:
+    """A row of a table, with the settings of the images that its name ends with; ``epochs`` None: theirs."""
+    where = name.rpartition("-")[2]
+    data = _DATA[where]
     return Config(
-        recipe=recipe,
+        recipe=name,
         paper=Paper(title=TITLE, place=place, results=results),
         experiment=Experiment(
-            epochs=300,
-            batch_size=512,
-            views=(ViewGroup(spec=augmentations.MSBREG, num_views=method.num_views),),
-            backbone=ResNet.Config(depth=18),
+            epochs=epochs or data.epochs,
+            batch_size=data.batch_size,
+            center_fraction=data.center_fraction,
+            views=(
+                ViewGroup(spec=replace(augmentations.MSBREG, size=data.size), num_views=method.num_views),
+            ),
+            backbone=data.backbone,
             method=method,
-            optimizer=_lars(0.4, method.num_views),
+            optimizer=LARS.Config(
+                base_lr=data.base_lr * method.num_views,
+                weight_decay=1e-5,
+                warmup_epochs=10,
+                exclude_norm_and_bias=True,
+            ),
         ),
-        machine=Machine(data="imagenet100", keep_every=50),
+        machine=Machine(data=where, keep_every=50),
     )
 
 
-def _stl10(recipe: str, place: str, number: float, method: BYOL.Config | MSBReg.Config) -> Config:
-    return Config(
-        recipe=recipe,
-        paper=Paper(title=TITLE, place=place, results=linear_top1(number)),
-        experiment=Experiment(
-            epochs=320,
-            batch_size=256,
-            center_fraction=1.0,
-            views=(ViewGroup(spec=replace(augmentations.MSBREG, size=96), num_views=method.num_views),),
-            backbone=ResNet.Config(depth=18),
-            method=method,
-            optimizer=_lars(0.5, method.num_views),
-        ),
-        machine=Machine(data="stl10", keep_every=50),
+def _msbreg(
+    views: int, lambda_b: float, head: Head.Config = _SMALL, lambda_s: float = 0.004
+) -> MSBReg.Config:
+    return MSBReg.Config(
+        num_views=views, projector=head, predictor=head, lambda_s=lambda_s, lambda_b=lambda_b
     )
+
+
+def _byol(head: Head.Config = _SMALL, uniformity_weight: float = 0.0) -> BYOL.Config:
+    return BYOL.Config(projector=head, predictor=head, uniformity_weight=uniformity_weight)
 
 
 def _table_3(top1: float, alignment: float, uniformity: float) -> Results:
     return (*linear_top1(top1), ("alignment", alignment), ("uniformity", uniformity))
 
 
-def msbreg_imagenet100() -> Config:
-    """MSBReg on ImageNet-100 with 8 views: the best row of its ablation."""
-    method = MSBReg.Config(num_views=8, projector=_SMALL, predictor=_SMALL, lambda_s=0.004, lambda_b=0.5)
-    place = "table 5, K 8, lambda_s .004, lambda_b .5"
-    return _imagenet100("msbreg-imagenet100", place, linear_top1(0.816), method)
-
-
-def msbreg_320ep_imagenet100() -> Config:
-    """MSBReg on ImageNet-100 for 320 epochs, as section 1.1 has it, where table 5 has 300; no number."""
-    config = msbreg_imagenet100()
-    return replace(
-        config,
-        recipe="msbreg-320ep-imagenet100",
-        paper=Paper(title=TITLE, place="section 1.1, ImageNet-100, 320 epochs"),
-        experiment=replace(config.experiment, epochs=320),
-    )
-
-
-def msbreg_4_views_imagenet100() -> Config:
-    """MSBReg on ImageNet-100 with 4 views, "Ours" of table 3."""
-    method = MSBReg.Config(num_views=4, projector=_SMALL, predictor=_SMALL, lambda_s=0.004, lambda_b=0.5)
-    place = "tables 3 and 5, K 4, lambda_s .004, lambda_b .5"
-    return _imagenet100("msbreg-4-views-imagenet100", place, _table_3(0.804, 0.36, -3.8), method)
-
-
-def msbreg_2_views_imagenet100() -> Config:
-    """MSBReg on ImageNet-100 with 2 views, "BYOL + L_b + L_s" of table 3."""
-    method = MSBReg.Config(num_views=2, projector=_SMALL, predictor=_SMALL, lambda_s=0.004, lambda_b=0.25)
-    place = "tables 3 and 5, K 2, lambda_s .004, lambda_b .25"
-    return _imagenet100("msbreg-2-views-imagenet100", place, _table_3(0.728, 0.26, -2.92), method)
-
-
-def byol_imagenet100() -> Config:
-    """BYOL on ImageNet-100 as MSBReg's supplement runs it."""
-    method = BYOL.Config(projector=_SMALL, predictor=_SMALL)
-    place = "tables 3 and 5, K 2, lambda_s 0, lambda_b 0"
-    return _imagenet100("byol-imagenet100", place, _table_3(0.719, 0.25, -1.52), method)
-
-
-def byol_uniformity_imagenet100() -> Config:
-    """BYOL with the uniformity loss on ImageNet-100.
-
-    The paper does not give the loss's weight: here 1, at which it weighs against the distances as in Wang and
-    Isola (2020).
-    """
-    method = BYOL.Config(projector=_SMALL, predictor=_SMALL, uniformity_weight=1.0)
-    place, results = "table 3, BYOL + L_uniform", _table_3(0.721, 0.27, -2.95)
-    return _imagenet100("byol-uniformity-imagenet100", place, results, method)
-
-
-def msbreg_stl10() -> Config:
-    """MSBReg on STL-10.
-
-    Table 4 gives neither views nor lambda_s: 4 (as tables 2 and 3) and 0.004 (the best of table 5).
-    """
-    method = MSBReg.Config(num_views=4, projector=_SMALL, predictor=_SMALL, lambda_s=0.004, lambda_b=0.05)
-    return _stl10("msbreg-stl10", "table 4, Ours, BN", 0.914, method)
-
-
-def msbreg_layer_norm_stl10() -> Config:
-    """MSBReg on STL-10 with layer norm in its heads; views and lambda_s as in msbreg-stl10."""
-    method = MSBReg.Config(
-        num_views=4, projector=_LAYER_NORM, predictor=_LAYER_NORM, lambda_s=0.004, lambda_b=0.005
-    )
-    return _stl10("msbreg-layer-norm-stl10", "table 4, Ours, LN, lambda_b 5e-3", 0.823, method)
-
-
-def byol_stl10() -> Config:
-    """BYOL on STL-10 as MSBReg's supplement runs it."""
-    return _stl10("byol-stl10", "table 4, BYOL, BN", 0.895, BYOL.Config(projector=_SMALL, predictor=_SMALL))
-
-
-def byol_layer_norm_stl10() -> Config:
-    """BYOL on STL-10 with layer norm in its heads: it collapses."""
-    method = BYOL.Config(projector=_LAYER_NORM, predictor=_LAYER_NORM)
-    return _stl10("byol-layer-norm-stl10", "table 4, BYOL, LN, batch 256", 0.106, method)
-
-
-def byol_layer_norm_brownian_stl10() -> Config:
-    """BYOL on STL-10 with layer norm in its heads and the Brownian loss: MSBReg of 2 views, lambda_s 0."""
-    method = MSBReg.Config(
-        num_views=2, projector=_LAYER_NORM, predictor=_LAYER_NORM, lambda_s=0, lambda_b=0.005
-    )
-    return _stl10("byol-layer-norm-brownian-stl10", "table 4, BYOL + L_b, LN, lambda_b 5e-3", 0.753, method)
-
-
-def msbreg_imagenet() -> Config:
-    """MSBReg on ImageNet with 4 views, those of the supplement's table 2 (transfer to COCO).
-
-    The weights, which the supplement does not give for ImageNet, are the best of table 5. Heads of 2048 and
-    256, which section 1.2 calls BYOL's.
-    """
-    method = MSBReg.Config(num_views=4, projector=_WIDE, predictor=_WIDE, lambda_s=0.004, lambda_b=0.5)
-    return Config(
-        recipe="msbreg-imagenet",
-        paper=Paper(
-            title=TITLE, place="table 2, Ours", results=(("COCO box AP", 0.418), ("COCO mask AP", 0.378))
-        ),
-        experiment=Experiment(
-            epochs=300,
-            batch_size=512,
-            views=(ViewGroup(spec=augmentations.MSBREG, num_views=method.num_views),),
-            backbone=ResNet.Config(depth=50),
-            method=method,
-            optimizer=_lars(0.15, method.num_views),
-        ),
-        machine=Machine(data="imagenet", keep_every=50),
-    )
-
-
+_BEST = _msbreg(8, 0.5)  # of the ablation, table 5
+_ROWS: tuple[tuple[str, str, Results, BYOL.Config | MSBReg.Config], ...] = (
+    (
+        "msbreg-4-views-imagenet100",
+        "tables 3 and 5, K 4, lambda_s .004, lambda_b .5",
+        _table_3(0.804, 0.36, -3.8),
+        _msbreg(4, 0.5),
+    ),
+    (
+        "msbreg-2-views-imagenet100",
+        "tables 3 and 5, K 2, lambda_s .004, lambda_b .25",
+        _table_3(0.728, 0.26, -2.92),
+        _msbreg(2, 0.25),
+    ),
+    (
+        "byol-imagenet100",
+        "tables 3 and 5, K 2, lambda_s 0, lambda_b 0",
+        _table_3(0.719, 0.25, -1.52),
+        _byol(),
+    ),
+    # the weight of its loss is not given: at 1 it weighs against the distances as in Wang and Isola (2020)
+    (
+        "byol-uniformity-imagenet100",
+        "table 3, BYOL + L_uniform",
+        _table_3(0.721, 0.27, -2.95),
+        _byol(uniformity_weight=1.0),
+    ),
+    # table 4 gives neither views nor lambda_s: 4 (as tables 2 and 3) and .004 (the best of table 5)
+    ("msbreg-stl10", "table 4, Ours, BN", linear_top1(0.914), _msbreg(4, 0.05)),
+    (
+        "msbreg-layer-norm-stl10",
+        "table 4, Ours, LN, lambda_b 5e-3",
+        linear_top1(0.823),
+        _msbreg(4, 0.005, _LAYER_NORM),
+    ),
+    ("byol-stl10", "table 4, BYOL, BN", linear_top1(0.895), _byol()),
+    # it collapses
+    ("byol-layer-norm-stl10", "table 4, BYOL, LN, batch 256", linear_top1(0.106), _byol(_LAYER_NORM)),
+    # BYOL and the Brownian loss: MSBReg of 2 views without the other one
+    (
+        "byol-layer-norm-brownian-stl10",
+        "table 4, BYOL + L_b, LN, lambda_b 5e-3",
+        linear_top1(0.753),
+        _msbreg(2, 0.005, _LAYER_NORM, lambda_s=0),
+    ),
+    # transfer to COCO; the weights are not given: the best of table 5. Section 1.2 calls its heads BYOL's
+    (
+        "msbreg-imagenet",
+        "table 2, Ours",
+        (("COCO box AP", 0.418), ("COCO mask AP", 0.378)),
+        _msbreg(4, 0.5, _WIDE),
+    ),
+)
 RECIPES = (
-    msbreg_imagenet100,
-    msbreg_320ep_imagenet100,
-    msbreg_4_views_imagenet100,
-    msbreg_2_views_imagenet100,
-    byol_imagenet100,
-    byol_uniformity_imagenet100,
-    msbreg_stl10,
-    msbreg_layer_norm_stl10,
-    byol_stl10,
-    byol_layer_norm_stl10,
-    byol_layer_norm_brownian_stl10,
-    msbreg_imagenet,
+    partial(
+        _recipe, "msbreg-imagenet100", "table 5, K 8, lambda_s .004, lambda_b .5", linear_top1(0.816), _BEST
+    ),
+    # section 1.1 has 320 epochs, where table 5 has 300
+    partial(
+        _recipe, "msbreg-320ep-imagenet100", "section 1.1, ImageNet-100, 320 epochs", (), _BEST, epochs=320
+    ),
+    *(partial(_recipe, *row) for row in _ROWS),
 )

@@ -43,12 +43,7 @@ def build_on_device(experiment: Experiment, data: TrainingData, device: torch.de
 
 
 def build_train_step(config: Config, method: Method, device: torch.device) -> TrainStep:
-    """Build the step that moves a method's weights.
-
-    Args:
-        config: config of the run; its precision is resolved.
-        method: on its device.
-        device: device of the method.
+    """Build the step that moves the weights of a method on its device; the config's precision is resolved.
 
     Raises:
         UserError: the optimizer is not implemented as the config asks, or not on this machine; or a step
@@ -92,14 +87,9 @@ def compile_networks(method: Method, device: torch.device) -> None:
 def training_batches(
     config: Config, data: TrainingData, device: torch.device, bad_images: BadImages, *, start: int, stop: int
 ) -> LoaderConfig:
-    """Describe the loader of a run's batches from one step to another.
+    """Describe the loader of a run's batches from step ``start`` of the optimizer to ``stop``, excluded.
 
-    Args:
-        config: config of the run; its precision is resolved, its number of workers known.
-        data: images of the run.
-        device: device that batches are handed over on.
-        bad_images: takes the images that cannot be decoded.
-        start, stop: steps of the optimizer, the second excluded.
+    The config's precision is resolved, its number of workers known.
     """
     experiment, machine = config.experiment, config.machine
     return LoaderConfig(

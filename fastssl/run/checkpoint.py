@@ -36,13 +36,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 @contextmanager
 def fitting(path: Path, what: str, remedy: str) -> Iterator[None]:
-    """Inside, errors of restoring a state become a ``UserError``.
-
-    Args:
-        path: checkpoint that the state was loaded from.
-        what: thing that is restored: "the run".
-        remedy: end of the line.
-    """
+    """Inside, errors of restoring a state from ``path`` into ``what`` ("the run") become a ``UserError``."""
     try:
         yield
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
@@ -16,33 +15,17 @@ _Item = TypeVar("_Item")
 Work = Literal["evaluation", "checkpoint", "pictures"]
 
 
-class Event(Protocol):
-    """The part of ``torch.cuda.Event`` that is used here."""
-
-    def record(self) -> None:
-        """Mark this place of the current stream."""
-        ...
-
-    def query(self) -> bool:
-        """True once the device has come to the mark; it is not waited for."""
-        ...
-
-    def elapsed_time(self, other: Self) -> float:
-        """Milliseconds between two marks that the device has passed."""
-        ...
-
-
 class StepEvents:
     """Seconds that a GPU works on steps, by events around each micro-batch; the device is never waited for.
 
-    A part that the device has not finished yet counts in a later ``take``.
+    Attributes:
+        seconds: of the parts that the device had finished at the last ``end``.
     """
 
-    def __init__(self, event: Callable[[], Event]) -> None:
-        self._event = event
-        self._begin: Event | None = None
-        self._parts: deque[tuple[Event, Event]] = deque()
-        self._seconds = 0.0
+    def __init__(self) -> None:
+        self._begin: torch.cuda.Event | None = None
+        self._parts: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
+        self.seconds = 0.0
 
     def begin(self) -> None:
         """A micro-batch is there."""
@@ -55,16 +38,10 @@ class StepEvents:
             self._begin = None
         while self._parts and self._parts[0][1].query():
             begin, end = self._parts.popleft()
-            self._seconds += begin.elapsed_time(end) / 1e3
+            self.seconds += begin.elapsed_time(end) / 1e3
 
-    def take(self) -> float:
-        """Seconds since the last call."""
-        self.end()
-        seconds, self._seconds = self._seconds, 0.0
-        return seconds
-
-    def _mark(self) -> Event:
-        event = self._event()
+    def _mark(self) -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
 
@@ -76,25 +53,25 @@ class Clock:
     Args:
         device: of the run. On a GPU the seconds of steps in ``spent`` are its own, by events; all others are
             the host's.
-        event: makes the events; None: ``torch.cuda.Event`` where the device is a GPU, else there are none.
+
+    Attributes:
+        seconds: of steps (without waiting for data), of waiting for data, of evaluation and of checkpoints:
+            the last two of the whole run, the others since this process began.
     """
 
     WARM_UP_STEPS = 3
 
-    def __init__(self, device: torch.device | None = None, event: Callable[[], Event] | None = None) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
         self.train_seconds = 0.0
         self.wait_seconds = 0.0
-        self.evaluation_seconds = 0.0
-        self.checkpoint_seconds = 0.0
         self.images = 0
         self._to_skip = self.WARM_UP_STEPS
         self._mark = time.perf_counter()
         self._wait = 0.0
         self._lap = (0, 0.0, 0.0)
-        self._spent = {"step": 0.0, "data": 0.0, "evaluation": 0.0, "checkpoint": 0.0}
-        if event is None and device is not None and device.type == "cuda":
-            event = partial(torch.cuda.Event, enable_timing=True)
-        self._events = StepEvents(event) if event is not None else None
+        self.seconds = {"step": 0.0, "data": 0.0, "evaluation": 0.0, "checkpoint": 0.0}
+        self._told = dict(self.seconds)  # by ``spent``
+        self._events = StepEvents() if device is not None and device.type == "cuda" else None
 
     def waiting_for(self, items: Iterator[_Item]) -> Iterator[_Item]:
         """The same items; the time until each is there is waiting for data."""
@@ -116,13 +93,8 @@ class Clock:
         """Time inside is not training but ``work``."""
         start = time.perf_counter()
         yield
-        seconds = time.perf_counter() - start
-        if work == "evaluation":
-            self.evaluation_seconds += seconds
-        elif work == "checkpoint":
-            self.checkpoint_seconds += seconds
-        if work in self._spent:
-            self._spent[work] += seconds
+        if work in self.seconds:
+            self.seconds[work] += time.perf_counter() - start
         self.restart()
 
     def restart(self) -> None:
@@ -135,8 +107,8 @@ class Clock:
         if self._events is not None:
             self._events.end()
         else:
-            self._spent["step"] += now - self._mark - self._wait
-        self._spent["data"] += self._wait
+            self.seconds["step"] += now - self._mark - self._wait
+        self.seconds["data"] += self._wait
         if self._to_skip:
             self._to_skip -= 1
         else:
@@ -158,26 +130,26 @@ class Clock:
         ``checkpoint_seconds``.
         """
         if self._events is not None:
-            self._spent["step"] = self._events.take()
-        taken = {f"{work}_seconds": seconds for work, seconds in self._spent.items()}
-        self._spent = dict.fromkeys(self._spent, 0.0)
-        return taken
+            self._events.end()
+            self.seconds["step"] = self._events.seconds
+        before, self._told = self._told, dict(self.seconds)
+        return {f"{work}_seconds": seconds - before[work] for work, seconds in self.seconds.items()}
 
     def state_dict(self) -> dict[str, float]:
         """State for a checkpoint."""
         return {
             "train": self.train_seconds,
             "wait": self.wait_seconds,
-            "evaluation": self.evaluation_seconds,
-            "checkpoint": self.checkpoint_seconds,
+            "evaluation": self.seconds["evaluation"],
+            "checkpoint": self.seconds["checkpoint"],
             "images": self.images,
         }
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Resume from a checkpoint; older ones know nothing of evaluation and checkpoints."""
         self.train_seconds, self.wait_seconds = state["train"], state["wait"]
-        self.evaluation_seconds = state.get("evaluation", 0.0)
-        self.checkpoint_seconds = state.get("checkpoint", 0.0)
+        for work in ("evaluation", "checkpoint"):
+            self.seconds[work] = self._told[work] = state.get(work, 0.0)
         self.images = int(state["images"])
         self._lap = (self.images, self.train_seconds, self.wait_seconds)
 

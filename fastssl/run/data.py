@@ -9,6 +9,7 @@ from fastssl.config import Config
 from fastssl.distributed.collectives import broadcast_object
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.processes import one_after_the_other
+from fastssl.optim.schedules import learning_rate
 from fastssl.run.fit import fitted
 from pipelines.backends.fetch_cost import fetch_note
 from pipelines.command.errors import UserError
@@ -37,14 +38,16 @@ class TrainingData:
         index = self.source.index
         return None if index.labels is None else len(index.class_names)
 
+    def learning_rate(self, step: int) -> float:
+        """The rate of ``step``, from 0."""
+        experiment = self.config.experiment
+        return learning_rate(
+            step, experiment.optimizer, experiment.batch_size, self.steps_per_epoch, self.total_steps
+        )
+
 
 def open_training_data(config: Config, env: DistEnv, source: Source | None = None) -> TrainingData:
-    """Open the images of a run.
-
-    Args:
-        config: config of the run.
-        env: this process.
-        source: stands in for the images that the config names, which are not opened then.
+    """Open the images of a run, or take ``source`` in place of those that the config names.
 
     Raises:
         UserError: they cannot be read, are fewer than a batch, are others than process 0 finds, or are

@@ -48,7 +48,7 @@ class LossWatch:
         return steps[finite.index(False)] if False in finite else None
 
 
-def write_divergence(folder: Path, step: int, data: TrainingData) -> Path:
+def write_divergence(folder: Path, step: int, data: TrainingData) -> None:
     """Write ``diverged.json`` into a run folder: the step (counted from 1), and its images by id and name.
 
     Images are those of the sample order; one that could not be decoded was replaced (bad_images.txt).
@@ -61,15 +61,13 @@ def write_divergence(folder: Path, step: int, data: TrainingData) -> Path:
             for batch in range((step - 1) * parts, step * parts)
         ]
     )
-    path = folder / DIVERGED
     values = {
         "step": step,
         "fingerprint": index.fingerprint,
         "sample_ids": index.sample_ids[chosen].tolist(),
         "images": [data.source.describe(int(sample)) for sample in chosen],
     }
-    write_json(path, values)
-    return path
+    write_json(folder / DIVERGED, values)
 
 
 def read_divergence(path: Path) -> dict[str, Any]:

@@ -18,10 +18,7 @@ from pipelines.command.errors import UserError, disk_error, is_disk_error
 def machine_failures(out: Path, batch_size: int, remedy: str) -> Iterator[None]:
     """Turn errors of the disk under a run folder, and of memory, into a ``UserError``.
 
-    Args:
-        out: the run folder.
-        batch_size: images per step.
-        remedy: against too little memory: "lower --batch-size".
+    ``remedy`` is that against too little memory: "lower --batch-size".
     """
     try:
         yield

@@ -15,10 +15,6 @@ class FetchMeter:
 
     The processes of a machine share its cache, so that a file counts in the one that fetched it; means over
     the machines are given.
-
-    Args:
-        source: the images of the run.
-        env: this process.
     """
 
     def __init__(self, source: Source, env: DistEnv) -> None:

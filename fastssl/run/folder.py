@@ -99,14 +99,10 @@ def remove_strays(folder: Path) -> None:
 
 
 def refuse_other_files(folder: Path, known: Sequence[str] = ()) -> None:
-    """Refuse a folder without config.json that holds something.
-
-    Args:
-        folder: there already.
-        known: names of files that may be there.
+    """Refuse a folder without config.json that holds something else than the ``known`` files.
 
     Raises:
-        UserError: it holds something else.
+        UserError: it does.
     """
     others = [entry.name for entry in folder.iterdir() if entry.name not in ("lock", *known)]
     if others:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -68,6 +68,9 @@ class RunLog:
     Lines of ``metrics.jsonl`` beyond ``first_step`` are of a stretch that is about to be done again: they are
     cut, so that every step is logged once. On a terminal a live line shows the last step, and each epoch
     leaves a line; elsewhere each call of ``metrics`` does. Lines have the metrics of ``shown``.
+
+    Attributes:
+        last: the last value of each metric that this process logged.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class RunLog:
         self._progress: Progress | None = None
         self._total_steps = total_steps
         self._console = Console(stderr=True)
-        self._last: dict[str, float] = {}
+        self.last: dict[str, float] = {}
         self._step = first_step  # of the last values
         self._glanced_at = 0.0
         self._first: tuple[int, float] | None = None  # step and time from which steps are timed
@@ -98,20 +101,15 @@ class RunLog:
             self._task = self._progress.add_task("", total=total_steps, completed=first_step)
             self._progress.start()
 
-    @property
-    def last(self) -> dict[str, float]:
-        """The last value of each metric that this process logged."""
-        return self._last
-
     def metrics(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """Log the values of one step (counted from 1)."""
         self._file.write(json.dumps({"step": step, "epoch": round(epoch, 4), **values}) + "\n")
         self._file.flush()
         for board in self._boards():
             board.scalars(step, values)
-        self._last |= values
+        self.last |= values
         self._step = step
-        self._show(step, epoch, values)
+        self.glance(step, epoch, values)
 
     def describe(self, config: Config) -> None:
         """Show the config of a run that begins on TensorBoard."""
@@ -148,16 +146,13 @@ class RunLog:
             self._progress.update(self._task, completed=step)
         return first or (self._progress is not None and now - self._glanced_at > _SECONDS_BETWEEN_GLANCES)
 
-    def glance(self, step: int, epoch: float, values: dict[str, float]) -> None:
-        """Show the values of a step, and keep them nowhere."""
-        self._show(step, epoch, values)
-
     def epoch(self, step: int, epoch: float) -> None:
         """Leave a line of the last values above the live one, at the end of an epoch."""
-        if self._progress is not None and self._last:
-            self.say(self._line(step, epoch, self._last))
+        if self._progress is not None and self.last:
+            self.say(self._line(step, epoch, self.last))
 
-    def _show(self, step: int, epoch: float, values: dict[str, float]) -> None:
+    def glance(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        """Show the values of a step, and keep them nowhere."""
         self._glanced_at = time.monotonic()
         if self._progress is not None:
             self._progress.update(self._task, completed=step, description=self._line(step, epoch, values))
@@ -207,38 +202,18 @@ class RunLog:
 
 
 class SilentLog(nullcontext[None]):
-    """The log of a rank other than 0: no output."""
+    """The log of a rank other than 0: it shows and writes nothing, whatever it is told."""
 
     last: ClassVar[dict[str, float]] = {}
-
-    def describe(self, config: Config) -> None:
-        """No-op."""
-
-    def use_wandb(self, config: Config) -> None:
-        """No-op."""
-
-    def baselines(self, step: int, values: Mapping[str, float]) -> None:
-        """No-op."""
-
-    def picture(self, path: Path) -> None:
-        """No-op."""
 
     def wants_glance(self, step: int) -> bool:
         """No."""
         return False
 
-    def glance(self, step: int, epoch: float, values: dict[str, float]) -> None:
-        """No-op."""
-
-    def epoch(self, step: int, epoch: float) -> None:
-        """No-op."""
-
-    def metrics(self, step: int, epoch: float, values: dict[str, float]) -> None:
-        """No-op."""
-
-    def say(self, text: str) -> None:
-        """No-op."""
-
     def other_work(self) -> nullcontext[None]:
         """No-op."""
         return nullcontext()
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """All other methods of ``RunLog``: no-ops."""
+        return lambda *given: None

@@ -33,15 +33,9 @@ _FINISHED = {"steps_done", "knn_top1"}  # entries of summary.json that a finishe
 def open_run(
     stack: ExitStack, config: Config, method: Method, data: TrainingData, env: DistEnv, device: torch.device
 ) -> RunState:
-    """Open the run of a config. All processes call; process 0 alone touches the folder.
+    """Open the run of a config, whose lock ``stack`` holds; the state's has ``auto`` resolved.
 
-    Args:
-        stack: holds the folder's lock.
-        config: the user's; the state's has ``auto`` resolved.
-        method: freshly built, on ``device``.
-        data: images of the run.
-        env: this process.
-        device: device of the run.
+    All processes call; process 0 alone touches the folder. The method is freshly built, on ``device``.
 
     Raises:
         UserError: the folder cannot be used, holds another run, or is in use.

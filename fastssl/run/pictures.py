@@ -29,12 +29,6 @@ _SMALLEST_TILE = 64  # smaller views are enlarged by a whole factor, so that a p
 def save_views(path: Path, batch: Batch, groups: tuple[ViewGroup, ...], source: Source) -> None:
     """Draw all views of the first samples of a batch, each row the original and its views, under captions.
 
-    Args:
-        path: of the PNG.
-        batch: as the encoder takes it.
-        groups: of its views.
-        source: that it was decoded from.
-
     Raises:
         UserError: an original cannot be read.
     """

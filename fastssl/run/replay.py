@@ -19,11 +19,10 @@ from fastssl.distributed.device import choose_device
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.processes import own_cores
 from fastssl.methods import Method
-from fastssl.optim.schedules import learning_rate
 from fastssl.optim.train_step import TrainStep
 from fastssl.run import checkpoint
 from fastssl.run.build import build_on_device, build_train_step, training_batches
-from fastssl.run.data import TrainingData, open_training_data
+from fastssl.run.data import open_training_data
 from fastssl.run.divergence import read_divergence
 from fastssl.run.folder import LAST
 from fastssl.run.init import take_weights
@@ -34,11 +33,7 @@ from pipelines.decode.bad_images import BadImages
 
 
 def replay(config: Config, file: Path) -> Iterator[str]:
-    """Take the step again, after those that lead to it. Yields lines of text.
-
-    Args:
-        config: of the run folder.
-        file: its ``diverged.json``.
+    """Take the step of a run's ``diverged.json`` again, after those that lead to it. Yields lines of text.
 
     Raises:
         UserError: the file, the images or the checkpoint are not those of the run.
@@ -64,9 +59,9 @@ def replay(config: Config, file: Path) -> Iterator[str]:
     with open_loader(replace(loading, workers=machine.workers or cores)) as loader:
         batches = iter(loader)
         for index in range(first, step):
-            train_step(batches, index, _rate(data, index))
+            train_step(batches, index, data.learning_rate(index))
         found = _watch(method)
-        _, metrics = train_step(batches, step, _rate(data, step))
+        _, metrics = train_step(batches, step, data.learning_rate(step))
     yield f"images: {', '.join(fault.get('images', []))}"
     for values in metrics:
         yield ", ".join(f"{name} {value.item():.6g}" for name, value in values.items())
@@ -90,13 +85,6 @@ def _restore(config: Config, method: Method, train_step: TrainStep) -> int:
         method.load_state_dict(state["method"])
         train_step.load_state_dict(state)
         return int(state["step"])
-
-
-def _rate(data: TrainingData, step: int) -> float:
-    experiment = data.config.experiment
-    return learning_rate(
-        step, experiment.optimizer, experiment.batch_size, data.steps_per_epoch, data.total_steps
-    )
 
 
 def _watch(method: Method) -> list[str]:

@@ -63,10 +63,7 @@ class TrainingState:
     def diverged(self, *, weights: bool) -> tuple[int, str] | None:
         """The first step (from 1) that went wrong, and what is not finite: "loss is" or "weights are".
 
-        None if all is well. Waits for the device; equal on all ranks.
-
-        Args:
-            weights: look at the weights too.
+        Weights are looked at if asked for. None if all is well. Waits for the device; equal on all ranks.
         """
         step = self.losses.first_not_finite()
         if step is not None:
@@ -106,7 +103,7 @@ class TrainingState:
             "images_per_s": round(images_per_s, 1),
             "data_wait": round(data_wait, 4),
             "train_seconds": round(clock.train_seconds, 1),
-            "evaluation_seconds": round(clock.evaluation_seconds, 1),
-            "checkpoint_seconds": round(clock.checkpoint_seconds, 1),
+            "evaluation_seconds": round(clock.seconds["evaluation"], 1),
+            "checkpoint_seconds": round(clock.seconds["checkpoint"], 1),
             "bad_images": len(self.bad_images),
         }

@@ -39,10 +39,6 @@ class WandbBoard:
     The first failure of W&B is a line, after which nothing more is sent: it never stops a training. Nothing
     is asked: without a login the line says so. The library's variables hold, WANDB_MODE=offline,
     WANDB_PROJECT, WANDB_ENTITY and WANDB_RUN_GROUP for instance.
-
-    Args:
-        config: of the run.
-        say: takes a line for the person who watches.
     """
 
     def __init__(self, config: Config, say: Callable[[str], None]) -> None:
@@ -67,11 +63,7 @@ class WandbBoard:
                 self._run.log({path.stem: wandb.Image(str(path))}, commit=False)
 
     def close(self, *, finished: bool) -> None:
-        """Send the rest; what cannot be sent within a minute stays on the disk.
-
-        Args:
-            finished: the training came to its end.
-        """
+        """Send the rest, and whether the training is ``finished``; after a minute it stays on the disk."""
         with self._told():
             if self._run is not None:
                 self._run.finish(exit_code=0 if finished else 1)

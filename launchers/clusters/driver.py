@@ -120,7 +120,7 @@ class Driver:
                 while not interrupt.signal and self._has_work():
                     self._start_what_can()
                     self._gather()
-                    if time.monotonic() - told > _TOLD_EVERY and self.running:
+                    if time.monotonic() - told > _TOLD_EVERY and self._present():
                         told = time.monotonic()
                         _say(f"[{self.ended}/{self.total}] {', '.join(self._progress())}")
                     time.sleep(_POLL)
@@ -142,7 +142,7 @@ class Driver:
     def _has_work(self) -> bool:
         """True while jobs wait, run, or may still come; takes those that come."""
         if self._more and self.free and not self.waiting and time.monotonic() >= self._asks_at:
-            jobs = self._more({one.job.run for one in self.running.values()}, len(self.free))
+            jobs = self._more({job.run for job in self._present()}, len(self.free))
             self._asks_at = time.monotonic() + _ASKED_EVERY
             if jobs is None:
                 self._more = None
@@ -150,6 +150,10 @@ class Driver:
                 self.waiting += jobs
                 self.total += len(jobs)
         return bool(self.waiting or self.running or self._more)
+
+    def _present(self) -> list[Job]:
+        """The present job of each process, but of those that have done theirs and are about to end."""
+        return [one.job for one in self.running.values() if one.jobs]
 
     def _start_what_can(self) -> None:
         for job in list(self.waiting):
@@ -249,15 +253,15 @@ class Driver:
 
     def _progress(self) -> Iterator[str]:
         """Each job that runs; of a training its share, speed and time left."""
-        for one in self.running.values():
-            if one.job.evaluation:
-                yield one.job.name
+        for job in self._present():
+            if job.evaluation:
+                yield job.name
                 continue
-            found = progress(self.folder, one.job.run)
+            found = progress(self.folder, job.run)
             words = [f"{found.share:.0%}"] if found.share is not None else ["starts"]
             words += [f"{found.images_per_s:.0f} images/s"] if found.images_per_s else []
             words += [f"ETA {duration(found.seconds_left)}"] if found.seconds_left is not None else []
-            yield f"{one.job.name} {' '.join(words)}"
+            yield f"{job.name} {' '.join(words)}"
 
     def _count(self, job: Job, what: str) -> None:
         self.ended += 1

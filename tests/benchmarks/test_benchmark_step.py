@@ -85,13 +85,13 @@ def test_measured_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.turns._LEAST_S", {"cuda": 0.0, "cpu": 0.0})
     monkeypatch.setattr("benchmarks.turns.ROUNDS", 1)
     options = replace(Options(), recipes=("quickstart",), batch_size=8, precision="fp32")
-    options = replace(options, variants=("stacked-views",))
-    ours, plain, *lightly, stacked = measure(options, CPU)  # lightly where it is installed
+    options = replace(options, variants=("fused-batch-norm",))
+    ours, plain, *lightly, fused = measure(options, CPU)  # lightly where it is installed
     assert (ours.contender, plain.contender) == ("fastssl", "plain")
     assert [row.contender for row in lightly] in ([], ["lightly"])
-    assert stacked.contender == "fastssl stacked-views"
-    assert ours.images == plain.images == stacked.images == 8
-    for row in (ours, plain, *lightly, stacked):
+    assert fused.contender == "fastssl fused-batch-norm"
+    assert ours.images == plain.images == fused.images == 8
+    for row in (ours, plain, *lightly, fused):
         assert row.images_per_s == pytest.approx(1e3 * 8 / row.ms_per_step, rel=1e-3, abs=0.05)  # rounded
         assert row.share_of_bound > 0
     assert ours.gb_per_step == plain.gb_per_step

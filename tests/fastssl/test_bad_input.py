@@ -27,6 +27,13 @@ def images(folder: Path, count: int) -> Path:
     return folder
 
 
+def cats_and_dogs(folder: Path) -> Path:
+    """16 images of each of two classes."""
+    for name in ("cat", "dog"):
+        images(folder / name, 16)
+    return folder
+
+
 def train_error(capsys: pytest.CaptureFixture[str], *options: str | Path) -> str:
     """The one line that a training command answers with."""
     with pytest.raises(SystemExit) as ended:
@@ -55,12 +62,6 @@ def test_batch_larger_than_the_data(tmp_path: Path, capsys: pytest.CaptureFixtur
     data = images(tmp_path / "data", 5)
     line = train_error(capsys, "--data", data, "--out", tmp_path / "run", *SMALL)
     assert "--batch-size to 5" in line
-
-
-def test_unknown_recipe_lists_the_known(capsys: pytest.CaptureFixture[str]) -> None:
-    line = train_error(capsys, "moco-v2-plus-cifar")
-    assert "did you mean moco-v2-plus-cifar10?" in line
-    assert "--list" in line
 
 
 def test_a_pattern_that_the_shell_expanded_is_to_be_quoted(
@@ -113,29 +114,16 @@ def test_images_to_measure_on_that_are_not_there(tmp_path: Path, capsys: pytest.
 NONSENSE = [
     ("--batchsize 8", "did you mean --batch-size?"),
     ("--backbone.width 1000000", "width must be"),
-    ("--backbone.width inf", "width must be"),
     ("--views.0.spec.size 1000000", "size must be at least 1 and at most 4096, not 1000000"),
-    ("--views.0.num-views 1000000000", "num_views must be at least 1 and at most 1024"),
-    ("--views.0.num-views 0", "num_views must be at least 1 and at most 1024, not 0"),
     ("--views.0.num-views 1", "num_views 2 in all, not 1"),
-    ("--views.0.spec.std inf 1 1", "view std must be finite and at least 0.001"),
     ("--views.0.spec.mean nan 1 1", "view mean must be finite"),
-    ("--views.0.spec.crop.scale 1 0.5", "scale"),
-    ("--jitter.brightness inf", "brightness must be finite and at least 0 and at most 100, not inf"),
     ("--jitter.contrast 1e300", "contrast must be at most 1e+12"),
-    ("--jitter.saturation nan", "saturation must be finite"),
-    ("--lighting.std 1e300", "std must be at most 1e+12"),
     ("--projector.hidden-dim 99999999999999999999", "must be below 2^63"),
-    ("--projector.layers 1000000000", "layers must be at least 1 and at most 1024"),
     ("--num-negatives 99999999999999999999", "--method.loss.num-negatives must be below 2^63"),
     ("--lr inf", "--optimizer.base-lr must be finite and above 0, not inf"),
     ("--batch-size 100 --accumulation-steps 3", "multiple"),
-    ("--epochs 1e300", "--epochs must be at most 1e+12"),
-    ("--epochs -1", "--epochs must be above 0, not -1"),
-    ("--epochs nan", "--epochs must be finite and above 0, not nan"),
-    ("--warmup-epochs 1e300", "--optimizer.warmup-epochs must be at most 1e+12"),
     ("--wait-minutes 1e300", "--wait-minutes must be at most 1e+12"),
-    ("--log-every 99999999999999999999", "--log-every must be below 2^63"),
+    ("--seed 99999999999999999999", "--seed must be below 2^63"),
     ("--blocks-per-window 9223372036854775807", "--block-size times --blocks-per-window must be below 2^63"),
     ("--color-space lab", "--views.0.spec.color-space lab has mean and std of RGB: give Lab's own"),
     ("--threads 100000", "--threads must be at least 0 and at most 1024, not 100000"),

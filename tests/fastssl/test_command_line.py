@@ -128,12 +128,8 @@ def test_every_field_has_an_option_that_overrides_it(name: str) -> None:
 
 
 def test_the_number_of_views_is_given_to_views_and_method() -> None:
-    words = ["msbreg-imagenet100", "--method.num-views", "4"]
-    assert parse([*words, "--views.0.num-views", "4"]).experiment.method.num_views == 4
-    with pytest.raises(
-        UserError, match=r"msbreg needs num_views 4 in all, not 8: change --views\.0\.num-views"
-    ):
-        parse(words)
+    words = ["msbreg-imagenet100", "--method.num-views", "4", "--views.0.num-views", "4"]
+    assert parse(words).experiment.method.num_views == 4
 
 
 def test_an_optimizer_has_the_options_of_its_own_class() -> None:
@@ -143,8 +139,6 @@ def test_an_optimizer_has_the_options_of_its_own_class() -> None:
     lars = parse(["byol-imagenet", "--optimizer.trust-coefficient", "0.02"]).experiment.optimizer
     assert isinstance(lars, LARS.Config)
     assert lars.trust_coefficient == 0.02
-    with pytest.raises(UserError, match=r"unknown option --optimizer\.trust-coefficient"):
-        parse(["quickstart", "--optimizer.trust-coefficient", "0.02"])
 
 
 def test_another_kind_of_component_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,23 +152,9 @@ def test_another_kind_of_component_can_be_asked_for(capsys: pytest.CaptureFixtur
     assert dataclasses.replace(experiment, optimizer=base.optimizer, backbone=base.backbone) == (
         dataclasses.replace(base, epochs=3)
     )
-    text = help_text(["quickstart", "--backbone", "timm", "--help"], capsys)
+    text = printed(["quickstart", "--backbone", "timm", "--help"], capsys)
     assert "--backbone.drop-path" in text
     assert "--optimizer takes sgd, lars, adam." in " ".join(text.split())
-
-
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        (["--optimizer", "adagrad"], "--optimizer takes sgd, lars, adam, not adagrad"),
-        (["--backbone"], "--backbone needs a kind: resnet, resnet9, denseresnet, amdimencoder, timm"),
-        (["--backbone", "timm", "--backbone.width", "2"], r"unknown option --backbone\.width"),
-    ],
-)
-def test_kinds_that_are_not_are_refused(words: list[str], reason: str) -> None:
-    with pytest.raises(UserError, match=reason) as refusal:
-        parse(words)
-    assert "\n" not in str(refusal.value)
 
 
 def test_another_method_has_its_own_defaults_and_views() -> None:
@@ -194,10 +174,8 @@ def test_another_method_has_its_own_defaults_and_views() -> None:
 
 
 def test_further_options_may_make_another_method_fit() -> None:
-    words = ["quickstart", "--method", "simo"]  # has 256 negatives, and the batch 64 images
-    with pytest.raises(UserError, match="num_negatives 256 but the batch holds 64 images"):
-        parse(words)
-    method: Any = parse([*words, "--num-negatives", "32"]).experiment.method
+    """SiMo has 256 negatives, and the batch 64 images."""
+    method: Any = parse(["quickstart", "--method", "simo", "--num-negatives", "32"]).experiment.method
     assert method.loss.num_negatives == 32
 
 
@@ -236,19 +214,6 @@ def test_data_given_twice_is_both() -> None:
     assert parse(["--data", "a", "--epochs", "2", "--data=b"]).machine.data == "a + b"
 
 
-def test_size_without_a_number_is_refused() -> None:
-    for words in (["--size"], ["--size", "large"], ["--size="]):
-        with pytest.raises(UserError, match=r"size"):
-            parse(["byol-asymmetric-imagenet", *words])
-
-
-def test_an_end_of_several_names_is_refused() -> None:
-    with pytest.raises(UserError, match=r"--hidden-dim may mean --method\.projector\.hidden-dim or --m"):
-        parse(["quickstart", "--hidden-dim", "3"])
-    with pytest.raises(UserError, match=r"--blur-p may mean --views\.0\.spec\.blur\.p or --views\.1\.spec"):
-        parse(["barlow-twins-imagenet", "--blur-p", "1"])
-
-
 @pytest.mark.parametrize(
     ("recipe", "views", "some", "not_these"),
     [
@@ -272,38 +237,70 @@ def test_a_number_of_views_that_no_method_takes() -> None:
         dataclasses.replace(RECIPES["quickstart"]().experiment, views=())
 
 
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        (
-            ["moco"],
-            r"unknown recipe moco \(did you mean moco-v2-plus-cifar10-cpu or moco-v2-plus-ci",
-        ),
-        (["simclr"], r"unknown recipe simclr \(did you mean simclr-imagenet"),
-        (["runs/nothing"], "there is no run folder runs/nothing"),
-        (
-            ["--run", "runs/x"],
-            "unknown option --run: give it first and without --run: python",
-        ),
-        (["tests"], "tests is a folder and no run: images are given with --data"),
-    ],
-)
-def test_what_is_no_recipe_is_told_the_right_command(words: list[str], reason: str) -> None:
-    with pytest.raises(UserError, match=reason) as refusal:
-        parse(words)
-    assert "\n" not in str(refusal.value)
+MISTAKES = [
+    (
+        "moco",
+        r"unknown recipe moco \(did you mean moco-v2-plus-cifar10-cpu or moco-v2-plus-ci.* --list shows",
+    ),
+    ("simclr", r"unknown recipe simclr \(did you mean simclr-imagenet"),
+    ("byol-imagnet", "did you mean byol-imagenet"),
+    ("runs/nothing", "there is no run folder runs/nothing"),
+    ("--run runs/x", "unknown option --run: give it first and without --run: python"),
+    ("tests", "tests is a folder and no run: images are given with --data"),
+    ("--epochs 3 byol-cifar10", "byol-cifar10: a recipe comes first"),
+    ("--optimizer adagrad", "--optimizer takes sgd, lars, adam, not adagrad"),
+    ("--backbone", "--backbone needs a kind: resnet, resnet9, denseresnet, amdimencoder, timm"),
+    ("--backbone timm --backbone.width 2", r"unknown option --backbone\.width"),
+    ("--optimizer.trust-coefficient 0.02", r"unknown option --optimizer\.trust-coefficient"),
+    ("--method simo", "num_negatives 256 but the batch holds 64 images"),
+    ("--hidden-dim 3", r"--hidden-dim may mean --method\.projector\.hidden-dim or --m"),
+    ("barlow-twins-imagenet --blur-p 1", r"--blur-p may mean --views\.0\.spec\.blur\.p or --views\.1\.spec"),
+    ("moco-v1-imagenet --optimizer.schedule cosine", "drops belong to schedule steps, not to cosine"),
+    (
+        "msbreg-imagenet100 --method.num-views 4",
+        r"msbreg needs num_views 4 in all, not 8: change --views\.0\.num",
+    ),
+    ("byol-asymmetric-imagenet --size", "size"),
+    ("byol-asymmetric-imagenet --size large", "size"),
+    ("byol-asymmetric-imagenet --size=", "size"),
+    ("--qqqqqq", "--qqqqqq.*--help"),
+    ("--epoch 3", r"did you mean --epochs\?"),
+    ("--bath-size 3", r"did you mean --batch-size\?"),
+    ("--optimizer.baselr=3", r"did you mean --optimizer\.base-lr\?"),
+    ("--optimizer.lr 3", r"did you mean --optimizer\.base-lr\?"),
+    ("--seed 1 --view.0.num-views 3", r"did you mean --views\.0\.num-views\?"),
+    ("--method.loss.num_negativs 3", r"did you mean --method\.loss\.num-negatives\?"),
+    ("--epochs many", "--epochs.*python -m fastssl.train quickstart --help"),
+    ("--batch-size 3.5", "--batch-size.*python -m fastssl.train quickstart --help"),
+    ("--precision fp8", "--precision.*python -m fastssl.train quickstart --help"),
+    ("--epochs", "--epochs.*python -m fastssl.train quickstart --help"),
+    (
+        "--views.0.spec.crop.scale 1",
+        r"--views\.0\.spec\.crop\.scale.*python -m fastssl.train quickstart --help",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "reason"), MISTAKES)
+def test_a_mistake_is_one_line_that_says_what_was_meant(words: str, reason: str) -> None:
+    with pytest.raises(UserError, match=rf"^[^\n]*{reason}[^\n]*$"):
+        parse(words.split())
 
 
 def test_a_run_folder_is_resumed_and_its_config_copied(tmp_path: Path) -> None:
-    config = parse(["byol-cifar10", "--seed", "9", "--out", "elsewhere"])
-    (tmp_path / "config.json").write_text(json.dumps({"config": to_dict(config)}))
+    config = parse(["byol-cifar10", "--seed", "9", "--views.0.spec.jitter.hue", "0.3", "--out", "elsewhere"])
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"config": to_dict(config), "started": "today"}))
     resumed = parse([str(tmp_path), "--workers", "2"])
     assert resumed.out == tmp_path
     assert resumed.experiment == config.experiment
-    assert parse([str(tmp_path / "config.json")]).machine.out == ""
+    copied = parse([str(path), "--seed", "10"])
+    machine = dataclasses.replace(config.machine, out="")
+    experiment = dataclasses.replace(config.experiment, seed=10)
+    assert copied == dataclasses.replace(config, machine=machine, experiment=experiment)
 
 
-def help_text(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+def printed(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as ended:
         parse(argv)
     assert ended.value.code == 0
@@ -312,7 +309,7 @@ def help_text(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_help_shows_an_option_for_each_field(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = set(re.findall(r"--[\w.-]+", help_text([name, "--help"], capsys)))
+    shown = set(re.findall(r"--[\w.-]+", printed([name, "--help"], capsys)))
     fields = set(all_leaves(RECIPES[name]()))
     assert fields <= shown
     assert set(option_names(RECIPES[name]())) == fields
@@ -320,7 +317,7 @@ def test_help_shows_an_option_for_each_field(name: str, capsys: pytest.CaptureFi
 
 
 def test_help_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
-    text = help_text(["--help"], capsys)
+    text = printed(["--help"], capsys)
     assert max(map(len, text.splitlines())) <= 120
     words = " ".join(text.replace("│", " ").split())
     assert "quickstart" in words
@@ -343,60 +340,6 @@ def test_a_recipe_keeps_what_is_not_overridden() -> None:
     assert config.experiment.epochs == 285.7
 
 
-def test_the_config_of_a_run_serves_as_a_recipe(tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    config = parse(["byol-cifar10", "--seed", "9", "--views.0.spec.jitter.hue", "0.3"])
-    path.write_text(json.dumps({"config": to_dict(config), "started": "today"}))
-    assert parse([str(path)]) == config
-    again = parse([str(path), "--seed", "10"])
-    assert again == dataclasses.replace(config, experiment=dataclasses.replace(config.experiment, seed=10))
-
-
-@pytest.mark.parametrize(
-    ("words", "meant"),
-    [
-        (["--epoch", "3"], "--epochs"),
-        (["--bath-size", "3"], "--batch-size"),
-        (["--optimizer.baselr=3"], "--optimizer.base-lr"),
-        (["--optimizer.lr", "3"], "--optimizer.base-lr"),
-        (["--seed", "1", "--view.0.num-views", "3"], "--views.0.num-views"),
-        (["--method.loss.num_negativs", "3"], "--method.loss.num-negatives"),
-    ],
-)
-def test_a_misspelt_option_names_the_right_one(words: list[str], meant: str) -> None:
-    with pytest.raises(UserError) as refusal:
-        parse(words)
-    assert f"did you mean {meant}?" in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
-def test_an_option_like_no_other_points_to_help() -> None:
-    with pytest.raises(UserError, match=r"--qqqqqq.*--help"):
-        parse(["--qqqqqq"])
-
-
-def test_a_recipe_after_options_is_told_its_place() -> None:
-    with pytest.raises(UserError, match="byol-cifar10: a recipe comes first"):
-        parse(["--epochs", "3", "byol-cifar10"])
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--epochs", "many"],
-        ["--batch-size", "3.5"],
-        ["--precision", "fp8"],
-        ["--epochs"],
-        ["--views.0.spec.crop.scale", "1"],
-    ],
-)
-def test_values_of_the_wrong_type_get_one_line(words: list[str]) -> None:
-    with pytest.raises(UserError, match=re.escape(words[0])) as refusal:
-        parse(words)
-    assert "\n" not in str(refusal.value)
-    assert "python -m fastssl.train quickstart --help" in str(refusal.value)
-
-
 @pytest.mark.parametrize("name", ["absent.json", "folder.json"])
 def test_a_config_that_cannot_be_read(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
@@ -404,16 +347,9 @@ def test_a_config_that_cannot_be_read(name: str, tmp_path: Path) -> None:
         parse([str(tmp_path / name)])
 
 
-def listed(capsys: pytest.CaptureFixture[str], words: list[str]) -> list[str]:
-    with pytest.raises(SystemExit) as ended:
-        parse(words)
-    assert ended.value.code == 0
-    return capsys.readouterr().out.splitlines()
-
-
 @pytest.mark.parametrize("words", [["--list"], ["byol-imagenet", "--list"]])
 def test_the_list_is_plain_lines_in_a_pipe(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    lines = listed(capsys, words)
+    lines = printed(words, capsys).splitlines()
     assert lines[0].split() == ["recipe", "method", "backbone", "data", "epochs", "%", "here", "place"]
     shown = {line.split()[0]: line for line in lines[1:] if line}
     assert set(RECIPES) <= set(shown)
@@ -438,7 +374,7 @@ def test_the_list_fits_the_terminal(
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", str(columns))
-    lines = listed(capsys, ["--list"])
+    lines = printed(["--list"], capsys).splitlines()
     assert max(map(len, lines)) <= columns
     starts = [line.split()[0] for line in lines if line and not line.startswith(" ")]
     assert set(RECIPES) <= set(starts)
@@ -450,15 +386,6 @@ def test_the_list_fits_the_terminal(
 def test_steps_become_a_cosine_without_drops() -> None:
     words = ["moco-v1-imagenet", "--optimizer.schedule", "cosine"]
     assert parse([*words, "--optimizer.drops"]).experiment.optimizer.drops == ()
-    with pytest.raises(UserError, match="drops belong to schedule steps, not to cosine"):
-        parse(words)
-
-
-def test_a_part_without_a_hidden_layer_can_be_asked_for() -> None:
-    method: Any = parse(["moco-v1-imagenet"]).experiment.method
-    assert method.projector.layers == 1
-    method = parse(["moco-v2-imagenet", "--method.projector.layers", "1"]).experiment.method
-    assert method.projector.layers == 1
 
 
 def test_a_command_starts_without_what_only_a_run_needs() -> None:

@@ -56,23 +56,31 @@ def test_bad_numbers_of_gpus(words: list[str], complaint: str) -> None:
         main([*TINY, *words])
 
 
-def test_images_that_are_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    main([*TINY, "--data", "no/such/folder", "--images", "1281167"])
-    assert capsys.readouterr().out.startswith(
-        "quickstart: 320,290 steps of 8 images, 2 epochs of 1,281,167 images"
-    )
+ELSEWHERE = ["--pipeline", "fake", "--images"]
 
 
-def test_batch_and_queue_are_fitted_to_images_that_are_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["my-images", "--pipeline", "fake", "--images", "500", "--size", "32", "--gpus", "2"])
-    assert capsys.readouterr().out.startswith(
-        "my-images: 1,500 steps of 32 images, 16 per GPU, 100 epochs of 500 images"  # 500 // 8 is above 32
-    )
+@pytest.mark.parametrize(
+    ("words", "begin"),
+    [
+        (
+            [*TINY, "--data", "no/such/folder", "--images", "1281167"],
+            "quickstart: 320,290 steps of 8 images, 2 epochs of 1,281,167 images",
+        ),
+        (  # batch and queue are fitted: 500 // 8 is above 32
+            ["my-images", *ELSEWHERE, "500", "--size", "32", "--gpus", "2"],
+            "my-images: 1,500 steps of 32 images, 16 per GPU, 100 epochs of 500 images",
+        ),
+        (  # larger than any data set that is here
+            ["quickstart", "--batch-size", "16384", "--epochs", "2", *ELSEWHERE, "1281167", "--gpus", "8"],
+            "quickstart: 156 steps of 16384 images, 2048 per GPU, 2 epochs",
+        ),
+    ],
+)
+def test_images_that_are_elsewhere(words: list[str], begin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(words)
+    assert capsys.readouterr().out.startswith(begin)
 
 
-def test_a_batch_may_be_larger_than_any_data_set_that_is_here(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["quickstart", "--batch-size", "16384", "--epochs", "2", "--pipeline", "fake"]
-    main([*words, "--images", "1281167", "--gpus", "8"])
-    assert capsys.readouterr().out.startswith("quickstart: 156 steps of 16384 images, 2048 per GPU, 2 epochs")
+def test_a_batch_larger_than_the_data_elsewhere_is_refused() -> None:
     with pytest.raises(UserError, match="the batch of 16384 is larger than the data set"):
-        main([*words, "--images", "16383"])
+        main(["quickstart", "--batch-size", "16384", *ELSEWHERE, "16383"])

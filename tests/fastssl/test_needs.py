@@ -3,27 +3,37 @@
 import pytest
 
 from fastssl.estimate import main
-from fastssl.needs import Needs
+from fastssl.needs import needs
 from pipelines.command.errors import UserError
 
 WORDS = ["moco-v2-plus-imagenet", "--pipeline", "fake", "--images", "1281167", "--gpus"]
 
 
-def needs(gpus: int) -> Needs:
-    return Needs(
-        gpus=gpus, images_per_s=2000, batch_size=1024, parameters=30_000_000, view_pixels=2 * 224 * 224
+def lines(gpus: int, cores: float) -> list[str]:
+    return list(
+        needs(
+            gpus=gpus,
+            images_per_s=2000,
+            batch_size=1024,
+            parameters=30_000_000,
+            view_pixels=2 * 224 * 224,
+            image_bytes=110_000,
+            cores=cores,
+        )
     )
 
 
 def test_cores_storage_and_network_by_hand() -> None:
-    found = needs(64)
-    assert found.step_seconds == pytest.approx(16 / 2000)
-    assert found.pixels_cores == pytest.approx(2000 * 1333e-6)
-    assert found.views_cores == pytest.approx(2000 * 1804e-6)
-    assert found.storage_gb_per_s == pytest.approx(64 * 2000 * 110e3 / 1e9)
+    cpu, storage, network, _ = lines(64, 16)
+    assert f" {2000 * 1333e-6:.1f} with the views rendered on the GPU" in cpu
+    assert f" {2000 * 1804e-6:.1f} with views;" in cpu
+    assert storage.startswith(f"storage: {64 * 2000 * 110e3 / 1e9:.2f} GB/s in all at 110 KB per image")
     # a ring sends each of 64 parts of 120 MB 63 times, twice, in 8 ms
-    assert found.network_gb_per_s == pytest.approx(2 * 63 / 64 * 0.12 / 0.008)
-    assert needs(1).network_gb_per_s == 0
+    assert network == (
+        f"network: {2 * 63 / 64 * 0.12 / 0.008:.1f} GB/s each way per GPU for the gradients "
+        "(30 M parameters, 125.0 steps per second)"
+    )
+    assert not any(line.startswith("network") for line in lines(1, 16))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +45,7 @@ def test_cores_storage_and_network_by_hand() -> None:
     ],
 )
 def test_the_limit_is_named(cores: int, words: str) -> None:
-    assert list(needs(8).lines(cores))[-1] == words
+    assert lines(8, cores)[-1] == words
 
 
 def test_hours_at_a_rate_measured_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,14 +32,6 @@ Start = Callable[..., "subprocess.Popen[str] | ForkedCommand"]
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_images(folder / "train", 40, seed=0)
-    write_images(folder / "test", 10, seed=1)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing interrupted."""
     out = tmp_path_factory.mktemp("runs") / "whole"

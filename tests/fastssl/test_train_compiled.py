@@ -11,16 +11,8 @@ from tests.helpers.commands import run_command
 from tests.helpers.runs import SMALL, start_fresh, summary, weights, write_images
 
 SHORT = [
-    *SMALL,
-    "--epochs",
-    "1",
-    "--log-every",
-    "1",
-    "--monitor-every",
-    "1",
-    "--precision",
-    "fp32",
-    "--probes",
+    *(*SMALL, "--epochs", "1", "--log-every", "1"),
+    *("--monitor-every", "1", "--precision", "fp32", "--probes"),
 ]
 
 

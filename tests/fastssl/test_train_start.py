@@ -1,28 +1,19 @@
 """Starts of runs and their words: resumed by folder, from the weights of another, measured elsewhere."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fastssl import train
 from fastssl.run.metrics import read_metrics
+from fastssl.run.summary import read_summary
 from pipelines.command.errors import UserError
-from tests.fastssl.test_bad_input import SMALL, images
-
-
-def summary(out: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads((out / "summary.json").read_text())
-    return values
+from tests.fastssl.test_bad_input import SMALL, cats_and_dogs, images
 
 
 @pytest.fixture(scope="module")
 def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("labeled")
-    for name in ("cat", "dog"):
-        images(folder / name, 16)
-    return folder
+    return cats_and_dogs(tmp_path_factory.mktemp("labeled"))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +26,7 @@ def first(labeled: Path) -> Path:
 
 
 def test_a_run_is_measured_on_labeled_images_of_another_place(first: Path) -> None:
-    found = summary(first)
+    found = read_summary(first)
     assert isinstance(found["knn_top1"], float)
     assert found["verdict"].startswith(f"kNN top-1 {found['knn_top1']:.3f} of ")
     assert "the untrained encoder (" in found["verdict"]
@@ -44,7 +35,7 @@ def test_a_run_is_measured_on_labeled_images_of_another_place(first: Path) -> No
 
 def test_a_folder_is_resumed_by_its_name(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main([str(first)]) == 0
-    assert capsys.readouterr().out == f"{first} is finished: 2 steps, {summary(first)['verdict']}\n"
+    assert capsys.readouterr().out == f"{first} is finished: 2 steps, {read_summary(first)['verdict']}\n"
     with pytest.raises(UserError, match=r"so is its schedule: epochs .*--init \S+ --out NEW$"):
         train.main([str(first), "--epochs", "2"])
 
@@ -60,5 +51,5 @@ def test_a_run_starts_from_the_weights_of_another(
     assert said[1] == "data: 32 images of 2 classes (cat, dog)"
     assert any(line.startswith("1/4  epoch 0.2  loss ") for line in said)  # at once, and not in metrics.jsonl
     assert not any("kNN monitor" in line for line in said)
-    assert summary(tmp_path / "next")["knn_top1"] is None
+    assert read_summary(tmp_path / "next")["knn_top1"] is None
     assert [row["step"] for row in read_metrics(tmp_path / "next/metrics.jsonl")] == [4]

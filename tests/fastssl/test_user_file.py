@@ -29,7 +29,6 @@ from tests.helpers.runs import (
     run,
     start,
     wait_for_steps,
-    write_images,
 )
 
 DATA = {"images": 12, "fingerprint": "abc"}
@@ -309,9 +308,9 @@ def test_a_method_may_not_bear_the_name_of_another(mine: Path) -> None:
 # --- in processes of their own ------------------------------------------------------------------------------
 
 
-def test_a_killed_run_of_a_files_method_resumes_exactly_and_is_evaluated(mine: Path, tmp_path: Path) -> None:
-    write_images(tmp_path / "data" / "train", 40, seed=0)
-    write_images(tmp_path / "data" / "test", 10, seed=1)
+def test_a_killed_run_of_a_files_method_resumes_exactly_and_is_evaluated(
+    mine: Path, data: Path, tmp_path: Path
+) -> None:
     mine.write_text(METHOD)
     small = [
         word
@@ -319,7 +318,7 @@ def test_a_killed_run_of_a_files_method_resumes_exactly_and_is_evaluated(mine: P
         if "method" not in pair[0]
         for word in pair
     ]
-    words = [f"{mine}:agreement", *small, "--epochs", "10", "--data", str(tmp_path / "data"), "--out"]
+    words = [f"{mine}:agreement", *small, "--epochs", "10", "--data", str(data), "--out"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     done = run(*words, whole)
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -75,15 +74,6 @@ CASES: dict[str, Case] = {
     "simo-shuffled": Case(narrow(SiMo, {"loss.num_negatives": 3, "teacher.shuffling_bn": True}), 8, 2),
     "simclr-sampled": Case(narrow(SimCLR, {"loss.num_negatives": 3, "loss.eqco_alpha": 256.0}), 8, 4),
 }
-
-
-def _has_views_apart(method: type[Method]) -> bool:
-    own = [kind for kind in method.__mro__ if issubclass(kind, Method) and kind is not Method]
-    return any("self.forward_views(" in inspect.getsource(kind) for kind in own)
-
-
-VIEWS_APART = {name: case for name, case in CASES.items() if _has_views_apart(case.config.component)}
-"""Those of ``Method.forward_views``: each view has batch-norm statistics of its own."""
 
 
 def experiment_with(config: Method.Config, **fields: Any) -> Experiment:

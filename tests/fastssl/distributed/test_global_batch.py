@@ -1,8 +1,7 @@
-"""Two processes with half of every batch each do what one does with all of it, also with stacked views."""
+"""Two processes with half of every batch each do what one does with all of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -15,7 +14,7 @@ from fastssl.models.batch_norm import average_statistics, group_batch_norms
 from pipelines.batch import Batch
 from tests.helpers.batches import make_batch, tiny_method
 from tests.helpers.gloo_processes import in_processes
-from tests.helpers.methods import CASES, VIEWS_APART, Case, finish_step, networks
+from tests.helpers.methods import CASES, Case, finish_step, networks
 
 Records = list[dict[str, dict[str, Tensor]]]  # of each step: its metrics, gradients and state
 
@@ -42,7 +41,7 @@ def mean_over_processes(values: dict[str, Tensor]) -> dict[str, Tensor]:
     return values
 
 
-def train(case: Case, *, stacked: bool = False) -> Records:
+def train(case: Case) -> Records:
     """A few steps of accumulated parts; for each its metrics (sums over parts), gradients and state.
 
     The networks are float64, so that no rounding puts a value on another side of a ReLU or a maximum.
@@ -51,8 +50,6 @@ def train(case: Case, *, stacked: bool = False) -> Records:
     for network in networks(method):
         network.double()
     group_batch_norms(method, case.images_per_group, case.images)
-    if stacked:
-        method.stack_views()
     optimizer = torch.optim.SGD(method.student.parameters(), lr=0.02, momentum=0.9)
     records = []
     for step in range(STEPS):
@@ -76,30 +73,15 @@ def train(case: Case, *, stacked: bool = False) -> Records:
     return records
 
 
-def work() -> dict[str, dict[str, Records]]:
-    """Train each method, in one of the two processes: view by view, and with stacked views where it can."""
-    return {
-        "apart": {name: train(case) for name, case in CASES.items()},
-        "stacked": {name: train(case, stacked=True) for name, case in VIEWS_APART.items()},
-    }
+def work() -> dict[str, Records]:
+    """Train each method, in one of the two processes."""
+    return {name: train(case) for name, case in CASES.items()}
 
 
 @pytest.fixture(scope="module")
-def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Records]]]:
+def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Records]]:
     """What each of the two processes found."""
     return in_processes(WORLD, __name__, tmp_path_factory.mktemp("processes"))
-
-
-@pytest.fixture(scope="module")
-def of_one_process() -> Mapping[str, Records]:
-    """What one process finds, view by view, of each method when it is asked for."""
-
-    class Found(dict[str, Records]):
-        def __missing__(self, name: str) -> Records:
-            self[name] = train(CASES[name])
-            return self[name]
-
-    return Found()
 
 
 def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
@@ -111,16 +93,10 @@ def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         assert (difference <= 1e-5 + 1e-4 * value.abs()).all(), (name, ours[name], value)
 
 
-@pytest.mark.parametrize(
-    ("how", "name"), [*(("apart", name) for name in CASES), *(("stacked", name) for name in VIEWS_APART)]
-)
-def test_two_processes_train_as_one(
-    how: str,
-    name: str,
-    of_two_processes: list[dict[str, dict[str, Records]]],
-    of_one_process: Mapping[str, Records],
-) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_train_as_one(name: str, of_two_processes: list[dict[str, Records]]) -> None:
+    alone = train(CASES[name])
     for found in of_two_processes:
-        for ours, theirs in zip(found[how][name], of_one_process[name], strict=True):
+        for ours, theirs in zip(found[name], alone, strict=True):
             for kind in ("metrics", "gradients", "state"):
                 assert_close(ours[kind], theirs[kind])

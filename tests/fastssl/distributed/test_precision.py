@@ -5,13 +5,11 @@ import pytest
 import torch
 
 from fastssl.distributed import precision
-from fastssl.distributed.precision import AUTOCAST, CpuCapability, cpu_capability, resolve_precision
-from tests.helpers.runs import SMALL, run, run_fresh, write_images
+from fastssl.distributed.precision import AUTOCAST, bf16_instructions, resolve_precision
+from tests.helpers.runs import SMALL, run, run_fresh
 
 CPU = torch.device("cpu")
-PLAIN = CpuCapability(avx512_bf16=False, amx=False)
-AVX512 = CpuCapability(avx512_bf16=True, amx=False)
-AMX = CpuCapability(avx512_bf16=True, amx=True)
+PLAIN, AVX512, AMX = "", "AVX512-BF16", "AMX"
 
 
 @pytest.mark.parametrize(
@@ -30,9 +28,9 @@ AMX = CpuCapability(avx512_bf16=True, amx=True)
     ],
 )
 def test_bf16_is_chosen_where_the_processor_and_its_bound_have_it(
-    cpu: CpuCapability, environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+    cpu: str, environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "cpu_capability", lambda: cpu)
+    monkeypatch.setattr(precision, "bf16_instructions", lambda: cpu)
     for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -44,28 +42,21 @@ def test_bf16_is_chosen_where_the_processor_and_its_bound_have_it(
 
 @pytest.mark.parametrize("asked", ["fp32", "bf16", "fp16"])
 def test_a_precision_that_is_asked_for_stays(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "cpu_capability", lambda: PLAIN)
+    monkeypatch.setattr(precision, "bf16_instructions", lambda: PLAIN)
     assert resolve_precision(asked, CPU) == (asked, "as told")  # type: ignore[arg-type]
 
 
 def test_this_machine_has_an_answer() -> None:
     flags = Path("/proc/cpuinfo").read_text()
-    assert cpu_capability().avx512_bf16 == ("avx512_bf16" in flags)
+    expected = AMX if "amx_tile" in flags else AVX512 if "avx512_bf16" in flags else PLAIN
+    assert bf16_instructions() == expected
     found, _ = resolve_precision("auto", CPU)
     assert found in AUTOCAST
 
 
 def test_a_device_nobody_tried_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "cpu_capability", lambda: AMX)
+    monkeypatch.setattr(precision, "bf16_instructions", lambda: AMX)
     assert resolve_precision("auto", torch.device("mps"))[0] == "fp32"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_images(folder / "train", 20, seed=0)
-    write_images(folder / "test", 6, seed=1)
-    return folder
 
 
 def recorded(out: Path) -> tuple[str, str]:
@@ -88,7 +79,7 @@ def test_the_resolved_precision_is_printed_recorded_and_kept(
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
     resumed = run(*options, "--pause-after", "3")
     assert resumed.returncode == 0, resumed.stderr
-    assert "resumed at step 6" in resumed.stderr
+    assert "resumed at step 14" in resumed.stderr
     assert "precision: fp32 (as the run began)" in resumed.stderr
     assert recorded(out) == (before, why)
 

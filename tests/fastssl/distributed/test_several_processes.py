@@ -27,26 +27,11 @@ from tests.helpers.runs import (
     write_images,
 )
 
-OPTIONS: tuple[str, ...] = (
-    *SMALL,
-    "--precision",
-    "fp32",
-    "--epochs",
-    "8",
-    "--log-every",
-    "1",
-    "--monitor-every",
-    "0",
+OPTIONS = (
+    *(*SMALL, "--precision", "fp32", "--epochs", "8"),
+    *("--log-every", "1", "--monitor-every", "0"),
 )
 STEPS = 7 * 8
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_images(folder / "train", 40, seed=0)
-    write_images(folder / "test", 10, seed=1)
-    return folder
 
 
 class Group:
@@ -172,18 +157,8 @@ def test_a_lost_process_ends_the_others_with_one_message(
 
 def test_a_silent_process_is_given_up(data: Path, tmp_path: Path, groups: list[Group]) -> None:
     out = tmp_path / "run"
-    options: tuple[str | Path, ...] = (
-        *OPTIONS,
-        "--epochs",
-        "100000",
-        "--wait-minutes",
-        "0.1",
-        "--data",
-        data,
-        "--out",
-        out,
-    )
-    group = Group(2, *options)
+    waits = ("--epochs", "100000", "--wait-minutes", "0.1")
+    group = Group(2, *OPTIONS, *waits, "--data", data, "--out", out)
     groups.append(group)
     wait_for_steps(group.processes[0], out, 3)
     group.processes[1].send_signal(signal.SIGSTOP)

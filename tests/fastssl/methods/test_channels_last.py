@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.helpers.batches import make_batch, tiny_method
-from tests.helpers.methods import CASES, VIEWS_APART
+from tests.helpers.methods import CASES
 
 
 def is_channels_last(tensor: Tensor) -> bool:
@@ -15,14 +15,10 @@ def is_channels_last(tensor: Tensor) -> bool:
 CUT_PIXELS = ("cmc", "vae")  # which split colors, or compare them: pixels are laid out otherwise there
 
 
-@pytest.mark.parametrize(
-    ("name", "stacked"), [*((name, False) for name in CASES), *((name, True) for name in VIEWS_APART)]
-)
-def test_no_step_makes_an_nchw_copy(name: str, stacked: bool) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_no_step_makes_an_nchw_copy(name: str) -> None:
     case = CASES[name]
     method = tiny_method(case.config)
-    if stacked:
-        method.stack_views()
     found: list[str] = []
     layers = 0
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from fastssl.distributed.collectives import all_gather, first_row, world_size
 from fastssl.models.batch_norm import average_statistics, group_batch_norms
 from fastssl.models.shuffling import forward_shuffled
-from fastssl.models.stacked_views import forward_stacked, keep_views_apart
 from pipelines.command.errors import UserError
 from tests.helpers.gloo_processes import in_processes
 
@@ -82,23 +81,6 @@ def by_groups(images_per_group: int) -> dict[str, Tensor]:
     return {"output": all_gather(output)} | found
 
 
-def of_two_views(images_per_group: int, *, stacked: bool) -> dict[str, Tensor]:
-    """Two views through norms in groups: outputs, gradients of this process's loss, statistics."""
-    module = group_batch_norms(network(), images_per_group, IMAGES)
-    share = IMAGES // world_size()
-    rows = slice(first_row(share), first_row(share) + share)
-    views = [images()[rows], images().flip(0)[rows] - 1]
-    if stacked:
-        keep_views_apart(module)
-        outputs = forward_stacked(module, views)
-    else:
-        outputs = [module(view) for view in views]
-    (outputs[0] * outputs[1] - targets()[rows]).square().mean().backward()
-    found = {f"{name}.grad": gradient(parameter) for name, parameter in module.named_parameters()}
-    found |= {name: value for name, value in module.named_buffers() if "running" in name}
-    return found | {"output": torch.cat(outputs).detach()}
-
-
 def plain(module: nn.Module) -> nn.Module:
     """torch's own network with the module's state, which must fit it name by name."""
     other = network()
@@ -143,8 +125,6 @@ def work() -> dict[str, object]:
     """What one of the four processes finds."""
     found: dict[str, object] = {str(group): by_groups(group) for group in (2, 4, 8, 16)}
     found["shuffled"] = shuffled()
-    for stacked in (False, True):
-        found[f"stacked: {stacked}"] = of_two_views(8, stacked=stacked)
     norm, rank = group_batch_norms(nn.Sequential(nn.BatchNorm1d(2).double()), None, IMAGES), dist.get_rank()
     found["uneven"] = uneven(norm[0], slice(sum(ROWS[:rank]), sum(ROWS[: rank + 1])))  # type: ignore[index]
     return found
@@ -165,12 +145,6 @@ def test_groups_in_one_process(group: int) -> None:
 def test_groups_over_four_processes(group: int, processes: list[dict[str, dict[str, Tensor]]]) -> None:
     for found in processes:
         check(found[str(group)], by_hand(group))
-
-
-def test_stacked_views_over_four_processes(processes: list[dict[str, dict[str, Tensor]]]) -> None:
-    """Norms of 8 images span two processes of 4; each view has statistics of its own."""
-    for found in processes:
-        check(found["stacked: True"], found["stacked: False"])
 
 
 def check(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

@@ -20,7 +20,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fastssl.models import fused_batch_norm
 from fastssl.models.fused_batch_norm import FusedBatchNorm2d, batch_norm, fuse_batch_norms
-from fastssl.models.stacked_views import forward_stacked, keep_views_apart
 from tests.helpers import ROOT
 from tests.helpers.waits import waits_are_errors
 from tests.pipelines.conftest import interpreter as interpreter
@@ -242,18 +241,6 @@ def test_names_and_kinds_stay() -> None:
     nn.Sequential(
         nn.BatchNorm2d(5), nn.Sequential(nn.BatchNorm2d(5)), nn.BatchNorm1d(5), nn.BatchNorm2d(5)
     ).load_state_dict(network.state_dict())
-
-
-def test_stacked_views_are_apart() -> None:
-    views = [images((2, 5, 3, 3)), images((2, 5, 3, 3)) * 2 + 1]
-    plain, x = norm_of(5), images((2, 5, 3, 3))
-    fused = fuse_batch_norms(copy.deepcopy(plain))
-    keep_views_apart(fused)
-    outputs, wanted = forward_stacked(fused, views), [plain(view) for view in views]
-    assert all(torch.allclose(*pair, rtol=1e-5, atol=1e-5) for pair in zip(outputs, wanted, strict=True))
-    for got, expected in zip(fused.buffers(), plain.buffers(), strict=True):
-        assert torch.allclose(got, expected)
-    assert is_fused(fused(x))
 
 
 COMPILE = """

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fastssl.models.teacher import Teacher, update_average
+from fastssl.models.teacher import Teacher, update_averages
 
 
 def student() -> nn.Sequential:
@@ -22,7 +22,7 @@ def test_teacher_is_an_average_of_the_parameters_alone() -> None:
             nn.init.normal_(parameter)
         pupil.get_buffer("encoder.1.running_mean").normal_()
         before = {name: buffer.clone() for name, buffer in teacher.named_buffers()}
-        update_average(teacher, pupil, momentum)
+        update_averages([(teacher, pupil, momentum)])
         for name, source in pupil.named_parameters():
             if name in expected:
                 expected[name] = momentum * expected[name] + (1 - momentum) * source.detach().double().numpy()

@@ -153,20 +153,22 @@ def test_what_stands_against_a_graph_is_told() -> None:
     assert graph_blocker(method, optimizer, gpu, None, 1) == "Draws draws or chooses on the host in each step"
 
 
-def test_a_graph_on_a_cpu_is_refused() -> None:
+def step_of(method: Method, **machine: Any) -> TrainStep:
+    """A step of the quickstart's run in fp32, with other options of the machine."""
     config = quickstart()
-    config = replace(config, machine=replace(config.machine, cuda_graph=True))
-    config = replace(config, experiment=replace(config.experiment, precision="fp32"))
+    experiment = replace(config.experiment, precision="fp32")
+    config = replace(config, experiment=experiment, machine=replace(config.machine, **machine))
+    return build_train_step(config, method, CPU)
+
+
+def test_a_graph_on_a_cpu_is_refused() -> None:
     with pytest.raises(UserError, match="--cuda-graph cannot be: the device is cpu: leave it out"):
-        build_train_step(config, tiny_method(config.experiment.method), CPU)
+        step_of(tiny_method(narrow(BYOL)), cuda_graph=True)
 
 
 def check_compiled(method: Method, compiled: Method, count: int) -> None:
     """Take ``count`` steps of both, the second with ``--compile``: their losses agree."""
-    config = quickstart()
-    config = replace(config, experiment=replace(config.experiment, precision="fp32"))
-    plain = build_train_step(config, method, CPU)
-    steps = build_train_step(replace(config, machine=replace(config.machine, compile=True)), compiled, CPU)
+    plain, steps = step_of(method), step_of(compiled, compile=True)
     wanted = losses(plain, method, CPU, count, torch.float64)
     torch.testing.assert_close(losses(steps, compiled, CPU, count, torch.float64), wanted, rtol=1e-6, atol=0)
 
@@ -181,9 +183,8 @@ def test_compiled_networks_agree_with_eager_ones() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stacked", [False, True])
-def test_probes_watch_compiled_networks(stacked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hook that hands them their features is traced with the network, whose views may be stacked."""
+def test_probes_watch_compiled_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hook that hands them their features is traced with the network."""
     traced = partialmethod(nn.Module.compile, backend="aot_eager")  # all but the kernels
     monkeypatch.setattr(nn.Module, "compile", traced)
     method, compiled = tiny_method(narrow(BYOL)), tiny_method(narrow(BYOL))
@@ -191,16 +192,11 @@ def test_probes_watch_compiled_networks(stacked: bool, monkeypatch: pytest.Monke
         add_probes(each, NUM_CLASSES)
         each.double()
     compiled.load_state_dict(method.state_dict())
-    if stacked:
-        compiled.stack_views()
     check_compiled(method, compiled, 3)
     torch.testing.assert_close(dict(compiled.state_dict()), dict(method.state_dict()), rtol=1e-4, atol=1e-5)
 
 
 def test_a_compiler_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "/absent/compiler")
-    config = quickstart()
-    config = replace(config, machine=replace(config.machine, compile=True))
-    config = replace(config, experiment=replace(config.experiment, precision="fp32"))
     with pytest.raises(UserError, match="--compile on a CPU needs a C\\+\\+ compiler"):
-        build_train_step(config, tiny_method(config.experiment.method), CPU)
+        step_of(tiny_method(narrow(BYOL)), compile=True)

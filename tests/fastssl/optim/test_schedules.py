@@ -26,26 +26,15 @@ def test_warm_up_then_cosine(step: int, expected: float) -> None:
     assert learning_rate(step, CONFIG, 1024, 5, 150) == pytest.approx(expected, abs=1e-12)
 
 
-def test_rate_rises_to_its_peak_and_falls_ever_after() -> None:
-    rates = [learning_rate(step, CONFIG, 1024, 5, 150) for step in range(150)]
-    assert rates[:51] == sorted(rates[:51])
-    assert rates[50:] == sorted(rates[50:], reverse=True)
-    assert 0 < rates[-1] < 1e-4
-
-
-def test_without_warm_up_the_first_rate_is_the_peak() -> None:
-    config = SGD.Config(base_lr=0.1, warmup_epochs=0)
-    assert learning_rate(0, config, 256, 5, 150) == 0.1
-
-
 def test_warm_up_as_long_as_the_run() -> None:
     rates = [learning_rate(step, CONFIG, 256, 5, 50) for step in range(50)]
     assert rates == pytest.approx([0.03 * step / 50 for step in range(50)])
 
 
-def test_part_epochs_of_warm_up() -> None:
-    config = SGD.Config(base_lr=0.1, warmup_epochs=0.5)
-    assert learning_rate(2, config, 256, 10, 100) == pytest.approx(0.1 * 2 / 5)
+@pytest.mark.parametrize(("epochs", "step", "expected"), [(0.5, 2, 0.1 * 2 / 5), (0, 0, 0.1)])
+def test_part_epochs_of_warm_up_and_none(epochs: float, step: int, expected: float) -> None:
+    config = SGD.Config(base_lr=0.1, warmup_epochs=epochs)
+    assert learning_rate(step, config, 256, 10, 100) == pytest.approx(expected)
 
 
 def test_steps_divide_by_ten_at_each_drop() -> None:

@@ -121,18 +121,6 @@ def test_a_recipe_is_found_by_a_short_name_that_its_config_bears(name: str) -> N
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)  # the name of a folder, of a job
 
 
-def test_quickstart_runs_on_the_built_in_data() -> None:
-    config = RECIPES["quickstart"]()
-    assert config.machine.data == "scenes"
-    assert config.experiment.backbone.label == "resnet9 0.25x"
-    assert config.experiment.views[0].spec.size == 32
-
-
-def test_an_unknown_name_is_told_the_nearest() -> None:
-    with pytest.raises(UserError, match="did you mean byol-imagenet"):
-        find_recipe("byol-imagnet")
-
-
 def leaves(method: Method.Config) -> dict[str, Any]:
     """A method's fields and those of its projector, teacher and loss, each by its own name."""
     own = dataclasses.asdict(method)

@@ -12,7 +12,7 @@ from fastssl.run.divergence import DIVERGED, LossWatch, read_divergence
 from fastssl.run.folder import BEST, LAST
 from fastssl.run.metrics import read_metrics
 from pipelines.command.errors import UserError
-from tests.fastssl.test_bad_input import SMALL, images
+from tests.fastssl.test_bad_input import SMALL, cats_and_dogs
 
 # a loss that is NaN at its 7th step: steps count from 0 in a method
 DIVERGES = """
@@ -41,15 +41,8 @@ def diverged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run folder of 32 images in steps of 8, and the line that its command ended with."""
     folder = tmp_path_factory.mktemp("diverged")
     (folder / "mine.py").write_text(DIVERGES)
-    for name in ("cat", "dog"):
-        images(folder / "data" / name, 16)
-    words = [
-        f"{folder}/mine.py:recipe",
-        "--data",
-        str(folder / "data"),
-        "--out",
-        str(folder / "run"),
-    ]
+    cats_and_dogs(folder / "data")
+    words = [f"{folder}/mine.py:recipe", *("--data", f"{folder}/data"), *("--out", f"{folder}/run")]
     words += ["--epochs", "3", "--batch-size", "8", "--views.0.spec.size", "16", "--backbone.width", "0.0625"]
     words += ["--threads", "1", "--workers", "1", "--monitor-every", "0", "--log-every", "100"]
     with pytest.raises(UserError) as error:
@@ -139,8 +132,7 @@ def test_the_first_loss_that_is_not_finite_is_found_once() -> None:
 
 def test_the_best_checkpoint_is_chosen_on_held_out_images(tmp_path: Path) -> None:
     for split in ("train", "test"):
-        for name in ("cat", "dog"):
-            images(tmp_path / "data" / split / name, 16)
+        cats_and_dogs(tmp_path / "data" / split)
     words = [*SMALL, "--monitor-every", "0.5", "--keep-best", "--log-every", "1"]
     out = tmp_path / "run"
     assert train.main([*words, "--data", str(tmp_path / "data"), "--out", str(out)]) == 0
@@ -157,8 +149,7 @@ def test_the_best_checkpoint_is_chosen_on_held_out_images(tmp_path: Path) -> Non
 
 
 def test_the_best_checkpoint_asks_for_held_out_images(tmp_path: Path) -> None:
-    for name in ("cat", "dog"):
-        images(tmp_path / "data" / name, 16)
+    cats_and_dogs(tmp_path / "data")
     words = [*SMALL, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--keep-best"]
     with pytest.raises(UserError, match="--keep-best chooses by kNN on images held out of training"):
         train.main(words)

@@ -1,5 +1,6 @@
 import io
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -153,21 +154,21 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return drawn
 
 
-def write_metrics(path: Path) -> list[dict[str, float]]:
+def draw(folder: Path, rows: Sequence[Mapping[str, float]], baselines: dict[str, float]) -> None:
+    """Curves of whole lines, behind which one is half written."""
+    lines = [*(json.dumps(row) for row in rows), '{"step": 9, "lo']
+    (folder / "metrics.jsonl").write_text("\n".join(lines))
+    save_curves(folder / "curves.png", folder / "metrics.jsonl", "my run", baselines)
+
+
+def test_curves_are_those_of_the_metrics(tmp_path: Path, figures: list[Figure]) -> None:
     rows: list[dict[str, float]] = [
         {"step": step, "epoch": step / 10, "loss": 5 / step, "learning_rate": 0.1 * step}
         for step in (1, 2, 4, 8)
     ]
     rows.insert(2, {"step": 2, "epoch": 0.2, "knn_top1": 0.3})
     rows.append({"step": 8, "epoch": 0.8, "knn_top1": 0.6})
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 9, "lo')
-    return rows
-
-
-def test_curves_are_those_of_the_metrics(tmp_path: Path, figures: list[Figure]) -> None:
-    rows = write_metrics(tmp_path / "metrics.jsonl")
-    baselines = {"untrained": 0.25, "pixels": 0.375}
-    save_curves(tmp_path / "curves.png", tmp_path / "metrics.jsonl", "my run", baselines)
+    draw(tmp_path, rows, {"untrained": 0.25, "pixels": 0.375})
     (figure,) = figures
     assert figure.get_suptitle() == "my run"
     for axes, name in zip(figure.axes, ("loss", "learning_rate", "knn_top1"), strict=True):
@@ -188,9 +189,7 @@ def test_curves_are_those_of_the_metrics(tmp_path: Path, figures: list[Figure]) 
 
 def test_the_legend_hides_nothing_and_epochs_are_whole(tmp_path: Path, figures: list[Figure]) -> None:
     rows = [{"step": step, "epoch": step, "loss": 1.0, "knn_top1": 1 - 1 / step} for step in range(1, 8)]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    baselines = {"untrained": 0.25, "pixels": 0.375}
-    save_curves(tmp_path / "curves.png", tmp_path / "metrics.jsonl", "my run", baselines)
+    draw(tmp_path, rows, {"untrained": 0.25, "pixels": 0.375})
     (figure,) = figures
     legend, title = figure.axes[2].get_legend(), figure.texts
     assert legend is not None
@@ -208,8 +207,7 @@ def test_the_legend_hides_nothing_and_epochs_are_whole(tmp_path: Path, figures: 
 def test_a_run_of_two_epochs_has_whole_ones_too(tmp_path: Path, figures: list[Figure]) -> None:
     """Its lines may begin after the first."""
     rows = [{"step": 20, "epoch": 4 / 3, "loss": 2.0}, {"step": 30, "epoch": 2.0, "loss": 1.0}]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    save_curves(tmp_path / "curves.png", tmp_path / "metrics.jsonl", "short", {})
+    draw(tmp_path, rows, {})
     for axes in figures[0].axes:
         assert axes.get_xlim()[0] == 0
         assert {0, 1, 2} <= {*axes.get_xticks()}

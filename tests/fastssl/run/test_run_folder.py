@@ -15,10 +15,10 @@ from fastssl.recipes import quickstart
 from fastssl.run import checkpoint
 from fastssl.run.folder import claim, load_encoder
 from fastssl.run.summary import read_summary
-from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
 from pipelines.views import ViewGroup, ViewSpec
+from tests.helpers.batches import NUM_CLASSES, make_batch
 from tests.helpers.image_folder import write_colors
 from tests.helpers.methods import narrow
 
@@ -152,23 +152,12 @@ def save_run(folder: Path, config: Config, name: str = "last.pt", step: int = 5)
         config.experiment.backbone,
         seed=step,
         total_steps=10,
-        num_classes=3,
+        num_classes=NUM_CLASSES,
     )
-    method.train()(noise(config.experiment.method.num_views), 0)  # moves the batch-norm statistics
+    method.train()(make_batch(0, views=config.experiment.method.num_views), 0)  # moves the statistics
     state = {"config": to_dict(config), "step": step, "encoder": method.encoder.state_dict()}
     checkpoint.save(folder / "checkpoints" / name, state)
     return method
-
-
-def noise(views: int) -> Batch:
-    return Batch(
-        step=0,
-        epoch=0,
-        views=(torch.randn(views * 4, 3, 16, 16),),
-        sample_ids=torch.arange(4),
-        labels=torch.arange(4) % 3,
-        parameters=(),
-    )
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,8 @@ def test_long_names_are_told_apart() -> None:
 
 def test_the_papers_number_stays_with_the_papers_experiment() -> None:
     study = of_recipe("eqco_alpha=256,65536")
-    papers = [run.paper and run.paper.number for run in study.runs]
-    assert papers == [0.68, None]
+    papers = [run.paper and run.paper.results for run in study.runs]
+    assert papers == [(("linear top-1", 0.68),), None]
     assert all(run.paper is None for run in applied(study, ["epochs=10"], "").runs)
     assert applied(study, ["workers=4"], "/data").runs[0].paper == study.runs[0].paper
 
