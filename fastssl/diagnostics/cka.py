@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tyro.conf import arg
@@ -62,9 +63,15 @@ class Cka(Diagnostic):
                 "cka: all features of an encoder are equal: it has collapsed, and CKA is undefined"
             )
         layers = [find_layers(subject.encoder, self.layers) for subject in subjects]
+        count = len(subjects[0].data.test.index)
+        if count < _FEWEST.at_least:
+            raise UserError(f"cka: {count} test images are too few: give at least {_FEWEST.at_least:g}")
+        batch_size = min(self.batch_size, self.images, count)
+        batches = min(self.images, count) // batch_size
+        chosen = keyed_sample("cka", count, batches * batch_size)  # classes mix in a minibatch
+        plan = Plan(count=len(chosen), batch_size=batch_size, batches_per_epoch=batches, shuffle=False)
         sums = MinibatchCka()
-        grams = (self._grams(subject, own) for subject, own in zip(subjects, layers, strict=True))
-        batches = self._batches(subjects[0])
+        grams = (_grams(subject, own, chosen, plan) for subject, own in zip(subjects, layers, strict=True))
         for pair in show_progress(zip(*grams, strict=True), batches, "cka: minibatches"):
             sums.add(*pair)
         matrix = sums.matrix()
@@ -79,31 +86,20 @@ class Cka(Diagnostic):
             "curve": curve,
             "matrix": [[_number(value) for value in row] for row in matrix],
             "layers": names,
-            "settings": {
-                "images": batches * self._batch(subjects[0]),
-                "batch_size": self._batch(subjects[0]),
-            },
+            "settings": {"images": len(chosen), "batch_size": batch_size},
         }
         return result, _draw(result, matrix, [run.label for run in runs])
 
-    def _batch(self, subject: Subject) -> int:
-        return min(self.batch_size, self.images, len(subject.data.test.index))
 
-    def _batches(self, subject: Subject) -> int:
-        return min(self.images, len(subject.data.test.index)) // self._batch(subject)
-
-    def _grams(self, subject: Subject, layers: dict[str, torch.nn.Module]) -> Iterator[Tensor]:
-        """Gram matrices of each minibatch; both encoders see the same images in the same order."""
-        test, config = subject.data.test, subject.feature_config
-        count, batch, steps = len(test.index), self._batch(subject), self._batches(subject)
-        if count < _FEWEST.at_least:
-            raise UserError(f"cka: {count} test images are too few: give at least {_FEWEST.at_least:g}")
-        chosen = keyed_sample("cka", count, steps * batch)  # classes mix in a minibatch
-        plan = Plan(count=len(chosen), batch_size=batch, batches_per_epoch=steps, shuffle=False)
-        subject.encoder.eval()
-        with open_views(Subset(test, chosen), config, plan, steps) as loader:
-            for views in loader:
-                yield layer_grams(subject.encoder, layers, views.views[0], config)
+def _grams(
+    subject: Subject, layers: dict[str, torch.nn.Module], chosen: np.ndarray, plan: Plan
+) -> Iterator[Tensor]:
+    """Gram matrices of each minibatch of the test images ``chosen``, in their order."""
+    config = subject.feature_config
+    subject.encoder.eval()
+    with open_views(Subset(subject.data.test, chosen), config, plan, plan.batches_per_epoch) as loader:
+        for views in loader:
+            yield layer_grams(subject.encoder, layers, views.views[0], config)
 
 
 def _number(value: Tensor) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from typing import Any, ClassVar
 
 from fastssl.diagnostics import DIAGNOSTICS
 from fastssl.diagnostics.opened_run import OpenedRun
-from pipelines.command.errors import UserError
+from fastssl.evaluate.protocol import find_class
 from pipelines.command.ranges import check_ranges
-from pipelines.command.suggest import suggest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +34,6 @@ class Diagnostic(ABC):
     def measure(self, runs: Sequence[OpenedRun]) -> tuple[dict[str, Any], bytes]:
         """Measure and draw.
 
-        Args:
-            runs: as many as the class says.
-
         Returns:
             results by name, ready for JSON, and the picture, a PNG.
 
@@ -53,14 +48,6 @@ class Diagnostic(ABC):
 
 
 def find_diagnostic(name: str) -> type[Diagnostic]:
-    """The class of a diagnostic, imported now.
-
-    Raises:
-        UserError: there is none of that name.
-    """
-    if name not in DIAGNOSTICS:
-        hint = suggest(name, DIAGNOSTICS, otherwise="python -m fastssl.diagnostics --help tells more")
-        raise UserError(f"no diagnostic {name!r}: choose among {', '.join(DIAGNOSTICS)}; {hint}")
-    module = importlib.import_module(f"fastssl.diagnostics.{name}")
-    diagnostic: type[Diagnostic] = getattr(module, DIAGNOSTICS[name])
+    """The class of a diagnostic; see ``find_class``."""
+    diagnostic: type[Diagnostic] = find_class("diagnostic", name, "fastssl.diagnostics", DIAGNOSTICS)
     return diagnostic

@@ -50,13 +50,7 @@ def layer_grams(
 ) -> Tensor:
     """Gram matrices of the layers' outputs and of the pooled features, float64 [P + 1, N, N], on the CPU.
 
-    One map is held at a time.
-
-    Args:
-        encoder: in evaluation mode.
-        layers: parts of it.
-        views: [N, 3, S, S].
-        config: precision and device.
+    Of views [N, 3, S, S], by an encoder in evaluation mode. One map is held at a time.
     """
     grams: dict[str, Tensor] = {}
     with ExitStack() as hooks, torch.inference_mode():

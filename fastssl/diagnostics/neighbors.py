@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
@@ -69,12 +69,9 @@ class Neighbors(Diagnostic):
 
 
 def nearest_rows(queries: Tensor, bank: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Cosine similarities and numbers of each query's nearest rows of a bank, [Q, count], nearest first.
+    """Cosine similarities and numbers of the rows of a bank [N, D] that are nearest to each query [Q, D].
 
-    Args:
-        queries: float [Q, D].
-        bank: float [N, D].
-        count: at most N.
+    Both [Q, count], nearest first; ``count`` is at most N.
     """
     similarity = functional.normalize(queries, dim=1) @ functional.normalize(bank, dim=1).T
     found = similarity.topk(count, dim=1)
@@ -112,8 +109,5 @@ def _sheet(queries: np.ndarray, found: np.ndarray, same: np.ndarray) -> bytes:
 
 def _framed(tile: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     """A tile in a frame, with a white gap to its right and below."""
-    side = len(tile) + 2 * _FRAME
-    framed = np.full((side + _GAP, side + _GAP, 3), 255, np.uint8)
-    framed[:side, :side] = color
-    framed[_FRAME : _FRAME + len(tile), _FRAME : _FRAME + len(tile)] = tile
-    return framed
+    framed = ImageOps.expand(Image.fromarray(tile), _FRAME, color)
+    return np.asarray(ImageOps.expand(framed, (0, 0, _GAP, _GAP), (255, 255, 255)))

@@ -24,12 +24,7 @@ from pipelines.command.options import read_options
 from pipelines.command.places import join_repeated
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(SubjectOptions):
-    """Measure encoders; each result goes to eval/*.json of its run folder."""
-
-
-def parse(argv: list[str]) -> tuple[Options, dict[str, Protocol]]:
+def parse(argv: list[str]) -> tuple[SubjectOptions, dict[str, Protocol]]:
     """The options of a command line, and each protocol with its own.
 
     Raises:
@@ -49,14 +44,16 @@ def parse(argv: list[str]) -> tuple[Options, dict[str, Protocol]]:
     if not protocols and not asks_help:
         raise UserError(f"give protocols first, of {', '.join(PROTOCOLS)}: {prog} --help tells more")
     fields = [(name, kind, dataclasses.field(default=kind())) for name, kind in protocols.items()]
-    options = dataclasses.make_dataclass("Options", fields, bases=(Options,), frozen=True, kw_only=True)
-    known = f"Protocols: {', '.join(PROTOCOLS)}; with one of them, --help shows its options."
-    description = f"{Options.__doc__}\n\n{known} The last part of an option's name will do if one has it."
+    wanted = dataclasses.make_dataclass("Options", fields, bases=(SubjectOptions,), frozen=True, kw_only=True)
+    description = (
+        "Measure encoders; each result goes to eval/*.json of its run folder.\n\n"
+        f"Protocols: {', '.join(PROTOCOLS)}; with one of them, --help shows its options. "
+        "The last part of an option's name will do if one has it."
+    )
     words = _with_full_names(words, protocols)
-    found: Any = read_options(options, prog, words, description=description)
+    found: Any = read_options(wanted, prog, words, description=description)
     if not found.runs and not found.weights:
         raise UserError(f"give a run folder, one of its checkpoints, or --weights: {prog} --help tells more")
-    found.check_layout()
     return found, {name: getattr(found, name) for name in protocols}
 
 
@@ -76,7 +73,6 @@ def _with_full_names(words: list[str], protocols: dict[str, type[Protocol]]) -> 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     options, protocols = parse(sys.argv[1:] if argv is None else argv)
-    options.check_encoders()
     for subject in _subjects(options):
         for name, protocol in protocols.items():
             if not protocol.several_classes:
@@ -89,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _subjects(options: Options) -> Iterator[Subject]:
+def _subjects(options: SubjectOptions) -> Iterator[Subject]:
     """Subjects of the command line, each opened when the one before is measured."""
     for run in options.runs:
         yield open_subject(run, options.data, options.device, options.workers)

@@ -46,7 +46,7 @@ def balanced_counts(sizes: np.ndarray, total: int, purpose: str, seed: int) -> n
 
 
 def long_tailed_counts(sizes: np.ndarray, factor: float) -> np.ndarray:
-    """Samples of each class of a long-tailed set, int64 [C]: n factor^(-c / (C - 1)), rounded down.
+    """Samples of each class of a long-tailed set, int64 [C]: n factor^(-c / (C - 1)) rounded down, or 1.
 
     Cao, Wei, Gaidon, Arechiga, Ma, "Learning imbalanced datasets with label-distribution-aware margin loss"
     (2019), section 4: CIFAR-10-LT and CIFAR-100-LT.
@@ -54,9 +54,6 @@ def long_tailed_counts(sizes: np.ndarray, factor: float) -> np.ndarray:
     Args:
         sizes: samples of each class, int64 [C >= 2]; n is the least of them, so that every class has enough.
         factor: of the first class's count over the last's, at least 1.
-
-    Returns:
-        counts, of which none is below 1.
     """
     places = np.arange(len(sizes)) / (len(sizes) - 1)
     return np.maximum(1, np.floor(sizes.min() * factor**-places + 1e-9)).astype(np.int64)

@@ -45,14 +45,7 @@ class LabeledData:
         return self.train.index.objects is not None
 
     def require_one_class(self, purpose: str) -> None:
-        """Refuse images that may have several classes.
-
-        Args:
-            purpose: a protocol or diagnostic, for the message.
-
-        Raises:
-            UserError: they may.
-        """
+        """Raise a ``UserError`` where images may have several classes, for a protocol or diagnostic."""
         if self.several_classes:
             raise UserError(
                 f"{purpose} needs one class per image, and these may have several: give others, or take the "

@@ -81,11 +81,7 @@ def encode(encoder: nn.Module, views: torch.Tensor, config: FeatureConfig) -> to
 def extract(encoder: nn.Module, source: Source, config: FeatureConfig, doing: str) -> Features:
     """Encode one view of every image, in evaluation mode and without gradients; the mode is put back.
 
-    Args:
-        encoder: [B, 3, S, S] to [B, D].
-        source: images.
-        config: view, device, precision.
-        doing: shown beside the progress bar.
+    ``doing`` is shown beside the progress bar.
 
     Returns:
         features float32 [N, D] and labels int64 [N] (-1: the source has none), on the CPU, in its order.
@@ -107,15 +103,7 @@ def extract(encoder: nn.Module, source: Source, config: FeatureConfig, doing: st
 
 
 def require_finite(values: torch.Tensor, what: str) -> None:
-    """Refuse NaN and infinity.
-
-    Args:
-        values: features, embeddings or weights.
-        what: they are, for the message: "features of runs/a".
-
-    Raises:
-        UserError: a value is not finite.
-    """
+    """Raise a ``UserError`` on NaN or infinity; ``what`` they are stands in it, "features of runs/a" say."""
     if not values.isfinite().all():
         raise UserError(f"{what} are not finite: the training has diverged; measure an earlier checkpoint")
 

@@ -24,7 +24,7 @@ from fastssl.evaluate.fine_tuning_setting import FineTuningSetting, build_optimi
 from fastssl.evaluate.linear_classifiers import initial_weight
 from fastssl.evaluate.resumable import Resumable, training_facts
 from fastssl.evaluate.subject import Subject
-from fastssl.evaluate.training import train_to_end
+from fastssl.evaluate.training import Trained, train_to_end
 from fastssl.methods.method import autocast_off
 from fastssl.models.backbone import Backbone
 from fastssl.optim.train_step import TrainStep
@@ -33,10 +33,10 @@ from pipelines.command.errors import UserError
 from pipelines.plan.plan import Plan
 
 
-class EncoderWithClassifier(nn.Module):
+class EncoderWithClassifier(Trained):
     """A copy of an encoder with a linear classifier; its loss is the mean cross entropy.
 
-    It has what ``TrainStep`` asks of a method. The classifier is computed in float32.
+    The classifier is computed in float32.
 
     Args:
         encoder: [B, 3, S, S] to [B, D]; left as it is.
@@ -70,13 +70,6 @@ class EncoderWithClassifier(nn.Module):
             loss = functional.cross_entropy(self.classifier(features), batch.labels)
         return loss, {"loss": loss.detach()}
 
-    def averages(self, step: int) -> list[tuple[nn.Module, nn.Module, float]]:
-        """Nothing is averaged."""
-        return []
-
-    def after_step(self, step: int) -> None:
-        """Nothing follows a step."""
-
 
 def fine_tuned_predictions(
     subject: Subject,
@@ -87,13 +80,7 @@ def fine_tuned_predictions(
 ) -> tuple[Tensor, dict[str, Any]]:
     """Fine-tune a copy of a subject's encoder on its training images, and classify its test images.
 
-    Args:
-        subject: encoder, images and the test view; the encoder stays as it is.
-        setting: schedule; a data set smaller than its batch lowers the batch, and the rates with it.
-        augmentation: ``crop`` is the papers' random resized crop and flip; ``flip`` mirrors the test view
-            half the time; ``auto`` is flip below 64 pixels and crop from there.
-        seed: random seed for the classifier's initial weights, sample order and views.
-        resume_file: keeps the state of a training that is not finished; None: nothing is kept.
+    Arguments as of ``linear_predictions``, but that ``flip`` mirrors the test view half the time.
 
     Returns:
         classes of the test images, int64 [M]; and the result: ``top1``, ``train_loss`` of the last epoch, and
@@ -150,7 +137,6 @@ def fine_tune(
             resumable,
             images=count,
             entry="network",
-            metric="loss",
             doing="fine-tuning: steps",
             check=check,
         )

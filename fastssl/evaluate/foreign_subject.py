@@ -5,18 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import torch
-
-from fastssl.distributed.device import choose_device
-from fastssl.distributed.precision import resolve_precision
-from fastssl.evaluate.data import labeled_data
 from fastssl.evaluate.feature_cache import FeatureCache
-from fastssl.evaluate.features import FeatureConfig
 from fastssl.evaluate.result_name import file_part
-from fastssl.evaluate.subject import Subject
+from fastssl.evaluate.subject import Subject, subject_on_images
 from fastssl.foreign.encoder import ForeignEncoder, foreign_encoder
 from pipelines.command.errors import UserError
-from pipelines.decode.bad_images import BadImages, default_limit
 from pipelines.files.atomic import write_json
 
 
@@ -29,10 +22,10 @@ def open_foreign_subject(
 
     Args:
         path: see ``fastssl.foreign.encoder.foreign_encoder``.
-        layout: key of ``fastssl.foreign.layouts.LAYOUTS``, or ``timm:MODEL``; None: the one that fits.
+        layout: see there.
         data: labeled images as ``--data`` names them.
-        device: auto, cpu or cuda.
-        workers: loader threads; 0 takes every core.
+        device: as of ``open_subject``.
+        workers: as of ``open_subject``.
 
     Raises:
         UserError: the file fits no layout, the images are unfit, or the folder cannot be written.
@@ -40,22 +33,7 @@ def open_foreign_subject(
     if not data:
         raise UserError(f"name the images to measure {path} on: --data WHERE (weights come without any)")
     found = foreign_encoder(path, layout)
-    labeled = labeled_data(data)
-    chosen = choose_device(device)
-    config = FeatureConfig(
-        spec=found.spec,
-        device=chosen,
-        bad_images=BadImages(None, default_limit(len(labeled.train.index) + len(labeled.test.index))),
-        precision=resolve_precision("auto", chosen)[0],
-        workers=workers,
-    )
-    subject = Subject(
-        encoder=found.encoder.to(chosen).to(memory_format=torch.channels_last),
-        data=labeled,
-        feature_config=config,
-        where=data,
-        own_data=False,
-    )
+    subject = subject_on_images(found.encoder, found.spec, data, device, workers)
     folder = foreign_folder(path, found, subject.digest)
     return dataclasses.replace(subject, run=folder, cache=FeatureCache(folder / "features"))
 
@@ -63,10 +41,7 @@ def open_foreign_subject(
 def foreign_folder(path: Path, found: ForeignEncoder, digest: str) -> Path:
     """Make the folder of results on foreign weights, ``runs/NAME-DIGEST``, with ``weights.json`` in it.
 
-    Args:
-        path: file of the weights.
-        found: encoder of the file.
-        digest: ``weights_digest`` of the encoder.
+    ``digest`` is the encoder's ``weights_digest``.
 
     Raises:
         UserError: it cannot be written.

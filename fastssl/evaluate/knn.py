@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch.nn import functional
+from tyro.conf import arg
 
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Subject
-from pipelines.command.errors import UserError
-from pipelines.command.ranges import Counts, Positive
+from pipelines.command.ranges import Counts, Range
 
-_COLDEST = 0.0125  # a temperature: exp(1 / 0.0125) and sums of it are float32 numbers
+_WARM = Range(at_least=0.0125)  # exp(1 / 0.0125) and sums of it are float32 numbers
 _LARGEST_BLOCK = 1 << 25  # similarities or votes held at once: 128 MB
 
 
@@ -28,13 +28,8 @@ class Knn(Protocol):
 
     k: Counts = (20, 200)
     """Numbers of neighbors."""
-    temperature: Positive = 0.07
+    temperature: Annotated[float, _WARM, arg(help_behavior_hint=_WARM.shown)] = 0.07
     """Temperature of the votes' weights."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.temperature < _COLDEST:
-            raise UserError(f"--temperature must be at least {_COLDEST}, not {self.temperature}")
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         """Top-1 accuracy for each number of neighbors, ``top1_kK``."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from fastssl.evaluate.augmentation import AugmentationChoice, augmented, choose_augmentation
+from fastssl.evaluate.features import encode, open_views
 from fastssl.evaluate.linear_classifiers import FeatureBatch, LinearClassifiers, SGDAtRates
 from fastssl.evaluate.linear_setting import SETTINGS, LinearSetting, choose_setting
 from fastssl.evaluate.protocol import Protocol
@@ -29,6 +30,7 @@ from fastssl.evaluate.training import train_to_end
 from fastssl.optim.train_step import TrainStep
 from pipelines.command.ranges import CountOrZero
 from pipelines.plan.order import keyed_sample, permute
+from pipelines.plan.plan import Plan
 
 _TRY_SEARCH = "the learning rate does not suit these features; try --setting search"
 _HELD_OUT = 0.2  # share of the training images that chooses among rates
@@ -104,11 +106,18 @@ def _cropped_batches(
     subject: Subject, held_out: np.ndarray, batch_size: int, epochs: int, seed: int, start: int
 ) -> Iterator[_Batch]:
     """Batches, from step ``start``, of features of freshly cropped (at the usual scale) and flipped views."""
-    spec = augmented(subject.feature_config.spec, "crop")
-    ids = torch.from_numpy(subject.data.train.index.sample_ids[held_out]).to(subject.feature_config.device)
-    batches = subject.batches(spec, batch_size=batch_size, epochs=epochs, seed=seed, start=start)
-    for features, labels, sample_ids in batches:
-        yield features, labels, torch.isin(sample_ids, ids)
+    train, config = subject.data.train, subject.feature_config
+    config = replace(config, spec=augmented(config.spec, "crop"))
+    count = len(train.index)
+    steps = count // batch_size
+    plan = Plan(count=count, batch_size=batch_size, batches_per_epoch=steps, seed=seed)
+    ids = torch.from_numpy(train.index.sample_ids[held_out]).to(config.device)
+    with open_views(train, config, plan, epochs * steps, start=start) as loader:
+        for batch in loader:
+            with torch.no_grad():
+                features = encode(subject.encoder, batch.views[0], config)
+            assert batch.labels is not None
+            yield features, batch.labels, torch.isin(batch.sample_ids, ids)
 
 
 def linear_predictions(
@@ -167,7 +176,6 @@ def linear_predictions(
             resumable,
             images=count,
             entry="classifiers",
-            metric="losses",
             doing="linear: steps",
         )
     best, scores = 0, dict[str, float]()

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastssl.evaluate.training import Trained
+
 _MOMENTUM = 0.9
 
 
@@ -31,10 +33,10 @@ class FeatureBatch:
     """bool [R, B], the images that each of R classifiers learns from; None: all."""
 
 
-class LinearClassifiers(nn.Module):
+class LinearClassifiers(Trained):
     """R linear classifiers with equal initial weights; the loss is the sum of their mean cross entropies.
 
-    It has what ``TrainStep`` asks of a method; a classifier that diverges leaves the others alone.
+    A classifier that diverges leaves the others alone.
 
     Attributes:
         weights: float32 [R, C, D].
@@ -54,7 +56,7 @@ class LinearClassifiers(nn.Module):
         return flat.view(len(features), count, num_classes).transpose(0, 1)
 
     def forward(self, batch: FeatureBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, 0-dim, and as ``losses`` the mean of each classifier, [R], detached."""
+        """The loss, 0-dim, and as ``loss`` the mean of each classifier, [R], detached."""
         logits = self.logits(batch.features)
         labels = batch.labels.expand(len(logits), -1)
         losses = functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
@@ -62,14 +64,7 @@ class LinearClassifiers(nn.Module):
             means = losses.mean(1)
         else:
             means = torch.where(batch.used, losses, 0).sum(1) / batch.used.sum(1).clamp(min=1)
-        return means.sum(), {"losses": means.detach()}
-
-    def averages(self, step: int) -> list[tuple[nn.Module, nn.Module, float]]:
-        """Nothing is averaged."""
-        return []
-
-    def after_step(self, step: int) -> None:
-        """Nothing follows a step."""
+        return means.sum(), {"loss": means.detach()}
 
     @torch.no_grad()
     def predictions(self, features: Tensor, index: int, block: int = 8192) -> Tensor:

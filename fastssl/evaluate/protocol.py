@@ -52,20 +52,25 @@ class Protocol(ABC):
 
 
 def find_protocol(name: str) -> type[Protocol]:
-    """The class of a protocol, imported now.
+    """The class of a protocol; see ``find_class``."""
+    protocol: type[Protocol] = find_class("protocol", name, "fastssl.evaluate", PROTOCOLS)
+    return protocol
+
+
+def find_class(what: str, name: str, package: str, classes: Mapping[str, str]) -> Any:
+    """The class of a name, from the module of that name in a package, imported now.
 
     Raises:
         UserError: there is none of that name, or a package that it needs is missing or broken.
     """
-    if name not in PROTOCOLS:
-        hint = suggest(name, PROTOCOLS, otherwise="python -m fastssl.evaluate --help tells more")
-        raise UserError(f"no protocol {name!r}: choose among {', '.join(PROTOCOLS)}; {hint}")
+    if name not in classes:
+        hint = suggest(name, classes, otherwise=f"python -m {package} --help tells more")
+        raise UserError(f"no {what} {name!r}: choose among {', '.join(classes)}; {hint}")
     try:
-        module = importlib.import_module(f"fastssl.evaluate.{name}")
+        module = importlib.import_module(f"{package}.{name}")
     except ImportError as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"the protocol {name} cannot be loaded ({reason}): install what it needs, or choose another"
+            f"the {what} {name} cannot be loaded ({reason}): install what it needs, or choose another"
         ) from None
-    protocol: type[Protocol] = getattr(module, PROTOCOLS[name])
-    return protocol
+    return getattr(module, classes[name])

@@ -30,14 +30,7 @@ def result_name(protocol: str, options: Protocol, subject: Subject) -> ResultNam
 def write_result(
     protocol: str, options: Protocol, subject: Subject, result: Mapping[str, Any], seconds: float
 ) -> Path:
-    """Write eval/NAME.json of the subject's run.
-
-    Args:
-        protocol: name of the protocol.
-        options: the protocol with its options.
-        subject: the measured encoder and images.
-        result: return value of ``Protocol.measure``.
-        seconds: duration of the measurement.
+    """Write eval/NAME.json of the subject's run, of a result of ``Protocol.measure``.
 
     Raises:
         UserError: the file cannot be written.

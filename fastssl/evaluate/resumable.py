@@ -43,14 +43,7 @@ def forget(protocol: Protocol, subject: Subject) -> None:
 
 
 def training_facts(subject: Subject, views: FeatureConfig, setting: TrainingSetting, seed: int) -> str:
-    """All that decides a training, as JSON.
-
-    Args:
-        subject: encoder and images.
-        views: distribution of the training views, and their precision.
-        setting: schedule.
-        seed: random seed.
-    """
+    """All that decides a training, as JSON; ``views`` has the distribution of the training views."""
     facts = {
         "weights": subject.digest,
         "images": subject.data.train.index.fingerprint,

@@ -47,10 +47,7 @@ class SavedRun:
 def saved_run(subject: Subject, protocol: str, part: str) -> SavedRun:
     """The checkpoint that a subject's encoder is of.
 
-    Args:
-        subject: the measured encoder.
-        protocol: that needs it, for messages.
-        part: of the run that it needs.
+    ``protocol`` needs it, for that ``part`` of the run: words for messages.
 
     Raises:
         UserError: the encoder is of no run, or its checkpoint holds nothing but an encoder.

@@ -74,10 +74,11 @@ class Semisup(Protocol):
         part = subject.on_part(indices)
         file = resume_file(self, subject)
         if tunes:
-            tuned = _tuned_setting(share).lasting(self.epochs)
+            tuned = FineTuningSetting(**_paper_schedule(share), encoder_rate=_ENCODER_RATE)
+            tuned = tuned.lasting(self.epochs)
             _, result = fine_tuned_predictions(part, tuned, self.augmentation, self.seed, file)
         else:
-            setting = SETTINGS["search"] if name == "search" else _paper_setting(share)
+            setting = SETTINGS["search"] if name == "search" else LinearSetting(**_paper_schedule(share))
             setting = setting.lasting(self.epochs)
             _, result = linear_predictions(part, setting, self.augmentation, self.seed, file)
         said = {"setting": name, "images": len(indices), "encoder": "tuned" if tunes else "frozen"}
@@ -98,22 +99,10 @@ class Semisup(Protocol):
         return draw_per_class(labels, counts, "semisup", self.seed)
 
 
-def _paper_setting(share: float) -> LinearSetting:
+def _paper_schedule(share: float) -> dict[str, Any]:
+    """Fields of ``TrainingSetting`` by the paper."""
     rate = 2.0 if share < _BETWEEN else 0.25
-    return LinearSetting(epochs=30, batch_size=1024, learning_rate=rate, nesterov=True, drops=())
-
-
-def _tuned_setting(share: float) -> FineTuningSetting:
-    """The paper's setting with an encoder that moves, and its batch norms with it."""
-    linear = _paper_setting(share)
-    return FineTuningSetting(
-        epochs=linear.epochs,
-        batch_size=linear.batch_size,
-        learning_rate=linear.learning_rate,
-        nesterov=linear.nesterov,
-        drops=linear.drops,
-        encoder_rate=_ENCODER_RATE,
-    )
+    return {"epochs": 30, "batch_size": 1024, "learning_rate": rate, "nesterov": True, "drops": ()}
 
 
 def _listed(train: Source, names: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,16 +18,15 @@ from torch import nn
 from fastssl.classes.training_classes import with_classes
 from fastssl.config import Config
 from fastssl.distributed.device import choose_device
-from fastssl.distributed.precision import resolve_precision
+from fastssl.distributed.precision import Precision, resolve_precision
 from fastssl.evaluate.data import LabeledData, labeled_data
 from fastssl.evaluate.feature_cache import FeatureCache, feature_key
-from fastssl.evaluate.features import FeatureConfig, Features, encode, extract, open_views, require_finite
+from fastssl.evaluate.features import FeatureConfig, Features, extract, require_finite
 from fastssl.run.folder import load_encoder, run_and_checkpoint
 from fastssl.run.summary import summary_if_whole
 from pipelines.command.errors import UserError
 from pipelines.decode.bad_images import BadImages, default_limit
 from pipelines.ops import Flip
-from pipelines.plan.plan import Plan
 from pipelines.sources import Source
 from pipelines.sources.subset import Subset
 from pipelines.views import ViewSpec
@@ -70,11 +69,7 @@ class Subject:
     _held: dict[str, Features] = field(default_factory=dict, init=False, repr=False)
 
     def features(self, split: Split, *, mirrored: bool = False) -> Features:
-        """Features of every image of a split: float32 [N, D] and labels int64 [N], on the CPU.
-
-        Args:
-            split: training or test images.
-            mirrored: flip every image left to right.
+        """Features float32 [N, D] and labels int64 [N] of a split's images, or mirror images, on the CPU.
 
         Raises:
             UserError: a feature is not finite.
@@ -82,73 +77,40 @@ class Subject:
         found = self._kept(split, mirrored)
         if found is None and split == "train" and self.part_of is not None:
             whole, indices = self.part_of
-            if (kept := whole._kept(split, mirrored)) is not None:
-                return kept[0][indices], kept[1][indices]
+            kept = whole._kept(split, mirrored)
+            found = kept and (kept[0][indices], kept[1][indices])
         if found is None:
-            source, config = self._what(split, mirrored)
+            source, config, name = self._what(split, mirrored)
             doing = f"features: {split} images{', mirrored' * mirrored}"
             found = extract(self.encoder, source, config, doing)
-            name, key = self._entry(split, mirrored)
-            if self.cache is not None and not self.cache.write(name, key, found):
+            if self.cache and not self.cache.write(name, feature_key(self.digest, source, config), found):
                 self._held[name] = found  # for this command's other protocols
         if self.refuses_nan:
             require_finite(found[0], f"features of {self.run or self.where}")
         return found
+
+    def _what(self, split: Split, mirrored: bool) -> tuple[Source, FeatureConfig, str]:
+        """The images that are encoded, how, and their features' name in the cache."""
+        config = self.feature_config
+        if mirrored:
+            config = dataclasses.replace(config, spec=dataclasses.replace(config.spec, flip=Flip(p=1.0)))
+        name = f"step-{self.step}-{split}{'-mirrored' * mirrored}"
+        return self.data.train if split == "train" else self.data.test, config, name
+
+    def _kept(self, split: Split, mirrored: bool) -> Features | None:
+        """Features that were computed before; None where there are none."""
+        if self.cache is None:
+            return None
+        source, config, name = self._what(split, mirrored)
+        return self._held.get(name) or self.cache.read(name, feature_key(self.digest, source, config))
 
     def on_part(self, indices: np.ndarray) -> Subject:
         """The same with fewer training images, those at ``indices``, int64 [M].
 
         Features that are kept of all of them serve the part; else those of the part alone are computed.
         """
-        part = Subset(self.data.train, indices)
-        return dataclasses.replace(
-            self, data=dataclasses.replace(self.data, train=part), part_of=(self, indices)
-        )
-
-    def _what(self, split: Split, mirrored: bool) -> tuple[Source, FeatureConfig]:
-        """The images that are encoded, and how."""
-        config = self.feature_config
-        if mirrored:
-            config = dataclasses.replace(config, spec=dataclasses.replace(config.spec, flip=Flip(p=1.0)))
-        return self.data.train if split == "train" else self.data.test, config
-
-    def _entry(self, split: Split, mirrored: bool) -> tuple[str, dict[str, Any]]:
-        """Name and key of features in the cache."""
-        source, config = self._what(split, mirrored)
-        name = f"step-{self.step}-{split}{'-mirrored' * mirrored}"
-        return name, feature_key(self.digest, source, config)
-
-    def _kept(self, split: Split, mirrored: bool) -> Features | None:
-        """Features that were computed before; None where there are none."""
-        if self.cache is None:
-            return None
-        name, key = self._entry(split, mirrored)
-        return self._held[name] if name in self._held else self.cache.read(name, key)
-
-    def batches(
-        self, spec: ViewSpec, *, batch_size: int, epochs: int, seed: int, start: int = 0
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Features [B, D], labels [B] and sample ids [B] of freshly drawn views of the training images.
-
-        In batches on the device, epoch by epoch.
-
-        Args:
-            spec: distribution of views.
-            batch_size: images per batch; the last, partial batch of an epoch is dropped.
-            epochs: passes over the images.
-            seed: random seed for sample order and views.
-            start: first batch.
-        """
-        count = len(self.data.train.index)
-        steps = count // batch_size
-        plan = Plan(count=count, batch_size=batch_size, batches_per_epoch=steps, seed=seed)
-        config = dataclasses.replace(self.feature_config, spec=spec)
-        with open_views(self.data.train, config, plan, epochs * steps, start=start) as loader:
-            for batch in loader:
-                with torch.no_grad():
-                    features = encode(self.encoder, batch.views[0], config)
-                assert batch.labels is not None
-                yield features, batch.labels, batch.sample_ids
+        part = dataclasses.replace(self.data, train=Subset(self.data.train, indices))
+        return dataclasses.replace(self, data=part, part_of=(self, indices))
 
     @cached_property
     def baselines(self) -> Mapping[str, Any]:
@@ -186,30 +148,55 @@ def open_subject(where: Path, data: str = "", device: str = "auto", workers: int
     """
     config, encoder, step = load_encoder(where)
     run, checkpoint = run_and_checkpoint(where)
-    labeled = labeled_data(data or config.machine.data)
-    chosen, experiment = choose_device(device), config.experiment
-    limit = config.machine.max_bad_images
-    if limit is None:
-        limit = default_limit(len(labeled.train.index) + len(labeled.test.index))
-    return Subject(
-        encoder=encoder.to(chosen).to(memory_format=torch.channels_last),
-        data=labeled,
-        feature_config=FeatureConfig(
-            spec=experiment.evaluation_view,
-            device=chosen,
-            bad_images=BadImages(None, limit),
-            precision=resolve_precision(experiment.precision, chosen)[0],
-            workers=workers,
-        ),
+    experiment, machine = config.experiment, config.machine
+    subject = subject_on_images(
+        encoder,
+        experiment.evaluation_view,
+        data or machine.data,
+        device,
+        workers,
+        precision=experiment.precision,
+        max_bad_images=machine.max_bad_images,
+    )
+    return dataclasses.replace(
+        subject,
         optimizer=experiment.optimizer.kind,
         method=experiment.method.kind,
         of_paper=config.paper is not None,
         step=step,
         run=run,
         checkpoint=checkpoint,
-        where=data or config.machine.data,
-        own_data=_are_own(config, run, labeled, data or config.machine.data),
+        own_data=_are_own(config, run, subject.data, subject.where),
         cache=FeatureCache(run / "features"),
+    )
+
+
+def subject_on_images(
+    encoder: nn.Module,
+    spec: ViewSpec,
+    data: str,
+    device: str,
+    workers: int,
+    *,
+    precision: Precision = "auto",
+    max_bad_images: int | None = None,
+) -> Subject:
+    """An encoder of no run, moved to a device, and the labeled images that ``data`` names."""
+    labeled, chosen = labeled_data(data), choose_device(device)
+    if max_bad_images is None:
+        max_bad_images = default_limit(len(labeled.train.index) + len(labeled.test.index))
+    return Subject(
+        encoder=encoder.to(chosen).to(memory_format=torch.channels_last),
+        data=labeled,
+        feature_config=FeatureConfig(
+            spec=spec,
+            device=chosen,
+            bad_images=BadImages(None, max_bad_images),
+            precision=resolve_precision(precision, chosen)[0],
+            workers=workers,
+        ),
+        where=data,
+        own_data=False,
     )
 
 

@@ -18,17 +18,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
 from torch.nn import functional
 
 from fastssl.evaluate.protocol import Protocol
 from fastssl.evaluate.subject import Split, Subject
-from fastssl.metrics.average_precision import (
-    average_precision,
-    average_precision_11_points,
-    average_precision_interpolated,
-)
+from fastssl.metrics.average_precision import average_precision_11_points, average_precision_interpolated
 from pipelines.command.errors import UserError
 from pipelines.command.progress import show_progress
 from pipelines.command.ranges import Count, Positives
@@ -88,7 +85,7 @@ class Svm(Protocol):
             counts = expected[:, label] >= 0
             scores, answers = model.decision_function(test[counts]), expected[counts, label] == 1
             found[names[label]] = {
-                "average_precision": average_precision(answers, scores),
+                "average_precision": float(average_precision_score(answers, scores)),
                 "average_precision_interpolated": average_precision_interpolated(answers, scores),
                 "average_precision_11_points": average_precision_11_points(answers, scores),
                 "cost": cost,
@@ -112,7 +109,7 @@ class Svm(Protocol):
             models = [self._fit(cost, features[rest], positive[rest]) for rest, _ in folds]
             scores[cost] = np.mean(
                 [
-                    average_precision(positive[held], model.decision_function(features[held]))
+                    average_precision_score(positive[held], model.decision_function(features[held]))
                     for model, (_, held) in zip(models, folds, strict=True)
                 ]
             )

@@ -15,8 +15,19 @@ from fastssl.optim.train_step import TrainStep
 from pipelines.command.progress import show_progress
 
 
+class Trained(nn.Module):
+    """A module that ``TrainStep`` takes for a method, whose weights are all there is of it."""
+
+    def averages(self, step: int) -> list[tuple[nn.Module, nn.Module, float]]:
+        """Nothing is averaged."""
+        return []
+
+    def after_step(self, step: int) -> None:
+        """Nothing follows a step."""
+
+
 def train_to_end(
-    network: nn.Module,
+    network: Trained,
     train_step: TrainStep,
     batches: Callable[[int], Generator[Any]],
     setting: TrainingSetting,
@@ -24,7 +35,6 @@ def train_to_end(
     *,
     images: int,
     entry: str,
-    metric: str,
     doing: str,
     check: Callable[[int], None] = lambda step: None,
 ) -> Tensor:
@@ -38,12 +48,11 @@ def train_to_end(
         resumable: keeps the state, entered.
         images: training images.
         entry: name of the network in the state.
-        metric: name of the loss among the network's metrics.
         doing: shown beside the progress bar.
         check: called with the number of steps done before a state is saved and at the end.
 
     Returns:
-        the mean of the metric over the last epoch.
+        the mean of the network's metric ``loss`` over the last epoch.
     """
     batch_size = min(setting.batch_size, images)
     steps_per_epoch = images // batch_size
@@ -59,7 +68,7 @@ def train_to_end(
         for step in show_progress(range(done, total), total - done, doing):
             _, (metrics,) = train_step(taken, step, setting.rate(step, steps_per_epoch, batch_size))
             if step >= total - steps_per_epoch:
-                losses.append(metrics[metric])
+                losses.append(metrics["loss"])
             if step + 1 == total or resumable.is_due():
                 check(step + 1)
                 now = {"step": step + 1, entry: network.state_dict(), "losses": losses}

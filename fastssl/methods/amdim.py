@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastssl.distributed.collectives import all_gather_with_gradient, first_row
-from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views, l2_normalize
+from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views, full_precision, l2_normalize
 from fastssl.metrics.embeddings import embedding_diagnostics
 from fastssl.models.amdim_encoder import AMDIMEncoder, LocalHead
 from fastssl.models.backbone import Backbone
@@ -112,9 +112,9 @@ class AMDIM(Method):
         encoder, fine_head, coarse_head = self.student
         with _kept_outputs(encoder, (self._fine, self._coarse)) as maps:
             features = encoder(view)
-        fine = functional.adaptive_avg_pool2d(_at_least_float32(fine_head(maps[self._fine])), _FINE)
-        coarse = functional.adaptive_avg_pool2d(_at_least_float32(coarse_head(maps[self._coarse])), _COARSE)
-        return _at_least_float32(features), _places(coarse), _places(fine)
+        fine = functional.adaptive_avg_pool2d(full_precision(fine_head(maps[self._fine])), _FINE)
+        coarse = functional.adaptive_avg_pool2d(full_precision(coarse_head(maps[self._coarse])), _COARSE)
+        return full_precision(features), _places(coarse), _places(fine)
 
 
 def local_info_nce(sources: Tensor, targets: Tensor, first: int, clip: float) -> tuple[Tensor, Tensor]:
@@ -157,7 +157,3 @@ def _kept_outputs(module: nn.Module, names: tuple[str, ...]) -> Iterator[dict[st
 def _places(maps: Tensor) -> Tensor:
     """[B, D, H, W] to [B, H W, D]."""
     return maps.flatten(2).transpose(1, 2)
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -6,15 +6,14 @@ Zbontar, Jing, Misra, LeCun, Deny, "Barlow Twins: self-supervised learning via r
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fastssl.distributed.collectives import all_gather_with_gradient
-from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views, l2_normalize
+from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views, full_precision, l2_normalize
 from fastssl.metrics.embeddings import embedding_diagnostics
 from fastssl.models.backbone import Backbone
 from fastssl.models.heads import Head
@@ -40,10 +39,6 @@ class BarlowTwins(Method):
         redundancy_weight: NotNegative = 0.0051
         """lambda, weight of the correlations between different dimensions."""
 
-        def small(self) -> Self:
-            """The same at test size."""
-            return replace(self, projector=self.projector.small())
-
     def __init__(self, config: Config, backbone: Backbone.Config, run: RunFacts) -> None:
         super().__init__()
         self.config = config
@@ -68,10 +63,7 @@ class BarlowTwins(Method):
             **embedding_diagnostics(l2_normalize(first), l2_normalize(second)),
         }
 
-    @property
-    def repeats(self) -> bool:
-        """True."""
-        return True
+    repeats = True
 
 
 def cross_correlation(first: Tensor, second: Tensor) -> Tensor:
@@ -90,5 +82,4 @@ def cross_correlation(first: Tensor, second: Tensor) -> Tensor:
 
 def _standardize(rows: Tensor) -> Tensor:
     """Mean 0 and variance 1 in each dimension: a batch norm without scale and offset."""
-    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    return functional.batch_norm(rows, None, None, training=True)
+    return functional.batch_norm(full_precision(rows), None, None, training=True)

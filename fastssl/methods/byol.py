@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,15 +36,6 @@ class BYOL(StudentTeacher):
         uniformity_weight: NotNegative = 0.0
         """Weight of L_uniform of either view's queries. 1 weighs it against the distances as Wang and Isola
         (2020) do."""
-
-        @property
-        def heads(self) -> dict[str, Head.Config]:
-            """Projector and predictor."""
-            return {"projector": self.projector, "predictor": self.predictor}
-
-        def small(self) -> Self:
-            """The same at test size."""
-            return replace(super().small(), predictor=self.predictor.small())
 
     config: Config
 

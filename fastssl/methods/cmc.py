@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastssl.distributed.collectives import all_gather, first_row
-from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views
+from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views, full_precision
 from fastssl.metrics.embeddings import embedding_diagnostics
 from fastssl.models.backbone import Backbone
 from fastssl.models.lab_halves import LabHalves
@@ -78,7 +78,8 @@ class CMC(Method):
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over the batch of the loss; see ``Method.forward``."""
         (view,) = expect_views(batch, self.config.num_views, self.config.kind)
-        lightness, colors = (_at_length_one(half) for half in self.student(view).chunk(2, 1))
+        halves = full_precision(self.student(view)).chunk(2, 1)
+        lightness, colors = (functional.normalize(half, dim=1) for half in halves)
         own = torch.searchsorted(self._ids, batch.sample_ids)
         places = torch.cat([own[:, None], self._negatives(batch)], 1)
         with autocast_off(view):
@@ -115,8 +116,3 @@ class CMC(Method):
         rows = np.arange(len(batch)) + first_row(len(batch))
         drawn = row_uniforms(draw, rows, self.config.num_negatives) * len(self._ids)
         return to_device(drawn.astype(np.int64), batch.sample_ids.device)
-
-
-def _at_length_one(embeddings: Tensor) -> Tensor:
-    """Embeddings [B, D] at length 1, float32 or float64."""
-    return functional.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), dim=1)

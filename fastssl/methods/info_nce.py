@@ -6,7 +6,8 @@ Zhu, Huang, Li, Zhang, Sun, "EqCo: equivalent rules for self-supervised contrast
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -35,6 +36,10 @@ class InfoNCE:
 
         def __post_init__(self) -> None:
             check_ranges(self, "--method.loss.")
+
+        def at_most(self, count: int) -> Self:
+            """The same with no more than ``count`` negatives; None stays None."""
+            return replace(self, num_negatives=self.num_negatives and min(count, self.num_negatives))
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal, Self, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from fastssl.component import Component, ComponentConfig
 from fastssl.models.backbone import Backbone, build_backbone
+from fastssl.models.heads import Head
 from fastssl.optim.optimizer import Groups, split_parameters
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
@@ -61,6 +62,16 @@ class Method(Component, nn.Module, ABC):
         def num_views(self) -> int:
             """Views of an image that a step needs: a field, or fixed by the method."""
             raise NotImplementedError
+
+        @property
+        def heads(self) -> dict[str, Head.Config]:
+            """The student's heads by name, in their order: that of the fields."""
+            values = {field.name: getattr(self, field.name) for field in fields(self)}
+            return {name: value for name, value in values.items() if isinstance(value, Head.Config)}
+
+        def small(self) -> Self:
+            """The same at test size: narrow heads."""
+            return replace(self, **{name: head.small() for name, head in self.heads.items()})
 
         def fitted(self, *, images: int, batch_size: int) -> Self:
             """The same with what must not exceed the data's images or the batch lowered to them."""
@@ -144,6 +155,11 @@ def power_of_two_up_to(number: int) -> int:
 def autocast_off(tensor: Tensor) -> torch.autocast:
     """A context without autocast on the tensor's device."""
     return torch.autocast(tensor.device.type, enabled=False)
+
+
+def full_precision(values: Tensor) -> Tensor:
+    """Half precision taken to float32, all else as it is."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def l2_normalize(embeddings: Tensor) -> Tensor:

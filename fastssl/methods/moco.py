@@ -71,13 +71,12 @@ class MoCo(StudentTeacher):
         @property
         def heads(self) -> dict[str, Head.Config]:
             """Projector and, where there is one, predictor."""
-            own = super().heads
-            return own if self.predictor_on == "none" else {**own, "predictor": self.predictor}
+            both = {"projector": self.projector, "predictor": self.predictor}
+            return {"projector": self.projector} if self.predictor_on == "none" else both
 
         def fitted(self, *, images: int, batch_size: int) -> Self:
             """The same with a queue of at most half as many keys as there are images, a power of two."""
-            size = min(self.queue_size, power_of_two_up_to(images // 2))
-            return replace(self, loss=replace(self.loss, num_negatives=size))
+            return replace(self, loss=self.loss.at_most(power_of_two_up_to(images // 2)))
 
         def warnings(self, images: int) -> Iterator[str]:
             """A queue that holds several keys of one image."""
@@ -90,8 +89,7 @@ class MoCo(StudentTeacher):
 
         def small(self) -> Self:
             """The same at test size, with a short queue."""
-            loss = replace(self.loss, num_negatives=min(256, self.queue_size))
-            return replace(super().small(), predictor=self.predictor.small(), loss=loss)
+            return replace(super().small(), predictor=self.predictor.small(), loss=self.loss.at_most(256))
 
     config: Config
 

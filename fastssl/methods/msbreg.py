@@ -11,8 +11,8 @@ vectors.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -57,15 +57,6 @@ class MSBReg(StudentTeacher):
         lambda_b: NotNegative = 0.5
         """Weight of the Brownian diffusive loss."""
 
-        @property
-        def heads(self) -> dict[str, Head.Config]:
-            """Projector and predictor."""
-            return {"projector": self.projector, "predictor": self.predictor}
-
-        def small(self) -> Self:
-            """The same at test size."""
-            return replace(super().small(), predictor=self.predictor.small())
-
     config: Config
 
     def __init__(self, config: Config, backbone: Backbone.Config, run: RunFacts) -> None:
@@ -83,7 +74,8 @@ class MSBReg(StudentTeacher):
         self._rows_seen += len(batch)
         with autocast_off(queries):
             centroid = centroid_loss(queries, keys, config.centroid)
-            singular_value = singular_value_loss(_of_all_processes(queries))
+            of_all_processes = all_gather_with_gradient(queries.transpose(0, 1)).transpose(0, 1)
+            singular_value = singular_value_loss(of_all_processes)
             brownian = brownian_loss(queries, to_device(drawn, queries.device))
             loss = centroid + config.lambda_s * singular_value + config.lambda_b * brownian
         return loss, {
@@ -197,8 +189,3 @@ def brownian_directions(seed: int, step: int, first_row: int, rows: int, dim: in
             normals[j] = to_normal(of_row, j)
         directions[i] = normals / math.sqrt((normals * normals).sum())
     return directions
-
-
-def _of_all_processes(embeddings: Tensor) -> Tensor:
-    """[K, B, D] to [K, W B, D], with gradients."""
-    return all_gather_with_gradient(embeddings.transpose(0, 1)).transpose(0, 1)

@@ -65,8 +65,7 @@ class SimCLR(Method):
 
         def fitted(self, *, images: int, batch_size: int) -> Self:
             """The same with no more negatives than the batch has views of other images."""
-            count, most = self.loss.num_negatives, 2 * batch_size - 2
-            return replace(self, loss=replace(self.loss, num_negatives=count and min(count, most)))
+            return replace(self, loss=self.loss.at_most(2 * batch_size - 2))
 
         def check(self, experiment: ExperimentFields) -> None:
             """Check that a micro-batch has as many negatives as asked for.
@@ -76,10 +75,6 @@ class SimCLR(Method):
             """
             super().check(experiment)
             self.negatives_among(experiment.batch_size // experiment.accumulation_steps)
-
-        def small(self) -> Self:
-            """The same at test size."""
-            return replace(self, projector=self.projector.small())
 
     def __init__(self, config: Config, backbone: Backbone.Config, run: RunFacts) -> None:
         super().__init__()

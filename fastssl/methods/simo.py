@@ -68,8 +68,7 @@ class SiMo(StudentTeacher):
 
         def fitted(self, *, images: int, batch_size: int) -> Self:
             """The same with no more negatives than the batch has images."""
-            count = self.loss.num_negatives
-            return replace(self, loss=replace(self.loss, num_negatives=count and min(count, batch_size)))
+            return replace(self, loss=self.loss.at_most(batch_size))
 
         def check(self, experiment: ExperimentFields) -> None:
             """Check that a micro-batch has as many negatives as asked for.
@@ -82,9 +81,7 @@ class SiMo(StudentTeacher):
 
         def small(self) -> Self:
             """The same at test size, with no more negatives than a small batch has."""
-            count = self.loss.num_negatives
-            loss = replace(self.loss, num_negatives=count and min(count, _TINY_BATCH))
-            return replace(super().small(), loss=loss)
+            return replace(super().small(), loss=self.loss.at_most(_TINY_BATCH))
 
     config: Config
     shuffles = "simo/shuffling/{seed}"

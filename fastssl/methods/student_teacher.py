@@ -35,11 +35,6 @@ class StudentTeacher(Method):
         teacher: Teacher.Config = Teacher.Config()
         """Moving average of the student."""
 
-        @property
-        def heads(self) -> dict[str, Head.Config]:
-            """The student's heads by name, in their order."""
-            return {"projector": self.projector}
-
         def check(self, experiment: ExperimentFields) -> None:
             """Check that queries meet keys as wide as they are, and that shuffling BN has groups to shuffle.
 
@@ -59,10 +54,11 @@ class StudentTeacher(Method):
 
         def small(self) -> Self:
             """Narrow heads and a quick teacher; with batch norms, one more on the projector's output."""
-            projector = self.projector.small()
+            small = super().small()
+            projector = small.projector
             if projector.norm == "batch":
                 projector = replace(projector, out_norm="batch")
-            return replace(self, projector=projector, teacher=self.teacher.small())
+            return replace(small, projector=projector, teacher=self.teacher.small())
 
     config: Config
     shuffles = "{kind}/shuffling/{view}/{seed}"  # names the draws of shuffling BN

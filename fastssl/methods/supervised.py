@@ -52,7 +52,4 @@ class Supervised(Method):
             accuracy = (logits.argmax(1) == batch.labels).float().mean()
         return loss, {"loss": loss.detach(), "accuracy": accuracy}
 
-    @property
-    def repeats(self) -> bool:
-        """True."""
-        return True
+    repeats = True

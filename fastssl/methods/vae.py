@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fastssl.distributed.collectives import first_row, world_size
-from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views
+from fastssl.methods.method import Method, RunFacts, autocast_off, expect_views, full_precision
 from fastssl.models.backbone import Backbone
 from fastssl.models.decoder import Decoder
 from pipelines.batch import Batch, to_device
@@ -68,12 +67,12 @@ class VAE(Method):
         (view,) = expect_views(batch, self.config.num_views, self.config.kind)
         encoder, posterior, decoder = self.student
         mean, log_variance = posterior(encoder(view)).chunk(2, 1)
-        mean, log_variance = (_at_least_float32(half) for half in (mean, log_variance))
+        mean, log_variance = (full_precision(half) for half in (mean, log_variance))
         rows = np.arange(len(batch)) + first_row(len(batch))
         noise = to_device(
             normals(np.array([self._seed, batch.step, _NOISE]), rows, mean.shape[1]), view.device
         )
-        decoded = _at_least_float32(decoder(mean + (log_variance / 2).exp() * noise))
+        decoded = full_precision(decoder(mean + (log_variance / 2).exp() * noise))
         with autocast_off(decoded):
             target = functional.interpolate(view, size=self.config.output_size).to(decoded.dtype)
             error = (decoded - target).square().mean()
@@ -102,7 +101,3 @@ def normals(draw: np.ndarray, rows: np.ndarray, dim: int) -> np.ndarray:
         for j in range(dim):
             out[i, j] = to_normal(state, j)
     return out
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))

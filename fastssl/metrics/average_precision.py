@@ -1,25 +1,17 @@
-"""Average precision of a ranking: the area below the curve, and PASCAL VOC's two measures."""
+"""PASCAL VOC's two measures of average precision; the plain area is scikit-learn's."""
 
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import average_precision_score, precision_recall_curve
-
-
-def average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
-    """Area below the precision-recall curve, in [0, 1]: sum_n (R_n - R_{n-1}) P_n, not interpolated.
-
-    Args:
-        positive: bool [N], at least one of them True.
-        scores: float [N]; equal scores are taken together.
-    """
-    return float(average_precision_score(positive, scores))
+from sklearn.metrics import precision_recall_curve
 
 
 def average_precision_interpolated(positive: np.ndarray, scores: np.ndarray) -> float:
     """Area below the curve of the best precision at each recall or a higher one: VOC's since 2010, VISSL's.
 
-    Arguments are those of ``average_precision``.
+    Args:
+        positive: bool [N], at least one of them True.
+        scores: float [N]; equal scores are taken together.
     """
     precision, recall, _ = precision_recall_curve(positive, scores)  # recall falls
     best = np.maximum.accumulate(precision[:-1])
@@ -30,7 +22,8 @@ def average_precision_11_points(positive: np.ndarray, scores: np.ndarray) -> flo
     """Mean over the recalls 0, 0.1 ... 1 of the best precision at that recall or a higher one.
 
     Everingham, Van Gool, Williams, Winn, Zisserman, "The PASCAL visual object classes (VOC) challenge"
-    (2010), section 4.2; VOC2007's measure. Arguments are those of ``average_precision``.
+    (2010), section 4.2; VOC2007's measure. Arguments as of
+    ``average_precision_interpolated``.
     """
     precision, recall, _ = precision_recall_curve(positive, scores)
     precision, recall = precision[:-1], recall[:-1]  # the last is no threshold's

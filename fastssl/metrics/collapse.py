@@ -27,12 +27,8 @@ def collapse_warning(values: Mapping[str, float], step: int, total_steps: int) -
     """A line for the person who watches, if the embeddings of the steps before tell a collapse.
 
     By the effective rank alone: it is near 1 when ``feature_std`` is near 0, and also when embeddings have
-    come to lie at two opposite points.
-
-    Args:
-        values: metrics by name, means over some steps; without ``effective_rank`` nothing is said.
-        step: steps done.
-        total_steps: length of the whole run.
+    come to lie at two opposite points. ``values`` are metrics by name, means over some steps; without
+    ``effective_rank`` nothing is said.
     """
     rank = values.get("effective_rank")
     if rank is None or step < max(_FIRST_STEP, _FIRST_SHARE * total_steps) or not rank < LEAST_RANK:

@@ -9,12 +9,7 @@ _BLOCK = 8192  # rows taken to float64 at once
 
 
 def cross_covariance(first: Tensor, second: Tensor) -> Tensor:
-    """Covariance (over N) of features of the same images, float64 [D, E], on the CPU.
-
-    Args:
-        first: float [N, D], on the CPU.
-        second: float [N, E].
-    """
+    """Covariance (over N) of features [N, D] and [N, E] of the same images, float64 [D, E], on the CPU."""
     means = _mean(first), _mean(second)
     total = torch.zeros(first.shape[1], second.shape[1], dtype=torch.float64)
     for one, other in zip(first.split(_BLOCK), second.split(_BLOCK), strict=True):

@@ -20,10 +20,7 @@ def rank_me(vectors: Tensor) -> Tensor:
 
     The exponential of the entropy of the singular values s_i, p_i = s_i / sum s_i + 1e-7. It weighs small
     singular values more than ``effective_rank``. The paper takes 25,600 images. A decomposition is computed,
-    for which a GPU is waited for: not for a training step.
-
-    Args:
-        vectors: [N, D], not normalized.
+    for which a GPU is waited for: not for a training step. ``vectors`` [N, D] are not normalized.
     """
     values = torch.linalg.svdvals(vectors.to(torch.promote_types(vectors.dtype, torch.float32)))
     shares = values / values.sum() + 1e-7

@@ -1,13 +1,18 @@
-"""A run folder that was put together by hand."""
+"""A run folder that was put together by hand, and subjects that have only features."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
+import torch
 
 from fastssl.config import Config, Machine
 from fastssl.config_values import to_dict
+from fastssl.evaluate.protocol import Protocol
+from fastssl.evaluate.subject import Subject
 from fastssl.methods import Method, MoCo, build_method
 from fastssl.models import ResNet9
 from fastssl.recipes import quickstart
@@ -19,6 +24,7 @@ from tests.helpers.image_folder import write_colors
 from tests.helpers.methods import narrow
 
 VIEW = ViewSpec(size=16)
+Part = tuple[np.ndarray, np.ndarray]  # features float32 [N, D] and labels int64 [N]
 
 
 def save_checkpoint(run: Path, config: Config, name: str, step: int) -> None:
@@ -61,3 +67,21 @@ def write_run(tmp_path: Path, method: Method.Config, spec: ViewSpec = VIEW, **ch
     save_checkpoint(folder, config, "last.pt", 9)
     save_checkpoint(folder, config, "epoch-0001.pt", 3)
     return folder
+
+
+class Points:
+    """A subject that has only features, and names of its classes."""
+
+    def __init__(self, train: Part, test: Part, names: tuple[str, ...]) -> None:
+        self._parts = {"train": train, "test": test}
+        index = SimpleNamespace(class_names=names, objects=None)
+        self.data = SimpleNamespace(train=SimpleNamespace(index=index), test=SimpleNamespace(index=index))
+        self.feature_config = SimpleNamespace(spec=VIEW)
+
+    def features(self, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+        points, labels = self._parts[split]
+        return torch.from_numpy(points), torch.from_numpy(labels)
+
+
+def measure(protocol: Protocol, train: Part, test: Part, names: tuple[str, ...] = ()) -> dict[str, Any]:
+    return protocol.measure(cast(Subject, Points(train, test, names)))

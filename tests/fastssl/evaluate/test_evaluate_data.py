@@ -90,12 +90,12 @@ def test_labels_and_files_stay_together(tmp_path: Path) -> None:
             assert Path(source.describe(i)).parent.name == data.train.index.class_names[label]
 
 
-def test_a_large_bank_is_cut_by_keys(tmp_path: Path) -> None:
+def test_large_parts_are_cut_by_keys(tmp_path: Path) -> None:
     write_colors(tmp_path / "data" / "train", 40, side=8)
-    write_colors(tmp_path / "data" / "test", 4, side=8)
+    write_colors(tmp_path / "data" / "test", 9, side=8)
     where = str(tmp_path / "data")
-    whole, queries = names(labeled_data(where, largest_train=120))
-    assert len(whole) == 120
+    whole, queries = names(labeled_data(where, largest_train=120, largest_test=27))
+    assert (len(whole), len(queries)) == (120, 27)
     part, same_queries = names(labeled_data(where, largest_train=60))
     assert len(part) == 60
     assert part < whole
@@ -104,6 +104,11 @@ def test_a_large_bank_is_cut_by_keys(tmp_path: Path) -> None:
     labels = labeled_data(where, largest_train=60).train.index.labels
     assert labels is not None
     assert np.bincount(labels, minlength=3).min() >= 10  # of every class
+    same_bank, few = names(labeled_data(where, largest_test=10))
+    assert len(few) == 10
+    assert few < queries
+    assert same_bank == whole
+    assert names(labeled_data(where, largest_test=10))[1] == few
 
 
 def one_line_about(where: Path) -> str:
@@ -194,22 +199,3 @@ def test_one_image_a_class_leaves_nothing_to_be_near_to(tmp_path: Path) -> None:
         alone.parent.mkdir(parents=True)
         image.rename(alone)
     assert "too few images per class" in one_line_about(tmp_path / "data")
-
-
-def test_one_class_has_nothing_to_tell_apart(tmp_path: Path) -> None:
-    """An unpacked archive with one folder too many."""
-    write_colors(tmp_path / "data" / "PetImages", 4, names=("red", "green"))
-    line = one_line_about(tmp_path / "data")
-    assert "one class, PetImages" in line
-    assert f"give {tmp_path / 'data'}/PetImages" in line
-
-
-def test_test_images_beyond_a_number_are_drawn_by_key(tmp_path: Path) -> None:
-    write_colors(tmp_path / "data" / "train", 6)
-    write_colors(tmp_path / "data" / "test", 9)
-    where = str(tmp_path / "data")
-    part = labeled_data(where, largest_test=10)
-    assert len(part.test.index) == 10
-    assert len(part.train.index) == len(labeled_data(where).train.index)
-    again = labeled_data(where, largest_test=10)
-    assert again.fingerprints == part.fingerprints

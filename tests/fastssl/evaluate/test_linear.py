@@ -76,57 +76,48 @@ class SpoiltAtTheEnd(LinearSetting):
         return -1e4 if last else super().rate(step, steps_per_epoch, batch_size)
 
 
-# --- the schedules, by hand from section 3.2 of Huang et al. (2022) ---------------------------------------
+# --- the schedules, by hand from the papers -----------------------------------------------------------------
 
 
-def test_the_sgd_setting_is_30_at_256_and_a_tenth_after_60_and_80_of_100_epochs() -> None:
-    setting = SETTINGS["sgd"]
-    assert (setting.epochs, setting.batch_size, setting.nesterov) == (100, 256, False)
-    for epoch, rate in ((0, 30), (59, 30), (60, 3), (79, 3), (80, 0.3), (99, 0.3)):
+@pytest.mark.parametrize(
+    ("name", "epochs", "weight_decay", "rates"),
+    [
+        # Huang et al. (2022), section 3.2
+        ("sgd", 100, 0.0, {0: 30, 59: 30, 60: 3, 79: 3, 80: 0.3, 99: 0.3}),
+        # Zhu et al. (2020), for SimCLR
+        ("simclr", 90, 1e-6, {0: 0.1, 59: 0.1, 60: 0.01, 79: 0.01, 80: 0.001, 89: 0.001}),
+        # supplement of Moon et al. (2022): two drops, equally spaced
+        ("inat18", 84, 1e-4, {0: 0.2, 27: 0.2, 28: 0.02, 55: 0.02, 56: 0.002, 83: 0.002}),
+        ("places205", 28, 1e-4, {0: 0.2, 8: 0.2, 9: 0.02, 18: 0.02, 19: 0.002, 27: 0.002}),
+    ],
+)
+def test_rates_at_256_images_are_divided_by_10_twice(
+    name: SettingName, epochs: int, weight_decay: float, rates: dict[int, float]
+) -> None:
+    setting = SETTINGS[name]
+    assert (setting.epochs, setting.batch_size, setting.nesterov) == (epochs, 256, False)
+    assert setting.weight_decay == weight_decay
+    for epoch, rate in rates.items():
         for step in (epoch * 5, epoch * 5 + 4):  # the first and the last of five steps
             assert setting.rate(step, 5, 256) == pytest.approx(rate)
-    assert setting.rate(0, 5, 64) == pytest.approx(7.5)
-    assert setting.rate(400, 5, 64) == pytest.approx(0.075)
+            assert setting.rate(step, 5, 64) == pytest.approx(rate / 4)
 
 
 def test_the_lars_setting_is_a_cosine_from_0_8_at_1024_over_80_epochs() -> None:
     setting = SETTINGS["lars"]
     assert (setting.epochs, setting.batch_size, setting.nesterov) == (80, 1024, True)
-    total = 80 * 5
-    assert setting.rate(0, 5, 1024) == pytest.approx(0.8)
-    assert setting.rate(total // 4, 5, 1024) == pytest.approx(0.4 * (1 + math.sqrt(0.5)))
-    assert setting.rate(total // 2, 5, 1024) == pytest.approx(0.4)
-    assert setting.rate(3 * total // 4, 5, 1024) == pytest.approx(0.4 * (1 - math.sqrt(0.5)))
-    assert 0 < setting.rate(total - 1, 5, 1024) < 1e-4
+    assert setting.weight_decay == 0
+    shares = [0, 1 / 4, 1 / 2, 3 / 4]  # of 400 steps
+    rates = [setting.rate(round(400 * share), 5, 1024) for share in shares]
+    assert rates == pytest.approx([0.8, 0.4 * (1 + math.sqrt(0.5)), 0.4, 0.4 * (1 - math.sqrt(0.5))])
+    assert 0 < setting.rate(399, 5, 1024) < 1e-4
     assert setting.rate(0, 5, 128) == pytest.approx(0.1)
 
 
-def test_simclrs_setting_is_0_1_at_256_over_90_epochs_with_drops_at_60_and_80() -> None:
-    setting = SETTINGS["simclr"]
-    assert (setting.epochs, setting.batch_size, setting.weight_decay) == (90, 256, 1e-6)
-    rates = [setting.rate(epoch * 5, 5, 256) for epoch in (0, 59, 60, 79, 80, 89)]
-    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
-
-
-@pytest.mark.parametrize(
-    ("name", "epochs", "drops"), [("inat18", 84, (28, 56)), ("places205", 28, (28 / 3, 56 / 3))]
-)
-def test_transfer_settings_are_0_2_at_256_and_two_drops_equally_spaced(
-    name: SettingName, epochs: int, drops: tuple[float, float]
-) -> None:
-    """Supplement of Moon et al. (2022), image classification."""
-    setting = SETTINGS[name]
-    assert (setting.epochs, setting.batch_size, setting.weight_decay) == (epochs, 256, 1e-4)
-    assert setting.drops == tuple(round(drop) for drop in drops)
-    first, second = setting.drops
-    rates = [setting.rate(5 * epoch, 5, 256) for epoch in (0, first - 1, first, second - 1, second)]
-    assert rates == pytest.approx([0.2, 0.2, 0.02, 0.02, 0.002])
-
-
-def test_the_papers_have_no_weight_decay_and_no_search() -> None:
+def test_only_the_search_standardizes_features_and_chooses_a_rate() -> None:
     assert [name for name, setting in SETTINGS.items() if setting.standardized] == ["search"]
-    assert all(SETTINGS[name].weight_decay == 0 for name in ("sgd", "lars", "search"))
     assert [name for name, setting in SETTINGS.items() if setting.candidates] == ["search"]
+    assert SETTINGS["search"].weight_decay == 0
 
 
 @dataclass
@@ -253,9 +244,7 @@ def test_features_that_say_nothing_give_chance(data: LabeledData) -> None:
 
     result = linear_result(subject(Nothing().eval(), data), replace(SHORT, learning_rate=0.1))
     assert result["top1"] == pytest.approx(1 / 3)
-    loss = result["train_loss"]
-    assert isinstance(loss, float)
-    assert loss == pytest.approx(math.log(3), abs=0.1)
+    assert result["train_loss"] == pytest.approx(math.log(3), abs=0.1)
 
 
 @pytest.mark.parametrize(("batch", "used", "steps"), [(16, 16, 3), (13, 13, 3), (256, 48, 1)])
@@ -275,8 +264,6 @@ def test_the_last_epoch_counts_not_the_best(data: LabeledData) -> None:
     setting = SpoiltAtTheEnd(epochs=12, batch_size=16, learning_rate=2.0, nesterov=False, drops=())
     assert linear_result(subject(Means().eval(), data), SHORT)["top1"] == 1.0
     result = linear_result(subject(Means().eval(), data), setting)
-    assert isinstance(result["top1"], float)
-    assert isinstance(result["train_loss"], float)
     assert result["top1"] < 0.5
     assert result["train_loss"] > 10  # of the last epoch alone
 
@@ -340,9 +327,7 @@ def test_mirror_images_are_trained_on_too(tmp_path: Path) -> None:
                 path.write_bytes(simplejpeg.encode_jpeg(pixels))
     data = labeled_data(str(tmp_path / "data"))
     result = linear_result(subject(Means().eval(), data), replace(SHORT, learning_rate=0.1), "flip")
-    loss = result["train_loss"]
-    assert isinstance(loss, float)
-    assert loss > 0.6  # log 2 = 0.69 is ignorance; seen from one side only it is near 0
+    assert result["train_loss"] > 0.6  # log 2 = 0.69 is ignorance; seen from one side only it is near 0
 
 
 def test_the_encoder_is_left_as_it_was(data: LabeledData) -> None:

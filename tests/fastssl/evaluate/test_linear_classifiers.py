@@ -42,7 +42,7 @@ def test_each_is_the_one_that_torch_trains(nesterov: bool, weight_decay: float, 
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            assert metrics["losses"][i] == pytest.approx(loss.item(), rel=1e-4)
+            assert metrics["loss"][i] == pytest.approx(loss.item(), rel=1e-4)
     for i, classifier in enumerate(alone):
         torch.testing.assert_close(together.weights[i], classifier.weight, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(together.biases[i], classifier.bias, rtol=1e-4, atol=1e-5)
@@ -59,7 +59,7 @@ def test_one_that_diverges_leaves_the_others_alone() -> None:
         batch = FeatureBatch(features=FEATURES, labels=LABELS, used=used)
         for step in range(20):
             _, (metrics,) = train_step(iter([batch]), step, 1.0)
-    assert not metrics["losses"][1].isfinite()
+    assert not metrics["loss"][1].isfinite()
     torch.testing.assert_close(beside.weights[0], alone.weights[0])
 
 

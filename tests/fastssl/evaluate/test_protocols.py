@@ -97,11 +97,11 @@ def test_the_settings_of_a_result_make_a_protocol_that_measures_the_same(name: s
 def test_no_measurement_overwrites_another(name: str, run: Path, tmp_path: Path) -> None:
     for folder, images in (("a/stl", 15), ("b/stl", 20)):
         write_colors(tmp_path / folder, images, seed=images)
-    kept = str(run / "checkpoints" / "epoch-0001.pt")
+    last, kept = (str(run / "checkpoints" / name) for name in ("last.pt", "epoch-0001.pt"))
     option, value = CHEAP.get(name, ("", ""))
     words = [f"--{option}", value] if option else []
     for where in ([], ["--data", str(tmp_path / "a/stl")], ["--data", str(tmp_path / "b/stl")]):
-        assert main([name, str(run), kept, *words, *where]) == 0
+        assert main([name, last, kept, *words, *where]) == 0
     found = results(run)
     assert len(found) == 6
     base = f"{name}+{option}={value}" if option else name

@@ -7,7 +7,7 @@ import torch
 
 from fastssl.evaluate import semisup
 from fastssl.evaluate.fine_tuning_setting import FineTuningSetting
-from fastssl.evaluate.semisup import Semisup, _paper_setting
+from fastssl.evaluate.semisup import Semisup, _paper_schedule
 from fastssl.evaluate.subject import Subject, open_subject
 from pipelines.command.errors import UserError
 
@@ -41,9 +41,9 @@ def test_features_alone_decide_with_all_labels_and_the_paper_s_rates_are_by_the_
     found = Semisup(share=1.0, setting="paper", epochs=3, encoder="frozen").measure(subject)
     assert found["settings"]["learning_rate"] == 0.25
     assert found["settings"]["nesterov"] is True
-    assert _paper_setting(0.01).learning_rate == 2.0
-    assert _paper_setting(0.1).learning_rate == 0.25
-    assert _paper_setting(0.1).batch_size == 1024
+    assert _paper_schedule(0.01)["learning_rate"] == 2.0
+    assert _paper_schedule(0.1)["learning_rate"] == 0.25
+    assert _paper_schedule(0.1)["batch_size"] == 1024
 
 
 def test_a_file_names_the_images(subject: Subject, tmp_path: Path) -> None:

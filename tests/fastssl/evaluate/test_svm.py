@@ -1,46 +1,24 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import LinearSVC
 
 from fastssl.evaluate.__main__ import main
 from fastssl.evaluate.monitor import open_monitor
-from fastssl.evaluate.subject import Subject, open_subject
+from fastssl.evaluate.subject import open_subject
 from fastssl.evaluate.svm import Svm
 from pipelines.command.errors import UserError
 from pipelines.ops import WholeImage
-from pipelines.views import ViewSpec
+from tests.fastssl.evaluate.conftest import Part, measure
 from tests.helpers.image_folder import COLORS
 from tests.helpers.voc_devkit import write_voc
 
-Part = tuple[np.ndarray, np.ndarray]
 NAMES = ("cat", "dog", "owl")
-
-
-class Points:
-    """A subject that has only features, and names of its classes."""
-
-    def __init__(self, train: Part, test: Part) -> None:
-        self._parts = {"train": train, "test": test}
-        index = SimpleNamespace(class_names=NAMES, objects=None)
-        self.data = SimpleNamespace(train=SimpleNamespace(index=index), test=SimpleNamespace(index=index))
-        self.feature_config = SimpleNamespace(spec=ViewSpec(size=8))
-
-    def features(self, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-        points, labels = self._parts[split]
-        return torch.from_numpy(points), torch.from_numpy(labels)
-
-
-def measure(svm: Svm, train: Part, test: Part) -> dict[str, Any]:
-    return svm.measure(cast(Subject, Points(train, test)))
 
 
 def clusters(count: int, seed: int, spread: float) -> Part:
@@ -59,17 +37,10 @@ def liblinear(cost: float) -> LinearSVC:
     return LinearSVC(C=cost, class_weight={1: 2, -1: 1}, loss="squared_hinge", max_iter=2000, random_state=0)
 
 
-def test_separable_features_have_a_precision_of_1() -> None:
-    result = measure(Svm(costs=(0.1, 1.0)), clusters(60, 0, 0.01), clusters(30, 1, 0.01))
-    assert (result["map"], result["map_11_points"]) == (pytest.approx(1.0), 1.0)
-    settings = result["settings"]
-    assert (settings["classes"], settings["converged"], settings["crop"]) == (3, True, "center")
-
-
 def test_it_is_liblinear_s_with_the_cost_of_the_best_three_folds() -> None:
     train, test = clusters(90, 0, 0.7), clusters(60, 1, 0.7)
     costs = (0.01, 0.3, 10.0)
-    result = measure(Svm(costs=costs), train, test)
+    result = measure(Svm(costs=costs), train, test, NAMES)
     expected = []
     for label, name in enumerate(NAMES):
         signs = np.where(train[1] == label, 1, -1)
@@ -84,23 +55,18 @@ def test_it_is_liblinear_s_with_the_cost_of_the_best_three_folds() -> None:
         scores = liblinear(cost).fit(unit(train[0]), signs).decision_function(unit(test[0]))
         expected.append(average_precision_score(test[1] == label, scores))
         assert result["per_class"][name]["average_precision"] == pytest.approx(expected[-1], abs=1e-3)
+    settings = result["settings"]
+    assert (settings["classes"], settings["converged"], settings["crop"]) == (3, True, "center")
     assert 0.4 < np.mean(expected) < 0.95  # neither chance nor certainty
     assert result["map"] == pytest.approx(np.mean(expected), abs=1e-3)
-
-
-def test_lengths_of_features_have_no_say() -> None:
-    train, test = clusters(60, 0, 0.5), clusters(30, 1, 0.5)
-    powers = 2.0 ** np.random.default_rng(0).integers(-3, 3, (60, 1)).astype(np.float32)
-    svm = Svm(costs=(1.0,))
-    assert measure(svm, (train[0] * powers.astype(np.float32), train[1]), test) == measure(svm, train, test)
 
 
 def test_mistakes_are_one_line() -> None:
     train, test = clusters(60, 0, 0.5), clusters(30, 1, 0.5)
     few = train[0][:5], train[1][:5]
     with pytest.raises(UserError, match="class cat or the rest has 2 training images, too few for 3 folds"):
-        measure(Svm(), few, test)
-    assert measure(Svm(costs=(1.0,)), few, test)["settings"]["classes"] == 3
+        measure(Svm(), few, test, NAMES)
+    assert measure(Svm(costs=(1.0,)), few, test, NAMES)["settings"]["classes"] == 3
 
 
 def test_voc_is_measured_as_vissl_does(run: Path, tmp_path: Path) -> None:

@@ -84,13 +84,6 @@ def test_memories_start_uniform() -> None:
     assert not torch.equal(rows, method.lightness_memory.rows)
 
 
-def test_negatives_are_drawn_from_all_images_with_replacement() -> None:
-    drawn = negatives(3, 200, 100)
-    counts = np.bincount(drawn.ravel(), minlength=IMAGES)
-    assert np.abs(counts / drawn.size - 1 / IMAGES).max() < 4 * np.sqrt(1 / IMAGES / drawn.size)
-    assert max(len(set(row)) for row in drawn) < IMAGES  # some images twice
-
-
 def test_features_are_the_halves_unit_vectors_joined() -> None:
     encoder = tiny_method(CONFIG).encoder.eval()
     features = encoder(make_batch(0, views=1).each_view()[0])

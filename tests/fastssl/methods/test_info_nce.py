@@ -1,12 +1,14 @@
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from fastssl.methods import Method, SimCLR, SiMo
 from fastssl.methods.info_nce import (
     draw_keys,
     draw_subsets,
@@ -14,6 +16,10 @@ from fastssl.methods.info_nce import (
     mutual_information_bound,
     negative_columns,
 )
+from pipelines.command.errors import UserError
+from tests.helpers.batches import make_batch, tiny_method
+from tests.helpers.contrastive_by_hand import equation_10
+from tests.helpers.methods import narrow
 
 CPU = torch.device("cpu")
 
@@ -31,12 +37,6 @@ def draw(seed: int, queries: int, negatives: int, dim: int) -> tuple[np.ndarray,
         unit_vectors(rng, queries, dim),
         unit_vectors(rng, queries, negatives, dim),
     )
-
-
-def equation_10(q: np.ndarray, own: np.ndarray, others: np.ndarray, tau: float, alpha: float) -> float:
-    """The loss of one query [D], its key [D] and K others [K, D], as the paper writes it."""
-    s = [math.exp(q @ key / tau) for key in (own, *others)]
-    return -math.log(s[0] / (s[0] + alpha / len(others) * sum(s[1:])))
 
 
 def loss_of(q: Tensor, own: Tensor, others: Tensor, tau: float, alpha: float | None) -> Tensor:
@@ -69,18 +69,6 @@ def test_value_and_gradient_are_those_of_equation_10(negatives: int, alpha: floa
             assert (above - below) / 2e-5 == pytest.approx(gradient @ axis * 1e5, abs=1e-4)
 
 
-def test_margin_form_is_equation_1() -> None:
-    tau, alpha, negatives = 0.2, 256.0, 8
-    arrays = draw(1, 5, negatives, 6)
-    m = tau * math.log(alpha / negatives)
-    q, own_keys, others = (torch.from_numpy(array) for array in arrays)
-    losses = loss_of(q, own_keys, others, tau, alpha)
-    for loss, (query, key, rivals) in zip(losses, zip(*arrays, strict=True), strict=True):
-        own = math.exp((query @ key - m) / tau)
-        expected = -math.log(own / (own + sum(math.exp(query @ rival / tau) for rival in rivals)))
-        assert loss.item() == pytest.approx(expected, rel=1e-7)
-
-
 def test_alpha_k_is_plain_info_nce() -> None:
     rng = np.random.default_rng(2)
     p = torch.from_numpy(rng.normal(size=7) * 5).float()
@@ -91,30 +79,6 @@ def test_alpha_k_is_plain_info_nce() -> None:
     for alpha in (None, 12.0):
         torch.testing.assert_close(info_nce(p, n, alpha).double(), plain, rtol=2e-6, atol=2e-6)
     assert not torch.allclose(info_nce(p, n, 13.0).double(), plain, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("alpha", [None, 4.0, 4096.0])
-def test_inequality_12_bounds_the_gradient(dim: int, alpha: float | None) -> None:
-    for seed, negatives, tau in itertools.product(range(5), (1, 4, 64), (0.07, 0.2, 1.0)):
-        q, own, others = (torch.from_numpy(array) for array in draw(seed, 50, negatives, dim))
-        q.requires_grad_()
-        loss_of(q, own, others, tau, alpha).sum().backward()
-        assert q.grad is not None
-        s_0 = ((q * own).sum(1) / tau).exp().detach()
-        s = ((others * q[:, None]).sum(2) / tau).exp().sum(1).detach()
-        bound = 2 / tau * (1 - s_0 / (s_0 + (negatives if alpha is None else alpha) / negatives * s))
-        assert (q.grad.norm(dim=1) <= bound * (1 + 1e-6) + 1e-6).all()
-
-
-def test_inequality_12_is_met_where_all_negatives_oppose_the_key() -> None:
-    q, own = torch.tensor([[0.6, 0.8]], dtype=torch.float64), torch.tensor([[1.0, 0.0]], dtype=torch.float64)
-    others = -own.expand(1, 4, 2)
-    q.requires_grad_()
-    loss_of(q, own, others, 0.2, 256.0).sum().backward()
-    assert q.grad is not None
-    s_0, s = math.exp(0.6 / 0.2), math.exp(-0.6 / 0.2)
-    assert q.grad.norm().item() == pytest.approx(2 / 0.2 * (1 - s_0 / (s_0 + 256 * s)), rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -198,3 +162,28 @@ def test_drawn_keys_are_distinct_and_change_with_the_step() -> None:
     draws = [draw_keys((0, step, 9), candidates=10, count=4, device=CPU).tolist() for step in range(20)]
     assert all(len(set(numbers)) == 4 and 0 <= min(numbers) <= max(numbers) < 10 for numbers in draws)
     assert {number for numbers in draws for number in numbers} == set(range(10))
+
+
+@pytest.mark.parametrize("kind", [SimCLR, SiMo])
+def test_a_methods_negatives_change_with_the_loaders_step_and_the_seed(kind: type[Method]) -> None:
+    """The loader counts the parts of a step, so that each draws its own."""
+    config, batch = narrow(kind, {"loss.num_negatives": 3}), make_batch(0)
+    first, other = tiny_method(config), tiny_method(config, seed=1)
+    other.load_state_dict(first.state_dict())
+
+    def loss(method: Method, loader_step: int) -> float:
+        value, _ = method(replace(batch, step=loader_step), 0)
+        return value.item()
+
+    assert loss(first, 0) == loss(first, 0)
+    assert len({loss(first, 0), loss(other, 0), loss(first, 1)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "said"),
+    [(SimCLR, 15, "but 8 images have 14 "), (SiMo, 9, "but the batch holds 8 images: ")],
+)
+def test_more_negatives_than_the_batch_has_are_refused(kind: type[Method], count: int, said: str) -> None:
+    method = tiny_method(narrow(kind, {"loss.num_negatives": count}))
+    with pytest.raises(UserError, match=rf"^{kind.Config.kind}: num_negatives {count} {said}[^\n]+$"):
+        method(make_batch(0), 0)

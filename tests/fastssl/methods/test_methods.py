@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastssl.command_line import option_names, parse
 from fastssl.config_values import to_dict
-from fastssl.methods import METHODS, Method, MoCo, build_encoder
+from fastssl.methods import METHODS, Method, build_encoder
 from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim import OPTIMIZERS, SGD, Optimizer
 from fastssl.optim.optimizer import build_optimizer
@@ -21,7 +21,7 @@ from fastssl.recipes import quickstart
 from pipelines.batch import Batch
 from pipelines.command.errors import UserError
 from tests.helpers.batches import TINY, make_batch, tiny_method
-from tests.helpers.methods import CASES, Case, experiment_with, finish_step, narrow, networks
+from tests.helpers.methods import CASES, Case, experiment_with, finish_step, networks
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -219,17 +219,3 @@ def test_help_offers_every_field(
     shown = capsys.readouterr().out
     names = {name for name in option_names(config) if name.startswith("--method.")}
     assert names - {"--method.kind"} == {name for name in names if f"{name} " in shown or f"{name}," in shown}
-
-
-def test_projector_out_norm_centres_the_embeddings_of_both_networks() -> None:
-    views = make_batch(0, views=2).each_view()
-    for centered in (False, True):
-        config = narrow(
-            MoCo, {"loss.num_negatives": 20, "projector.out_norm": "batch" if centered else "none"}
-        )
-        student, teacher = tiny_method(config).student, tiny_method(config).teacher
-        assert isinstance(teacher, nn.Module)
-        for network in (student[:2], teacher):
-            embeddings = network(views[0])
-            assert (embeddings.mean(0).abs().max() < 1e-5) == centered
-            assert ((embeddings.var(0, correction=0) - 1).abs().max() < 0.05) == centered

@@ -2,51 +2,13 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 from fastssl.methods import MoCo
 from pipelines.command.errors import UserError
 from tests.helpers.batches import make_batch
-from tests.helpers.figures_by_hand import embedding_figures_by_hand, query_gradient_norm
+from tests.helpers.contrastive_by_hand import mean_loss
 from tests.helpers.methods import finish_step, narrow
-from tests.helpers.moco_by_hand import equation_1, moco, outputs, ring, run_and_watch_the_queue
-
-
-def equation_10(q: np.ndarray, k: np.ndarray, queue: np.ndarray, temperature: float, alpha: float) -> float:
-    """Equation 10 of Zhu et al., 2020; the mean over queries."""
-    positives = np.exp((q * k).sum(1) / temperature)
-    negatives = np.exp(q @ queue.T / temperature).sum(1) * alpha / len(queue)
-    return float(-np.log(positives / (positives + negatives)).mean())
-
-
-def test_loss_is_the_symmetric_sum_with_the_queue_of_before() -> None:
-    method = moco()
-    optimizer = torch.optim.SGD(method.student.parameters(), lr=0.05)
-    for step in range(4):
-        batch = make_batch(step)
-        queue = method.queue.keys.double().numpy().copy()
-        q1, q2 = outputs(method.student, batch.each_view())
-        k1, k2 = outputs(method.teacher, batch.each_view())
-        loss, metrics = method(batch, step)
-        expected = equation_1(q1, k2, queue, 0.2) + equation_1(q2, k1, queue, 0.2)
-        assert loss.item() == pytest.approx(expected, rel=1e-5)
-        assert loss.dtype == torch.float32
-        positives = np.concatenate([(q1 * k2).sum(1), (q2 * k1).sum(1)])
-        rivals = np.concatenate([(q1 @ queue.T).max(1), (q2 @ queue.T).max(1)])
-        assert metrics["loss"].item() == loss.item()
-        assert metrics["positive_similarity"].item() == pytest.approx(positives.mean(), abs=1e-5)
-        assert metrics["accuracy"].item() == pytest.approx((positives > rivals).mean(), abs=1e-6)
-        for name, value in embedding_figures_by_hand(q1, k2).items():
-            assert metrics[name].item() == pytest.approx(value, rel=1e-4), name
-        pairs = [*zip(q1, k2, strict=True), *zip(q2, k1, strict=True)]
-        norms = [query_gradient_norm(q, k, queue, 0.2, len(queue)) for q, k in pairs]
-        assert metrics["query_gradient_mean"].item() == pytest.approx(np.mean(norms), rel=1e-4)
-        assert metrics["query_gradient_variance"].item() == pytest.approx(np.var(norms), rel=1e-3, abs=1e-5)
-        assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        finish_step(method, step)
+from tests.helpers.moco_by_hand import moco, outputs, ring, run_and_watch_the_queue
 
 
 def test_queue_wraps_and_keeps_the_order_of_one_view_a_step() -> None:
@@ -84,14 +46,6 @@ def test_enqueued_view_is_random_but_set_by_the_seed() -> None:
     assert set(choices(0)) == {0, 1}
 
 
-def test_enqueue_all_writes_both_views() -> None:
-    method = moco(narrow(MoCo, {"loss.num_negatives": 20, "enqueue": "all"}))
-    start = method.queue.keys.numpy().copy()
-    seen = run_and_watch_the_queue(method, 4)
-    expected = ring(start, [key for pair in seen for key in pair])
-    np.testing.assert_allclose(method.queue.keys.numpy(), expected, atol=1e-5)
-
-
 def test_accumulated_parts_enqueue_together() -> None:
     method = moco(narrow(MoCo, {"loss.num_negatives": 20, "enqueue": "all"}))
     start, writes = method.queue.keys.numpy().copy(), []
@@ -114,7 +68,8 @@ def test_short_queue_holds_random_keys_of_the_step_before() -> None:
         k1, k2 = outputs(method.teacher, batch.each_view())
         queue = method.queue.keys.double().numpy().copy()
         loss, _ = method(batch, step)
-        expected = equation_10(q1, k2, queue, 0.2, 64) + equation_10(q2, k1, queue, 0.2, 64)
+        pairs = ((q1, k2), (q2, k1))
+        expected = sum(mean_loss(q, own, queue, [range(3)] * 8, method.config.loss) for q, own in pairs)
         assert loss.item() == pytest.approx(expected, rel=1e-5)
         finish_step(method, step)
         near = np.abs(method.queue.keys.numpy()[:, None] - np.concatenate([k1, k2])).max(2) < 1e-5
