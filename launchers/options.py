@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -104,11 +103,12 @@ _Command = with_clusters(Options)
 
 def _about(name: str, text: str | None) -> str:
     """A name, and the first line of what is said of it."""
-    return f"  {name:<14} {(text or '').splitlines()[0]}"
+    first, _, _ = (text or "").partition("\n")
+    return f"  {name:<14} {first}"
 
 
 def _description() -> str:
-    studies = [_about(name, sys.modules[study.__module__].__doc__) for name, study in STUDIES.items()]
+    studies = [_about(name, study.__doc__) for name, study in STUDIES.items()]
     clusters = [_about(cluster.kind, cluster.__doc__) for cluster in CLUSTERS]
     return "\n".join(
         [

@@ -28,9 +28,7 @@ _HALVES: dict[str, Option] = {"halves": True}
 def study(scale: Scale) -> Study:
     """The study at a scale; tiny: up to 4,000 labels."""
     return Study(
-        name="backbones",
         title="Networks of CMC and AMDIM",
-        about=__doc__ or "",
         axes=("pretext", "network"),
         runs=tuple(_runs(scale)),
         figures=(
@@ -61,16 +59,12 @@ def study(scale: Scale) -> Study:
 
 def _runs(scale: Scale) -> Iterator[PlannedRun]:
     labels = LABELS if scale == "paper" else FEW_LABELS
-    scratch = [*tasks_on(scale, "resnet9", _IMAGES, "scratch", labels)]
+    scratch = [*tasks_on(scale, "resnet9", _IMAGES, ("scratch",), labels)]
     halves = [replace(task, options={**task.options, **_HALVES}) for task in scratch]
     for network, tasks in (("resnet9", scratch), ("resnet9 halves", halves)):
         name, values = f"{SCRATCH}-{network.replace(' ', '-')}", {"pretext": SCRATCH, "network": network}
         yield scene_run(scale, SCRATCH, "resnet9", _IMAGES, tasks, name=name, values=values)
-    tuned = [
-        task
-        for mode in _MODES
-        for task in tasks_on(scale, "resnet50", _IMAGES, mode, labels, ("classification",))
-    ]
+    tuned = [*tasks_on(scale, "resnet50", _IMAGES, _MODES, labels, ("classification",))]
     own = _ENCODER if scale == "paper" else _ENCODER.small()
     for network, changes in (("resnet50", {}), ("amdim-encoder", {"backbone": own})):
         name, values = f"amdim-{network}", {"pretext": "amdim", "network": network}

@@ -32,7 +32,7 @@ def study(scale: Scale) -> Study:
             [
                 task
                 for other in images
-                for task in tasks_on(scale, "resnet9", other, "finetune", labels, ("classification",))
+                for task in tasks_on(scale, "resnet9", other, ("finetune",), labels, ("classification",))
             ],
             name=own,
             values={"images": own},
@@ -40,9 +40,7 @@ def study(scale: Scale) -> Study:
         for own in images
     )
     return Study(
-        name="cross-transfer",
         title="Pre-training and fine-tuning on images of different factors",
-        about=__doc__ or "",
         axes=("images",),
         runs=runs,
         figures=(

@@ -26,7 +26,7 @@ from launchers.studies.scene_tasks import (
     METRICS,
     PRETEXTS,
     SCRATCH,
-    mode_of,
+    modes_of,
     scene_run,
     tasks_on,
 )
@@ -54,16 +54,13 @@ _TINY_PRETEXTS = ("rotation", "cmc")
 def study(scale: Scale) -> Study:
     """The study at a scale; tiny: two pretexts on 4,000 images of one kind, one task, 100 to 4,000 labels."""
     pretexts = PRETEXTS if scale == "paper" else _TINY_PRETEXTS
-    title = "Utility of pre-training over the number of labels"
-    return utility_study("utility", title, __doc__, scale, pretexts)
+    return utility_study("Utility of pre-training over the number of labels", scale, pretexts)
 
 
-def utility_study(name: str, title: str, about: str | None, scale: Scale, pretexts: Sequence[str]) -> Study:
+def utility_study(title: str, scale: Scale, pretexts: Sequence[str]) -> Study:
     """Pretexts and training from scratch on all images and tasks of a scale, with the paper's figures."""
     return Study(
-        name=name,
         title=title,
-        about=about or "",
         axes=("network", "images", "pretext"),
         runs=tuple(_runs(scale, pretexts)),
         figures=tuple(_figures(scale)),
@@ -79,8 +76,8 @@ def _runs(scale: Scale, pretexts: Sequence[str]) -> Iterator[PlannedRun]:
             for pretext in (*pretexts, SCRATCH):
                 names = ("classification",) if tiny else tuple(METRICS)
                 labels = FEW_LABELS if tiny else LABELS
-                tasks = tasks_on(scale, network, images, mode_of(pretext), labels, names)
-                yield scene_run(scale, pretext, network, images, tuple(tasks))
+                tasks = tasks_on(scale, network, images, modes_of(pretext), labels, names)
+                yield scene_run(scale, pretext, network, images, tasks)
 
 
 def _figures(scale: Scale) -> Iterator[Figure]:

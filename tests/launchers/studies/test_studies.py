@@ -35,6 +35,7 @@ def test_a_study_is_sound(name: str, scale: Scale) -> None:
             assert run.config.machine.data.partition(":")[0] == "scenes"
             assert run.config.experiment.epochs <= 20
         assert len(set(run.results)) == len(run.results)
+        assert len({task.result for task in run.tasks}) == len(run.tasks)
         assert run.trained or not run.evaluations
     rows = {(run.row, tuple(run.values.items())) for run in study.runs}
     assert len(rows) == len({row for row, _ in rows}) == len(study.runs)
