@@ -59,11 +59,7 @@ class Story:
 
 
 def tell(sweep: Sweep, columns: Sequence[str] = ()) -> Story:
-    """The report of a sweep.
-
-    Args:
-        sweep: with its runs.
-        columns: results of its table; see ``launchers.reporting.table.columns_of``.
+    """The report of a sweep; ``columns`` are its table's (``launchers.reporting.table.columns_of``).
 
     Raises:
         UserError: there is no such result.

@@ -13,7 +13,6 @@ from launchers.clusters.debug import Debug
 from launchers.options import parse as parse_sweep
 from launchers.report import main as report
 from launchers.reporting.figures import curves
-from launchers.reporting.results import read_sweep
 from launchers.studies import STUDIES
 from launchers.sweep import main as sweep
 from launchers.sweep import sweep as run_sweep
@@ -24,7 +23,7 @@ from launchers.sweeps.plan import planned_jobs, planned_results
 from launchers.sweeps.study import Scale, Study, to_plan, with_seeds
 from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError
-from tests.helpers.report_folders import PAPER, evaluation, planned, write, write_run, write_sweep
+from tests.helpers.report_folders import PAPER, evaluation, planned, read_sweep, write, write_run, write_sweep
 
 
 def chosen(study: str, *words: str) -> Study:

@@ -12,7 +12,6 @@ from fastssl.recipes import quickstart
 from launchers.clusters.local import Local
 from launchers.clusters.slurm_bundles import bundled
 from launchers.look import look
-from launchers.reporting.results import read_sweep
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.chain import chain_command
 from launchers.sweeps.folder import SweepFolder
@@ -24,6 +23,7 @@ from launchers.sweeps.task import Mode, PlannedTask
 from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
+from tests.helpers.report_folders import read_sweep
 from tests.helpers.signals import signal_when
 from tests.helpers.stub_runs import stub_sweep
 
