@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
-from launchers.clusters import CLUSTERS, find_cluster
+from launchers.clusters import CLUSTERS
 from launchers.clusters.cluster import Cluster
 from pipelines.command.errors import UserError
 
@@ -88,10 +88,7 @@ def chosen_cluster(command: Any, kind: str, max_parallel: int) -> Cluster:
     Raises:
         UserError: another one's options ask for a run in several processes, and this one gives it one.
     """
-    configs = {cluster.kind: getattr(command, cluster.kind) for cluster in CLUSTERS}
-    clusters = {
-        kind: find_cluster(kind)(config, max_parallel=max_parallel) for kind, config in configs.items()
-    }
+    clusters = {each.kind: each(getattr(command, each.kind), max_parallel=max_parallel) for each in CLUSTERS}
     chosen = clusters[kind]
     for other in clusters.values():
         asked = other.config != other.Config() and other.resources().processes > 1

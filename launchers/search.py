@@ -62,7 +62,15 @@ def search(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
     cluster.check(folder, defined.name)
     prepare(folder, defined, command)
     with deciding(folder):
-        job = partial(_job, folder, defined, options, _device(defined, cluster))
+        machine = defined.base.machine
+        job = Job(
+            sweep=folder.path,
+            run="",
+            data=machine.data,
+            stage=options.stage,
+            retries=options.retries,
+            device=cluster.device_for(machine.device),
+        )
         job_id = f"{cluster.kind}-{os.getpid()}-{int(time.time())}"
         submit = partial(_submit, folder, defined, cluster, job_id)
         conductor = Conductor(folder, defined, cluster, job, submit, command)
@@ -163,26 +171,6 @@ def _check_data(defined: Search, cluster: Cluster) -> None:
         for place in places(measure.images) if measure.images else ():
             require_place(place, "--eval-data")
         measure.check(data)
-
-
-def _device(defined: Search, cluster: Cluster) -> str:
-    """Device of the trials; "": the config's. Where GPUs were asked for, a trial without one fails."""
-    asked = cluster.elsewhere and cluster.resources().gpus_per_node
-    return "cuda" if asked and defined.base.machine.device == "auto" else ""
-
-
-def _job(
-    folder: SearchFolder, defined: Search, options: Options, device: str, run: str, pause_after: float
-) -> Job:
-    return Job(
-        sweep=folder.path,
-        run=run,
-        data=defined.base.machine.data,
-        stage=options.stage,
-        retries=options.retries,
-        device=device,
-        pause_after=pause_after,
-    )
 
 
 def _submit(

@@ -30,7 +30,6 @@ def site_words(
     Args:
         argv: the command line; ``--site FILE`` names the file.
         options: dataclass of the options of all clusters.
-        clusters: all of them.
         others: options of other commands, which the file may hold too.
 
     Raises:

@@ -15,7 +15,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -55,7 +55,6 @@ def status_table(found: Look, width: int) -> RenderableType:
     """One row per run, with the causes of failures; where the width is small, these stand below.
 
     Args:
-        found: the sweep.
         width: columns of the terminal; names are cut in the middle for it, states never.
     """
     rows = [_cells(run) for run in found.runs]
@@ -247,7 +246,7 @@ def main(argv: list[str] | None = None) -> int:
     elif options.action == "log":
         show_logs(folder, options.runs)
     elif options.json:
-        print(json.dumps(look(folder).as_json(), indent=1))
+        print(json.dumps(asdict(look(folder)), indent=1))
     elif not folder.plan.exists() and (sweeps := sorted(folder.path.glob("*/sweep.json"))):
         for path in sweeps:
             print(_title(SweepFolder(path.parent)))

@@ -22,7 +22,6 @@ class Child:
     It does not see SIGUSR2, which some clusters send to every process of a job and which would kill it.
 
     Args:
-        command: to run.
         folder: working folder of the command.
         log: its output is appended to this file.
         environment: None: this process's.

@@ -88,9 +88,7 @@ class Driver:
     """The jobs that wait, those that run, and what became of the others.
 
     Args:
-        folder: the sweep's.
         jobs: to run; those that measure a run start after its training.
-        job_id: of all of them.
         free: the shares of this machine, each for one job at a time.
         more: further jobs, as shares become free; None: there are none.
     """
@@ -218,8 +216,7 @@ class Driver:
 
     def _present_attempt(self, job: Job) -> Attempt:
         """The last attempt of a job by this driver; one begins where there is none."""
-        record = self.folder.attempts(job.name)
-        mine = [attempt for attempt in read_attempts(record) if attempt.job_id == self.job_id]
+        mine = read_attempts(self.folder.attempts(job.name), self.job_id)
         if not mine:  # its process has just finished the job before, or died between the two
             return Attempt(number=0, job_id=self.job_id, host="", pid=0, steps=0, started="")
         return mine[-1]

@@ -19,11 +19,7 @@ class Local(Foreground):
     def drive(self, folder: SweepFolder, jobs: Sequence[Job], job_id: str, more: More | None = None) -> int:
         """Run jobs in processes of their own; Ctrl-C (or TERM) stops each after a checkpoint.
 
-        Args:
-            folder: the sweep's.
-            jobs: to run first.
-            job_id: of all of them.
-            more: see ``launchers.clusters.driver.More``.
+        ``more`` gives further ones: see ``launchers.clusters.driver.More``.
         """
         from launchers.clusters.driver import Driver, slots  # loads torch: only where jobs run
 

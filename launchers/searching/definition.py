@@ -16,6 +16,7 @@ from launchers.searching.measure import Measure
 from launchers.searching.space import Dimension, changes
 from launchers.sweeps.fields import assign
 from launchers.sweeps.json_file import read_object
+from launchers.sweeps.prepare import check_free
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
 
@@ -101,15 +102,8 @@ def check_folder(folder: SearchFolder, search: Search) -> None:
     Raises:
         UserError: the folder holds another search, or something else, or a file in it is damaged.
     """
-    standing = next(path for path in (folder.path, *folder.path.parents) if path.exists())
-    if not standing.is_dir():
-        raise UserError(f"{standing} is no folder: {_REMEDY}")
     if not folder.search.exists():
-        others = [entry.name for entry in folder.path.glob("*") if entry.name not in ("lock", "base.json")]
-        if others:
-            raise UserError(
-                f"{folder.path} is not empty and no search folder (it holds {others[0]}): {_REMEDY}"
-            )
+        check_free(folder.path, "search", ("lock", "base.json"))
         return
     old, new = read_object(folder.search, _REMEDY), search.as_json()
     if old.get("version") != VERSION:

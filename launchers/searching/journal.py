@@ -4,7 +4,7 @@ A trial is one run. It is trained in stretches, from rung to rung, and each stre
 with the values of the run: Optuna can end a trial once only, and so learns from a paused run what it is worth
 so far. A stretch that is not the last ends as pruned, at the step of its rung.
 
-Whoever reads or writes holds the search's lock (``launchers.searching.lock``).
+Whoever reads or writes holds the search's lock (``launchers.searching.folder.deciding``).
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ class Journal:
 
     Args:
         path: file of the journal; it is made where it is missing.
-        space: dimensions of the search.
         minimize: the metric is the better the lower it is.
         seed: of the draws; a draw depends on it and on the stretches before it, not on the process.
 

@@ -23,7 +23,6 @@ def resolve(name: str, config: Config, option: str) -> str:
     Args:
         name: the path, or as much of its end as no other field has; ``optimizer`` and the like choose a kind,
             ``size`` is that of all views.
-        config: config that has the field.
         option: the user's option, for messages.
 
     Raises:

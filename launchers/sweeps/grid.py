@@ -22,7 +22,6 @@ def grid_study(recipe: str, base: Config, grid: Sequence[str], zipped: Sequence[
     """The runs of ``--recipe RECIPE --grid FIELD=VALUE,VALUE ...``; RECIPE may be ``mine.py:my_recipe``.
 
     Args:
-        recipe: its name.
         base: its config, at the scale of the grid.
         grid: FIELD=VALUE,VALUE each: every combination.
         zipped: the same, with as many values each: these change together.
