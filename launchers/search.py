@@ -29,7 +29,7 @@ from launchers.searching.options import Options, parse
 from launchers.searching.ready import READY
 from launchers.searching.space import read_space
 from launchers.sweep import absolute_data, with_absolute_paths
-from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_setting
+from launchers.sweeps.fields import assign, read_changes
 from launchers.sweeps.job import Job
 from launchers.sweeps.prepare import make_folder
 from launchers.sweeps.state import Submission, write_submission
@@ -130,14 +130,8 @@ def defined_search(options: Options) -> Search:
     """
     ready = next((READY[word] for word in options.space if word in READY), None)
     base = named_config(options.recipe)
-    changes = {}  # all at once: they may only fit together; the later one counts
-    for setting in (*(ready.settings if ready else ()), *options.set):
-        name, text = split_setting(setting, "--set")
-        path = resolve(name, base, "--set")
-        changes[path] = Change(path, parse_value(text), f"--set {setting}")
-    if options.data:
-        changes["data"] = Change("data", options.data, f"--data {options.data}")
-    base = with_absolute_paths(assign(base, [*changes.values()]))
+    settings = (*(ready.settings if ready else ()), *options.set)
+    base = with_absolute_paths(assign(base, read_changes(settings, options.data, base)))
     space = [setting for setting in options.space if "=" in setting]
     grace = options.grace
     if grace is None:

@@ -37,7 +37,6 @@ from launchers.sweeps.state import ACTIVE, Submission, read_submission
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
 from pipelines.command.progress import duration
-from pipelines.command.ranges import Positive, check_ranges
 from pipelines.command.suggest import suggest
 from pipelines.command.text import visible
 
@@ -45,6 +44,7 @@ _HEADS = ("state", "epoch", "done", "img/s", "ETA", "kNN", "eval", "tries")
 _WIDE = 120  # columns of a terminal that has room for remarks
 _SHORTEST = 12  # letters of a name
 _LOG_LINES = 20
+_EVERY = 10.0  # seconds between two looks of --watch
 _STYLES = {"finished": "green", "running": "cyan", "failed": "red", "lost": "red", "cancelled": "yellow"}
 
 
@@ -100,8 +100,8 @@ def _shown(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def show(folder: SweepFolder, watch: float) -> None:
-    """Print the table, once or every ``watch`` seconds until Ctrl-C."""
+def show(folder: SweepFolder, watch: bool) -> None:
+    """Print the table; with ``watch`` it is kept up to date until Ctrl-C."""
     wide = None if sys.stdout.isatty() else 200  # a file or a pipe has no width
     console = Console(width=wide, highlight=False)
 
@@ -113,7 +113,7 @@ def show(folder: SweepFolder, watch: float) -> None:
         return
     with Live(table(), console=console, auto_refresh=False, screen=console.is_terminal) as live:
         while True:
-            time.sleep(watch)
+            time.sleep(_EVERY)
             live.update(table(), refresh=True)
 
 
@@ -227,11 +227,6 @@ class Options:
     """Show the table as JSON."""
     watch: bool = False
     """Keep the table up to date until Ctrl-C."""
-    every: Positive = 10
-    """Seconds between two looks of --watch."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -251,7 +246,7 @@ def main(argv: list[str] | None = None) -> int:
         for path in sweeps:
             print(_title(SweepFolder(path.parent)))
     else:
-        show(folder, options.every if options.watch else 0)
+        show(folder, options.watch)
     return 0
 
 

@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from fastssl.run.interrupt import Interrupt
 from launchers.clusters.child import Child
 from launchers.clusters.foreground import finished_words
@@ -68,6 +66,8 @@ def slots(max_parallel: int) -> list[Slot]:
 
     More shares than GPUs share these; cores are dealt out evenly.
     """
+    import torch  # only where jobs run
+
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     visible = torch.cuda.device_count()
     gpus = named.split(",")[:visible] if named else [str(index) for index in range(visible)]

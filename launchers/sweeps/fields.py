@@ -75,6 +75,19 @@ class Change:
     option: str
 
 
+def read_changes(settings: Sequence[str], data: str, config: Config) -> list[Change]:
+    """The changes that ``--set FIELD=VALUE ...`` and ``--data`` ask for; of one field the last counts.
+
+    Raises:
+        UserError: the config has no such field.
+    """
+    changes = []
+    for setting in settings:
+        name, text = split_setting(setting, "--set")
+        changes.append(Change(resolve(name, config, "--set"), parse_value(text), f"--set {setting}"))
+    return changes + ([Change("data", data, f"--data {data}")] if data else [])
+
+
 def assign(config: Config, changes: Sequence[Change]) -> Config:
     """The config with other values in some fields, all at once: they may only fit together.
 

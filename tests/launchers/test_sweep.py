@@ -86,12 +86,16 @@ def test_a_sweep_and_the_same_command_again(tmp_path: Path, capfd: pytest.Captur
 
 @pytest.mark.usefixtures("stubbed")
 def test_retry_makes_what_is_missing(tmp_path: Path) -> None:
-    folder, name = SweepFolder(tmp_path / "sweep"), "temperature-0.2-s0"
+    folder, names = SweepFolder(tmp_path / "sweep"), ("temperature-0.2-s0", "temperature-0.5-s0")
     assert run(folder.path) == 0
-    folder.evaluation(name, "knn").unlink()
-    assert status.main([str(folder.path), "retry", name]) == 0
-    assert folder.evaluation(name, "knn").exists()
-    assert attempts(folder.path, name) == 1
+    measured = [folder.evaluation(name, "knn") for name in names]
+    for path in measured:
+        path.unlink()
+    assert status.main([str(folder.path), "retry", names[0]]) == 0
+    assert [path.exists() for path in measured] == [True, False]
+    assert status.main([str(folder.path), "retry"]) == 0
+    assert [path.exists() for path in measured] == [True, True]
+    assert [attempts(folder.path, name) for name in names] == [1, 1]
 
 
 @pytest.mark.usefixtures("stubbed")
