@@ -62,10 +62,6 @@ class Child:
         """Id of the process."""
         return self._process.pid
 
-    def follow(self, log: Path, start: int) -> None:
-        """Take its last line from another log, from a byte on: its output goes there now."""
-        self._log, self._log_start = log, start
-
     def confine(self, cores: Collection[int]) -> None:
         """Give it some cores only; its threads, which do not run yet, count these."""
         with contextlib.suppress(ProcessLookupError):

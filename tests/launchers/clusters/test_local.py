@@ -70,23 +70,20 @@ def test_failures_do_not_stop_the_others(folder: SweepFolder, capfd: pytest.Capt
     assert states["mistake"].detail == "error: no such folder"
 
 
-def test_one_process_trains_and_measures_a_run(
+def test_a_run_is_measured_after_its_training_and_before_the_next(
     folder: SweepFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    script = folder.code / "fastssl/evaluate/__main__.py"
-    script.write_text(f"{script.read_text()}\nimport os; print(sys.argv[1], 'by', os.getpid())\n")
-    jobs = [stub_job(folder, "good", result) for result in ("", "knn", "linear")]
-    assert run_local(folder, jobs, max_parallel=2) == 0
-    training, knn, linear = (attempts(folder, job.name)[0] for job in jobs)
-    assert {outcomes(folder, job.name)[0] for job in jobs} == {"finished"}
-    assert training.ended <= knn.started <= knn.ended <= linear.started
-    assert folder.log("good.knn").read_text() == f"knn by {knn.pid}\n"
-    assert folder.log("good.linear").read_text() == f"linear by {knn.pid}\n"
+    jobs = [stub_job(folder, name, result) for name in ("good", "good-2") for result in ("", "knn")]
+    assert run_local(folder, jobs, max_parallel=1) == 0
+    assert [outcomes(folder, job.name) for job in jobs] == [["finished"]] * 4
+    training, knn, following, _ = (attempts(folder, job.name)[0] for job in jobs)
+    assert training.ended <= knn.started <= knn.ended <= following.started
     told = capfd.readouterr().err
     assert [line.split()[:2] for line in told.splitlines()] == [
-        ["[1/3]", "good"],
-        ["[2/3]", "good.knn"],
-        ["[3/3]", "good.linear"],
+        ["[1/4]", "good"],
+        ["[2/4]", "good.knn"],
+        ["[3/4]", "good-2"],
+        ["[4/4]", "good-2.knn"],
     ]
 
 
@@ -98,13 +95,6 @@ def test_a_failed_evaluation_stops_no_other(folder: SweepFolder) -> None:
     assert run_local(folder, jobs, max_parallel=1) == 1
     assert [outcomes(folder, job.name) for job in jobs] == [["finished"], ["crashed"] * 2, ["finished"]]
     assert attempts(folder, "good.knn")[-1].error == "error: no labels"
-
-
-def test_the_code_of_an_older_sweep_does_one_job_per_process(folder: SweepFolder) -> None:
-    (folder.code / "launchers/sweeps/chain.py").unlink()
-    jobs = [stub_job(folder, "good", result) for result in ("", "knn")]
-    assert run_local(folder, jobs, max_parallel=1) == 0
-    assert [outcomes(folder, job.name) for job in jobs] == [["finished"], ["finished"]]
 
 
 def test_progress_is_told_while_runs_go(

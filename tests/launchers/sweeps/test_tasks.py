@@ -1,6 +1,5 @@
 """Tasks of a sweep: planned, run after the training or without one, resumed, retried, shown."""
 
-import json
 import signal
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,11 +10,10 @@ from launchers.clusters.local import Local
 from launchers.clusters.slurm_bundles import bundled
 from launchers.look import look
 from launchers.sweeps.attempts import read_attempts
-from launchers.sweeps.chain import chain_command
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.outlook import outlook
-from launchers.sweeps.plan import VERSION, planned_jobs
+from launchers.sweeps.plan import planned_jobs
 from launchers.sweeps.study import PlannedRun, Study, to_plan, with_seeds
 from launchers.sweeps.task import Mode, PlannedTask
 from pipelines.files.atomic import write_json
@@ -111,15 +109,6 @@ def test_slurm_gives_each_task_of_an_untrained_run_a_job() -> None:
     assert found.evaluations == [(jobs[0],), (jobs[1],)]
     trained = planned_jobs(SweepFolder(Path("/s")), to_plan(study([100, 250])))
     assert bundled(trained, inside=True, in_training=(), elsewhere=()).trainings == [tuple(trained)]
-
-
-def test_an_older_snapshot_is_told_of_no_new_fields() -> None:
-    plain = {"version": VERSION, "study": "s", "runs": [{"name": "a", "evaluations": ["knn"]}]}
-    told = json.loads(chain_command(planned_jobs(SweepFolder(Path("/s")), plain), "1")[-1])
-    assert [set(job) for job in told["jobs"]] == [
-        {"sweep", "run", "data"},
-        {"sweep", "run", "data", "evaluation"},
-    ]
 
 
 def test_the_outlook_counts_tasks(tmp_path: Path) -> None:
