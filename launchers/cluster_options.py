@@ -11,6 +11,7 @@ import tyro
 from launchers.clusters import CLUSTERS
 from launchers.clusters.cluster import Cluster
 from pipelines.command.errors import UserError
+from pipelines.command.places import join_repeated
 
 Options = TypeVar("Options")
 
@@ -47,24 +48,20 @@ def _renamed(cluster: type[Cluster], taken: Collection[str]) -> type[Cluster.Con
     return dataclasses.make_dataclass("Config", fields, bases=bases, frozen=True, kw_only=True)
 
 
-def behind_defaults(defaults: Sequence[str], argv: Sequence[str]) -> list[str]:
-    """The words before the first option of a command line, then defaults, then the others.
+def command_words(argv: Sequence[str], defaults: Sequence[str], options: type, prog: str) -> list[str]:
+    """A command line with defaults before its first option, where no list of theirs takes a word behind it.
 
-    A list option that ends the defaults would take the words behind it for values.
+    All values of a list option stand behind its first mention: repeated, they add up.
     """
+    argv = join_repeated(argv)
     count = next((index for index, word in enumerate(argv) if word.startswith("-")), len(argv))
-    return [*argv[:count], *defaults, *argv[count:]]
-
-
-def together(argv: Sequence[str], options: type, prog: str) -> list[str]:
-    """The command line with all values of a list option behind its first mention: repeated, they add up."""
     owners = (options, *(cluster.Config for cluster in CLUSTERS))
     fields = [field for owner in owners for field in dataclasses.fields(owner)]
     lists = {f"--{field.name.replace('_', '-')}" for field in fields if field.default == ()}
     words: list[str] = []
     values: dict[str, list[str]] = {}
     current = words
-    for word in argv:
+    for word in (*argv[:count], *defaults, *argv[count:]):
         option, equals, value = word.partition("=")
         name = option.replace("_", "-")
         if name in lists:

@@ -10,7 +10,7 @@ import tyro
 
 from fastssl.command_line import option_names, options_ending
 from fastssl.recipes import RECIPES
-from launchers.cluster_options import behind_defaults, chosen_cluster, together, with_clusters
+from launchers.cluster_options import chosen_cluster, command_words, with_clusters
 from launchers.clusters import CLUSTERS
 from launchers.clusters.cluster import Cluster
 from launchers.site import site_words
@@ -18,7 +18,6 @@ from launchers.studies import STUDIES
 from launchers.sweeps.study import Scale
 from pipelines.command.errors import UserError
 from pipelines.command.options import read_options
-from pipelines.command.places import join_repeated
 from pipelines.command.ranges import CountOrZero, FewCount, check_ranges
 from pipelines.command.suggest import suggest
 
@@ -129,8 +128,7 @@ def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
         SystemExit: status 0, for --help.
     """
     prog = "python -m launchers.sweep"
-    words = behind_defaults(site_words(argv, Options, CLUSTERS), join_repeated(argv))
-    words = together(words, Options, prog)
+    words = command_words(argv, site_words(argv, Options), Options, prog)
     flat = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     description = _description()
     command = read_options(_Command, prog, words, description=description, config=flat, elsewhere=of_the_runs)

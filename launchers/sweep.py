@@ -150,11 +150,7 @@ def with_absolute_paths(config: Config) -> Config:
 def absolute_data(data: str) -> str:
     """A location of images as a job sees it; the built-in scenes have none, and addresses are absolute."""
     refuse_secrets(data)
-    return map_places(data, lambda one: one if is_elsewhere(one) else _absolute_path(one))
-
-
-def _absolute_path(name: str) -> str:
-    return str(user_path(name).absolute())
+    return map_places(data, lambda one: one if is_elsewhere(one) else str(user_path(one).absolute()))
 
 
 def _chosen_runs(study: Study, only: Sequence[str]) -> list[PlannedRun]:

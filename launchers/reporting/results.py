@@ -47,11 +47,6 @@ class Sweep:
         return [axis for axis in self.about.get("axes", []) if axis != "seed"]
 
     @property
-    def at_paper_scale(self) -> bool:
-        """True if the paper's numbers are for runs of this size."""
-        return self.about.get("scale") != "tiny"
-
-    @property
     def on_other_data(self) -> bool:
         """True if a run lost its paper's numbers, as it trained on other data."""
         return any(

@@ -18,7 +18,7 @@ from launchers.sweeps.job import Job
 from launchers.sweeps.plan import VERSION
 from pipelines.command.errors import UserError
 from tests.helpers.signals import signal_when
-from tests.helpers.stub_runs import stub_job, stub_sweep
+from tests.helpers.stub_runs import outcomes, stub_job, stub_sweep
 
 
 @pytest.fixture
@@ -28,10 +28,6 @@ def folder(tmp_path: Path) -> SweepFolder:
 
 def attempts(folder: SweepFolder, job: str) -> list[Attempt]:
     return read_attempts(folder.attempts(job))
-
-
-def outcomes(folder: SweepFolder, job: str) -> list[str]:
-    return [attempt.outcome for attempt in attempts(folder, job)]
 
 
 def run_local(folder: SweepFolder, jobs: list[Job], max_parallel: int) -> int:

@@ -15,7 +15,7 @@ from fastssl.run.summary import read_summary
 from launchers.sweeps import attempts
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
-from tests.helpers.stub_runs import stub_sweep
+from tests.helpers.stub_runs import outcomes, stub_sweep
 
 RUN = """
 import sys
@@ -80,10 +80,6 @@ def requeued(folder: SweepFolder) -> int:
     """How often the job was put back into the queue."""
     calls = folder.path / "calls"
     return calls.read_text().splitlines().count("requeue 7") if calls.exists() else 0
-
-
-def outcomes(folder: SweepFolder, job: str) -> list[str]:
-    return [attempt.outcome for attempt in read_attempts(folder.attempts(job))]
 
 
 def wait_until_it_runs(folder: SweepFolder, run: str) -> None:

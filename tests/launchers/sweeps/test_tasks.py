@@ -9,7 +9,6 @@ from fastssl.recipes import quickstart
 from launchers.clusters.local import Local
 from launchers.clusters.slurm_bundles import bundled
 from launchers.look import look
-from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.outlook import outlook
@@ -19,7 +18,7 @@ from launchers.sweeps.task import Mode, PlannedTask
 from pipelines.files.atomic import write_json
 from tests.helpers.report_folders import read_sweep
 from tests.helpers.signals import signal_when
-from tests.helpers.stub_runs import stub_sweep
+from tests.helpers.stub_runs import outcomes, stub_sweep
 
 
 def study(labels: Iterable[int], steps: int = 5, images: str = "", trained: bool = True) -> Study:
@@ -45,10 +44,6 @@ def prepared(tmp_path: Path, planned: Study) -> tuple[SweepFolder, list[Job]]:
     write_json(folder.plan, to_plan(planned))
     jobs = [replace(job, data="good", retries=1) for job in planned_jobs(folder, to_plan(planned))]
     return folder, jobs
-
-
-def outcomes(folder: SweepFolder, job: Job) -> list[str]:
-    return [attempt.outcome for attempt in read_attempts(folder.attempts(job.name))]
 
 
 def test_seeds_are_options_and_no_part_of_the_name() -> None:
