@@ -66,8 +66,9 @@ class Sweep:
     def submit(
         self, *options: str, only: Sequence[str], settings: Sequence[str] = ()
     ) -> "subprocess.CompletedProcess[str]":
-        where = ("--data", self.data, "--out", self.path, "--cluster", "slurm", "--only", *only)
-        return run_command(sys.executable, "-m", "launchers.sweep", *GRID, *settings, *where, *options)
+        words = (*GRID, *settings, "--cluster", "slurm", "--only", *only, *options)
+        places = ("--data", self.data, "--out", self.path)
+        return run_command(sys.executable, "-m", "launchers.sweep", *places, *words)
 
     def train(self, *options: str, only: Sequence[str], settings: Sequence[str] = ()) -> None:
         """Submit runs without their evaluations."""
