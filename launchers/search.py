@@ -21,7 +21,7 @@ from fastssl.run.interrupt import Interrupt
 from launchers.clusters import snapshot
 from launchers.clusters.cluster import Cluster
 from launchers.clusters.local import Local
-from launchers.searching.definition import Search, check_folder, write_base
+from launchers.searching.definition import Search, check_folder
 from launchers.searching.drivers import driving
 from launchers.searching.folder import SearchFolder, deciding
 from launchers.searching.measure import measure_of
@@ -31,7 +31,7 @@ from launchers.searching.space import read_space
 from launchers.sweep import absolute_data, with_absolute_paths
 from launchers.sweeps.fields import assign, read_changes
 from launchers.sweeps.job import Job
-from launchers.sweeps.prepare import make_folder
+from launchers.sweeps.prepare import make_folder, write_config
 from launchers.sweeps.state import Submission, write_submission
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
@@ -114,7 +114,7 @@ def prepare(folder: SearchFolder, defined: Search, command: Sequence[str]) -> No
     with deciding(folder):
         check_folder(folder, defined)  # another driver may have made it meanwhile
         if not folder.search.exists():
-            write_base(folder, defined)
+            write_config(folder.base, defined.base)
             new = {**defined.as_json(), "command": list(command), "best": None, "table": []}
             write_json(folder.search, new)
         folder.jobs.mkdir(exist_ok=True)

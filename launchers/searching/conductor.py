@@ -141,7 +141,7 @@ class Conductor:
         if state.name == "finished":
             self._tell(stretch)
         elif state.name == "failed" and self._has_diverged(job, state):
-            self._journal.tell_diverged(stretch, "diverged")
+            self._journal.tell_failed(stretch, "diverged", diverged=True)
             _say(f"{stretch.run} diverged ({self._words(stretch)})")
         elif stretch.run not in self._begun and (state.name == "cancelled" or self._is_mistake(job)):
             return False  # of an earlier command: it is tried again

@@ -113,15 +113,10 @@ class Journal:
         state = TrialState.COMPLETE if last else TrialState.PRUNED
         self._study.tell(stretch.number, value if last else None, state)
 
-    def tell_diverged(self, stretch: Stretch, error: str) -> None:
-        """End a stretch whose run has diverged: Optuna takes its values for the worst."""
+    def tell_failed(self, stretch: Stretch, error: str, *, diverged: bool = False) -> None:
+        """End a stretch without a value; of a diverged one Optuna learns that its values are the worst."""
         self._storage.set_trial_user_attr(self._id(stretch), "error", error)
-        self._study.tell(stretch.number, state=TrialState.PRUNED)
-
-    def tell_failed(self, stretch: Stretch, error: str) -> None:
-        """End a stretch that came to nothing: Optuna learns nothing from it."""
-        self._storage.set_trial_user_attr(self._id(stretch), "error", error)
-        self._study.tell(stretch.number, state=TrialState.FAIL)
+        self._study.tell(stretch.number, state=TrialState.PRUNED if diverged else TrialState.FAIL)
 
     def _trials(self) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False)

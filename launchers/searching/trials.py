@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastssl.config_values import to_dict
-from fastssl.user_file import keep_copy
 from launchers.searching.definition import Search
 from launchers.searching.folder import SearchFolder
 from launchers.searching.halving import Standing, best_trial
 from launchers.searching.journal import Stretch
+from launchers.sweeps.prepare import write_config
 from launchers.sweeps.study import PlannedRun, Study, text_of
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
@@ -105,10 +104,7 @@ def write_results(
     if best is None:
         return
     config = search.config(next(trial.values for trial in trials if trial.trial == best))
-    folder.best.parent.mkdir(exist_ok=True)
-    if config.user_file:
-        keep_copy(config.user_file, folder.best.parent)
-    write_json(folder.best, {"config": to_dict(config)})
+    write_config(folder.best, config)
 
 
 def table_lines(trials: Sequence[Trial], search: Search) -> list[str]:

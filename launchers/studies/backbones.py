@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fastssl.models import AMDIMEncoder
-from launchers.studies.scene_tasks import FEW_LABELS, LABELS, METRICS, SCRATCH, scene_run, tasks_on
-from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
+from launchers.studies.scene_tasks import FEW_LABELS, LABELS, SCRATCH, label_figure, scene_run, tasks_on
+from launchers.sweeps.study import PlannedRun, Scale, Study
 from launchers.sweeps.task import Mode, Option
 
 _IMAGES = "single-1111"
@@ -33,22 +33,13 @@ def study(scale: Scale) -> Study:
         runs=tuple(_runs(scale)),
         figures=(
             *(
-                Figure(
-                    title=f"Figure 3: {task} from scratch",
-                    x="labels",
-                    y=METRICS[task],
-                    series="network",
-                    kind="labels",
-                    where={"pretext": SCRATCH},
-                )
+                label_figure(f"Figure 3: {task} from scratch", task, "network", where={"pretext": SCRATCH})
                 for task in ("classification", "pose")
             ),
-            Figure(
-                title="Figure 4: AMDIM, linear and fine-tuned",
-                x="labels",
-                y=METRICS["classification"],
-                series="network",
-                kind="labels",
+            label_figure(
+                "Figure 4: AMDIM, linear and fine-tuned",
+                "classification",
+                "network",
                 where={"pretext": "amdim"},
                 modes=_MODES,
             ),

@@ -13,8 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from launchers.studies.scene_tasks import FEW_LABELS, LABELS, METRICS, PRETEXTS, SCRATCH, scene_run, tasks_on
-from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
+from launchers.studies.scene_tasks import (
+    FEW_LABELS,
+    LABELS,
+    PRETEXTS,
+    SCRATCH,
+    label_figure,
+    scene_run,
+    tasks_on,
+)
+from launchers.sweeps.study import PlannedRun, Scale, Study
 from launchers.sweeps.task import Mode
 from pipelines.views import ViewSpec
 
@@ -29,22 +37,15 @@ def study(scale: Scale) -> Study:
         axes=("pretext", "colors"),
         runs=tuple(_runs(scale)),
         figures=(
-            Figure(
-                title="Linear and fine-tuned classification",
-                x="labels",
-                y=METRICS["classification"],
-                series="pretext",
-                kind="labels",
+            label_figure(
+                "Linear and fine-tuned classification",
+                "classification",
+                "pretext",
                 where={"colors": "lab"},
                 modes=_MODES,
             ),
-            Figure(
-                title="From scratch, in L*a*b* and in RGB",
-                x="labels",
-                y=METRICS["classification"],
-                series="colors",
-                kind="labels",
-                where={"pretext": SCRATCH},
+            label_figure(
+                "From scratch, in L*a*b* and in RGB", "classification", "colors", where={"pretext": SCRATCH}
             ),
         ),
         scale=scale,

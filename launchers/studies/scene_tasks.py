@@ -19,7 +19,7 @@ from fastssl.models import ResNet9
 from fastssl.recipes import find_recipe
 from fastssl.recipes.augmentations import SCENES_LAB
 from launchers.studies.build import recipe_run
-from launchers.sweeps.study import PlannedRun, Scale, Value
+from launchers.sweeps.study import Figure, FigureKind, PlannedRun, Scale, Value
 from launchers.sweeps.task import Mode, Option, PlannedTask
 from pipelines.views import ViewGroup
 
@@ -130,6 +130,11 @@ def tasks_on(
 def modes_of(pretext: str) -> tuple[Mode]:
     """Training of a pretext's encoder on a task, with all its weights."""
     return ("scratch" if pretext == SCRATCH else "finetune",)
+
+
+def label_figure(title: str, task: str, series: str, kind: FigureKind = "labels", **more: Any) -> Figure:
+    """A figure of a task's result over the number of labels, or by ``kind``; ``more`` are fields of it."""
+    return Figure(title=title, x="labels", y=METRICS[task], series=series, kind=kind, **more)
 
 
 def _fewer(scale: Scale) -> str:

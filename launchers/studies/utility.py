@@ -19,6 +19,7 @@ epochs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from launchers.studies.scene_tasks import (
     FEW_LABELS,
@@ -26,6 +27,7 @@ from launchers.studies.scene_tasks import (
     METRICS,
     PRETEXTS,
     SCRATCH,
+    label_figure,
     modes_of,
     scene_run,
     tasks_on,
@@ -84,23 +86,10 @@ def _figures(scale: Scale) -> Iterator[Figure]:
     for (task, network), numbers in _NUMBERS.items():
         if scale == "tiny" and (task, network) != ("classification", "resnet9"):
             continue
-        for kind, number in zip(("labels", "utility"), numbers, strict=True):
-            yield Figure(
-                title=f"Figure {number}: {task}, {network}" + ", utility" * (kind == "utility"),
-                x="labels",
-                y=METRICS[task],
-                series="pretext",
-                kind="utility" if kind == "utility" else "labels",
-                panel="images",
-                where={"network": network},
-            )
+        shown: dict[str, Any] = {"panel": "images", "where": {"network": network}}
+        accuracy, utility = (f"Figure {number}: {task}, {network}" for number in numbers)
+        yield label_figure(accuracy, task, "pretext", **shown)
+        yield label_figure(f"{utility}, utility", task, "pretext", "utility", **shown)
     for task, (number, images) in _BOTH_NETWORKS.items() if scale == "paper" else ():
-        yield Figure(
-            title=f"Figure {number}: {task}, both networks, {images}",
-            x="labels",
-            y=METRICS[task],
-            series="network",
-            kind="labels",
-            panel="pretext",
-            where={"images": images},
-        )
+        title = f"Figure {number}: {task}, both networks, {images}"
+        yield label_figure(title, task, "network", panel="pretext", where={"images": images})

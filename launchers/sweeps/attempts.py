@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 from pipelines.command.errors import UserError
 
@@ -47,11 +47,7 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("number", "pid", "steps"), int),
-    **dict.fromkeys(("job_id", "host", "started", "outcome", "error", "ended"), str),
-    "status": (int, type(None)),
-}
+_TYPES = get_type_hints(Attempt) | {"outcome": str}
 _FIRST = {"number", "job_id", "host", "pid", "steps", "started"}  # fields of the line at the start
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from fastssl.config import Config
 from fastssl.config_values import differing_fields, read_config, to_dict
 from fastssl.run.versions import git_commit
 from fastssl.user_file import keep_copy
@@ -87,10 +88,7 @@ def write_plan(folder: SweepFolder, study: Study, cluster: str, command: Sequenc
     """
     folder.jobs.mkdir(exist_ok=True)
     for run in study.runs:
-        folder.config(run.name).parent.mkdir(exist_ok=True)
-        if run.config.user_file:
-            keep_copy(run.config.user_file, folder.config(run.name).parent)
-        write_json(folder.config(run.name), {"config": to_dict(run.config)})
+        write_config(folder.config(run.name), run.config)
     created = read_plan(folder)["created"] if folder.plan.exists() else now()
     about = {
         "created": created,
@@ -100,3 +98,11 @@ def write_plan(folder: SweepFolder, study: Study, cluster: str, command: Sequenc
         "cluster": cluster,
     }
     write_json(folder.plan, {**about, **to_plan(study)})
+
+
+def write_config(path: Path, config: Config) -> None:
+    """Write a config as ``python -m fastssl.train`` takes it, with the user's file that it may come from."""
+    path.parent.mkdir(exist_ok=True)
+    if config.user_file:
+        keep_copy(config.user_file, path.parent)
+    write_json(path, {"config": to_dict(config)})
