@@ -15,6 +15,7 @@ from fastssl.run.summary import read_summary
 from launchers.sweeps import attempts
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
+from tests.helpers.signals import wait_until
 from tests.helpers.stub_runs import outcomes, stub_sweep
 
 RUN = """
@@ -83,9 +84,7 @@ def requeued(folder: SweepFolder) -> int:
 
 
 def wait_until_it_runs(folder: SweepFolder, run: str) -> None:
-    until = time.monotonic() + 30
-    while not (folder.run(run) / "summary.json").exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_until((folder.run(run) / "summary.json").exists)
     time.sleep(0.1)
 
 
