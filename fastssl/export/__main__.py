@@ -6,15 +6,14 @@ import copy
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from fastssl.export.load import LoadedEncoder, OpenedEncoder, open_encoder
-from fastssl.export.norm_rescale import Which, constant_of, rescale
-from fastssl.export.rescale_effect import rescale_effect
+from fastssl.export.norm_rescale import Which, anchor_of, rescale, rescale_effect
 from fastssl.export.writers import EXPORTS, Files, Library
 from fastssl.foreign.layouts import chosen_layout
 from fastssl.run.versions import git_commit, versions
@@ -53,15 +52,15 @@ def main(argv: list[str] | None = None) -> int:
     for option in ("--tensors" * (options.tensors == "all"), "--data" * bool(options.data)):
         if option and not options.norm_rescale:
             raise UserError(f"{option} tells of --norm-rescale ANCHOR: give one, or leave it out")
-    out, about = checked_out(options.out, options.to)
+    out, about = _checked_out(options.out, options.to)
     opened = open_encoder(options.encoder, chosen_layout(options.layout))
     if options.norm_rescale:
-        opened = rescaled(opened, options.norm_rescale, options.tensors, options.data)
+        opened = _rescaled(opened, options)
     writer, _ = EXPORTS[options.to]
     files, more = writer(opened)
     try:
         _write(out, files)
-        write_json(about, description(opened, options.to, more))
+        write_json(about, _description(opened, options.to, more))
     except OSError as error:
         raise UserError(
             f"cannot write {out} ({error.strerror}): free some space, or choose another"
@@ -72,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def checked_out(out: Path, to: str) -> tuple[Path, Path]:
+def _checked_out(out: Path, to: str) -> tuple[Path, Path]:
     """The path to write and that of the description beside it.
 
     Raises:
@@ -90,23 +89,16 @@ def checked_out(out: Path, to: str) -> tuple[Path, Path]:
     return out, about
 
 
-def rescaled(opened: OpenedEncoder, anchor: str, which: Which, data: str = "") -> OpenedEncoder:
-    """The encoder with the norms of an anchor; lines on stdout say how far apart norms and features were.
-
-    Args:
-        opened: its encoder is changed.
-        anchor: see ``Options.norm_rescale``.
-        which: see ``Options.tensors``.
-        data: see ``Options.data``.
+def _rescaled(opened: OpenedEncoder, options: Options) -> OpenedEncoder:
+    """The encoder, changed in place; lines on stdout say how far apart norms and features were.
 
     Raises:
-        UserError: there is no such anchor, or it has another architecture, or ``data`` cannot be read.
+        UserError: there is no such anchor, or it has another architecture, or the images cannot be read.
     """
-    norms = constant_of(anchor) or open_encoder(Path(anchor).expanduser()).encoder.state_dict()
+    anchor, which = options.norm_rescale, options.tensors
     before = copy.deepcopy(opened.encoder)
-    done = rescale(opened.encoder, norms, which)
-    print(f"NormRescale by {anchor}: {done}")
-    told = {"anchor": anchor, "tensors": which, **_effect(before, opened, data)}
+    print(f"NormRescale by {anchor}: {rescale(opened.encoder, anchor_of(anchor), which)}")
+    told = {"anchor": anchor, "tensors": which, **_effect(before, opened, options.data)}
     return replace(opened, origin={**opened.origin, "norm_rescale": told})
 
 
@@ -117,17 +109,18 @@ def _effect(before: LoadedEncoder, opened: OpenedEncoder, data: str) -> dict[str
         print("    for the CKA of its features before and after: --data WHERE")
         return {}
     try:
-        effect = rescale_effect(before, opened.encoder, before.transform.spec, where)
+        cka, images = rescale_effect(before, opened.encoder, before.transform.spec, where)
     except UserError as error:
         if data:
             raise
         print(f"    the CKA of its features before and after was not measured: {error}")
         return {}
-    print(f"    {effect}")
-    return {**asdict(effect), "cka": None if math.isnan(effect.cka) else effect.cka}
+    value = "undefined (all features are equal)" if math.isnan(cka) else f"{cka:.4f}"
+    print(f"    linear CKA of the features before and after: {value}, {images} images of {where}")
+    return {"cka": None if math.isnan(cka) else cka, "images": images, "data": where}
 
 
-def description(opened: OpenedEncoder, to: str, more: Mapping[str, Any]) -> dict[str, Any]:
+def _description(opened: OpenedEncoder, to: str, more: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON beside an export: architecture, input transform, origin, versions."""
     return {
         "library": to,

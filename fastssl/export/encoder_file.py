@@ -50,13 +50,7 @@ def library_weights(encoder: nn.Module, backbone: Backbone.Config) -> dict[str, 
 
 
 def save_encoder(folder: Path, encoder: nn.Module, config: Config, step: int) -> list[str]:
-    """Write encoder.safetensors and encoder.json of a run.
-
-    Args:
-        folder: run folder.
-        encoder: of the run's method.
-        config: of the run.
-        step: steps that the encoder was trained for.
+    """Write encoder.safetensors and encoder.json of a run, whose encoder was trained for ``step`` steps.
 
     Returns:
         lines for the terminal: how to load it.

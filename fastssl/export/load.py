@@ -111,15 +111,12 @@ def embed(
     """
     opened = open_encoder(Path(path).expanduser(), layout)
     encoder, settings = opened.encoder, replace(opened.to_device(device, workers), batch_size=batch_size)
+    if isinstance(images, str | Path):
+        batches = _views_of_source(str(images), settings)
+    else:
+        batches = _views_of_images(images, encoder.transform, settings)
     with torch.inference_mode():
-        found = [
-            encode(encoder, views, settings).cpu()
-            for views in (
-                _views_of_source(str(images), settings)
-                if isinstance(images, str | Path)
-                else _views_of_images(images, encoder.transform, settings)
-            )
-        ]
+        found = [encode(encoder, views, settings).cpu() for views in batches]
     if not found:
         raise UserError("there are no images to embed: give at least one")
     return torch.cat(found).numpy()
@@ -149,12 +146,10 @@ def open_encoder(path: Path, layout: str | None = None) -> OpenedEncoder:
                 origin={"file": str(path.absolute()), "layout": found.layout},
             )
     config, loaded, step = folder.load_encoder(path)
-    return _of_run(path, config, cast(Backbone, loaded), {"step": step})
+    return _of_run(path, config, cast(Backbone, loaded), step=step)
 
 
-def _of_run(
-    path: Path, config: Config, encoder: Backbone, more: Mapping[str, Any] | None = None
-) -> OpenedEncoder:
+def _of_run(path: Path, config: Config, encoder: Backbone, **more: Any) -> OpenedEncoder:
     experiment = config.experiment
     return OpenedEncoder(
         encoder=_with_transform(encoder, experiment.evaluation_view),
@@ -165,7 +160,7 @@ def _of_run(
             "file": str(path.absolute()),
             "recipe": config.recipe,
             "method": experiment.method.kind,
-            **(more or {}),
+            **more,
         },
     )
 

@@ -1,4 +1,4 @@
-"""NormRescale: the norm of each tensor from an anchor, its direction as it was.
+"""NormRescale: the norm of each tensor from an anchor, its direction as it was; its effect on features.
 
 Huang et al., Revisiting the critical factors of augmentation-invariant representation learning (2022), eq. 3.
 
@@ -8,18 +8,31 @@ settings made for the latter moves them too little. The rescaled tensor is ``|an
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastssl.distributed.device import choose_device
+from fastssl.evaluate.features import FeatureConfig, extract, require_finite
+from fastssl.export.load import open_encoder
+from fastssl.metrics.cka import linear_cka
 from pipelines.command.errors import UserError
+from pipelines.decode.bad_images import BadImages, default_limit
+from pipelines.plan.order import keyed_sample
+from pipelines.sources import open_source
+from pipelines.sources.subset import Subset
+from pipelines.views import ViewSpec
 
 Which = Literal["weights-and-biases", "all"]
 _CONSTANT = "constant="
+_MOST_IMAGES = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +53,17 @@ class Rescaled:
         return f"{self.tensors} tensors, their norms times {self.smallest:.3g} to {self.largest:.3g}{kept}"
 
 
-def constant_of(anchor: str) -> float | None:
-    """The factor of the anchor ``constant=FACTOR``; None for any other.
+def anchor_of(anchor: str) -> Mapping[str, Tensor] | float:
+    """The anchor that an option names, in the form that ``rescale`` takes.
+
+    Args:
+        anchor: ``constant=FACTOR``, or a run, checkpoint or file of weights.
 
     Raises:
-        UserError: the factor is not positive and finite.
+        UserError: the factor is not positive and finite, or there is no such encoder.
     """
     if not anchor.startswith(_CONSTANT):
-        return None
+        return open_encoder(Path(anchor).expanduser()).encoder.state_dict()
     try:
         factor = float(anchor.removeprefix(_CONSTANT))
     except ValueError:
@@ -90,3 +106,33 @@ def rescale(encoder: nn.Module, anchor: Mapping[str, Tensor] | float, which: Whi
         ratios.append(ratio)
     smallest, largest = min(ratios, default=math.nan), max(ratios, default=math.nan)
     return Rescaled(tensors=len(ratios), zeros=zeros, smallest=smallest, largest=largest)
+
+
+def rescale_effect(before: nn.Module, after: nn.Module, spec: ViewSpec, where: str) -> tuple[float, int]:
+    """Compare two encoders by the features of at most 2048 training images, drawn by key, in float32.
+
+    Args:
+        before, after: [B, 3, S, S] to [B, D], on the CPU, where they stay.
+        spec: the view of an image.
+        where: images, as ``--data`` of the training names them; labels are not read.
+
+    Returns:
+        linear CKA of the pooled features, exact (NaN where all of one are equal), and the number of images.
+
+    Raises:
+        UserError: the images cannot be read, there is one alone, or a feature is not finite.
+    """
+    source = open_source(where, "train")
+    count = len(source.index)
+    if count < 2:
+        raise UserError(f"--data {where} has one image, and CKA needs two: give more")
+    chosen = np.sort(keyed_sample("norm-rescale", count, _MOST_IMAGES))
+    device = choose_device("auto")
+    config = FeatureConfig(spec=spec, device=device, bad_images=BadImages(None, default_limit(count)))
+    rows = []
+    for name, encoder in (("before", before), ("after", after)):
+        encoder = copy.deepcopy(encoder).to(device)
+        found, _ = extract(encoder, Subset(source, chosen), config, f"features {name}")
+        require_finite(found, f"features {name} NormRescale")
+        rows.append(found)
+    return linear_cka(*rows), len(chosen)

@@ -16,9 +16,8 @@ import torch
 from fastssl.config_values import to_dict
 from fastssl.export.encoder_file import layout_of, library_weights
 from fastssl.export.load import OpenedEncoder
-from fastssl.export.resnet_shape import ResNetShape, plain_resnet, resnet_shape
 from fastssl.foreign.layouts import LAYOUTS
-from fastssl.models import Timm
+from fastssl.models import ResNet, Timm
 from pipelines.command.errors import UserError
 from pipelines.views import ViewSpec
 
@@ -28,8 +27,8 @@ Files = Mapping[str, bytes]
 
 def torchvision(opened: OpenedEncoder) -> tuple[Files, dict[str, Any]]:
     """A state_dict for torchvision's ResNets, without ``fc``."""
-    shape = plain_resnet(opened, "torchvision")
-    load = f"torchvision.models.resnet{shape.depth}().load_state_dict(torch.load(FILE), strict=False)"
+    depth = _plain_depth(opened, "torchvision")
+    load = f"torchvision.models.resnet{depth}().load_state_dict(torch.load(FILE), strict=False)"
     return {"": _saved(library_weights(opened.encoder, opened.backbone))}, {"load": load}
 
 
@@ -38,37 +37,38 @@ def timm(opened: OpenedEncoder) -> tuple[Files, dict[str, Any]]:
     if isinstance(opened.backbone, Timm.Config):
         name = opened.backbone.name
     else:
-        name = f"resnet{plain_resnet(opened, 'timm').depth}"
+        name = f"resnet{_plain_depth(opened, 'timm')}"
     load = f"timm.create_model({name!r}, num_classes=0, checkpoint_path=FILE)"
     return {"": _saved(library_weights(opened.encoder, opened.backbone))}, {"load": load}
 
 
 def detectron2(opened: OpenedEncoder) -> tuple[Files, dict[str, Any]]:
     """A pickle of arrays for detectron2's ResNets, by MoCo's map, and the config that goes with it."""
-    shape, spec = resnet_shape(opened, "detectron2"), opened.encoder.transform.spec
+    config, network = _resnet(opened, "detectron2")
+    spec, first = opened.encoder.transform.spec, network.layer1[0]
     model = {name: value.numpy() for name, value in _renamed(opened, "detectron2").items()}
     content = {"model": model, "__author__": "fastssl", "matching_heuristics": True}
-    config = {
+    entries = {
         "MODEL.WEIGHTS": "FILE",
         "MODEL.PIXEL_MEAN": [round(255 * value, 3) for value in spec.mean],
         "MODEL.PIXEL_STD": [round(255 * value, 3) for value in spec.std],
-        "MODEL.RESNETS.DEPTH": shape.depth,
+        "MODEL.RESNETS.DEPTH": config.depth,
         "MODEL.RESNETS.STRIDE_IN_1X1": False,
-        "MODEL.RESNETS.STEM_OUT_CHANNELS": shape.stem_channels,
-        "MODEL.RESNETS.RES2_OUT_CHANNELS": shape.channels[0],
-        "MODEL.RESNETS.WIDTH_PER_GROUP": shape.inner_channels,
+        "MODEL.RESNETS.STEM_OUT_CHANNELS": network.conv1.out_channels,
+        "MODEL.RESNETS.RES2_OUT_CHANNELS": _out_channels(first),
+        "MODEL.RESNETS.WIDTH_PER_GROUP": first.conv2.out_channels,
         "INPUT.FORMAT": "RGB",
     }
-    return {"": pickle.dumps(content, protocol=4)}, {"detectron2": config}
+    return {"": pickle.dumps(content, protocol=4)}, {"detectron2": entries}
 
 
 def transformers(opened: OpenedEncoder) -> tuple[Files, dict[str, Any]]:
     """A folder for ``transformers.ResNetModel``: weights, config and image processor."""
-    shape, spec = resnet_shape(opened, "transformers"), opened.encoder.transform.spec
+    _, network = _resnet(opened, "transformers")
     files = {
         "model.safetensors": safetensors.torch.save(_renamed(opened, "transformers"), {"format": "pt"}),
-        "config.json": _text(_transformers_config(shape)),
-        "preprocessor_config.json": _text(_image_processor(spec)),
+        "config.json": _text(_transformers_config(network)),
+        "preprocessor_config.json": _text(_image_processor(opened.encoder.transform.spec)),
     }
     return files, {"load": "transformers.AutoModel.from_pretrained(FILE)"}
 
@@ -125,6 +125,42 @@ else:
     Library = Literal[tuple(EXPORTS)]
 
 
+def _resnet(opened: OpenedEncoder, library: str) -> tuple[ResNet.Config, Any]:
+    """Config and network of an encoder for a library whose ResNets have the 7x7 stem and take RGB.
+
+    Raises:
+        UserError: the encoder is none of these.
+    """
+    config, spec = opened.backbone, opened.encoder.transform.spec
+    if not isinstance(config, ResNet.Config) or config.stem != "imagenet":
+        stem = getattr(config, "stem", "imagenet")
+        label = config.label + (f" with the {stem} stem" if stem != "imagenet" else "")
+        raise UserError(
+            f"{library} has no such network ({label}): a ResNet-18, 50 or 101 with the 7x7 stem "
+            "fits there; --to safetensors takes every encoder"
+        )
+    if spec.color_space != "rgb":
+        raise UserError(f"{library} shows its networks RGB, not {spec.color_space}: use --to safetensors")
+    return config, opened.encoder
+
+
+def _plain_depth(opened: OpenedEncoder, library: str) -> int:
+    """Layers of an encoder for a library that builds ResNets by name, at their own width.
+
+    Raises:
+        UserError: the encoder is none.
+    """
+    config, _ = _resnet(opened, library)
+    if config.width != 1:
+        raise UserError(f"{library} names no {config.label}: --to safetensors takes every encoder")
+    return config.depth
+
+
+def _out_channels(block: Any) -> int:
+    """Channels of the map behind a block of a ResNet."""
+    return int(getattr(block, "conv3", block.conv2).out_channels)
+
+
 def _renamed(opened: OpenedEncoder, layout: str) -> dict[str, torch.Tensor]:
     rename, weights = LAYOUTS[layout].rename, library_weights(opened.encoder, opened.backbone)
     return {rename(name): value for name, value in weights.items()}
@@ -140,16 +176,17 @@ def _text(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(values, indent=2) + "\n").encode()
 
 
-def _transformers_config(shape: ResNetShape) -> dict[str, Any]:
+def _transformers_config(network: Any) -> dict[str, Any]:
     """config.json of ``transformers.ResNetConfig``."""
+    stages = (network.layer1, network.layer2, network.layer3, network.layer4)
     return {
         "architectures": ["ResNetModel"],
         "model_type": "resnet",
         "num_channels": 3,
-        "embedding_size": shape.stem_channels,
-        "hidden_sizes": list(shape.channels),
-        "depths": list(shape.blocks),
-        "layer_type": shape.kind,
+        "embedding_size": network.conv1.out_channels,
+        "hidden_sizes": [_out_channels(stage[0]) for stage in stages],
+        "depths": [len(stage) for stage in stages],
+        "layer_type": "bottleneck" if hasattr(network.layer1[0], "conv3") else "basic",
         "hidden_act": "relu",
         "downsample_in_first_stage": False,
         "downsample_in_bottleneck": False,

@@ -9,9 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from fastssl.foreign.detectron2_c4 import with_res5_in_the_backbone
 from fastssl.foreign.fit import fit_resnet, on_meta
-from fastssl.foreign.layouts import LAYOUTS, TIMM_MODEL, check_layout
+from fastssl.foreign.layouts import LAYOUTS, TIMM_MODEL, chosen_layout
 from fastssl.foreign.weight_file import read_weight_file, tensors_by_name
 from fastssl.models import Backbone, ResNet, Timm
 from fastssl.models.backbone import build_backbone
@@ -20,6 +19,7 @@ from pipelines.views import ViewSpec, evaluation_spec
 
 _CENTER_FRACTION = 224 / 256  # of ImageNet's test view in every paper
 _CIFAR_SIZE = 32
+_RES5 = "roi_heads.res5."  # the fourth stage of detectron2's C4 detectors, which lies in their head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +50,11 @@ def foreign_encoder(
     Raises:
         UserError: no such layout, or the file is unfit.
     """
-    if layout is not None:
-        check_layout(layout)
+    layout = chosen_layout(layout)
     content = read_weight_file(path) if content is None else content
     if is_checkpoint(content):
         raise UserError(f"{path} is a checkpoint of a run, not foreign weights: name it without a layout")
-    tensors = with_res5_in_the_backbone(tensors_by_name(content, path))
+    tensors = _with_res5_in_backbone(tensors_by_name(content, path))
     if layout is not None and layout.startswith(TIMM_MODEL):
         return _timm_encoder(tensors, path, layout.removeprefix(TIMM_MODEL))
     found, config, state = fit_resnet(tensors, path, layout)
@@ -67,6 +66,15 @@ def foreign_encoder(
 def is_checkpoint(content: Mapping[str, Any]) -> bool:
     """True if a file's content is that of a checkpoint of ours."""
     return {"config", "encoder", "step"} <= content.keys()
+
+
+def _with_res5_in_backbone(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A C4 detector's tensors with its whole encoder under ``backbone.``; other tensors as they are."""
+    return {
+        name.replace(_RES5, "backbone.res5."): value
+        for name, value in tensors.items()
+        if not name.startswith(f"{_RES5}norm.")
+    }
 
 
 def _resnet_spec(config: ResNet.Config) -> ViewSpec:

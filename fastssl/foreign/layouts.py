@@ -60,24 +60,15 @@ LAYOUTS = {
 """Layouts by name, in the order in which they are tried where none is given."""
 
 
-def chosen_layout(option: str) -> str | None:
-    """The layout that ``--layout`` names; None, the one that fits, for ``auto``.
+def chosen_layout(name: str | None) -> str | None:
+    """The layout of a name, a key of ``LAYOUTS`` or ``timm:MODEL``; None (the one that fits) for ``auto``.
 
     Raises:
-        UserError: see ``check_layout``.
+        UserError: there is none of this name.
     """
-    if option == "auto":
+    if name is None or name == "auto":
         return None
-    check_layout(option)
-    return option
-
-
-def check_layout(name: str) -> None:
-    """Check that a layout is known: one of ``LAYOUTS``, or ``timm:MODEL``.
-
-    Raises:
-        UserError: it is not.
-    """
     if name not in LAYOUTS and not name.startswith(TIMM_MODEL):
         known = f"{', '.join(LAYOUTS)} or timm:MODEL"
         raise UserError(f"no layout {name}: {suggest(name, LAYOUTS, otherwise=f'give {known}')}")
+    return name

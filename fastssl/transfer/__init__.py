@@ -5,9 +5,9 @@ A task is a ``Task`` of its own, in a module that is imported when it is asked f
 
 TASKS = {  # name: module and class
     "classification": "fastssl.transfer.tasks.classification:Classification",
-    "pose": "fastssl.transfer.tasks.pose:Pose",
-    "segmentation": "fastssl.transfer.tasks.segmentation:Segmentation",
-    "depth": "fastssl.transfer.tasks.depth:Depth",
+    "pose": "fastssl.transfer.tasks.classification:Pose",
+    "segmentation": "fastssl.transfer.tasks.pixels:Segmentation",
+    "depth": "fastssl.transfer.tasks.pixels:Depth",
     "voc07-c4": "fastssl.transfer.tasks.voc:Voc07C4",
     "voc0712-c4": "fastssl.transfer.tasks.voc:Voc0712C4",
     "coco-c4": "fastssl.transfer.tasks.coco:CocoC4",

@@ -50,10 +50,6 @@ def open_transfer_data(config: TransferConfig, env: DistEnv) -> TransferData:
     or, where that is not named, of ``data``; without one, a fifth of the images, held out. While a rate is
     searched they are a tenth of the training images.
 
-    Args:
-        config: of the transfer.
-        env: this process.
-
     Raises:
         UserError: the images cannot be read, lack the task's labels, or have others in the test split; or
             this process finds others than process 0.

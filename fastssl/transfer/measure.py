@@ -12,8 +12,7 @@ from fastssl.distributed.collectives import all_gather_objects, any_rank
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.precision import AUTOCAST
 from fastssl.run.interrupt import Interrupt
-from fastssl.transfer.network import TransferNetwork
-from fastssl.transfer.prediction import Prediction
+from fastssl.transfer.network import Prediction, TransferNetwork
 from fastssl.transfer.task import Evaluator
 from pipelines.command.progress import show_progress
 from pipelines.dense.dense_batch import DenseBatch

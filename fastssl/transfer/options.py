@@ -11,9 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from fastssl.distributed.device import DeviceName
-from fastssl.evaluate.result_name import ResultName, changed_options, file_part
 from fastssl.transfer import TASKS
-from fastssl.transfer.starting_point import SCRATCH, EncoderOptions
 from fastssl.transfer.task import Task, find_task
 from pipelines.command.errors import UserError
 from pipelines.command.options import read_options
@@ -29,9 +27,12 @@ from pipelines.command.ranges import (
     check_ranges,
 )
 
+SCRATCH = "scratch"
+"""The word that stands for an encoder of fresh weights."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class TransferOptions(EncoderOptions):
+class TransferOptions:
     """Train a network from an encoder on labeled data of its own, and measure it; the same command resumes.
 
     The result goes to eval/TASK.json of the transfer's folder, and of the encoder's run folder.
@@ -39,6 +40,20 @@ class TransferOptions(EncoderOptions):
 
     encoder: Annotated[str, tyro.conf.Positional] = ""
     """Run folder, one of its checkpoints, or `scratch` for fresh weights."""
+    weights: Path | None = None
+    """Weights of another library or code: see `python -m fastssl.evaluate`."""
+    layout: str = "auto"
+    """Their layout: torchvision, timm, timm:MODEL, moco, moco-v3, simsiam, detectron2, transformers."""
+    from_scratch: bool = False
+    """Train from fresh weights in the encoder's architecture."""
+    backbone: str = "resnet50"
+    """Kind of the encoder that `scratch` stands for, shown RGB images of 224 pixels."""
+    width: Positive = 1.0
+    """Multiplies the channels of its layers."""
+    like: str = ""
+    """Recipe, or file of a config, whose backbone and views `scratch` has, in place of --backbone."""
+    halves: bool = False
+    """Build `scratch --like` as the two halves that CMC trains, one for lightness, one for colors."""
     data: str = ""
     """Labeled images; their train split is trained on. Given twice, both (`A + B`)."""
     test_data: str = ""
@@ -102,25 +117,6 @@ class TransferConfig:
     def fresh(self) -> bool:
         """True where the encoder's weights are drawn anew."""
         return self.options.from_scratch or self.task.from_scratch or self.options.encoder == SCRATCH
-
-    def result_name(self, checkpoint: str, data: str) -> ResultName:
-        """Name of the result.
-
-        Args:
-            checkpoint: name of a kept checkpoint of the encoder; "" is the last.
-            data: see ``fastssl.evaluate.result_name.data_name``.
-        """
-        parts = [changed_options(self.task)]
-        if self.fresh and not self.task.from_scratch:
-            parts.append("from_scratch=True")
-        if self.options.held_out:
-            parts.append("held_out=True")
-        return ResultName(
-            protocol=file_part(self.name, "_"),
-            options="+".join(filter(None, parts)),
-            checkpoint=file_part(checkpoint),
-            data=data,
-        )
 
 
 def parse(argv: list[str]) -> TransferConfig:

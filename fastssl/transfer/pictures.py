@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fastssl.transfer.prediction import Prediction
+from fastssl.transfer.network import Prediction
 from pipelines.files.atomic import write_atomically
 from pipelines.targets import IGNORED, Targets
 
@@ -47,8 +47,8 @@ def save_predictions(path: Path, examples: Sequence[Example], class_names: Seque
 
     Args:
         path: of the PNG.
-        examples: at least one; of each the same is predicted.
-        class_names: names of the classes.
+        examples: of each the same is predicted.
+        class_names: by the numbers of the classes.
 
     Raises:
         OSError: the file cannot be written.

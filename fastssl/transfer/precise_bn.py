@@ -27,8 +27,8 @@ def precise_statistics(
 
     Args:
         network: in any mode, which it keeps. With several processes all of them call.
-        batches: training batches; without any the statistics stay as they are.
-        seed: of draws from torch's global generator (samples of anchors, dropout), made per batch and rank.
+        batches: training batches, at least one.
+        seed: of draws from torch's global generator (samples of anchors), made per batch and rank.
     """
     norms = [part for part in network.modules() if isinstance(part, _BatchNorm)]
     kept = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
@@ -53,7 +53,7 @@ def precise_statistics(
 def _means(
     network: TransferNetwork, norms: Sequence[_BatchNorm], batches: Iterable[DenseBatch], seed: int
 ) -> list[dict[str, Tensor]]:
-    """Mean over the batches of each norm's statistics, by name; empty without batches."""
+    """Mean over the batches of each norm's statistics, by name."""
     means: list[dict[str, Tensor]] = [{} for _ in norms]
     for index, batch in enumerate(batches):
         torch.manual_seed(stable_id(f"precise-bn/{seed}/{index}/{rank()}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from fastssl.distributed.collectives import broadcast_object
 from fastssl.distributed.dist_env import DistEnv
 from fastssl.distributed.precision import AUTOCAST
-from fastssl.evaluate.result_name import data_name
+from fastssl.evaluate.result_name import ResultName, changed_options, data_name, file_part
 from fastssl.models.batch_norm import group_batch_norms
 from fastssl.optim.optimizer import build_optimizer
 from fastssl.optim.train_step import TrainStep
@@ -46,6 +46,22 @@ class PreparedTransfer:
     test_view: Any
     network: TransferNetwork
     """On its device, channels-last, in training mode, batch norms in their groups."""
+
+    @property
+    def result_name(self) -> ResultName:
+        """Name of the result."""
+        task, options = self.config.task, self.config.options
+        parts = [changed_options(task)]
+        if self.config.fresh and not task.from_scratch:
+            parts.append("from_scratch=True")
+        if options.held_out:
+            parts.append("held_out=True")
+        return ResultName(
+            protocol=file_part(self.config.name, "_"),
+            options="+".join(filter(None, parts)),
+            checkpoint=file_part(self.start.checkpoint),
+            data=data_name(options.data, self.data.named_by),
+        )
 
 
 def prepare(config: TransferConfig, env: DistEnv, device: torch.device) -> PreparedTransfer:
@@ -96,7 +112,7 @@ def fresh_state(prepared: PreparedTransfer) -> TransferState:
         out=out,
         facts={
             "task": config.name,
-            "options": task.settings(),
+            "options": asdict(task),
             "encoder": prepared.start.about,
             "data": {
                 "train_images": len(data.train.index),
@@ -120,7 +136,6 @@ def training_batches(prepared: PreparedTransfer, run: TransferState) -> DenseLoa
         stop_step=run.total_steps,
         bad_images=run.bad_images,
         with_targets=bool(task.needs),
-        divisor=task.divisor,
         device=prepared.device,
         workers=options.workers,
         prefetch=options.prefetch,
@@ -132,9 +147,7 @@ def _folder(prepared: PreparedTransfer) -> Path:
     config, start = prepared.config, prepared.start
     if config.options.out:
         return user_path(config.options.out)
-    images = data_name(config.options.data, prepared.data.named_by)
-    name = str(config.result_name(start.checkpoint, images))
-    return start.run / "transfer" / name if start.run is not None else Path("runs", name)
+    return (Path("runs") if start.run is None else start.run / "transfer") / str(prepared.result_name)
 
 
 def _plan(config: TransferConfig, data: TransferData, env: DistEnv) -> Plan:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastssl.evaluate.result_name import data_name
 from fastssl.run.versions import git_commit, versions
-from fastssl.transfer.data import TransferData
 from fastssl.transfer.measure import Measured
-from fastssl.transfer.options import TransferConfig
-from fastssl.transfer.starting_point import StartingPoint
+from fastssl.transfer.prepared import PreparedTransfer
 from fastssl.transfer.transfer_state import TransferState
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
@@ -18,17 +16,15 @@ from pipelines.files.atomic import write_json
 _PACKAGES = ("torch", "torchvision", "numpy", "pycocotools")
 
 
-def write_results(
-    config: TransferConfig, start: StartingPoint, data: TransferData, run: TransferState, measured: Measured
-) -> list[Path]:
+def write_results(prepared: PreparedTransfer, run: TransferState, measured: Measured) -> list[Path]:
     """Write the result, and return the files.
 
     Raises:
         UserError: a file cannot be written.
     """
+    config, start, data = prepared.config, prepared.start, prepared.data
     options = config.options
-    images = data_name(options.data, data.named_by)
-    name = config.result_name(start.checkpoint, images)
+    name = prepared.result_name
     values: dict[str, Any] = {
         "protocol": name.protocol,
         "task": config.name,
@@ -38,7 +34,7 @@ def write_results(
         "step": start.step,
         "encoder": start.about | {"where": start.where},
         "data": options.data,
-        "data_name": images,
+        "data_name": name.data,
         "own_data": False,
         "train_images": len(data.train.index),
         "test_images": len(data.test.index),
@@ -47,7 +43,7 @@ def write_results(
         **measured.metrics,
         "per_class": measured.per_class,
         "paper": dict(config.task.paper),
-        "settings": config.task.settings() | {"steps": run.total_steps, "precision": options.precision},
+        "settings": asdict(config.task) | {"steps": run.total_steps, "precision": options.precision},
         "cost": {
             "seconds": round(run.clock.train_seconds + run.clock.evaluation_seconds, 2),
             "device": next(run.method.parameters()).device.type,

@@ -21,35 +21,10 @@ from fastssl.models import Backbone, ResNet, ResNet9
 from fastssl.models.backbone import build_backbone
 from fastssl.models.lab_halves import LabHalves
 from fastssl.run.folder import load_encoder, run_and_checkpoint
+from fastssl.transfer.options import SCRATCH, TransferOptions
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
-from pipelines.command.ranges import Positive
 from pipelines.views import ViewSpec, evaluation_spec
-
-SCRATCH = "scratch"
-"""The word that stands for an encoder of fresh weights."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderOptions:
-    """An encoder as a command line names it."""
-
-    encoder: str = ""
-    """Run folder, one of its checkpoints, or ``SCRATCH``; empty where ``weights`` are given."""
-    weights: Path | None = None
-    """Weights of another library or code: see `python -m fastssl.evaluate`."""
-    layout: str = "auto"
-    """Their layout: torchvision, timm, timm:MODEL, moco, moco-v3, simsiam, detectron2, transformers."""
-    from_scratch: bool = False
-    """Train from fresh weights in the encoder's architecture."""
-    backbone: str = "resnet50"
-    """Kind of the encoder that `scratch` stands for, shown RGB images of 224 pixels."""
-    width: Positive = 1.0
-    """Multiplies the channels of its layers."""
-    like: str = ""
-    """Recipe, or file of a config, whose backbone and views `scratch` has, in place of --backbone."""
-    halves: bool = False
-    """Build `scratch --like` as the two halves that CMC trains, one for lightness, one for colors."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,18 +47,16 @@ class StartingPoint:
     """Name of a kept checkpoint; "" is the run's last."""
 
 
-def open_starting_point(options: EncoderOptions, *, fresh: bool, seed: int) -> StartingPoint:
+def open_starting_point(options: TransferOptions, *, fresh: bool, seed: int) -> StartingPoint:
     """Load an encoder, or draw its weights.
 
     Args:
-        options: of the command line.
         fresh: draw weights, whatever encoder is named.
         seed: random seed of weights that are drawn.
 
     Raises:
         UserError: there is no such run, file, recipe or backbone, or weights are not finite.
     """
-    fresh = fresh or options.from_scratch
     if options.weights is not None:
         return _foreign(options.weights, options.layout, fresh, seed)
     if options.encoder == SCRATCH:
@@ -97,7 +70,7 @@ def open_starting_point(options: EncoderOptions, *, fresh: bool, seed: int) -> S
     run, checkpoint = run_and_checkpoint(where)
     return StartingPoint(
         encoder=cast(Backbone, encoder),
-        view=_view(config),
+        view=config.experiment.evaluation_view,
         about=_about(config.experiment.backbone, encoder),
         where=options.encoder,
         step=step,
@@ -120,7 +93,7 @@ def _foreign(path: Path, layout: str, fresh: bool, seed: int) -> StartingPoint:
     )
 
 
-def _scratch(options: EncoderOptions, seed: int) -> StartingPoint:
+def _scratch(options: TransferOptions, seed: int) -> StartingPoint:
     if options.like:
         return _fresh(named_config(options.like), SCRATCH, seed, halves=options.halves)
     backbone: Any = of_kind(ResNet.Config(), "backbone", options.backbone)
@@ -133,7 +106,8 @@ def _scratch(options: EncoderOptions, seed: int) -> StartingPoint:
 
 def _fresh(config: Config, where: str, seed: int, *, halves: bool = False) -> StartingPoint:
     """Fresh weights in the backbone of a run or recipe, whole where its method halves it, unless asked."""
-    return _drawn(config.experiment.backbone, _view(config), where, seed, halves=halves)
+    experiment = config.experiment
+    return _drawn(experiment.backbone, experiment.evaluation_view, where, seed, halves=halves)
 
 
 def _drawn(
@@ -146,23 +120,9 @@ def _drawn(
     return StartingPoint(encoder=encoder.eval(), view=view, about=about, where=where)
 
 
-def _view(config: Config) -> ViewSpec:
-    return config.experiment.evaluation_view
-
-
 def _about(backbone: Backbone.Config, encoder: torch.nn.Module | None) -> dict[str, Any]:
     return {
         "from_scratch": encoder is None,
         "architecture": {"kind": backbone.kind, "label": backbone.label, **dataclasses.asdict(backbone)},
         "digest": "" if encoder is None else weights_digest(encoder),
     }
-
-
-def require_rgb(view: ViewSpec, task: str) -> None:
-    """Refuse an encoder of another color space than RGB.
-
-    Raises:
-        UserError: it is.
-    """
-    if view.color_space != "rgb":
-        raise UserError(f"{task} shows RGB images, and this encoder takes {view.color_space}: give another")

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
+
 from fastssl.models.backbone import Backbone
 from fastssl.optim import LARS, SGD, Adam, Optimizer
 from fastssl.optim.optimizer import Groups, split_parameters
 from fastssl.transfer import TASKS
-from fastssl.transfer.network import TransferNetwork
-from fastssl.transfer.prediction import Prediction
+from fastssl.transfer.network import Prediction, TransferNetwork
 from pipelines.command.errors import UserError
 from pipelines.command.ranges import Count, CountOrZero, NotNegative, Positive, check_ranges
 from pipelines.command.suggest import suggest
@@ -47,6 +48,17 @@ class Evaluator(ABC):
         """Take in what another evaluator of its kind was given, for instance one unpickled from rank 1."""
 
 
+def needed(part: np.ndarray | None, name: str) -> np.ndarray:
+    """A part of predictions or targets without which a metric means nothing.
+
+    Raises:
+        ValueError: it is None: the network or the source gives none.
+    """
+    if part is None:
+        raise ValueError(f"no {name} to measure")
+    return part
+
+
 @dataclass(frozen=True, kw_only=True)
 class Length:
     """Length of a training."""
@@ -71,8 +83,6 @@ class Task(ABC):
     """The metric that is shown while it runs, and that a learning rate is chosen by."""
     lower_is_better: ClassVar[bool] = False
     """True where that metric is an error."""
-    divisor: ClassVar[int] = 32
-    """Sides of a batch of images are padded to a multiple of it."""
     paper: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     """Metrics that a paper states for these settings, by the encoder's name there."""
 
@@ -160,10 +170,6 @@ class Task(ABC):
         if self.optimizer == "lars":
             return LARS.Config(weight_decay=decay, exclude_norm_and_bias=True)
         return Adam.Config(weight_decay=decay) if self.optimizer == "adam" else SGD.Config(weight_decay=decay)
-
-    def settings(self) -> dict[str, Any]:
-        """The task's options as they go into the result."""
-        return dict(vars(self))
 
 
 def find_task(name: str) -> type[Task]:

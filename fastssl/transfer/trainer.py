@@ -177,7 +177,7 @@ def _finish(
         picture = run.out / "predictions.png"
         save_predictions(picture, _examples(data.test, measured, run.bad_images), data.class_names)
         log.picture(picture)
-    paths = write_results(prepared.config, prepared.start, data, run, measured)
+    paths = write_results(prepared, run, measured)
     log.metrics(run.step, run.epoch, measured.metrics | run.clock.spent())
     if len(run.bad_images):
         log.say(f"warning: {len(run.bad_images)} images could not be decoded: {run.out / 'bad_images.txt'}")
@@ -189,11 +189,10 @@ def _finish(
 
 def _examples(test: Source, measured: Measured, bad_images: BadImages) -> list[Example]:
     """Test images that are shown, with labels and predictions."""
-    pixels = [decode_sample(test, index, bad_images) for index, _ in measured.shown]
     return [
         Example(image=image, targets=original_targets(test, index), prediction=prediction)
-        for image, (index, prediction) in zip(pixels, measured.shown, strict=True)
-        if image is not None
+        for index, prediction in measured.shown
+        if (image := decode_sample(test, index, bad_images)) is not None
     ]
 
 

@@ -88,14 +88,12 @@ def _claimed(stack: ExitStack, state: TransferState) -> tuple[dict[str, Any] | N
     hold(stack, out)
     path = out / "config.json"
     remove_strays(out)
-    if path.exists():
-        problem = _misfit(path, state.facts)
-        if problem is not None and not holds_nothing(out):
-            raise UserError(problem)
-        if problem is not None:
-            clear(out)
-    else:
+    if not path.exists():
         refuse_other_files(out)
+    elif problem := _misfit(path, state.facts):
+        if not holds_nothing(out):
+            raise UserError(problem)
+        clear(out)
     if not path.exists():
         write_json(path, {"transfer": state.facts, **circumstances()})
     summary = read_summary(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -78,15 +79,21 @@ def dense_batch(
                 segmentation=segmentation,
             )
         )
-    shapes = np.array(sizes, dtype=np.int64)
+    batch = batch_of(images.contiguous(memory_format=torch.channels_last), targets)
+    return replace(batch, original_sizes=2 * batch.sizes) if double else batch
+
+
+def batch_of(images: Tensor, targets: Sequence[Targets]) -> DenseBatch:
+    """Images [B, 3, H, W] with their targets, which tell the sizes within the padding."""
+    sizes = np.array([(each.height, each.width) for each in targets], dtype=np.int64)
     return DenseBatch(
         step=0,
         epoch=0,
-        images=images.contiguous(memory_format=torch.channels_last),
-        sizes=shapes,
-        original_sizes=shapes * 2 if double else shapes,
+        images=images,
+        sizes=sizes,
+        original_sizes=sizes,
         targets=tuple(targets),
         labels=None,
-        sample_ids=np.arange(len(objects)),
-        indices=np.arange(len(objects)),
+        sample_ids=np.arange(len(targets)),
+        indices=np.arange(len(targets)),
     )

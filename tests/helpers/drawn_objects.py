@@ -1,11 +1,11 @@
 """Images with objects, labeled and found, drawn on a coarse grid, so that ties and equal IoUs occur."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
 
-from fastssl.transfer.prediction import Prediction
+from fastssl.transfer.network import Prediction
 from pipelines.targets import Targets
 
 CLASSES = ("cat", "dog")
@@ -86,3 +86,19 @@ def prediction_of(found: list[Thing]) -> Prediction:
         classes=np.array([thing.label for thing in falling], np.int64),
         masks=np.array([thing.mask for thing in falling], bool).reshape(-1, SIDE, SIDE),
     )
+
+
+def boxes_only(*boxes: tuple[float, ...], **more: np.ndarray) -> Targets:
+    """Boxes of the first class; ``more``: areas, crowd, difficult."""
+    targets = Targets(height=200, width=200, boxes=_rows(boxes), classes=np.zeros(len(boxes), np.int64))
+    return replace(targets, **more)  # type: ignore[arg-type]  # by their names
+
+
+def found_boxes(*boxes: tuple[float, ...], best: float = 0.9) -> Prediction:
+    """Boxes of the first class, with scores from ``best`` down to .1."""
+    scores = np.linspace(best, 0.1, len(boxes), dtype=np.float32)
+    return Prediction(boxes=_rows(boxes), scores=scores, classes=np.zeros(len(boxes), np.int64))
+
+
+def _rows(boxes: tuple[tuple[float, ...], ...]) -> np.ndarray:
+    return np.array(boxes, np.float32).reshape(-1, 4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import signal
@@ -22,53 +21,28 @@ from fastssl.transfer.task import Task, find_task
 from fastssl.transfer.trainer import transfer
 from pipelines.dense.dense_batch import DenseBatch
 from pipelines.dense.loader import DenseLoaderConfig, open_dense_loader
-from pipelines.sources import Source
-from pipelines.sources.scenes.labeled import LabeledScenes, open_labeled
-from pipelines.targets import TargetKind, Targets
+from pipelines.sources import Source, open_source
+from pipelines.sources.scenes.labeled import LabeledScenes
+from pipelines.sources.splits import Split
+from pipelines.sources.subset import Subset
 
 TRAIN, TEST = 16, 4  # images
 
 
-class HeldScenes:
-    """The first scenes of a split, each made once."""
-
-    target_kinds: frozenset[TargetKind] = LabeledScenes.target_kinds
-
-    def __init__(self, scenes: LabeledScenes, count: int) -> None:
-        index = scenes.index
-        self.index = dataclasses.replace(
-            index,
-            sample_ids=index.sample_ids[:count],
-            heights=index.heights[:count],
-            widths=index.widths[:count],
-            labels=None if index.labels is None else index.labels[:count],
-        )
-        self._images = [scenes.read(number) for number in range(count)]
-        self._targets = [scenes.targets(number) for number in range(count)]
-
-    def read(self, index: int) -> np.ndarray:
-        return self._images[index]
-
-    def targets(self, index: int) -> Targets:
-        return self._targets[index]
-
-    def describe(self, index: int) -> str:
-        return f"scene {index}"
-
-
 @cache
-def held(where: str, split: str) -> HeldScenes:
-    scenes = open_labeled("train" if split == "train" else "test", where.removeprefix("scenes:"))
-    return HeldScenes(scenes, TRAIN if split == "train" else TEST)
+def held(where: str, split: Split) -> Source:
+    """The first scenes of a split."""
+    return Subset(open_source(where, split), np.arange(TRAIN if split == "train" else TEST))
+
+
+MADE_ONCE = {part: cache(getattr(LabeledScenes, part)) for part in ("read", "targets")}
 
 
 def use_held_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let transfers open the first scenes alone."""
-
-    def open_source(where: str, split: str) -> Source:
-        return held(where, split)
-
-    monkeypatch.setattr("fastssl.transfer.data.open_source", open_source)
+    """Let transfers open the first scenes alone, each made once."""
+    monkeypatch.setattr("fastssl.transfer.data.open_source", held)
+    for part, made in MADE_ONCE.items():
+        monkeypatch.setattr(LabeledScenes, part, made)
 
 
 def data_of(task: type[Task], name: str) -> str:

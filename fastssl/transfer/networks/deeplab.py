@@ -1,7 +1,8 @@
-"""DeepLab v3 (Chen et al., 2017): a class for each pixel."""
+"""DeepLab v3 (Chen et al., Rethinking atrous convolution, 2017): a class for each pixel."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,13 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from fastssl.models import Backbone
-from fastssl.transfer.network import TransferNetwork
-from fastssl.transfer.networks.atrous_pyramid import AtrousPyramid
-from fastssl.transfer.networks.dilation import dilate
+from fastssl.transfer.network import Prediction, TransferNetwork
 from fastssl.transfer.networks.encoder_copy import channels, resnet_copy
-from fastssl.transfer.prediction import Prediction
 from pipelines.dense.dense_batch import DenseBatch
 from pipelines.targets import IGNORED
 
@@ -32,8 +31,6 @@ class DeepLabSettings:
     """Factors of the dilations of the last stage's blocks."""
     channels: int = 256
     """Channels of the pyramid."""
-    dropout: float = 0.0
-    """Share of the pyramid's values that is dropped in training."""
     hard_pixels: float = 1.0
     """Share of the pixels, those of the largest loss, that is learned from; 1: all that have a class."""
     frozen_norms: bool = False
@@ -65,9 +62,7 @@ class DeepLab(TransferNetwork):
         last = 32 // self.settings.stride
         dilate(self.encoder.layer4, [last * factor for factor in self.settings.multigrid])
         width = self.settings.channels
-        self.pyramid = AtrousPyramid(
-            channels(self.encoder)[-1], self.settings.rates, width, self.settings.dropout
-        )
+        self.pyramid = AtrousPyramid(channels(self.encoder)[-1], self.settings.rates, width)
         self.predictor = nn.Conv2d(width, classes, 1)
         nn.init.normal_(self.predictor.weight, std=0.001)
         assert self.predictor.bias is not None
@@ -95,6 +90,57 @@ class DeepLab(TransferNetwork):
                 own = functional.interpolate(own, size=original, mode="bilinear", align_corners=False)
             found.append(Prediction(segmentation=own[0].argmax(0).to(torch.uint8).cpu().numpy()))
         return found
+
+
+def dilate(stage: nn.Sequential, dilations: Sequence[int]) -> None:
+    """Let all convolutions of a stage step by one pixel, and dilate the 3x3 ones; weights are kept.
+
+    Args:
+        stage: of a ResNet; it is changed.
+        dilations: per block; a longer list is cut. All 3x3 convolutions of a block have its dilation, as
+            in detectron2's DeepLab; torchvision gives the first block of a stage that of the stage before.
+    """
+    for block, dilation in zip(stage, dilations, strict=False):
+        for layer in block.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.stride = (1, 1)
+                if layer.kernel_size == (3, 3):
+                    layer.dilation = layer.padding = (dilation, dilation)
+
+
+class AtrousPyramid(ASPP):
+    """torchvision's pyramid with detectron2's branch for the whole image: a bias in place of a batch norm.
+
+    So it works with one image per process, whose mean is one value per channel.
+
+    Args:
+        in_channels: channels of the map.
+        rates: dilation of each 3x3 branch.
+        channels: channels of each branch and of the result.
+    """
+
+    def __init__(self, in_channels: int, rates: Sequence[int], channels: int) -> None:
+        super().__init__(in_channels, rates, channels)
+        self.convs[-1] = _ImagePooling(in_channels, channels)
+        del self.project[3]  # its dropout
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_uniform_(layer.weight, a=1)
+
+
+class _ImagePooling(nn.Module):
+    """Mean over the map, 1x1 convolution, ReLU, spread over the map again."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 1)
+        assert self.conv.bias is not None
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C', H, W]."""
+        pooled = functional.relu(self.conv(x.mean((2, 3), keepdim=True)))
+        return pooled.expand(-1, -1, *x.shape[2:])
 
 
 def pixel_loss(logits: Tensor, classes: Tensor, hard_pixels: float) -> Tensor:

@@ -11,12 +11,11 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import clip_boxes_to_image
 
-from fastssl.transfer.network import TransferNetwork
+from fastssl.transfer.network import Prediction, TransferNetwork
 from fastssl.transfer.networks.boxes import BoxPredictor, box_losses, found_boxes
 from fastssl.transfer.networks.detector_settings import DetectorSettings
 from fastssl.transfer.networks.masks import MaskPredictor, mask_loss, paste_masks
 from fastssl.transfer.networks.proposals import ProposalNetwork
-from fastssl.transfer.prediction import Prediction
 from pipelines.dense.dense_batch import DenseBatch
 from pipelines.targets import Targets
 

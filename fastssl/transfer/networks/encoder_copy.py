@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -34,12 +34,6 @@ def resnet_copy(encoder: Backbone, network: str, *, frozen_norms: bool = False) 
     if frozen_norms:
         freeze_norms(found)
     return found
-
-
-def stem(resnet: ResNet, images: Tensor) -> Tensor:
-    """Images [B, 3, H, W] to the map ahead of the first stage."""
-    maps: Tensor = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(images))))
-    return maps
 
 
 def channels(resnet: ResNet) -> tuple[int, int, int, int]:

@@ -12,7 +12,7 @@ from fastssl.models import Backbone
 from fastssl.transfer.networks.boxes import BoxPredictor
 from fastssl.transfer.networks.detector import Detector
 from fastssl.transfer.networks.detector_settings import DetectorSettings
-from fastssl.transfer.networks.encoder_copy import channels, resnet_copy, stem, strides
+from fastssl.transfer.networks.encoder_copy import channels, resnet_copy, strides
 from fastssl.transfer.networks.masks import MaskPredictor
 from fastssl.transfer.networks.proposals import ProposalNetwork
 from fastssl.transfer.networks.regions import pool_regions
@@ -49,8 +49,9 @@ class FasterRCNNC4(Detector):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The third stage's map."""
-        x = stem(self.encoder, images)
-        return [self.encoder.layer3(self.encoder.layer2(self.encoder.layer1(x)))]
+        resnet = self.encoder
+        x = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(images))))
+        return [resnet.layer3(resnet.layer2(resnet.layer1(x)))]
 
     def region_maps(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
         """14 x 14 bins of the third stage's map through the fourth, [R, C, 7, 7]."""

@@ -14,7 +14,7 @@ from fastssl.models import Backbone
 from fastssl.transfer.networks.boxes import BoxPredictor
 from fastssl.transfer.networks.detector import Detector
 from fastssl.transfer.networks.detector_settings import DetectorSettings
-from fastssl.transfer.networks.encoder_copy import channels, resnet_copy, stem, strides
+from fastssl.transfer.networks.encoder_copy import channels, resnet_copy, strides
 from fastssl.transfer.networks.masks import MaskPredictor
 from fastssl.transfer.networks.proposals import ProposalNetwork
 from fastssl.transfer.networks.regions import pool_regions
@@ -104,10 +104,8 @@ class FPNDetector(Detector):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Five maps of the pyramid; the last is every other pixel of the one before."""
-        x, found = stem(self.encoder, images), {}
-        for stage in (1, 2, 3, 4):
-            x = found[str(stage)] = getattr(self.encoder, f"layer{stage}")(x)
-        maps = list(self.pyramid(found).values())
+        stages = {str(stage): found for stage, found in enumerate(self.encoder.stages(images))}
+        maps = list(self.pyramid(stages).values())
         return [*maps, functional.max_pool2d(maps[-1], 1, stride=2)]
 
     def region_maps(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:

@@ -13,8 +13,8 @@ from torch.nn import functional
 from fastssl.distributed.collectives import all_gather
 from fastssl.methods.method import autocast_off
 from fastssl.models.backbone import Backbone
+from fastssl.transfer.network import Prediction
 from fastssl.transfer.networks.encoder_with_head import EncoderWithHead
-from fastssl.transfer.prediction import Prediction
 from pipelines.dense.dense_batch import DenseBatch
 from pipelines.targets import IGNORED
 
@@ -100,13 +100,7 @@ class PixelDepth(PixelNetwork):
 
 
 def on_image(values: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:
-    """A map [h, w] of the central square of an image, nearest, on the whole image [H, W].
-
-    Args:
-        values: the map.
-        size: H, W.
-        fill: value outside the square.
-    """
+    """A map [h, w] of the central square of an image of ``size`` (H, W), nearest, on all of it [H, W]."""
     height, width = size
     side = min(height, width)
     rows, columns = ((2 * np.arange(side) + 1) * count // (2 * side) for count in values.shape)

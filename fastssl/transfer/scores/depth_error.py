@@ -7,9 +7,8 @@ from typing import Self
 
 import numpy as np
 
-from fastssl.transfer.prediction import Prediction
-from fastssl.transfer.scores.needed import needed
-from fastssl.transfer.task import Evaluator
+from fastssl.transfer.network import Prediction
+from fastssl.transfer.task import Evaluator, needed
 from pipelines.targets import Targets
 
 _FACTORS = {"delta_1_25": 1.25, "delta_1_1": 1.1}
@@ -20,16 +19,20 @@ class DepthError(Evaluator):
 
     Eigen, Puhrsch, Fergus, "Depth map prediction from a single image using a multi-scale deep network",
     2014: max(found / true, true / found) < 1.25. A depth that is not above 0, or not finite, is not known.
+
+    Args:
+        farthest: labels beyond it, infinite ones too, count as this depth.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, farthest: float) -> None:
+        self._farthest = np.float32(farthest)
         self._pixels = 0
         self._absolute = self._squared = 0.0
         self._within = dict.fromkeys(_FACTORS, 0)
 
     def add(self, prediction: Prediction, targets: Targets) -> None:
         """Take one image in."""
-        truth = needed(targets.depth, "depth").astype(np.float64)
+        truth = np.minimum(needed(targets.depth, "depth"), self._farthest).astype(np.float64)
         found = needed(prediction.depth, "depth").astype(np.float64)
         known = np.isfinite(truth) & (truth > 0)
         truth, found = truth[known], found[known]

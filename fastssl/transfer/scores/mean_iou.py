@@ -11,9 +11,8 @@ from typing import Self
 
 import numpy as np
 
-from fastssl.transfer.prediction import Prediction
-from fastssl.transfer.scores.needed import needed
-from fastssl.transfer.task import Evaluator
+from fastssl.transfer.network import Prediction
+from fastssl.transfer.task import Evaluator, needed
 from pipelines.command.errors import UserError
 from pipelines.targets import IGNORED, Targets
 

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from fastssl.transfer.prediction import Prediction
+from fastssl.transfer.network import Prediction
 from fastssl.transfer.task import Evaluator
 from pipelines.targets import Targets
 

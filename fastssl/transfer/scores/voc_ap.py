@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
+import torch
+from torchvision.ops import box_iou
 
-from fastssl.transfer.prediction import Prediction
-from fastssl.transfer.scores.needed import needed
-from fastssl.transfer.task import Evaluator
+from fastssl.transfer.network import Prediction
+from fastssl.transfer.task import Evaluator, needed
 from pipelines.targets import Targets
 
 _THRESHOLDS = np.arange(50, 100, 5) / 100
@@ -101,7 +102,7 @@ def _outcomes(boxes: np.ndarray, truth: np.ndarray, left_out: np.ndarray) -> np.
     outcomes = np.full((len(boxes), len(_THRESHOLDS)), _WRONG)
     if not len(truth):
         return outcomes
-    overlaps = _overlaps(boxes.astype(np.float64), truth.astype(np.float64))
+    overlaps = box_iou(*(torch.from_numpy(each.astype(np.float64)) for each in (boxes, truth))).numpy()
     taken = np.zeros((len(truth), len(_THRESHOLDS)), bool)
     for row, best in enumerate(overlaps.argmax(1).tolist()):
         near = overlaps[row, best] > _THRESHOLDS
@@ -111,16 +112,6 @@ def _outcomes(boxes: np.ndarray, truth: np.ndarray, left_out: np.ndarray) -> np.
             outcomes[row, near & ~taken[best]] = _RIGHT
             taken[best] |= near
     return outcomes
-
-
-def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of each box with each, [k, n]; 0 where both are empty."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (first, second)]
-    union = areas[0][:, None] + areas[1][None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
 def _over_thresholds(

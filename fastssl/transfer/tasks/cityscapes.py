@@ -13,7 +13,6 @@ from typing import ClassVar, Literal, Self
 
 from fastssl.models.backbone import Backbone
 from fastssl.transfer.networks.deeplab import DeepLab, DeepLabSettings
-from fastssl.transfer.schedules import polynomial
 from fastssl.transfer.scores.mean_iou import MeanIou
 from fastssl.transfer.task import Length
 from fastssl.transfer.tasks.dense_task import DenseTask
@@ -63,13 +62,9 @@ class CityscapesDeepLab(DenseTask):
         """Classes of pixels."""
         return source.index.segmentation_names
 
-    def paper_steps(self, images: int) -> int:
-        """The number that the paper gives."""
-        return self.published_steps
-
     def rate(self, step: int, length: Length) -> float:
         """A warm-up, on a rate that falls to 0."""
-        return self.warmed_up(step) * polynomial(step, length.steps)
+        return self.warmed_up(step) * float((1 - step / length.steps) ** 0.9)
 
     def network(self, encoder: Backbone, class_names: Sequence[str]) -> DeepLab:
         """See ``Task.network``."""
@@ -88,14 +83,4 @@ class CityscapesDeepLab(DenseTask):
 
     def small(self) -> Self:
         """See ``Task.small``."""
-        return dataclasses.replace(
-            self,
-            scale="small",
-            short_sides=(32, 48),
-            test_short_side=48,
-            crop=(32, 32),
-            batch_size=2,
-            steps=4,
-            warmup_steps=1,
-            precise_bn=min(1, self.precise_bn),
-        )
+        return dataclasses.replace(super().small(), crop=(32, 32))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fastssl.export.norm_rescale import anchor_of, rescale
 from fastssl.models.backbone import Backbone
 from fastssl.optim.optimizer import Groups, split_parameters
 from fastssl.transfer.network import TransferNetwork
-from fastssl.transfer.rescaled_encoder import rescaled_encoder
-from fastssl.transfer.schedules import warm_up
-from fastssl.transfer.starting_point import require_rgb
 from fastssl.transfer.task import Length, Task
+from pipelines.command.errors import UserError
 from pipelines.command.ranges import Count, CountOrZero, Counts
 from pipelines.dense.view import ResizedView
 from pipelines.views import ViewSpec
@@ -24,6 +25,9 @@ _WARMUP_START = 1e-3  # share of the peak
 @dataclass(frozen=True, kw_only=True)
 class DenseTask(Task):
     """Base of the tasks on images of any size, resized by their short side."""
+
+    published_steps: ClassVar[int]
+    """Steps of the paper's training."""
 
     scale: Literal["paper", "small"] = "paper"
     """small: anchors, rates and widths of the head for images of 128 pixels."""
@@ -43,8 +47,16 @@ class DenseTask(Task):
     """Training batches from which batch norms' statistics are measured anew before the evaluation."""
 
     def train_view(self, view: ViewSpec) -> ResizedView:
-        """See ``Task.train_view``."""
-        require_rgb(view, type(self).__name__)
+        """See ``Task.train_view``.
+
+        Raises:
+            UserError: the encoder does not take RGB.
+        """
+        if view.color_space != "rgb":
+            name = type(self).__name__
+            raise UserError(
+                f"{name} shows RGB images, and this encoder takes {view.color_space}: give another"
+            )
         return ResizedView(short_sides=self.short_sides, longest=self.longest, mean=view.mean, std=view.std)
 
     def test_view(self, view: ViewSpec) -> ResizedView:
@@ -64,16 +76,22 @@ class DenseTask(Task):
         )
 
     def paper_steps(self, images: int) -> int:
-        """Steps of the paper's training."""
-        raise NotImplementedError
+        """Steps of the paper's training on so many images."""
+        return self.published_steps
 
     def warmed_up(self, step: int) -> float:
         """Peak rate of a step, with the warm-up."""
-        return self.learning_rate * warm_up(step, self.warmup_steps, _WARMUP_START)
+        if step >= self.warmup_steps:
+            return self.learning_rate
+        return self.learning_rate * (_WARMUP_START + (1 - _WARMUP_START) * step / self.warmup_steps)
 
     def prepared(self, encoder: Backbone) -> Backbone:
-        """The encoder that the network copies."""
-        return rescaled_encoder(encoder, self.norm_rescale) if self.norm_rescale else encoder
+        """The encoder that the network copies: the one given, or a copy with other norms."""
+        if not self.norm_rescale:
+            return encoder
+        found = copy.deepcopy(encoder)
+        rescale(found, anchor_of(self.norm_rescale), "weights-and-biases")
+        return found
 
     def parameter_parts(self, network: TransferNetwork) -> Groups:
         """Weights and biases as the config has them; norms undecayed, as in detectron2."""
@@ -90,3 +108,16 @@ class DenseTask(Task):
             parts += [part | {"params": others}] * bool(others)
             parts += [part | {"params": own, "weight_decay": 0.0}] * bool(own)
         return parts
+
+    def small(self) -> Self:
+        """See ``Task.small``."""
+        return dataclasses.replace(
+            self,
+            scale="small",
+            short_sides=(32, 48),
+            test_short_side=48,
+            batch_size=2,
+            steps=4,
+            warmup_steps=1,
+            precise_bn=min(1, self.precise_bn),
+        )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from fastssl.transfer.network import TransferNetwork
 from fastssl.transfer.networks.detector_settings import DetectorSettings
 from fastssl.transfer.networks.faster_rcnn_c4 import FasterRCNNC4
 from fastssl.transfer.networks.fpn import FPNDetector, FPNSettings
-from fastssl.transfer.schedules import dropped
 from fastssl.transfer.task import Length
 from fastssl.transfer.tasks.dense_task import DenseTask
 from pipelines.command.errors import UserError
@@ -35,16 +33,11 @@ class Detection(DenseTask):
     """FPN in place of C4."""
     masks: ClassVar[bool] = False
     """Masks too."""
-    published_steps: ClassVar[int]
 
     drops: SharesWithinOne = (60 / 90, 80 / 90)
     """Drops of the rate to a tenth, as shares of the training."""
     head_norm: bool = True
     """Batch norms in the head: behind res5 (C4), in pyramid and heads (FPN)."""
-
-    def paper_steps(self, images: int) -> int:
-        """The number that the paper gives."""
-        return self.published_steps
 
     def training_images(self, source: Source, where: str) -> Source:
         """The images with objects, as in detectron2; all of a source whose index does not tell.
@@ -61,7 +54,8 @@ class Detection(DenseTask):
 
     def rate(self, step: int, length: Length) -> float:
         """A warm-up, then a tenth at each drop."""
-        return self.warmed_up(step) * dropped(step, length.steps, self.drops)
+        drops = sum(step >= round(drop * length.steps) for drop in self.drops)
+        return self.warmed_up(step) * float(0.1**drops)
 
     def network(self, encoder: Backbone, class_names: Sequence[str]) -> TransferNetwork:
         """See ``Task.network``.
@@ -81,16 +75,3 @@ class Detection(DenseTask):
             return FPNDetector(encoder, classes, pyramid.small() if self.scale == "small" else pyramid)
         settings = DetectorSettings(masks=self.masks, frozen_norms=self.frozen_norms, norm=self.head_norm)
         return FasterRCNNC4(encoder, classes, settings.small() if self.scale == "small" else settings)
-
-    def small(self) -> Self:
-        """See ``Task.small``."""
-        return dataclasses.replace(
-            self,
-            scale="small",
-            short_sides=(32, 48),
-            test_short_side=48,
-            batch_size=2,
-            steps=4,
-            warmup_steps=1,
-            precise_bn=min(1, self.precise_bn),
-        )

@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 from fastssl.recipes.augmentations import SCENES_LAB
-from fastssl.transfer.schedules import straight
 from fastssl.transfer.task import Length, OptimizerName, Task
 from pipelines.command.errors import UserError
 from pipelines.command.ranges import Count, CountOrZero, NotNegative, Positive
@@ -32,6 +30,8 @@ class FewLabels(Task):
 
     largest_epoch: ClassVar[int]
     """Images of an epoch at most."""
+    augmentations: ClassVar[ViewSpec] = SCENES_LAB
+    """The paper's, as this task has them."""
 
     mode: Literal["finetune", "linear", "scratch"] = "finetune"
     """Train all weights, the new head alone, or all from fresh ones."""
@@ -68,20 +68,15 @@ class FewLabels(Task):
         """See ``Task.from_scratch``."""
         return self.mode == "scratch"
 
-    @abstractmethod
-    def augmented(self, view: ViewSpec) -> ViewSpec:
-        """The paper's views, all augmentations among them, as this task has them."""
-
     def train_view(self, view: ViewSpec) -> ViewSpec:
         """See ``Task.train_view``."""
-        own = dataclasses.replace(
-            SCENES_LAB,
+        return dataclasses.replace(
+            self.augmentations,
             size=self.size or view.size,
             color_space=view.color_space,
             mean=view.mean,
             std=view.std,
         )
-        return self.augmented(own)
 
     def test_view(self, view: ViewSpec) -> ViewSpec:
         """See ``Task.test_view``."""
@@ -113,8 +108,10 @@ class FewLabels(Task):
     def rate(self, step: int, length: Length) -> float:
         """From 0 to the peak in the warm-up, then straight to the end."""
         warmup = round(self.warmup_epochs * length.steps_per_epoch)
-        share = straight(step, length.steps, warmup, self.end_learning_rate / self.learning_rate)
-        return self.learning_rate * share
+        if step < warmup:
+            return self.learning_rate * (step / warmup)
+        fall = 1 - self.end_learning_rate / self.learning_rate
+        return self.learning_rate * (1 - fall * (step - warmup) / max(1, length.steps - warmup))
 
     def small(self) -> Self:
         """See ``Task.small``."""

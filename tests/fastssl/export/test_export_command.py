@@ -98,26 +98,25 @@ def in_onnx(out: Path, views: Tensor) -> Tensor:
     return torch.from_numpy(found)
 
 
-LIBRARIES: dict[str, tuple[str, Callable[[Path, Tensor], Tensor]]] = {
-    "torchvision": (".pth", in_torchvision),
-    "timm": (".pth", in_timm),
-    "detectron2": (".pkl", in_detectron2),
-    "transformers": ("", in_transformers),
-    "safetensors": (".safetensors", in_safetensors),
-    "onnx": (".onnx", in_onnx),
+LIBRARIES: dict[str, Callable[[Path, Tensor], Tensor]] = {
+    "torchvision": in_torchvision,
+    "timm": in_timm,
+    "detectron2": in_detectron2,
+    "transformers": in_transformers,
+    "safetensors": in_safetensors,
+    "onnx": in_onnx,
 }
 
 
 @pytest.mark.parametrize("library", EXPORTS)
 def test_the_library_gives_equal_features(tmp_path: Path, origin: Path, library: str) -> None:
-    suffix, features_in = LIBRARIES[library]
     if library == "onnx":
         pytest.importorskip("onnx", reason="onnx is not installed")
-    out = tmp_path / f"a{suffix}"
+    out = tmp_path / f"a{EXPORTS[library][1]}"
     assert main([str(origin), str(out), "--to", library]) == 0
     views, expected = views_and_features(origin)
     with torch.no_grad():
-        found = features_in(out, views)
+        found = LIBRARIES[library](out, views)
     difference, largest = (found - expected).abs().max().item(), expected.abs().max().item()
     print(f"{library}: features differ by {difference:.2g} of {largest:.3g}")
     assert difference <= 1e-5 * largest

@@ -78,6 +78,16 @@ def detectron2(tensors: Tensors) -> Any:
     return {"model": model, "__author__": "MOCO", "matching_heuristics": True}
 
 
+def c4_detector(tensors: Tensors) -> Any:
+    """A checkpoint of detectron2's R50-C4 with MoCo's norm: the fourth stage lies in the head."""
+    state = {
+        ("roi_heads." if name.startswith("res5") else "backbone.") + name: torch.from_numpy(value)
+        for name, value in detectron2(without(tensors, "num_batches"))["model"].items()
+    }
+    state["roi_heads.res5.norm.weight"] = state["roi_heads.box_predictor.cls_score.weight"] = torch.ones(4, 4)
+    return {"model": state, "iteration": 24_000}
+
+
 def write_pickle(path: Path, content: Any, protocol: int = 4) -> Path:
     path.write_bytes(pickle.dumps(content, protocol))
     return path
@@ -116,6 +126,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path, Tensors], Path]]] = {
     "detectron2": ("detectron2", lambda at, t: write_pickle(at / "a.pkl", detectron2(t))),
     "detectron2, protocol 2": ("detectron2", lambda at, t: write_pickle(at / "a.pkl", detectron2(t), 2)),
     "detectron2, protocol 5": ("detectron2", lambda at, t: write_pickle(at / "a.pkl", detectron2(t), 5)),
+    "detectron2 C4": ("detectron2", lambda at, t: write_torch(at / "model_final.pth", c4_detector(t))),
 }
 
 

@@ -30,9 +30,11 @@ def test_detectors(name: str) -> None:
     assert isinstance(task, Detection)
     length = task.length(118_287)  # images of COCO's train2017
     assert length.steps == steps
-    at = (warmup, drops[0] - 1, drops[0], drops[1] - 1, drops[1], steps - 1)
-    expected = [rate, rate, rate / 10, rate / 10, rate / 100, rate / 100]
-    assert [task.rate(step, length) for step in at] == pytest.approx(expected)
+    at = {
+        **{0: rate / 1000, warmup // 2: rate * (0.001 + 0.999 / 2), warmup: rate, drops[0] - 1: rate},
+        **{drops[0]: rate / 10, drops[1] - 1: rate / 10, drops[1]: rate / 100, steps - 1: rate / 100},
+    }
+    assert [task.rate(step, length) for step in at] == pytest.approx(list(at.values()))
     assert (task.pyramid, task.masks) == (pyramid, masks)
     assert (task.batch_size, task.optimizer, task.weight_decay, task.precise_bn) == (16, "sgd", 1e-4, 200)
     assert not task.frozen_norms
@@ -46,6 +48,7 @@ def test_the_rate_of_simo_fits_its_batch() -> None:
     """Their .2 by the linear rule: MoCo's .02 is for 16 images."""
     task = CocoFpnSiMo(batch_size=160, learning_rate=0.2)
     assert task.learning_rate / task.batch_size == CocoFpnSiMo().learning_rate / CocoFpnSiMo().batch_size
+    assert task.length(118_287).steps == 8871
 
 
 def test_cityscapes_as_the_paper_tells() -> None:
@@ -58,8 +61,7 @@ def test_cityscapes_as_the_paper_tells() -> None:
     assert (train.crop, train.flip_p) == ((512, 1024), 0.5)
     assert (test.short_sides, test.crop, test.flip_p) == ((1024,), None, 0.0)  # whole images of 1024 x 2048
     assert (task.batch_size, task.stride, task.rates, task.hard_pixels) == (16, 8, (12, 24, 36), 1.0)
-    settings = DeepLabSettings()
-    assert (settings.multigrid, settings.channels, settings.dropout) == ((1, 2, 4), 256, 0.0)
+    assert (DeepLabSettings().multigrid, DeepLabSettings().channels) == ((1, 2, 4), 256)
 
 
 def test_cityscapes_as_their_code_has_it() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fastssl.transfer.network import Prediction
 from fastssl.transfer.pictures import Example, save_predictions
-from fastssl.transfer.prediction import Prediction
 from pipelines.targets import IGNORED, Targets
 
 NAMES = ("cat", "dog")

@@ -11,16 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from fastssl.transfer.options import TransferConfig, TransferOptions
 from fastssl.transfer.task import find_task
 from fastssl.transfer.trainer import transfer
-from pipelines.sources import Source
-from pipelines.sources.scenes.labeled import LabeledScenes, open_labeled
-from pipelines.sources.splits import Split
-from pipelines.targets import Targets
+from pipelines.sources import open_source
+from pipelines.sources.scenes.labeled import LabeledScenes
 from tests.helpers.commands import run_command
 from tests.helpers.small_transfers import result
 
@@ -42,28 +39,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         **{"optimizer": "adam", "learning_rate": 0.001, "weight_decay": 0.0, "precise_bn": 20},
     },
 }
-
-
-class RememberedScenes:
-    """Labeled scenes, each made once."""
-
-    target_kinds = LabeledScenes.target_kinds
-
-    def __init__(self, scenes: LabeledScenes) -> None:
-        self.index, self.describe = scenes.index, scenes.describe
-        self._read, self._targets = functools.cache(scenes.read), functools.cache(scenes.targets)
-
-    def read(self, index: int) -> np.ndarray:
-        return self._read(index)
-
-    def targets(self, index: int) -> Targets:
-        return self._targets(index)
-
-
-@functools.cache
-def remembered(where: str, split: Split) -> Source:
-    assert where.startswith("scenes:")
-    return RememberedScenes(open_labeled(split, where.removeprefix("scenes:")))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +74,9 @@ def test_a_pretrained_encoder_learns_more(
     name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By more than two standard errors over the seeds."""
-    monkeypatch.setattr("fastssl.transfer.data.open_source", remembered)
+    monkeypatch.setattr("fastssl.transfer.data.open_source", functools.cache(open_source))
+    for part in ("read", "targets"):  # each scene is made once
+        monkeypatch.setattr(LabeledScenes, part, functools.cache(getattr(LabeledScenes, part)))
     found = {
         fresh: [reached(name, run, fresh, seed, tmp_path / f"{seed}-{fresh}") for seed in SEEDS]
         for fresh in (False, True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastssl.transfer.searched_rate import transfer_at_best_rate
-from fastssl.transfer.tasks.depth import Depth
+from fastssl.transfer.tasks.pixels import Depth
 from pipelines.command.errors import UserError
 from tests.helpers.small_transfers import result, small_config, use_held_scenes
 

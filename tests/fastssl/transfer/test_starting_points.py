@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from fastssl.config_values import to_dict
 from fastssl.methods import MoCo
-from fastssl.models import ResNet
+from fastssl.models import ResNet, ResNet9
+from fastssl.models.lab_halves import LabHalves
+from fastssl.recipes import find_recipe
 from fastssl.transfer.options import TransferOptions, parse
 from fastssl.transfer.starting_point import open_starting_point
 from fastssl.transfer.tasks.classification import Classification
@@ -100,11 +103,32 @@ def test_fresh_weights_are_the_seed_s() -> None:
     assert not torch.equal(next(first.parameters()), next(other.parameters()))
 
 
-def test_scratch_like_a_recipe_has_its_backbone_and_colors() -> None:
-    options = TransferOptions(encoder="scratch", like="cmc-tiny", data="x")
+def test_scratch_is_like_a_recipe_or_the_config_of_a_run(tmp_path: Path) -> None:
+    config = find_recipe("cmc-tiny")
+    experiment = dataclasses.replace(config.experiment, backbone=ResNet9.Config(width=0.25))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"config": to_dict(dataclasses.replace(config, experiment=experiment))}))
+    for like, label in (("cmc-tiny", "resnet9 0.125x"), (str(path), "resnet9 0.25x")):
+        options = TransferOptions(encoder="scratch", like=like, data="x")
+        start = open_starting_point(options, fresh=True, seed=0)
+        assert isinstance(start.encoder, ResNet9)
+        assert start.about["architecture"]["label"] == label
+        assert "halves" not in start.about
+        assert (start.view.color_space, start.view.size) == ("lab", 32)
+
+
+def test_halves_are_those_that_cmc_trains() -> None:
+    options = TransferOptions(encoder="scratch", like="cmc-tiny", data="x", halves=True)
     start = open_starting_point(options, fresh=True, seed=0)
-    assert start.about["architecture"]["label"] == "resnet9 0.125x"
-    assert (start.view.color_space, start.view.size) == ("lab", 32)
+    assert isinstance(start.encoder, LabHalves)
+    assert start.about["halves"]
+    views = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        features = start.encoder(views)
+        views[:, 1:] += 1
+        lightness, colors = (start.encoder(views) != features).chunk(2, 1)
+    assert not lightness.any()
+    assert colors.any()
 
 
 @pytest.mark.parametrize(
@@ -114,14 +138,9 @@ def test_scratch_like_a_recipe_has_its_backbone_and_colors() -> None:
         (["clasification", "scratch", "--data", "x"], "did you mean classification"),
         (["classification", "--data", "x"], "give a run folder"),
         (["classification", "scratch"], "name the labeled images: --data WHERE"),
-        (
-            ["classification", "scratch", "--data", "x", "--layout", "timm"],
-            "--layout timm tells of",
-        ),
-        (
-            ["classification", "runs/a", "--data", "x", "--like", "cmc-tiny"],
-            "--like cmc-tiny tells of",
-        ),
+        (["classification", "scratch", "--data", "x", "--layout", "timm"], "--layout timm tells of"),
+        (["classification", "runs/a", "--data", "x", "--like", "cmc-tiny"], "--like cmc-tiny tells of"),
+        (["classification", "scratch", "--data", "x", "--halves"], "--halves tells of scratch --like RECIPE"),
         (["classification", "scratch", "--data", "x", "--lables", "3"], "--labels"),
         (["classification", "scratch", "--data", "x", "--labels", "-3"], "--labels must be at least 0"),
         (["depth", "scratch", "--data", "x", "--mode", "both"], "invalid choice 'both' for --mode"),

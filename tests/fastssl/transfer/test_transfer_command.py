@@ -53,23 +53,21 @@ def kill_at(step: int, out: Path, *words: str | Path) -> None:
     process.wait()
 
 
-def test_killed_and_resumed_is_the_same_to_the_bit(whole: Path, data: Path, tmp_path: Path) -> None:
+FIVE = pytest.param(sorted(random.Random(0).sample(range(1, STEPS), 5)), marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("steps", [[7], FIVE])
+def test_killed_and_resumed_is_the_same_to_the_bit(
+    whole: Path, data: Path, tmp_path: Path, steps: list[int]
+) -> None:
     out = tmp_path / "run"
-    kill_at(7, out, *OPTIONS, "--data", data)
-    assert not (out / "eval").exists()
+    for step in steps:
+        kill_at(step, out, *OPTIONS, "--data", data)
+        assert not (out / "eval").exists()
     done = run_command(MODULE, *OPTIONS, "--data", data, "--out", out)
     assert "resumed at step" in done.stderr, done.stderr
     assert_same_transfer(whole, out)
     assert result(out)["top1"] == result(whole)["top1"]
-
-
-@pytest.mark.slow
-def test_killed_five_times_is_the_same_to_the_bit(whole: Path, data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    for step in sorted(random.Random(0).sample(range(1, STEPS), 5)):
-        kill_at(step, out, *OPTIONS, "--data", data)
-    assert run_command(MODULE, *OPTIONS, "--data", data, "--out", out).returncode == 0
-    assert_same_transfer(whole, out)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +103,23 @@ def test_progress_is_told_while_runs_go(
     assert run_local(folder, [job], max_parallel=1) == 0
     assert "[0/1] good-40 0% 50 images/s\n" in capfd.readouterr().err
     assert json.loads((folder.path / "told").read_text())["event"] == "sweep finished"
+
+
+def test_a_process_may_take_its_time_to_end(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its run is under way until then, and no longer."""
+    monkeypatch.setattr(driver, "_TOLD_EVERY", 0.2)
+    script = folder.code / "fastssl/evaluate/__main__.py"
+    script.write_text(f"{script.read_text()}\nimport atexit, time\natexit.register(time.sleep, 2)\n")
+    under_way: list[set[str]] = []
+
+    def more(runs: Collection[str], free: int) -> Sequence[Job] | None:
+        under_way.append(set(runs))
+        return () if runs else None
+
+    jobs = [stub_job(folder, "good", result) for result in ("", "knn")]
+    assert Local(max_parallel=2).drive(folder, jobs, "here", more) == 0
+    assert [outcomes(folder, job.name) for job in jobs] == [["finished"], ["finished"]]
+    assert [*map(len, under_way)] == [1] * (len(under_way) - 1) + [0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

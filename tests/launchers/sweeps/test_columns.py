@@ -120,7 +120,7 @@ def test_the_transfer_command_takes_what_a_column_says(scale: Scale) -> None:
         task, *words = column.planned(scale).words
         config = parse([task, "RUN", *words, "--data", "WHERE", "--out", "OUT"])
         assert config.name == task == (column.task if scale == "paper" else column.tiny)
-        assert config.task.settings()["norm_rescale"] == column.options.get("norm_rescale", "")
+        assert vars(config.task)["norm_rescale"] == column.options.get("norm_rescale", "")
         assert config.options.searched_rates == column.options.get("searched_rates", ())
 
 

@@ -6,9 +6,9 @@ import torch
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
-from fastssl.transfer.networks.anchors import Anchors
 from fastssl.transfer.networks.detector_settings import DetectorSettings
 from fastssl.transfer.networks.fpn import FPNSettings
+from fastssl.transfer.networks.proposals import Anchors
 from pipelines.sources.scenes.labeled import open_labeled
 
 SIDE = 128

@@ -16,10 +16,9 @@ from fastssl.models import Backbone, ResNet
 from fastssl.models.backbone import build_backbone
 from fastssl.transfer.networks.detector_settings import DetectorSettings
 from fastssl.transfer.networks.faster_rcnn_c4 import FasterRCNNC4
-from pipelines.dense.dense_batch import DenseBatch
 from pipelines.targets import Targets
 from tests.helpers import ROOT, c4_by_hand
-from tests.helpers.dense_batches import CLASSES, dense_batch, encoder
+from tests.helpers.dense_batches import CLASSES, batch_of, dense_batch, encoder
 
 PHOTOGRAPHS = ROOT.parent / "shared" / "data"
 
@@ -42,19 +41,7 @@ def network(backbone: Backbone) -> Any:
 
 def check(found: Any, image: Tensor, blocks: tuple[int, int, int, int], within: float) -> None:
     """The same boxes within so many pixels (float32 against float64), scores within a 200th of that."""
-    size = np.array([image.shape[1:]])
-    batch = DenseBatch(
-        step=0,
-        epoch=0,
-        images=image[None],
-        sizes=size,
-        original_sizes=size,
-        targets=(Targets(height=image.shape[1], width=image.shape[2]),),
-        labels=None,
-        sample_ids=np.zeros(1, dtype=np.int64),
-        indices=np.zeros(1, dtype=np.int64),
-    )
-    (ours,) = found.predict(batch)
+    (ours,) = found.predict(batch_of(image[None], [Targets(height=image.shape[1], width=image.shape[2])]))
     expected: list[Any] = c4_by_hand.predict(
         found.state_dict(), image, sizes=found.settings.anchor_sizes, scored=80, kept=30, blocks=blocks
     )

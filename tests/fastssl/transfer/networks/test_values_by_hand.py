@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
-from fastssl.transfer.networks.anchors import Anchors
 from fastssl.transfer.networks.boxes import BoxPredictor, box_losses, found_boxes
 from fastssl.transfer.networks.detector_settings import DetectorSettings
 from fastssl.transfer.networks.fpn import FPNSettings
 from fastssl.transfer.networks.masks import mask_loss, mask_targets, paste_masks
-from fastssl.transfer.networks.proposals import ProposalNetwork
+from fastssl.transfer.networks.proposals import Anchors, ProposalNetwork
 from fastssl.transfer.networks.regions import box_levels, pool_regions
 
 C4 = DetectorSettings()

@@ -1,15 +1,20 @@
 """COCO's AP against a plain reference that counts pixels, and by hand."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from fastssl.transfer.prediction import Prediction
 from fastssl.transfer.scores.coco_ap import CocoAp
-from pipelines.targets import Targets
-from tests.helpers.drawn_objects import CLASSES, Picture, Thing, pictures, prediction_of, targets_of
+from tests.helpers.drawn_objects import (
+    CLASSES,
+    Picture,
+    Thing,
+    boxes_only,
+    found_boxes,
+    pictures,
+    prediction_of,
+    targets_of,
+)
 
 THRESHOLDS, RECALLS = np.linspace(0.5, 0.95, 10), np.linspace(0, 1, 101)
 SIZES = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
@@ -89,31 +94,13 @@ def test_it_is_what_a_plain_reference_gives(images: list[Picture]) -> None:
     assert evaluator.metrics() == pytest.approx(expected, abs=1e-12)
 
 
-def boxes_only(*boxes: tuple[float, ...], **more: np.ndarray) -> Targets:
-    """Boxes of the first class; ``more``: areas, crowd, difficult."""
-    targets = Targets(
-        height=200,
-        width=200,
-        boxes=np.array(boxes, np.float32).reshape(-1, 4),
-        classes=np.zeros(len(boxes), np.int64),
-    )
-    return replace(targets, **more)  # type: ignore[arg-type]  # by their names
-
-
-def found_boxes(*boxes: tuple[float, ...]) -> Prediction:
-    return Prediction(
-        boxes=np.array(boxes, np.float32).reshape(-1, 4),
-        scores=np.linspace(0.9, 0.1, len(boxes), dtype=np.float32),
-        classes=np.zeros(len(boxes), np.int64),
-    )
-
-
-def test_by_hand() -> None:
+def test_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
     """10 x 10 found in 10 x 20 is an IoU of one half, which reaches .50 and no other threshold."""
     evaluator = CocoAp(CLASSES)
     evaluator.add(found_boxes((0, 0, 10, 10)), boxes_only((0, 0, 10, 20)))
     assert evaluator.metrics() == pytest.approx({"AP": 0.1, "AP50": 1, "AP75": 0, "APs": 0.1})
     assert evaluator.per_class() == {"cat": evaluator.metrics()}
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_area_is_that_of_the_labels() -> None:
@@ -144,13 +131,6 @@ def test_images_without_objects_or_predictions() -> None:
     evaluator.add(found_boxes((0, 0, 10, 10)), boxes_only((0, 0, 10, 10)))
     # one of two is found, behind a false one of the same score: the recalls 0 to .5 at a precision of 1/2
     assert evaluator.metrics()["AP50"] == pytest.approx(51 / 101 / 2)
-
-
-def test_it_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    evaluator = CocoAp(CLASSES)
-    evaluator.add(found_boxes((0, 0, 10, 10)), boxes_only((0, 0, 10, 10)))
-    assert evaluator.metrics()["AP"] == pytest.approx(1)
-    assert capsys.readouterr() == ("", "")
 
 
 def test_a_source_without_masks_is_refused() -> None:

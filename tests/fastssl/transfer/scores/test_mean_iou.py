@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastssl.transfer.prediction import Prediction
+from fastssl.transfer.network import Prediction
 from fastssl.transfer.scores.mean_iou import MeanIou
 from pipelines.command.errors import UserError
 from pipelines.targets import IGNORED, Targets

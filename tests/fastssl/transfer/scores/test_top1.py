@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastssl.transfer.prediction import Prediction
+from fastssl.transfer.network import Prediction
 from fastssl.transfer.scores.top1 import Top1
 from pipelines.targets import Targets
 

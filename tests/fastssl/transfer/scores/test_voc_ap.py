@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from fastssl.transfer.prediction import Prediction
 from fastssl.transfer.scores.voc_ap import VocAp
-from pipelines.targets import Targets
-from tests.helpers.drawn_objects import CLASSES, Picture, pictures, prediction_of, targets_of
+from tests.helpers.drawn_objects import (
+    CLASSES,
+    Picture,
+    boxes_only,
+    found_boxes,
+    pictures,
+    prediction_of,
+    targets_of,
+)
 
 Pixels = tuple[int, int, int, int]
 
@@ -83,31 +89,11 @@ def test_it_is_what_the_development_kit_gives(images: list[Picture]) -> None:
     assert evaluator.metrics() == pytest.approx(flat, abs=1e-12)
 
 
-def labeled(*boxes: tuple[float, ...], difficult: tuple[int, ...] = ()) -> Targets:
-    flags = np.zeros(len(boxes), bool)
-    flags[list(difficult)] = True
-    return Targets(
-        height=100,
-        width=100,
-        boxes=np.array(boxes, np.float32).reshape(-1, 4),
-        classes=np.zeros(len(boxes), np.int64),
-        difficult=flags,
-    )
-
-
-def found(*boxes: tuple[float, ...], first: float = 0.9) -> Prediction:
-    return Prediction(
-        boxes=np.array(boxes, np.float32).reshape(-1, 4),
-        scores=np.linspace(first, 0.1, len(boxes), dtype=np.float32),
-        classes=np.zeros(len(boxes), np.int64),
-    )
-
-
 def test_an_overlap_must_exceed_its_threshold() -> None:
     """10 x 10 in 10 x 20 is one half: not above .50; in 10 x 19, above .50 alone."""
     for height, ap50, ap in ((20, 0, 0), (19, 1, 0.1)):
         evaluator = VocAp(CLASSES)
-        evaluator.add(found((0, 0, 10, 10)), labeled((0, 0, 10, height)))
+        evaluator.add(found_boxes((0, 0, 10, 10)), boxes_only((0, 0, 10, height)))
         assert evaluator.metrics() == pytest.approx(
             {"AP50": ap50, "AP75": 0, "AP": ap, "AP50_area": ap50, "AP75_area": 0, "AP_area": ap}
         )
@@ -117,7 +103,7 @@ def test_eleven_points_and_the_area_by_hand() -> None:
     """The first of two objects at precision 1, the second at 2/3: six recalls of 11, half the area."""
     evaluator = VocAp(CLASSES)
     boxes = ((0.0, 0.0, 10.0, 10.0), (50.0, 50.0, 60.0, 60.0))
-    evaluator.add(found(boxes[0], (80, 80, 90, 90), boxes[1]), labeled(*boxes))
+    evaluator.add(found_boxes(boxes[0], (80, 80, 90, 90), boxes[1]), boxes_only(*boxes))
     metrics = evaluator.metrics()
     assert metrics["AP50"] == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)
     assert metrics["AP50_area"] == pytest.approx(1 / 2 + 1 / 2 * 2 / 3)
@@ -127,27 +113,27 @@ def test_eleven_points_and_the_area_by_hand() -> None:
 def test_a_second_detection_of_an_object_is_wrong_though_another_is_free() -> None:
     """Unlike COCO's, which would give it the free one."""
     evaluator = VocAp(CLASSES)
-    evaluator.add(found((0, 0, 20, 20), (0, 0, 20, 20)), labeled((0, 0, 20, 20), (0, 5, 20, 25)))
+    evaluator.add(found_boxes((0, 0, 20, 20), (0, 0, 20, 20)), boxes_only((0, 0, 20, 20), (0, 5, 20, 25)))
     assert evaluator.metrics()["AP50_area"] == pytest.approx(1 / 2)
 
 
 def test_what_is_difficult_counts_for_nothing() -> None:
     evaluator = VocAp(CLASSES)
     hard, easy = (0.0, 0.0, 20.0, 20.0), (50.0, 50.0, 60.0, 60.0)
-    evaluator.add(found(hard, hard, easy), labeled(hard, easy, difficult=(0,)))
+    evaluator.add(found_boxes(hard, hard, easy), boxes_only(hard, easy, difficult=np.array([True, False])))
     assert evaluator.metrics()["AP"] == pytest.approx(1)
     alone = VocAp(CLASSES)
-    alone.add(found(hard), labeled(hard, difficult=(0,)))
+    alone.add(found_boxes(hard), boxes_only(hard, difficult=np.array([True])))
     assert alone.metrics() == {}
 
 
 def test_images_without_objects_or_predictions() -> None:
     evaluator = VocAp(CLASSES)
     assert evaluator.metrics() == {}
-    evaluator.add(found(), labeled())
-    evaluator.add(found((0, 0, 10, 10)), labeled())
+    evaluator.add(found_boxes(), boxes_only())
+    evaluator.add(found_boxes((0, 0, 10, 10)), boxes_only())
     assert evaluator.metrics() == {}
-    evaluator.add(found(), labeled((0, 0, 10, 10)))
+    evaluator.add(found_boxes(), boxes_only((0, 0, 10, 10)))
     assert set(evaluator.metrics().values()) == {0}
-    evaluator.add(found((0, 0, 10, 10), first=0.95), labeled((0, 0, 10, 10)))
+    evaluator.add(found_boxes((0, 0, 10, 10), best=0.95), boxes_only((0, 0, 10, 10)))
     assert evaluator.metrics()["AP50"] == pytest.approx(6 / 11)
