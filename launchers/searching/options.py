@@ -89,13 +89,7 @@ _Command = with_clusters(Options)
 
 
 def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
-    """The options of a command line, and the cluster that they name.
-
-    Raises:
-        UserError: an unknown option (the message names the nearest), a value of the wrong type, or values
-            that do not go together.
-        SystemExit: status 0, for --help.
-    """
+    """The options of a command line, and the cluster that they name; raises as ``launchers.options.parse``."""
     prog = "python -m launchers.search"
     of_sweeps = {field.name for field in dataclasses.fields(SweepOptions)}
     site = site_words(argv, Options, of_sweeps)
