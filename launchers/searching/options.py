@@ -89,7 +89,7 @@ _Command = with_clusters(Options)
 
 
 def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
-    """The options of a command line, and the cluster that they name; raises as ``launchers.options.parse``."""
+    """The options of a command line, and the cluster that they name; see ``launchers.options.parse``."""
     prog = "python -m launchers.search"
     of_sweeps = {field.name for field in dataclasses.fields(SweepOptions)}
     site = site_words(argv, Options, of_sweeps)
