@@ -8,9 +8,10 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
-from launchers.clusters import CLUSTERS, find_cluster
+from launchers.clusters import CLUSTERS
 from launchers.clusters.cluster import Cluster
 from pipelines.command.errors import UserError
+from pipelines.command.places import join_repeated
 
 Options = TypeVar("Options")
 
@@ -47,24 +48,20 @@ def _renamed(cluster: type[Cluster], taken: Collection[str]) -> type[Cluster.Con
     return dataclasses.make_dataclass("Config", fields, bases=bases, frozen=True, kw_only=True)
 
 
-def behind_defaults(defaults: Sequence[str], argv: Sequence[str]) -> list[str]:
-    """The words before the first option of a command line, then defaults, then the others.
+def command_words(argv: Sequence[str], defaults: Sequence[str], options: type, prog: str) -> list[str]:
+    """A command line with defaults before its first option, where no list of theirs takes a word behind it.
 
-    A list option that ends the defaults would take the words behind it for values.
+    All values of a list option stand behind its first mention: repeated, they add up.
     """
+    argv = join_repeated(argv)
     count = next((index for index, word in enumerate(argv) if word.startswith("-")), len(argv))
-    return [*argv[:count], *defaults, *argv[count:]]
-
-
-def together(argv: Sequence[str], options: type, prog: str) -> list[str]:
-    """The command line with all values of a list option behind its first mention: repeated, they add up."""
     owners = (options, *(cluster.Config for cluster in CLUSTERS))
     fields = [field for owner in owners for field in dataclasses.fields(owner)]
     lists = {f"--{field.name.replace('_', '-')}" for field in fields if field.default == ()}
     words: list[str] = []
     values: dict[str, list[str]] = {}
     current = words
-    for word in argv:
+    for word in (*argv[:count], *defaults, *argv[count:]):
         option, equals, value = word.partition("=")
         name = option.replace("_", "-")
         if name in lists:
@@ -88,10 +85,7 @@ def chosen_cluster(command: Any, kind: str, max_parallel: int) -> Cluster:
     Raises:
         UserError: another one's options ask for a run in several processes, and this one gives it one.
     """
-    configs = {cluster.kind: getattr(command, cluster.kind) for cluster in CLUSTERS}
-    clusters = {
-        kind: find_cluster(kind)(config, max_parallel=max_parallel) for kind, config in configs.items()
-    }
+    clusters = {each.kind: each(getattr(command, each.kind), max_parallel=max_parallel) for each in CLUSTERS}
     chosen = clusters[kind]
     for other in clusters.values():
         asked = other.config != other.Config() and other.resources().processes > 1

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from launchers.clusters import job_states
 from launchers.sweeps.damage import damaged_files
@@ -65,10 +64,6 @@ class Look:
         names = [run.state.name for run in self.runs]
         counts = ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names)))
         return f"{self.study}: {counts}  ({self.folder})"
-
-    def as_json(self) -> dict[str, Any]:
-        """The same as objects and lists."""
-        return asdict(self)
 
 
 def look(folder: SweepFolder) -> Look:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +10,7 @@ import tyro
 
 from fastssl.command_line import option_names, options_ending
 from fastssl.recipes import RECIPES
-from launchers.cluster_options import behind_defaults, chosen_cluster, together, with_clusters
+from launchers.cluster_options import chosen_cluster, command_words, with_clusters
 from launchers.clusters import CLUSTERS
 from launchers.clusters.cluster import Cluster
 from launchers.site import site_words
@@ -19,7 +18,6 @@ from launchers.studies import STUDIES
 from launchers.sweeps.study import Scale
 from pipelines.command.errors import UserError
 from pipelines.command.options import read_options
-from pipelines.command.places import join_repeated
 from pipelines.command.ranges import CountOrZero, FewCount, check_ranges
 from pipelines.command.suggest import suggest
 
@@ -104,11 +102,12 @@ _Command = with_clusters(Options)
 
 def _about(name: str, text: str | None) -> str:
     """A name, and the first line of what is said of it."""
-    return f"  {name:<14} {(text or '').splitlines()[0]}"
+    first, _, _ = (text or "").partition("\n")
+    return f"  {name:<14} {first}"
 
 
 def _description() -> str:
-    studies = [_about(name, sys.modules[study.__module__].__doc__) for name, study in STUDIES.items()]
+    studies = [_about(name, study.__doc__) for name, study in STUDIES.items()]
     clusters = [_about(cluster.kind, cluster.__doc__) for cluster in CLUSTERS]
     return "\n".join(
         [
@@ -129,8 +128,7 @@ def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
         SystemExit: status 0, for --help.
     """
     prog = "python -m launchers.sweep"
-    words = behind_defaults(site_words(argv, Options, CLUSTERS), join_repeated(argv))
-    words = together(words, Options, prog)
+    words = command_words(argv, site_words(argv, Options), Options, prog)
     flat = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     description = _description()
     command = read_options(_Command, prog, words, description=description, config=flat, elsewhere=of_the_runs)

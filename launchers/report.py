@@ -16,10 +16,9 @@ from typing import Annotated
 import tyro
 
 from launchers.reporting.page import page
-from launchers.reporting.results_csv import results_csv
 from launchers.reporting.several import read_folders
 from launchers.reporting.table import study_table
-from launchers.reporting.table_files import latex, table_csv
+from launchers.reporting.table_files import latex, results_csv, table_csv
 from launchers.reporting.text import as_markdown, tell
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
@@ -30,16 +29,9 @@ from pipelines.files.atomic import atomic_file
 def report(
     *folders: Path, out: Path | None = None, csv: bool = False, tex: bool = False, columns: Sequence[str] = ()
 ) -> tuple[Path, ...]:
-    """Write the report of sweep folders and run folders.
+    """Write the report of sweep folders and run folders; see ``Options``.
 
     A damaged file of a run is named on stderr and in the report, which goes on with the others.
-
-    Args:
-        folders: of sweeps, runs or results on foreign weights; several make one report, side by side.
-        out: folder that takes it; None: the only one's, of several the nearest that holds them all.
-        csv: write the table of results as table.csv too.
-        tex: write it as table.tex too.
-        columns: results of the table; see ``launchers.reporting.table.columns_of``.
 
     Returns:
         the page, the Markdown file, results.csv, and the tables asked for.

@@ -21,7 +21,7 @@ from fastssl.run.interrupt import Interrupt
 from launchers.clusters import snapshot
 from launchers.clusters.cluster import Cluster
 from launchers.clusters.local import Local
-from launchers.searching.definition import Search, check_folder, write_base
+from launchers.searching.definition import Search, check_folder
 from launchers.searching.drivers import driving
 from launchers.searching.folder import SearchFolder, deciding
 from launchers.searching.measure import measure_of
@@ -29,9 +29,9 @@ from launchers.searching.options import Options, parse
 from launchers.searching.ready import READY
 from launchers.searching.space import read_space
 from launchers.sweep import absolute_data, with_absolute_paths
-from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_setting
+from launchers.sweeps.fields import assign, read_changes
 from launchers.sweeps.job import Job
-from launchers.sweeps.prepare import make_folder
+from launchers.sweeps.prepare import make_folder, write_config
 from launchers.sweeps.state import Submission, write_submission
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import user_path
@@ -62,7 +62,15 @@ def search(options: Options, cluster: Cluster, command: Sequence[str]) -> int:
     cluster.check(folder, defined.name)
     prepare(folder, defined, command)
     with deciding(folder):
-        job = partial(_job, folder, defined, options, _device(defined, cluster))
+        machine = defined.base.machine
+        job = Job(
+            sweep=folder.path,
+            run="",
+            data=machine.data,
+            stage=options.stage,
+            retries=options.retries,
+            device=cluster.device_for(machine.device),
+        )
         job_id = f"{cluster.kind}-{os.getpid()}-{int(time.time())}"
         submit = partial(_submit, folder, defined, cluster, job_id)
         conductor = Conductor(folder, defined, cluster, job, submit, command)
@@ -106,7 +114,7 @@ def prepare(folder: SearchFolder, defined: Search, command: Sequence[str]) -> No
     with deciding(folder):
         check_folder(folder, defined)  # another driver may have made it meanwhile
         if not folder.search.exists():
-            write_base(folder, defined)
+            write_config(folder.base, defined.base)
             new = {**defined.as_json(), "command": list(command), "best": None, "table": []}
             write_json(folder.search, new)
         folder.jobs.mkdir(exist_ok=True)
@@ -122,14 +130,8 @@ def defined_search(options: Options) -> Search:
     """
     ready = next((READY[word] for word in options.space if word in READY), None)
     base = named_config(options.recipe)
-    changes = {}  # all at once: they may only fit together; the later one counts
-    for setting in (*(ready.settings if ready else ()), *options.set):
-        name, text = split_setting(setting, "--set")
-        path = resolve(name, base, "--set")
-        changes[path] = Change(path, parse_value(text), f"--set {setting}")
-    if options.data:
-        changes["data"] = Change("data", options.data, f"--data {options.data}")
-    base = with_absolute_paths(assign(base, [*changes.values()]))
+    settings = (*(ready.settings if ready else ()), *options.set)
+    base = with_absolute_paths(assign(base, read_changes(settings, options.data, base)))
     space = [setting for setting in options.space if "=" in setting]
     grace = options.grace
     if grace is None:
@@ -163,26 +165,6 @@ def _check_data(defined: Search, cluster: Cluster) -> None:
         for place in places(measure.images) if measure.images else ():
             require_place(place, "--eval-data")
         measure.check(data)
-
-
-def _device(defined: Search, cluster: Cluster) -> str:
-    """Device of the trials; "": the config's. Where GPUs were asked for, a trial without one fails."""
-    asked = cluster.elsewhere and cluster.resources().gpus_per_node
-    return "cuda" if asked and defined.base.machine.device == "auto" else ""
-
-
-def _job(
-    folder: SearchFolder, defined: Search, options: Options, device: str, run: str, pause_after: float
-) -> Job:
-    return Job(
-        sweep=folder.path,
-        run=run,
-        data=defined.base.machine.data,
-        stage=options.stage,
-        retries=options.retries,
-        device=device,
-        pause_after=pause_after,
-    )
 
 
 def _submit(

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from launchers.clusters.cluster import Cluster
+from launchers.clusters import CLUSTERS
 from pipelines.command.errors import UserError
 from pipelines.command.options import user_path
 from pipelines.command.suggest import suggest
@@ -17,12 +17,7 @@ from pipelines.command.suggest import suggest
 USUAL = "~/.config/fastssl/site.toml"
 
 
-def site_words(
-    argv: Sequence[str],
-    options: type,
-    clusters: Sequence[type[Cluster]],
-    others: Collection[str] = (),
-) -> list[str]:
+def site_words(argv: Sequence[str], options: type, others: Collection[str] = ()) -> list[str]:
     """The site's defaults as words before those of a command line: its options win, its lists add up.
 
     Options of a cluster count where that cluster is chosen, on the command line or by the site's ``cluster``.
@@ -30,7 +25,6 @@ def site_words(
     Args:
         argv: the command line; ``--site FILE`` names the file.
         options: dataclass of the options of all clusters.
-        clusters: all of them.
         others: options of other commands, which the file may hold too.
 
     Raises:
@@ -44,9 +38,9 @@ def site_words(
         return []
     values = _read(path)
     common = {field.name for field in dataclasses.fields(options)} - {"study", "site"}
-    of_cluster = {each.kind: {field.name for field in dataclasses.fields(each.Config)} for each in clusters}
+    of_cluster = {each.kind: {field.name for field in dataclasses.fields(each.Config)} for each in CLUSTERS}
     known = common.union(*of_cluster.values())
-    chosen = _given(argv, "--cluster") or str(values.get("cluster", clusters[0].kind))
+    chosen = _given(argv, "--cluster") or str(values.get("cluster", CLUSTERS[0].kind))
     words: list[str] = []
     for key, value in values.items():
         name = key.replace("-", "_")

@@ -15,7 +15,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +37,6 @@ from launchers.sweeps.state import ACTIVE, Submission, read_submission
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
 from pipelines.command.progress import duration
-from pipelines.command.ranges import Positive, check_ranges
 from pipelines.command.suggest import suggest
 from pipelines.command.text import visible
 
@@ -45,6 +44,7 @@ _HEADS = ("state", "epoch", "done", "img/s", "ETA", "kNN", "eval", "tries")
 _WIDE = 120  # columns of a terminal that has room for remarks
 _SHORTEST = 12  # letters of a name
 _LOG_LINES = 20
+_EVERY = 10.0  # seconds between two looks of --watch
 _STYLES = {"finished": "green", "running": "cyan", "failed": "red", "lost": "red", "cancelled": "yellow"}
 
 
@@ -55,7 +55,6 @@ def status_table(found: Look, width: int) -> RenderableType:
     """One row per run, with the causes of failures; where the width is small, these stand below.
 
     Args:
-        found: the sweep.
         width: columns of the terminal; names are cut in the middle for it, states never.
     """
     rows = [_cells(run) for run in found.runs]
@@ -101,8 +100,8 @@ def _shown(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def show(folder: SweepFolder, watch: float) -> None:
-    """Print the table, once or every ``watch`` seconds until Ctrl-C."""
+def show(folder: SweepFolder, watch: bool) -> None:
+    """Print the table; with ``watch`` it is kept up to date until Ctrl-C."""
     wide = None if sys.stdout.isatty() else 200  # a file or a pipe has no width
     console = Console(width=wide, highlight=False)
 
@@ -114,7 +113,7 @@ def show(folder: SweepFolder, watch: float) -> None:
         return
     with Live(table(), console=console, auto_refresh=False, screen=console.is_terminal) as live:
         while True:
-            time.sleep(watch)
+            time.sleep(_EVERY)
             live.update(table(), refresh=True)
 
 
@@ -228,11 +227,6 @@ class Options:
     """Show the table as JSON."""
     watch: bool = False
     """Keep the table up to date until Ctrl-C."""
-    every: Positive = 10
-    """Seconds between two looks of --watch."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -247,12 +241,12 @@ def main(argv: list[str] | None = None) -> int:
     elif options.action == "log":
         show_logs(folder, options.runs)
     elif options.json:
-        print(json.dumps(look(folder).as_json(), indent=1))
+        print(json.dumps(asdict(look(folder)), indent=1))
     elif not folder.plan.exists() and (sweeps := sorted(folder.path.glob("*/sweep.json"))):
         for path in sweeps:
             print(_title(SweepFolder(path.parent)))
     else:
-        show(folder, options.every if options.watch else 0)
+        show(folder, options.watch)
     return 0
 
 

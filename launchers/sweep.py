@@ -19,7 +19,7 @@ from launchers.clusters import job_states, snapshot
 from launchers.clusters.cluster import Cluster
 from launchers.options import Options, parse
 from launchers.studies import STUDIES
-from launchers.studies.build import shrunk
+from launchers.studies.build import at_scale
 from launchers.sweeps.columns import with_columns
 from launchers.sweeps.events import forget_end
 from launchers.sweeps.folder import SweepFolder
@@ -129,10 +129,8 @@ def chosen_study(options: Options) -> Study:
 
 def _chosen_grid(options: Options) -> Study:
     recipe = named_config(options.recipe)
-    base = shrunk(recipe) if options.scale == "tiny" else recipe
-    return dataclasses.replace(
-        grid_study(recipe.recipe, base, options.grid, options.zip), scale=options.scale
-    )
+    study = grid_study(recipe.recipe, at_scale(recipe, options.scale), options.grid, options.zip)
+    return dataclasses.replace(study, scale=options.scale)
 
 
 def with_absolute_paths(config: Config) -> Config:
@@ -152,11 +150,7 @@ def with_absolute_paths(config: Config) -> Config:
 def absolute_data(data: str) -> str:
     """A location of images as a job sees it; the built-in scenes have none, and addresses are absolute."""
     refuse_secrets(data)
-    return map_places(data, lambda one: one if is_elsewhere(one) else _absolute_path(one))
-
-
-def _absolute_path(name: str) -> str:
-    return str(user_path(name).absolute())
+    return map_places(data, lambda one: one if is_elsewhere(one) else str(user_path(one).absolute()))
 
 
 def _chosen_runs(study: Study, only: Sequence[str]) -> list[PlannedRun]:
@@ -173,12 +167,8 @@ def _usual_folder(study: Study) -> str:
 
 
 def _jobs(folder: SweepFolder, run: PlannedRun, options: Options, cluster: Cluster) -> Iterator[Job]:
-    """A run's training, then its evaluations and tasks.
-
-    Where GPUs of another machine were asked for, a job without one fails: it would take days.
-    """
-    asked = cluster.elsewhere and cluster.resources().gpus_per_node
-    device = "cuda" if asked and run.config.machine.device == "auto" else ""
+    """A run's training, then its evaluations and tasks."""
+    device = cluster.device_for(run.config.machine.device)
     for job in run_jobs(folder, run_to_plan(run)):
         if not (job.evaluation and options.no_eval):
             yield dataclasses.replace(

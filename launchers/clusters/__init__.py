@@ -58,8 +58,6 @@ def job_states(
     """The state of each job, by its name: every cluster is asked for its own jobs.
 
     Args:
-        folder: the sweep's.
-        jobs: of it.
         holding_lock: whoever asks holds the folder's lock, so that no job runs in another's foreground.
         silent: takes a line per cluster that does not answer or is unknown here, in place of an error;
             the sweep folder alone then tells.

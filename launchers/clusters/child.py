@@ -22,7 +22,6 @@ class Child:
     It does not see SIGUSR2, which some clusters send to every process of a job and which would kill it.
 
     Args:
-        command: to run.
         folder: working folder of the command.
         log: its output is appended to this file.
         environment: None: this process's.
@@ -62,10 +61,6 @@ class Child:
     def pid(self) -> int:
         """Id of the process."""
         return self._process.pid
-
-    def follow(self, log: Path, start: int) -> None:
-        """Take its last line from another log, from a byte on: its output goes there now."""
-        self._log, self._log_start = log, start
 
     def confine(self, cores: Collection[int]) -> None:
         """Give it some cores only; its threads, which do not run yet, count these."""

@@ -71,6 +71,13 @@ class Cluster(ABC):
         """Resources of a training job."""
         return Resources()
 
+    def device_for(self, device: str) -> str:
+        """Device of jobs whose config has ``device``; "" leaves it to the config.
+
+        Where GPUs were asked for, a job without one fails: it would take days.
+        """
+        return "cuda" if self.elsewhere and self.resources().gpus_per_node and device == "auto" else ""
+
     def check(self, folder: SweepFolder, study: str) -> None:  # noqa: B027
         """Ask whether the cluster would take a training; submits and writes nothing.
 
@@ -121,7 +128,6 @@ class Cluster(ABC):
         """Take jobs out of the queue; running ones write their checkpoint and end.
 
         Args:
-            folder: the sweep's.
             submissions: of jobs that are queued or running.
             whole: these are all jobs of the sweep, not chosen ones.
 

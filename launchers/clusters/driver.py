@@ -1,7 +1,5 @@
 """The driver: runs on this machine, n at a time over its GPUs, or its cores; it stays in the foreground.
 
-One process trains a run and measures it.
-
 Ctrl-C (or TERM) stops every run after a checkpoint; the same command resumes. A run that fails is tried again
 and then left; the others do not notice.
 """
@@ -13,15 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-
-import torch
+from typing import NamedTuple
 
 from fastssl.run.interrupt import Interrupt
 from launchers.clusters.child import Child
 from launchers.clusters.foreground import finished_words
 from launchers.sweeps import attempts
-from launchers.sweeps.attempts import Attempt, Outcome, read_attempts
-from launchers.sweeps.chain import chain_command, is_known_to
+from launchers.sweeps.attempts import Outcome
 from launchers.sweeps.events import job_ended
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
@@ -48,19 +44,12 @@ class Slot:
     cores: frozenset[int]
 
 
-@dataclass
-class _Running:
-    """A process and its jobs, from the present one on."""
+class _Running(NamedTuple):
+    """A job, its process, and the number of its attempt."""
 
-    jobs: list[Job]
+    job: Job
     child: Child
-    log_sizes: list[int]
-    """Of each job's log before the process began."""
-
-    @property
-    def job(self) -> Job:
-        """The present one."""
-        return self.jobs[0]
+    attempt: int
 
 
 def slots(max_parallel: int) -> list[Slot]:
@@ -68,6 +57,8 @@ def slots(max_parallel: int) -> list[Slot]:
 
     More shares than GPUs share these; cores are dealt out evenly.
     """
+    import torch  # only where jobs run
+
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     visible = torch.cuda.device_count()
     gpus = named.split(",")[:visible] if named else [str(index) for index in range(visible)]
@@ -88,9 +79,7 @@ class Driver:
     """The jobs that wait, those that run, and what became of the others.
 
     Args:
-        folder: the sweep's.
         jobs: to run; those that measure a run start after its training.
-        job_id: of all of them.
         free: the shares of this machine, each for one job at a time.
         more: further jobs, as shares become free; None: there are none.
     """
@@ -120,7 +109,7 @@ class Driver:
                 while not interrupt.signal and self._has_work():
                     self._start_what_can()
                     self._gather()
-                    if time.monotonic() - told > _TOLD_EVERY and self._present():
+                    if time.monotonic() - told > _TOLD_EVERY and self.running:
                         told = time.monotonic()
                         _say(f"[{self.ended}/{self.total}] {', '.join(self._progress())}")
                     time.sleep(_POLL)
@@ -141,8 +130,9 @@ class Driver:
 
     def _has_work(self) -> bool:
         """True while jobs wait, run, or may still come; takes those that come."""
-        if self._more and self.free and not self.waiting and time.monotonic() >= self._asks_at:
-            jobs = self._more({job.run for job in self._present()}, len(self.free))
+        idle = self.free and not any(map(self._is_ready, self.waiting))
+        if self._more and idle and time.monotonic() >= self._asks_at:
+            jobs = self._more({one.job.run for one in self.running.values()}, len(self.free))
             self._asks_at = time.monotonic() + _ASKED_EVERY
             if jobs is None:
                 self._more = None
@@ -151,93 +141,45 @@ class Driver:
                 self.total += len(jobs)
         return bool(self.waiting or self.running or self._more)
 
-    def _present(self) -> list[Job]:
-        """The present job of each process, but of those that have done theirs and are about to end."""
-        return [one.job for one in self.running.values() if one.jobs]
-
     def _start_what_can(self) -> None:
         for job in list(self.waiting):
             if job.evaluation and job.run in self.failed:
                 self.waiting.remove(job)
                 self._count(job, "not measured: its run failed")
-            elif (
-                self.free
-                and job in self.waiting  # and did not start with its run
-                and not (job.evaluation and self._is_under_way(job.run))
-            ):
+            elif self.free and self._is_ready(job):
                 self.waiting.remove(job)
                 self._start(job)
 
-    def _is_under_way(self, run: str) -> bool:
-        """True if a run is being trained, or still to be."""
-        jobs = [*self.waiting, *(job for one in self.running.values() for job in one.jobs)]
-        return any(job.run == run and not job.evaluation for job in jobs)
+    def _is_ready(self, job: Job) -> bool:
+        """True unless a job measures a run that is being trained, or still to be."""
+        others = [*self.waiting, *(one.job for one in self.running.values())]
+        return not (job.evaluation and any(each.name == job.run for each in others))
 
     def _start(self, job: Job) -> None:
-        """Start a job, and in the same process the evaluations of its run that wait."""
         self.failed.discard(job.name)  # of an earlier start
-        attempts.begin(self.folder.attempts(job.name), self.job_id, job.steps_done())
+        number = attempts.begin(self.folder.attempts(job.name), self.job_id, job.steps_done())
         try:
             command = job.command()
         except UserError as error:
-            self._end(job, "mistake", None, str(error))
+            self._end(job, number, "mistake", None, str(error))
             return
-        jobs = [job]
-        if is_known_to(self.folder.code):
-            jobs += [other for other in self.waiting if other.run == job.run and other.evaluation]
-        if len(jobs) > 1:
-            command = chain_command(jobs, self.job_id)
-            self.waiting = [other for other in self.waiting if other not in jobs]
         slot = self.free.pop(0)
         environment = dict(os.environ) | ({"CUDA_VISIBLE_DEVICES": slot.gpu} if slot.gpu else {})
-        logs = [self.folder.log(each.name) for each in jobs]
-        sizes = [log.stat().st_size if log.exists() else 0 for log in logs]
-        child = Child(command, self.folder.code, logs[0], environment)
+        child = Child(command, self.folder.code, self.folder.log(job.name), environment)
         child.confine(slot.cores)
-        self.running[slot] = _Running(jobs, child, sizes)
+        self.running[slot] = _Running(job, child, number)
 
     def _gather(self) -> None:
         for slot, one in list(self.running.items()):
-            ended = one.child.ended()
-            self._advance(one)
-            if not ended:
-                continue
-            del self.running[slot]
-            self.free.append(slot)
-            outcome, status = one.child.outcome(), one.child.status()
-            if one.jobs:
+            if one.child.ended():
+                del self.running[slot]
+                self.free.append(slot)
+                outcome = one.child.outcome()
                 error = one.child.error() if outcome in ("mistake", "crashed") else ""
-                job, *self.waiting[:0] = one.jobs
-                self._end(job, outcome, status, error)
+                self._end(one.job, one.attempt, outcome, one.child.status(), error)
 
-    def _advance(self, one: _Running) -> None:
-        """Count the jobs that a process has finished while it goes on."""
-        while one.jobs and self._present_attempt(one.job).outcome == "finished":
-            self._finish(one.jobs.pop(0))
-            del one.log_sizes[0]
-            if one.jobs:
-                one.child.follow(self.folder.log(one.job.name), one.log_sizes[0])
-                if one.child.stop_asked:
-                    one.child.stop()
-
-    def _present_attempt(self, job: Job) -> Attempt:
-        """The last attempt of a job by this driver; one begins where there is none."""
-        record = self.folder.attempts(job.name)
-        mine = [attempt for attempt in read_attempts(record) if attempt.job_id == self.job_id]
-        if not mine:  # its process has just finished the job before, or died between the two
-            return Attempt(number=0, job_id=self.job_id, host="", pid=0, steps=0, started="")
-        return mine[-1]
-
-    def _finish(self, job: Job) -> None:
-        self._count(job, finished_words(job))
-        job_ended(job)
-
-    def _end(self, job: Job, outcome: Outcome, status: int | None, error: str) -> None:
-        record, attempt = self.folder.attempts(job.name), self._present_attempt(job)
-        number = attempt.number
-        if not number or attempt.outcome != "running":
-            number = attempts.begin(record, self.job_id, job.steps_done())
-        attempts.end(record, number, outcome, status, error)
+    def _end(self, job: Job, number: int, outcome: Outcome, status: int | None, error: str) -> None:
+        attempts.end(self.folder.attempts(job.name), number, outcome, status, error)
         if outcome == "crashed" and job.why_not_again(self.job_id) is None:
             _say(f"{job.name} crashed, and is started again: {error}")
             self.waiting.insert(0, job)
@@ -246,22 +188,23 @@ class Driver:
             self._count(job, f"failed: {error}  (log: {self.folder.log(job.name)})")
             job_ended(job, error)
         elif outcome == "finished":
-            self._finish(job)
+            self._count(job, finished_words(job))
+            job_ended(job)
         else:
             self.failed.add(job.name)  # stopped from elsewhere, or with all the others
             self._count(job, "stopped")
 
     def _progress(self) -> Iterator[str]:
         """Each job that runs; of a training its share, speed and time left."""
-        for job in self._present():
-            if job.evaluation:
-                yield job.name
+        for one in self.running.values():
+            if one.job.evaluation:
+                yield one.job.name
                 continue
-            found = progress(self.folder, job.run)
+            found = progress(self.folder, one.job.run)
             words = [f"{found.share:.0%}"] if found.share is not None else ["starts"]
             words += [f"{found.images_per_s:.0f} images/s"] if found.images_per_s else []
             words += [f"ETA {duration(found.seconds_left)}"] if found.seconds_left is not None else []
-            yield f"{job.name} {' '.join(words)}"
+            yield f"{one.job.name} {' '.join(words)}"
 
     def _count(self, job: Job, what: str) -> None:
         self.ended += 1

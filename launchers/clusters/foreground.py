@@ -17,7 +17,7 @@ from launchers.clusters.cluster import Cluster
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
-from launchers.sweeps.json_file import read_object
+from launchers.sweeps.json_file import object_if_whole
 from launchers.sweeps.state import ACTIVE, Answer, JobState, Submission, write_submission
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
@@ -60,8 +60,7 @@ class Foreground(Cluster):
             name = submission.job.name
             if submission.job_id != driver and not is_held_here(folder.driver(submission.job.run)):
                 continue
-            attempts = read_attempts(folder.attempts(name))
-            mine = [attempt for attempt in attempts if attempt.job_id == submission.job_id]
+            mine = read_attempts(folder.attempts(name), submission.job_id)
             if not mine:
                 answers[name] = Answer("queued")
             elif mine[-1].outcome == "running":
@@ -89,10 +88,7 @@ def write_driver(folder: SweepFolder, job_id: str, pid: int) -> None:
 
 def _read_driver(folder: SweepFolder) -> dict[str, Any]:
     """``job_id`` and ``pid`` of the last driver; {} if there was none."""
-    try:
-        values = read_object(folder.jobs / "driver.json")
-    except UserError:
-        return {}
+    values = object_if_whole(folder.jobs / "driver.json")
     pid = values.get("pid")  # one process: 0 and below name groups of them
     return values if isinstance(pid, int) and pid > 1 else {}
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from launchers.clusters.driver import Driver, More, slots
 from launchers.clusters.foreground import Foreground
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
-
-if TYPE_CHECKING:
-    from launchers.clusters.driver import More
 
 
 class Local(Foreground):
@@ -19,12 +16,6 @@ class Local(Foreground):
     def drive(self, folder: SweepFolder, jobs: Sequence[Job], job_id: str, more: More | None = None) -> int:
         """Run jobs in processes of their own; Ctrl-C (or TERM) stops each after a checkpoint.
 
-        Args:
-            folder: the sweep's.
-            jobs: to run first.
-            job_id: of all of them.
-            more: see ``launchers.clusters.driver.More``.
+        ``more`` gives further ones: see ``More``.
         """
-        from launchers.clusters.driver import Driver, slots  # loads torch: only where jobs run
-
         return Driver(folder, jobs, job_id, slots(self.max_parallel), more).run()

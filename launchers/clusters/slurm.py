@@ -220,8 +220,7 @@ class Slurm(Cluster):
                 log = self.job_log(folder, submission)
                 answer = Answer("cancelled" if ending == "CANCELLED" else "gone", ending, log)
             job = submission.job
-            attempts = read_attempts(folder.attempts(job.name))
-            mine = [attempt for attempt in attempts if attempt.job_id == submission.job_id]
+            mine = read_attempts(folder.attempts(job.name), submission.job_id)
             answers[job.name] = answer_for(job, answer, mine)
         return answers
 
@@ -245,9 +244,7 @@ class Slurm(Cluster):
         """Submit bundles in arrays of at most ``size``, smaller where SLURM takes no more jobs.
 
         Args:
-            folder: the sweep's.
             name: that SLURM shows.
-            bundles: of them.
             lanes: limit to the jobs at a time.
             given: takes SLURM's id of each job, by its name.
             size: bundles per array.

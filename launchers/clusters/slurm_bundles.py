@@ -35,7 +35,6 @@ def bundled(
     """The jobs in bundles.
 
     Args:
-        jobs: trainings and evaluations.
         inside: measure a run in the job that trains it.
         in_training: runs that SLURM trains already.
         elsewhere: runs that another cluster trains: their evaluations are left out.
@@ -106,13 +105,7 @@ def max_array_size() -> int:
 
 
 def answer_for(job: Job, answer: Answer, attempts: Sequence[Attempt]) -> Answer:
-    """SLURM's answer about a job of a bundle, by the answer about the bundle.
-
-    Args:
-        job: of the bundle.
-        answer: about the bundle.
-        attempts: of the job, by the bundle.
-    """
+    """SLURM's answer about a job of a bundle, by its answer about the bundle and the job's attempts there."""
     last = attempts[-1].outcome if attempts else None
     if answer.name in ("queued", "running") and last == "mistake":
         return Answer("gone")  # the bundle goes on with others

@@ -19,7 +19,6 @@ def queued(job_ids: Collection[str], user: int) -> dict[str, tuple[str, str]]:
     """State (PENDING, RUNNING, ...) and reason to wait of each job that waits or runs.
 
     Args:
-        job_ids: the jobs.
         user: id of the user who submitted them; whoever asks may be another.
 
     Raises:

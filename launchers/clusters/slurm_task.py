@@ -48,6 +48,7 @@ from launchers.sweeps import attempts
 from launchers.sweeps.attempts import Outcome, read_attempts
 from launchers.sweeps.events import job_ended
 from launchers.sweeps.job import Job
+from launchers.sweeps.json_file import object_if_whole
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import atomic_file
 
@@ -145,7 +146,7 @@ class SlurmTask:
 
     def _give_up(self, reason: str) -> str:
         """Leave the present job for good; its record says so where it does not yet. Returns the reason."""
-        mine = [attempt for attempt in read_attempts(self._record) if attempt.job_id == job_id()]
+        mine = read_attempts(self._record, job_id())
         if not mine or mine[-1].outcome not in ("mistake", "crashed"):
             number = attempts.begin(self._record, job_id(), self.job.steps_done())
             attempts.end(self._record, number, "mistake", None, reason)
@@ -218,11 +219,8 @@ class SlurmTask:
         """Reports that the other tasks of this attempt left."""
         found = []
         for other in range(1, task_count()):
-            try:
-                report = json.loads(self.job.folder.rank_report(self.job.name, other).read_text())
-            except (OSError, ValueError, RecursionError):
-                continue
-            if isinstance(report, dict) and report.get("attempt") == attempt_id():
+            report = object_if_whole(self.job.folder.rank_report(self.job.name, other))
+            if report.get("attempt") == attempt_id():
                 found.append(report)
         return found
 

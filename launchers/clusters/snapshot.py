@@ -15,7 +15,6 @@ def take(folder: Path, fresh: bool) -> bool:
     """Copy this code into a folder, whole or not at all, unless a copy is there.
 
     Args:
-        folder: of the snapshot.
         fresh: take another copy in place of an older one.
 
     Returns:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import offset_copy
 
-from launchers.reporting.estimate import number
+from launchers.reporting.estimate import estimate, number
 
 MOST_LINES = 8  # that one chart shows and a reader tells apart
 MARKERS = "os^Dv*<>"
@@ -58,6 +58,17 @@ class Point:
     count: int = 1
     """Seeds; 0 of a paper's number."""
     bound: Bound = ""
+
+
+def curve_point(x: float, y: float, count: int = 1) -> Point:
+    """A point without an interval."""
+    return Point(x=x, y=y, low=y, high=y, count=count)
+
+
+def mean_point(x: float, values: Sequence[float]) -> Point:
+    """The mean over seeds at ``x``; see ``launchers.reporting.estimate``."""
+    found = estimate(values)
+    return Point(x=x, y=found.mean, low=found.low, high=found.high, count=found.count)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from matplotlib.figure import Figure
-
 from launchers.reporting.chart import GRID, INK, LINE_COLORS, Chart, svg_figure
 
 _HEIGHT = 270
@@ -46,21 +44,17 @@ class Coordinates(Chart):
 def coordinates_svg(chart: Coordinates) -> str:
     """The chart as an SVG element whose colors are variables of the page's style."""
     with svg_figure(_HEIGHT) as (figure, svg):
-        _draw(chart, figure)
+        axes = figure.add_subplot()
+        axes.spines[:].set_visible(False)
+        axes.set_yticks([])
+        axes.set_ylim(-0.06, 1.06)
+        axes.set_xlim(-0.15, len(chart.axes) - 0.45)
+        axes.set_xticks(range(len(chart.axes)), [axis.name for axis in chart.axes])
+        axes.tick_params(axis="x", length=0)
+        for polyline in sorted(chart.polylines, key=lambda each: [*_LOOKS].index(each.look)):
+            axes.plot(range(len(chart.axes)), polyline.heights, **_LOOKS[polyline.look])
+        for place, axis in enumerate(chart.axes):
+            axes.axvline(place, color=GRID, lw=1.5, zorder=0)
+            for height, text in axis.marks:
+                axes.text(place + 0.03, height, text, va="center", fontsize=10)
         return svg()
-
-
-def _draw(chart: Coordinates, figure: Figure) -> None:
-    axes = figure.add_subplot()
-    axes.spines[:].set_visible(False)
-    axes.set_yticks([])
-    axes.set_ylim(-0.06, 1.06)
-    axes.set_xlim(-0.15, len(chart.axes) - 0.45)
-    axes.set_xticks(range(len(chart.axes)), [axis.name for axis in chart.axes])
-    axes.tick_params(axis="x", length=0)
-    for polyline in sorted(chart.polylines, key=lambda each: [*_LOOKS].index(each.look)):
-        axes.plot(range(len(chart.axes)), polyline.heights, **_LOOKS[polyline.look])
-    for place, axis in enumerate(chart.axes):
-        axes.axvline(place, color=GRID, lw=1.5, zorder=0)
-        for height, text in axis.marks:
-            axes.text(place + 0.03, height, text, va="center", fontsize=10)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from launchers.reporting.chart import Chart, Line, Point, in_panels
-from launchers.reporting.estimate import estimate
+from launchers.reporting.chart import Chart, Line, Point, curve_point, in_panels, mean_point
 from launchers.reporting.heat_map import HeatMap, heat_map
 from launchers.reporting.label_curves import label_curves
 from launchers.reporting.results import Sweep
@@ -62,7 +62,8 @@ def over_axis(sweep: Sweep, figure: Mapping[str, Any]) -> Chart:
         if x_axis in run.values and _last_value(run, metric) is not None:
             label = (*(named_value(run, axis) for axis in axes), run.data)
             lines.setdefault(label, {}).setdefault(run.values[x_axis], []).append(run)
-    shown = [run.values[x_axis] for run in sweep.runs if run.values.get(x_axis) in _keys(lines)]
+    drawn = {x for of_x in lines.values() for x in of_x}
+    shown = [run.values[x_axis] for run in sweep.runs if run.values.get(x_axis) in drawn]
     position, names, log_x = _positions(shown, bool(figure.get("log_x")))
     return Chart(
         title=str(figure.get("title") or f"{result_title(metric)} over {x_axis}"),
@@ -74,7 +75,7 @@ def over_axis(sweep: Sweep, figure: Mapping[str, Any]) -> Chart:
                 panel=label[0] if panel_axis else "",
                 points=_in_order(_mean(position(x), metric, runs) for x, runs in of_x.items()),
                 paper=_in_order(
-                    Point(x=position(x), y=y, low=y, high=y, count=0)
+                    curve_point(position(x), y, 0)
                     for x, runs in of_x.items()
                     for name, y in runs[0].published.items()
                     if paper_metric_is(name, metric)
@@ -90,11 +91,10 @@ def over_axis(sweep: Sweep, figure: Mapping[str, Any]) -> Chart:
 
 def _mean(x: float, metric: str, runs: Sequence[RunResult]) -> Point:
     """A mean over seeds; the interval of a fraction ends at 0 and 1."""
-    found = estimate([value for run in runs if (value := _last_value(run, metric)) is not None])
-    low, high = found.low, found.high
-    if re.search(r"top\d|accuracy", metric) and 0 <= found.mean <= 1:
-        low, high = max(low, 0.0), min(high, 1.0)
-    return Point(x=x, y=found.mean, low=low, high=high, count=found.count)
+    point = mean_point(x, [value for run in runs if (value := _last_value(run, metric)) is not None])
+    if re.search(r"top\d|accuracy", metric) and 0 <= point.y <= 1:
+        return replace(point, low=max(point.low, 0.0), high=min(point.high, 1.0))
+    return point
 
 
 def _last_value(run: RunResult, metric: str) -> float | None:
@@ -129,10 +129,6 @@ def _varied(sweep: Sweep, beside: str, first: str | None) -> list[str]:
 
 def _values(runs: Sequence[RunResult], axis: str) -> set[str]:
     return {text_of(run.values.get(axis)) for run in runs}
-
-
-def _keys(lines: Mapping[Any, Mapping[Any, Any]]) -> set[Any]:
-    return {x for of_x in lines.values() for x in of_x}
 
 
 def _in_order(points: Iterable[Point]) -> list[Point]:
@@ -190,8 +186,7 @@ def _mean_curve(seeds: Sequence[Mapping[float, float]]) -> list[Point]:
     points = []
     for x in sorted({x for seed in seeds for x in seed}):
         values = [seed[x] for seed in seeds if x in seed]
-        mean = sum(values) / len(values)
-        points.append(Point(x=x, y=mean, low=mean, high=mean, count=len(values)))
+        points.append(curve_point(x, sum(values) / len(values), len(values)))
     return points
 
 
@@ -202,5 +197,5 @@ def _thinned(line: Sequence[Point]) -> list[Point]:
     for start in range(0, len(line), size or 1):
         part = line[start : start + size]
         x, y = (sum(getattr(point, name) for point in part) / len(part) for name in ("x", "y"))
-        thinned.append(Point(x=x, y=y, low=y, high=y, count=part[-1].count))
+        thinned.append(curve_point(x, y, part[-1].count))
     return thinned

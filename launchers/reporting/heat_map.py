@@ -40,7 +40,8 @@ def heat_map(sweep: Sweep, figure: Mapping[str, Any]) -> HeatMap | None:
     found = [each for each in task_results(sweep, figure) if each.images]
     values = {(_trained_on(each, figure), each.images, each.labels, each.seed): each.value for each in found}
     rows = tuple(dict.fromkeys(_trained_on(each, figure) for each in found))
-    columns = tuple(sorted({each.images for each in found}, key=_order(rows)))
+    names = sorted({each.images for each in found})
+    columns = (*(name for name in rows if name in names), *(name for name in names if name not in rows))
     counts = {each.labels for each in found}
     cells = [[_change(values, row, column, counts) for column in columns] for row in rows]
     if all(cell is None for line in cells for cell in line):
@@ -56,10 +57,6 @@ def heat_map(sweep: Sweep, figure: Mapping[str, Any]) -> HeatMap | None:
 
 def _trained_on(result: TaskResult, figure: Mapping[str, Any]) -> str:
     return text_of(result.run.values.get(figure["series"]))
-
-
-def _order(rows: Sequence[str]) -> Any:
-    return lambda name: (rows.index(name) if name in rows else len(rows), name)
 
 
 def _change(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from launchers.reporting.chart import Chart, Line, Point
-from launchers.reporting.estimate import estimate
+from launchers.reporting.chart import Chart, Line, Point, mean_point
 from launchers.reporting.results import Sweep
 from launchers.reporting.table import named_value, result_title
 from launchers.reporting.task_results import SCRATCH, TaskResult, task_results
@@ -84,17 +83,13 @@ def _label(key: _Key, several_modes: bool) -> str:
 
 
 def _means(seeds: _Seeds) -> list[Point]:
-    points = []
-    for labels in sorted({labels for curve in seeds.values() for labels in curve}):
-        found = estimate([curve[labels] for curve in seeds.values() if labels in curve])
-        points.append(Point(x=labels, y=found.mean, low=found.low, high=found.high, count=found.count))
-    return points
+    return [
+        mean_point(labels, [curve[labels] for curve in seeds.values() if labels in curve])
+        for labels in sorted({labels for curve in seeds.values() for labels in curve})
+    ]
 
 
 def _utilities(key: _Key, seeds: _Seeds, curves: Mapping[_Key, _Seeds]) -> list[Point]:
     same = (key.panel, key.others)
     scratch = [own for other, own in curves.items() if other.mode == SCRATCH and other[:2] == same]
-    return [
-        Point(x=at.labels, y=at.mean, low=at.low, high=at.high, count=at.count, bound=at.bound)
-        for at in utility_curve(seeds, scratch[0] if scratch else {})
-    ]
+    return utility_curve(seeds, scratch[0] if scratch else {})

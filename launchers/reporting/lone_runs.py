@@ -16,7 +16,7 @@ from fastssl.run.metrics import read_metrics
 from launchers.reporting.results import Sweep
 from launchers.reporting.run_result import (
     RunResult,
-    flat_config,
+    flat,
     read_evaluations,
     read_summary_and_config,
     run_status,
@@ -37,12 +37,7 @@ def is_run(folder: Path) -> bool:
 
 
 def read_runs(named: Mapping[str, Path], into: Path) -> Sweep:
-    """Read run folders as a sweep, whose axis is the recipe.
-
-    Args:
-        named: run folders by names.
-        into: folder that the report is written to.
-    """
+    """Read run folders, by their names, as a sweep whose axis is the recipe; the report goes ``into``."""
     damaged: list[str] = []
     runs, papers, configs = [], [], {}
     for name, folder in named.items():
@@ -69,23 +64,19 @@ def _read_run(
     """A run, its row not named yet; measured foreign weights count as finished."""
     is_foreign = (folder / _WEIGHTS).is_file()
     status, error = run_status({"status": "finished"} if is_foreign else summary, None)
-    flat = flat_config(config)
-    recipe = str(flat.get("recipe", folder.resolve().name))
+    fields = flat(config.get("config"))
+    recipe = str(fields.get("recipe", folder.resolve().name))
     return RunResult(
         name=name,
         row=recipe,
-        values={"recipe": recipe, "seed": flat.get(_SEED)},
-        paper=None,
-        planned=(),
+        values={"recipe": recipe, "seed": fields.get(_SEED)},
         status=status,
         error=error,
-        failed_evaluations={},
         steps=summary.get("total_steps"),
         summary=summary,
         metrics=read_metrics(folder / "metrics.jsonl"),
         evaluations=read_evaluations(folder, damaged, {}),
-        attempts=(),
-        config=flat,
+        config=fields,
         folder=folder,
     )
 

@@ -12,7 +12,7 @@ from launchers.clusters import job_states
 from launchers.reporting.run_result import (
     FAILED,
     RunResult,
-    flat_config,
+    flat,
     read_evaluations,
     read_summary_and_config,
     run_status,
@@ -47,11 +47,6 @@ class Sweep:
         return [axis for axis in self.about.get("axes", []) if axis != "seed"]
 
     @property
-    def at_paper_scale(self) -> bool:
-        """True if the paper's numbers are for runs of this size."""
-        return self.about.get("scale") != "tiny"
-
-    @property
     def on_other_data(self) -> bool:
         """True if a run lost its paper's numbers, as it trained on other data."""
         return any(
@@ -60,18 +55,8 @@ class Sweep:
         )
 
 
-def read_sweep(folder: Path) -> Sweep:
-    """Read a sweep folder; what is damaged in it is left out and named.
-
-    Raises:
-        UserError: it is none, or its sweep.json is damaged.
-    """
-    sweep = read_as_planned(folder)
-    return replace(sweep, runs=apart_by_data(sweep.runs))
-
-
 def read_as_planned(folder: Path) -> Sweep:
-    """A sweep folder, its rows as they were planned.
+    """A sweep folder, its rows as they were planned; what is damaged in it is left out and named.
 
     Raises:
         UserError: it is none, or its sweep.json is damaged.
@@ -155,6 +140,6 @@ def _read_run(
         metrics=read_metrics(folder / "metrics.jsonl"),
         evaluations=read_evaluations(folder, damaged, own),
         attempts=tuple(read_attempts(sweep.attempts(name))),
-        config=flat_config(config),
+        config=flat(config.get("config")),
         folder=folder,
     )

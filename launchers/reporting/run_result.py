@@ -69,18 +69,18 @@ class RunResult:
     name: str
     row: str
     values: Mapping[str, Any]
-    paper: Mapping[str, Any] | None
-    planned: tuple[str, ...]
     status: str
     error: str
-    failed_evaluations: Mapping[str, str]
     steps: int | None
     summary: Mapping[str, Any] = field(repr=False)
     metrics: list[dict[str, float]] = field(repr=False)
     evaluations: tuple[Evaluation, ...] = field(repr=False)
-    attempts: tuple[Attempt, ...] = field(repr=False)
     config: Mapping[str, Any] = field(repr=False)
     folder: Path
+    paper: Mapping[str, Any] | None = None
+    planned: tuple[str, ...] = ()
+    failed_evaluations: Mapping[str, str] = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = field(default=(), repr=False)
     data: str = ""
 
     @property
@@ -135,7 +135,6 @@ def read_summary_and_config(
     """summary.json, as far as its values are of their types, and config.json; {} where one is damaged.
 
     Args:
-        folder: run folder.
         damaged: takes a line per damaged file.
         planned_config: stands in for the config of a run that has not begun.
     """
@@ -155,28 +154,20 @@ def read_evaluations(
     where they name no checkpoint, and rows are not named after their images: a plan's rows tell them.
 
     Args:
-        folder: run folder.
         damaged: takes a line per damaged file.
         own: files that are results of a plan, and their names there.
     """
     paths = {*(folder / "eval").glob("*.json")}
     transfers = {path for path in own if path} - paths
     copies = {folder / "eval" / path.name for path in transfers}
-    found = [
-        unless_damaged(partial(_read_evaluation, path, own.get(path, path.stem)), damaged)
-        for path in sorted(paths - copies)
-    ]
-    for path in sorted(transfers):
-        evaluation = unless_damaged(partial(_read_evaluation, path, own[path]), damaged)
-        if evaluation:
+    found = []
+    for path in (*sorted(paths - copies), *sorted(transfers)):
+        evaluation = unless_damaged(partial(_read_evaluation, path, own.get(path, path.stem)), damaged)
+        if evaluation and path in transfers:
             step = evaluation.step if evaluation.name.checkpoint else None
-            found.append(replace(evaluation, step=step, data=""))
-    return tuple(filter(None, found))
-
-
-def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a config.json by their paths, ``experiment.views.0.num_views``."""
-    return _flat(config.get("config"))
+            evaluation = replace(evaluation, step=step, data="")
+        found += [evaluation] if evaluation else []
+    return tuple(found)
 
 
 def _fit(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,11 +180,11 @@ def _fit(summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _flat(values: Any, path: str = "") -> dict[str, Any]:
+def flat(values: Any, path: str = "") -> dict[str, Any]:
     """The values of nested objects and lists by their paths, ``views.0.num_views``."""
     if isinstance(values, dict | list) and values:
         pairs = values.items() if isinstance(values, dict) else enumerate(values)
-        return {key: value for name, held in pairs for key, value in _flat(held, f"{path}{name}.").items()}
+        return {key: value for name, held in pairs for key, value in flat(held, f"{path}{name}.").items()}
     return {path[:-1]: values} if path else {}
 
 
@@ -232,5 +223,4 @@ def _numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    return (text.strip().splitlines() or [""])[-1].strip()

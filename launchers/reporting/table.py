@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 from launchers.reporting.estimate import estimate, number
@@ -70,9 +70,7 @@ class Column:
 def study_table(sweep: Sweep, columns: Sequence[str] = ()) -> Table:
     """A line per row: what is varied, each result's mean over seeds, the paper's number right of its own.
 
-    Args:
-        sweep: its runs make the rows.
-        columns: see ``columns_of``.
+    The results are those of ``columns_of``.
     """
     shown = columns_of(sweep, columns)
     axes = [axis for axis in sweep.axes if not _told_by_rows(sweep, axis)]
@@ -88,7 +86,6 @@ def columns_of(sweep: Sweep, chosen: Sequence[str] = ()) -> list[Column]:
     """Columns of results, each with the paper's number right of it; then the paper's other numbers.
 
     Args:
-        sweep: its runs have the results.
         chosen: begins of results, "linear" or "linear.top1@cifar100", in the order of their columns; empty:
             all results. Only the paper's numbers of these are shown then.
 
@@ -133,7 +130,6 @@ def shown_results(sweep: Sweep, *, details: bool = False) -> list[str]:
     number of labels to its figures.
 
     Args:
-        sweep: its runs have the results.
         details: also what dense transfers give beside the paper's metrics: AP of small boxes ...
     """
     found = {result for run in sweep.runs for result in run.results if ".train_" not in result}
@@ -258,9 +254,10 @@ def throughput(sweep: Sweep) -> Table:
 def papers(sweep: Sweep) -> list[str]:
     """Sources of the paper's numbers: "TITLE: TABLES", a line per paper."""
     places: dict[str, dict[str, None]] = {}
-    for paper in _papers(sweep.runs):
-        table, _, _ = paper["place"].partition(",")  # the rest is the row
-        places.setdefault(paper["title"], {})[table] = None
+    for run in sweep.runs:
+        if run.paper and run.published:
+            table, _, _ = run.paper["place"].partition(",")  # the rest is the row
+            places.setdefault(run.paper["title"], {})[table] = None
     return [f"{title}: {', '.join(of_title)}" for title, of_title in places.items()]
 
 
@@ -284,11 +281,6 @@ def _cell(cell: Cell) -> str:
 
 def _published_metrics(sweep: Sweep) -> list[str]:
     return list(dict.fromkeys(metric for run in sweep.runs for metric in run.published))
-
-
-def _papers(runs: Sequence[RunResult]) -> list[Mapping[str, Any]]:
-    """The papers that have a number for the runs."""
-    return [run.paper for run in runs if run.paper and run.published]
 
 
 def published_number(runs: Sequence[RunResult], metric: str) -> float | None:

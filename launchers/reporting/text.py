@@ -59,11 +59,7 @@ class Story:
 
 
 def tell(sweep: Sweep, columns: Sequence[str] = ()) -> Story:
-    """The report of a sweep.
-
-    Args:
-        sweep: with its runs.
-        columns: results of its table; see ``launchers.reporting.table.columns_of``.
+    """The report of a sweep; ``columns`` are its table's (``launchers.reporting.table.columns_of``).
 
     Raises:
         UserError: there is no such result.
@@ -72,13 +68,14 @@ def tell(sweep: Sweep, columns: Sequence[str] = ()) -> Story:
     study = str(about.get("study", sweep.folder.name))
     commit = str(about.get("git_commit") or "unknown")[:10] if len(sweep.folders) < 2 else about["git_commit"]
     facts = [
-        f"study {study}" + ("" if sweep.at_paper_scale else ", tiny scale"),
+        f"study {study}" + (", tiny scale" if about.get("scale") == "tiny" else ""),
         *([f"submitted {str(about['created'])[:16].replace('T', ' ')}"] if about.get("created") else []),
         *([f"cluster {about['cluster']}"] if about.get("cluster") else []),
         f"code {commit}",
     ]
     counts = Counter(run.status for run in sweep.runs)
-    states = [(state, counts[state]) for state in sorted(counts, key=_state_order)]
+    ordered = dict.fromkeys((*_STATES, *counts))
+    states = [(state, counts[state]) for state in ordered if state in counts]
     return Story(str(about.get("title") or study), " · ".join(facts), states, _sections(sweep, columns))
 
 
@@ -140,10 +137,6 @@ def _command(sweep: Sweep) -> list[str]:
         return ["The complete config of every run is config.json of its folder."]
     names = " and ".join(folder.resolve().name for folder in sweep.folders)
     return [*lines, f"The complete config of every run lies in configs/ of {names}."]
-
-
-def _state_order(state: str) -> int:
-    return _STATES.index(state) if state in _STATES else len(_STATES)
 
 
 def as_markdown(story: Story) -> str:

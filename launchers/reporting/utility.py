@@ -14,10 +14,9 @@ last (a lower bound of U), one below the first point is worth fewer than the fir
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from launchers.reporting.chart import Bound
-from launchers.reporting.estimate import estimate
+from launchers.reporting.chart import Bound, Point, mean_point
 
 AccuracyCurve = Mapping[int, float]
 """Accuracy by number of labels."""
@@ -29,21 +28,6 @@ class Bounded:
 
     value: float
     bound: Bound = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class UtilityPoint:
-    """Utility at a number of labels, over seeds."""
-
-    labels: int
-    mean: float
-    low: float
-    """Ends of the interval, as ``launchers.reporting.estimate`` has them."""
-    high: float
-    count: int
-    """Seeds."""
-    bound: Bound
-    """A mean over seeds of which one has a bound is a bound."""
 
 
 def scratch_labels(accuracy: float, scratch: AccuracyCurve) -> Bounded:
@@ -72,15 +56,11 @@ def utility(labels: int, accuracy: float, scratch: AccuracyCurve) -> Bounded:
 
 def utility_curve(
     pretrained: Mapping[int, AccuracyCurve], scratch: Mapping[int, AccuracyCurve]
-) -> list[UtilityPoint]:
-    """Mean utility by number of labels, each seed against the scratch curve of the same seed.
+) -> list[Point]:
+    """Mean utility over the number of labels, each seed against the scratch curve of the same seed.
 
-    Seeds without a scratch curve are left out. Where one seed has a lower bound and another an upper one, the
-    mean would bound nothing: that number of labels is left out.
-
-    Args:
-        pretrained: by seed.
-        scratch: by seed.
+    Seeds without a scratch curve are left out. A mean of which one seed has a bound is a bound. Where one has
+    a lower bound and another an upper one, it would bound nothing: that number of labels is left out.
     """
     at: dict[int, list[Bounded]] = {}
     for seed, curve in pretrained.items():
@@ -91,16 +71,9 @@ def utility_curve(
     return [point for point in points if point is not None]
 
 
-def _mean(labels: int, found: Sequence[Bounded]) -> UtilityPoint | None:
+def _mean(labels: int, found: Sequence[Bounded]) -> Point | None:
     bounds: set[Bound] = {each.bound for each in found if each.bound}
     if len(bounds) > 1:
         return None
-    known = estimate([each.value for each in found])
-    return UtilityPoint(
-        labels=labels,
-        mean=known.mean,
-        low=max(known.low, -1.0),
-        high=known.high,
-        count=known.count,
-        bound=next(iter(bounds), ""),
-    )
+    point = mean_point(labels, [each.value for each in found])
+    return replace(point, low=max(point.low, -1.0), bound=next(iter(bounds), ""))

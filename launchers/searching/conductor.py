@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from fastssl.run.divergence import DIVERGED
 from fastssl.run.metrics import read_metrics
@@ -40,9 +41,7 @@ class Conductor:
 
     Args:
         folder: the search's; its snapshot of the code is there.
-        search: its definition.
-        cluster: runs the jobs.
-        job: makes the job that trains a run to an epoch; 0: to its end.
+        job: that of a trial, but for its run and where it pauses.
         submit: hands jobs to the cluster, and writes down that it did.
         command: that resumes the search.
 
@@ -55,7 +54,7 @@ class Conductor:
         folder: SearchFolder,
         search: Search,
         cluster: Cluster,
-        job: Callable[[str, float], Job],
+        job: Job,
         submit: Callable[[Sequence[Job]], None],
         command: Sequence[str],
     ) -> None:
@@ -142,7 +141,7 @@ class Conductor:
         if state.name == "finished":
             self._tell(stretch)
         elif state.name == "failed" and self._has_diverged(job, state):
-            self._journal.tell_diverged(stretch, "diverged")
+            self._journal.tell_failed(stretch, "diverged", diverged=True)
             _say(f"{stretch.run} diverged ({self._words(stretch)})")
         elif stretch.run not in self._begun and (state.name == "cancelled" or self._is_mistake(job)):
             return False  # of an earlier command: it is tried again
@@ -186,8 +185,7 @@ class Conductor:
     def _is_mistake(self, job: Job) -> bool:
         """True if a job failed by something that the user can mend, and that the next would fail by."""
         submission = read_submission(self.folder, job)
-        attempts = read_attempts(self.folder.attempts(job.name))
-        mine = [attempt for attempt in attempts if submission and attempt.job_id == submission.job_id]
+        mine = read_attempts(self.folder.attempts(job.name), submission.job_id) if submission else []
         if not mine:
             return True  # the cluster could not start it
         given_up = mine[-1].status is None and self._was_elsewhere(job)
@@ -257,7 +255,8 @@ class Conductor:
     def _jobs_of(self, stretch: Stretch) -> list[Job]:
         """The job that trains a stretch, and the one that measures it then, if the training does not."""
         epoch = self.search.rungs[stretch.rung]
-        training = self._job(stretch.run, 0.0 if epoch == self.search.rungs[-1] else epoch)
+        at_end = epoch == self.search.rungs[-1]
+        training = replace(self._job, run=stretch.run, pause_after=0 if at_end else epoch)
         measure = self.search.measure
         return [training, measure.job(training, epoch)] if measure else [training]
 

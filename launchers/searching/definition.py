@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastssl.config import Config
-from fastssl.config_values import differing_fields, read_config, to_dict
-from fastssl.user_file import keep_copy
+from fastssl.config_values import differing_fields, read_config
 from launchers.searching.folder import SearchFolder
 from launchers.searching.halving import rungs
 from launchers.searching.measure import Measure
 from launchers.searching.space import Dimension, changes
 from launchers.sweeps.fields import assign
 from launchers.sweeps.json_file import read_object
+from launchers.sweeps.prepare import check_free
 from pipelines.command.errors import UserError
-from pipelines.files.atomic import write_json
 
 VERSION = 1  # of search.json; raise it when an entry changes its name or meaning
 _REMEDY = "choose another --out"
@@ -101,15 +100,8 @@ def check_folder(folder: SearchFolder, search: Search) -> None:
     Raises:
         UserError: the folder holds another search, or something else, or a file in it is damaged.
     """
-    standing = next(path for path in (folder.path, *folder.path.parents) if path.exists())
-    if not standing.is_dir():
-        raise UserError(f"{standing} is no folder: {_REMEDY}")
     if not folder.search.exists():
-        others = [entry.name for entry in folder.path.glob("*") if entry.name not in ("lock", "base.json")]
-        if others:
-            raise UserError(
-                f"{folder.path} is not empty and no search folder (it holds {others[0]}): {_REMEDY}"
-            )
+        check_free(folder.path, "search", ("lock", "base.json"))
         return
     old, new = read_object(folder.search, _REMEDY), search.as_json()
     if old.get("version") != VERSION:
@@ -124,13 +116,6 @@ def check_folder(folder: SearchFolder, search: Search) -> None:
     told += differing_fields(read_config(folder.base).experiment, search.base.experiment)
     if told:
         raise UserError(f"{folder.path} holds another search: {', '.join(told)}: {_REMEDY}")
-
-
-def write_base(folder: SearchFolder, search: Search) -> None:
-    """Write the config that the trials change."""
-    if search.base.user_file:
-        keep_copy(search.base.user_file, folder.path)
-    write_json(folder.base, {"config": to_dict(search.base)})
 
 
 def _words(value: Any) -> str:

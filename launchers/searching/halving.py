@@ -46,9 +46,7 @@ def promoted(standing: Standing, count: int, reduction: int, may_draw: bool) -> 
     the trials there are fewer than ``reduction``, so that one is trained to its end.
 
     Args:
-        standing: of all trials.
         count: rungs.
-        reduction: as of ``rungs``.
         may_draw: there may be further trials.
     """
     for rung in reversed(range(count - 1)):

@@ -4,7 +4,7 @@ A trial is one run. It is trained in stretches, from rung to rung, and each stre
 with the values of the run: Optuna can end a trial once only, and so learns from a paused run what it is worth
 so far. A stretch that is not the last ends as pruned, at the step of its rung.
 
-Whoever reads or writes holds the search's lock (``launchers.searching.lock``).
+Whoever reads or writes holds the search's lock (``launchers.searching.folder.deciding``).
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ class Journal:
 
     Args:
         path: file of the journal; it is made where it is missing.
-        space: dimensions of the search.
         minimize: the metric is the better the lower it is.
         seed: of the draws; a draw depends on it and on the stretches before it, not on the process.
 
@@ -114,15 +113,10 @@ class Journal:
         state = TrialState.COMPLETE if last else TrialState.PRUNED
         self._study.tell(stretch.number, value if last else None, state)
 
-    def tell_diverged(self, stretch: Stretch, error: str) -> None:
-        """End a stretch whose run has diverged: Optuna takes its values for the worst."""
+    def tell_failed(self, stretch: Stretch, error: str, *, diverged: bool = False) -> None:
+        """End a stretch without a value; of a diverged one Optuna learns that its values are the worst."""
         self._storage.set_trial_user_attr(self._id(stretch), "error", error)
-        self._study.tell(stretch.number, state=TrialState.PRUNED)
-
-    def tell_failed(self, stretch: Stretch, error: str) -> None:
-        """End a stretch that came to nothing: Optuna learns nothing from it."""
-        self._storage.set_trial_user_attr(self._id(stretch), "error", error)
-        self._study.tell(stretch.number, state=TrialState.FAIL)
+        self._study.tell(stretch.number, state=TrialState.PRUNED if diverged else TrialState.FAIL)
 
     def _trials(self) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False)

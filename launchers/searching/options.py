@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from launchers.cluster_options import behind_defaults, chosen_cluster, together, with_clusters
+from launchers.cluster_options import chosen_cluster, command_words, with_clusters
 from launchers.clusters import CLUSTERS
 from launchers.clusters.cluster import Cluster
 from launchers.clusters.local import Local
@@ -19,7 +19,6 @@ from launchers.searching.ready import READY
 from launchers.site import site_words
 from pipelines.command.errors import UserError
 from pipelines.command.options import read_options
-from pipelines.command.places import join_repeated
 from pipelines.command.ranges import Count, CountFromTwo, CountOrZero, CountOrZeroOrNone, check_ranges
 
 if TYPE_CHECKING:
@@ -90,18 +89,12 @@ _Command = with_clusters(Options)
 
 
 def parse(argv: Sequence[str]) -> tuple[Options, Cluster]:
-    """The options of a command line, and the cluster that they name.
-
-    Raises:
-        UserError: an unknown option (the message names the nearest), a value of the wrong type, or values
-            that do not go together.
-        SystemExit: status 0, for --help.
-    """
+    """The options of a command line, and the cluster that they name; see ``launchers.options.parse``."""
     prog = "python -m launchers.search"
     of_sweeps = {field.name for field in dataclasses.fields(SweepOptions)}
-    site = site_words(argv, Options, CLUSTERS, of_sweeps)
+    site = site_words(argv, Options, of_sweeps)
     site = [word.replace("--grace=", "--slurm-grace=") for word in site]  # SLURM's, in seconds
-    words = together(behind_defaults(site, join_repeated(argv)), Options, prog)
+    words = command_words(argv, site, Options, prog)
     flat = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     command = read_options(
         _Command,

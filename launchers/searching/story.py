@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launchers.reporting.chart import Chart, Line, Point
+from launchers.reporting.chart import Chart, Line, curve_point
 from launchers.reporting.coordinates import Axis, Coordinates, Polyline
 from launchers.reporting.table import Cell, Link, Table
 from launchers.reporting.text import Section
@@ -109,8 +109,8 @@ def _progress(rows: Sequence[Mapping[str, Any]], metric: str, minimize: bool) ->
         if is_number(row["metric"]):
             value = float(row["metric"])
             best = better(best, value)
-            points.append(Point(x=index, y=value, low=value, high=value))
-            so_far.append(Point(x=index, y=best, low=best, high=best))
+            points.append(curve_point(index, value))
+            so_far.append(curve_point(index, best))
     if not points:
         return None
     return Chart(

@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastssl.config_values import to_dict
-from fastssl.user_file import keep_copy
 from launchers.searching.definition import Search
 from launchers.searching.folder import SearchFolder
 from launchers.searching.halving import Standing, best_trial
 from launchers.searching.journal import Stretch
+from launchers.sweeps.prepare import write_config
 from launchers.sweeps.study import PlannedRun, Study, text_of
 from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Trial:
     """A line of the table."""
 
@@ -48,7 +47,7 @@ def standing_of(stretches: Sequence[Stretch], search: Search) -> Standing:
 
 def trials_of(stretches: Sequence[Stretch], search: Search) -> list[Trial]:
     """The trials, in the order in which they were drawn."""
-    found = {}
+    found = []
     for run in dict.fromkeys(stretch.run for stretch in stretches):
         own = sorted((each for each in stretches if each.run == run), key=lambda each: each.rung)
         ended = [each for each in own if each.state == "ended"]
@@ -56,15 +55,10 @@ def trials_of(stretches: Sequence[Stretch], search: Search) -> list[Trial]:
         state = {"open": "training", "ended": "paused"}.get(last.state, last.state)
         if last.state == "ended" and last.rung == len(search.rungs) - 1:
             state = "finished"
-        found[run] = Trial(
-            trial=run,
-            values=dict(last.values),
-            epoch=search.rungs[ended[-1].rung] if ended else None,
-            metric=ended[-1].value if ended else None,
-            state=state,
-            error=last.error,
-        )
-    return list(found.values())
+        epoch, metric = (search.rungs[ended[-1].rung], ended[-1].value) if ended else (None, None)
+        values = dict(last.values)
+        found.append(Trial(run, values, epoch=epoch, metric=metric, state=state, error=last.error))
+    return found
 
 
 def best_of(stretches: Sequence[Stretch], search: Search) -> str | None:
@@ -110,10 +104,7 @@ def write_results(
     if best is None:
         return
     config = search.config(next(trial.values for trial in trials if trial.trial == best))
-    folder.best.parent.mkdir(exist_ok=True)
-    if config.user_file:
-        keep_copy(config.user_file, folder.best.parent)
-    write_json(folder.best, {"config": to_dict(config)})
+    write_config(folder.best, config)
 
 
 def table_lines(trials: Sequence[Trial], search: Search) -> list[str]:

@@ -10,10 +10,8 @@ Compute: 6 runs of 100 epochs, 128 M images each. Tiny: ResNet-9 at two widths.
 
 from __future__ import annotations
 
-from fastssl.config import Paper
-from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import dense_figure, with_dense
+from launchers.studies.dense_numbers import dense_figure
 from launchers.sweeps.study import Figure, Scale, Study
 
 _METHODS = {
@@ -33,15 +31,13 @@ def study(scale: Scale) -> Study:
             f"{recipe}-r{depth}-100ep-imagenet",
             {"backbone": f"resnet{depth}" if scale == "paper" else f"resnet9 x{width:g}", "method": method},
             {} if scale == "paper" else {"backbone.width": width},
-            paper=_paper(f"{recipe}-r{depth}-100ep-imagenet", f"ResNet-{depth}, {method}", scale),
+            dense=("table 7", f"ResNet-{depth}, {method}") if scale == "paper" else None,
         )
         for depth, width in _TINY_WIDTHS.items()
         for method, (short, recipe) in _METHODS.items()
     )
     return Study(
-        name="architectures",
         title="MoCo v2, MoCo v2+ and BYOL with other backbones",
-        about=__doc__ or "",
         axes=("backbone", "method"),
         runs=runs,
         figures=(
@@ -50,7 +46,3 @@ def study(scale: Scale) -> Study:
         ),
         scale=scale,
     )
-
-
-def _paper(recipe: str, row: str, scale: Scale) -> Paper | None:
-    return with_dense(find_recipe(recipe).paper, "table 7", row) if scale == "paper" else None

@@ -17,8 +17,8 @@ from dataclasses import replace
 from typing import Any
 
 from fastssl.recipes import find_recipe
-from launchers.studies.build import recipe_run, shrunk
-from launchers.studies.dense_numbers import dense_figures, with_dense
+from launchers.studies.build import at_scale, recipe_run
+from launchers.studies.dense_numbers import dense_figures
 from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
 from pipelines.ops import ColorJitter, GaussianBlur, Grayscale, Solarize
 
@@ -39,9 +39,7 @@ _REMOVED: tuple[tuple[str, dict[str, Any]], ...] = (
 def study(scale: Scale) -> Study:
     """The study at a scale."""
     return Study(
-        name="augmentations",
         title="Color augmentations taken away one after the other",
-        about=__doc__ or "",
         axes=("method", "augmentation"),
         runs=tuple(_runs(scale)),
         figures=(
@@ -55,8 +53,7 @@ def study(scale: Scale) -> Study:
 
 def _runs(scale: Scale) -> Iterator[PlannedRun]:
     for method, (short, recipe) in _METHODS.items():
-        config = find_recipe(recipe) if scale == "paper" else shrunk(find_recipe(recipe))
-        (group,) = config.experiment.views
+        (group,) = at_scale(find_recipe(recipe), scale).experiment.views
         spec = group.spec
         for label, removed in _REMOVED:
             spec = replace(spec, **removed)
@@ -67,5 +64,5 @@ def _runs(scale: Scale) -> Iterator[PlannedRun]:
                 {"method": method, "augmentation": label},
                 {"views": (replace(group, spec=spec),)},
                 row=f"{method}, {label}",
-                paper=with_dense(find_recipe(recipe).paper, "table 4", method) if label == "all" else None,
+                dense=("table 4", method) if label == "all" else None,
             )

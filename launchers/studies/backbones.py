@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fastssl.models import AMDIMEncoder
-from launchers.studies.scene_tasks import FEW_LABELS, LABELS, METRICS, SCRATCH, scene_run, tasks_on
-from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
+from launchers.studies.scene_tasks import FEW_LABELS, LABELS, SCRATCH, label_figure, scene_run, tasks_on
+from launchers.sweeps.study import PlannedRun, Scale, Study
 from launchers.sweeps.task import Mode, Option
 
 _IMAGES = "single-1111"
@@ -28,29 +28,18 @@ _HALVES: dict[str, Option] = {"halves": True}
 def study(scale: Scale) -> Study:
     """The study at a scale; tiny: up to 4,000 labels."""
     return Study(
-        name="backbones",
         title="Networks of CMC and AMDIM",
-        about=__doc__ or "",
         axes=("pretext", "network"),
         runs=tuple(_runs(scale)),
         figures=(
             *(
-                Figure(
-                    title=f"Figure 3: {task} from scratch",
-                    x="labels",
-                    y=METRICS[task],
-                    series="network",
-                    kind="labels",
-                    where={"pretext": SCRATCH},
-                )
+                label_figure(f"Figure 3: {task} from scratch", task, "network", where={"pretext": SCRATCH})
                 for task in ("classification", "pose")
             ),
-            Figure(
-                title="Figure 4: AMDIM, linear and fine-tuned",
-                x="labels",
-                y=METRICS["classification"],
-                series="network",
-                kind="labels",
+            label_figure(
+                "Figure 4: AMDIM, linear and fine-tuned",
+                "classification",
+                "network",
                 where={"pretext": "amdim"},
                 modes=_MODES,
             ),
@@ -61,16 +50,12 @@ def study(scale: Scale) -> Study:
 
 def _runs(scale: Scale) -> Iterator[PlannedRun]:
     labels = LABELS if scale == "paper" else FEW_LABELS
-    scratch = [*tasks_on(scale, "resnet9", _IMAGES, "scratch", labels)]
+    scratch = [*tasks_on(scale, "resnet9", _IMAGES, ("scratch",), labels)]
     halves = [replace(task, options={**task.options, **_HALVES}) for task in scratch]
     for network, tasks in (("resnet9", scratch), ("resnet9 halves", halves)):
         name, values = f"{SCRATCH}-{network.replace(' ', '-')}", {"pretext": SCRATCH, "network": network}
         yield scene_run(scale, SCRATCH, "resnet9", _IMAGES, tasks, name=name, values=values)
-    tuned = [
-        task
-        for mode in _MODES
-        for task in tasks_on(scale, "resnet50", _IMAGES, mode, labels, ("classification",))
-    ]
+    tuned = [*tasks_on(scale, "resnet50", _IMAGES, _MODES, labels, ("classification",))]
     own = _ENCODER if scale == "paper" else _ENCODER.small()
     for network, changes in (("resnet50", {}), ("amdim-encoder", {"backbone": own})):
         name, values = f"amdim-{network}", {"pretext": "amdim", "network": network}

@@ -24,20 +24,12 @@ def study(scale: Scale) -> Study:
     for paper_size, number in _NUMBERS.items():
         size = paper_size if scale == "paper" else paper_size // 8
         paper = Paper(title=EQCO, place=f"table 1, N {paper_size}", results=linear_top1(number))
-        run = recipe_run(
-            scale,
-            f"n{size}",
-            "moco-v2-k65536-imagenet",
-            {"batch_size": size},
-            {"batch_size": size, "batch_norm_group": size // _GPUS if scale == "paper" else 16},
-            row=f"N {size}",
-            paper=paper,
-        )
-        runs.append(run)
+        values = {"batch_size": size}
+        changes = values | {"batch_norm_group": size // _GPUS if scale == "paper" else 16}
+        recipe = "moco-v2-k65536-imagenet"
+        runs.append(recipe_run(scale, f"n{size}", recipe, values, changes, row=f"N {size}", paper=paper))
     return Study(
-        name="batch-size",
         title="MoCo v2 over the batch size, under the linear scaling rule",
-        about=__doc__ or "",
         axes=("batch_size",),
         runs=tuple(runs),
         figures=(

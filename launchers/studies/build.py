@@ -9,6 +9,7 @@ from typing import Any
 from fastssl.config import Config, Machine, Paper
 from fastssl.recipes import find_recipe
 from fastssl.recipes.variant import with_changes
+from launchers.studies.dense_numbers import with_dense
 from launchers.sweeps.study import PlannedRun, Scale, Value, text_of
 from pipelines.ops import RandomResizedCrop
 from pipelines.views import ViewGroup
@@ -26,29 +27,31 @@ def recipe_run(
     *,
     row: str = "",
     paper: Paper | None = None,
+    dense: tuple[str, str] | None = None,
     keep_every: int | None = None,
     **more: Any,
 ) -> PlannedRun:
     """A run of a recipe with changes.
 
     Args:
-        scale: "tiny" shrinks the recipe (``shrunk``) before the changes.
+        scale: see ``at_scale``; the changes come afterwards.
         name: of the run.
         recipe: its name, or the config of a variant of one.
         values: of the study's axes.
         changes: fields of the experiment, ``method.loss.num_negatives`` for instance, and their values.
         row: of the table; left out, the values.
         paper: what it rebuilds; left out, what the recipe does, if nothing is changed.
+        dense: table and row of detection and segmentation that stand beside it (``with_dense``).
         keep_every: epochs between two checkpoints that are kept; None: as the recipe has it.
         **more: fields of ``launchers.sweeps.study.PlannedRun``.
     """
-    config = find_recipe(recipe) if isinstance(recipe, str) else recipe
-    if scale == "tiny":
-        config = shrunk(config)
+    config = at_scale(find_recipe(recipe) if isinstance(recipe, str) else recipe, scale)
     experiment, machine = with_changes(config.experiment, changes or {}), config.machine
     same = experiment == config.experiment
     if paper is None and same:
         paper = config.paper
+    if dense:
+        paper = with_dense(paper, *dense)
     if keep_every is not None:
         machine = dataclasses.replace(machine, keep_every=keep_every)
     return PlannedRun(
@@ -65,6 +68,11 @@ def recipe_run(
         paper=paper,
         **more,
     )
+
+
+def at_scale(config: Config, scale: Scale) -> Config:
+    """The config of a recipe at a scale: ``shrunk`` at the tiny one."""
+    return shrunk(config) if scale == "tiny" else config
 
 
 def shrunk(config: Config) -> Config:

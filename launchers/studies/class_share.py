@@ -11,9 +11,8 @@ Compute: 15 runs of 100 epochs, 128 M images each.
 
 from __future__ import annotations
 
-from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import dense_figures, with_dense
+from launchers.studies.dense_numbers import dense_figures
 from launchers.sweeps.study import Figure, Scale, Study
 
 SHARES = (0.1, 0.2, 0.5, 0.7, 1.0)
@@ -35,15 +34,13 @@ def study(scale: Scale) -> Study:
             {"method": method, "class_share": share},
             {"class_share": share},
             row=f"{method}, {share:.0%} of the classes",
-            paper=with_dense(find_recipe(recipe).paper, "table 6", table_row) if share == 1 else None,
+            dense=("table 6", table_row) if share == 1 else None,
         )
         for method, (name, recipe, table_row) in _METHODS.items()
         for share in (SHARES if scale == "paper" else SHARES[1:])
     )
     return Study(
-        name="class-share",
         title="Accuracy over the share of classes that pre-training sees",
-        about=__doc__ or "",
         axes=("method", "class_share"),
         runs=runs,
         figures=(

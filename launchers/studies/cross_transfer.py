@@ -10,8 +10,8 @@ Compute: 12 pre-trainings of 800 rounds of 25,000 images, each twice, and 432 ta
 
 from __future__ import annotations
 
-from launchers.studies.scene_tasks import METRICS, scene_run, tasks_on
-from launchers.sweeps.study import Figure, Scale, Study
+from launchers.studies.scene_tasks import label_figure, scene_run, tasks_on
+from launchers.sweeps.study import Scale, Study
 from pipelines.sources.scenes.arrangement import COMBINATIONS
 
 _LABELS = (250, 1000, 4000)
@@ -32,7 +32,7 @@ def study(scale: Scale) -> Study:
             [
                 task
                 for other in images
-                for task in tasks_on(scale, "resnet9", other, "finetune", labels, ("classification",))
+                for task in tasks_on(scale, "resnet9", other, ("finetune",), labels, ("classification",))
             ],
             name=own,
             values={"images": own},
@@ -40,18 +40,15 @@ def study(scale: Scale) -> Study:
         for own in images
     )
     return Study(
-        name="cross-transfer",
         title="Pre-training and fine-tuning on images of different factors",
-        about=__doc__ or "",
         axes=("images",),
         runs=runs,
         figures=(
-            Figure(
-                title="Figure 1: change of accuracy by the images of training and task",
-                x="labels",
-                y=METRICS["classification"],
-                series="images",
-                kind="heat map",
+            label_figure(
+                "Figure 1: change of accuracy by the images of training and task",
+                "classification",
+                "images",
+                "heat map",
             ),
         ),
         scale=scale,

@@ -14,9 +14,8 @@ Compute: 4 runs of 200 epochs, 256 M images each, and up to 5 transfers of each.
 
 from __future__ import annotations
 
-from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import dense_figures, with_dense
+from launchers.studies.dense_numbers import dense_figures
 from launchers.sweeps.study import Figure, Scale, Study
 
 _CELLS = (
@@ -30,9 +29,7 @@ _CELLS = (
 def study(scale: Scale) -> Study:
     """The study at a scale."""
     return Study(
-        name="crossover",
         title="MoCo v2+ and BYOL pre-trained with SGD and with LARS, transferred with SGD",
-        about=__doc__ or "",
         axes=("model", "optimizer"),
         runs=tuple(
             recipe_run(
@@ -41,7 +38,7 @@ def study(scale: Scale) -> Study:
                 recipe,
                 {"model": model, "optimizer": optimizer},
                 row=f"{model}, {optimizer}",
-                paper=with_dense(find_recipe(recipe).paper, "table 2", f"{model}, {optimizer}"),
+                dense=("table 2", f"{model}, {optimizer}"),
             )
             for name, model, optimizer, recipe in _CELLS
         ),

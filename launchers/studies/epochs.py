@@ -18,22 +18,14 @@ from collections.abc import Iterator
 
 from fastssl.recipes import find_recipe
 from launchers.studies.build import TINY_EPOCHS, recipe_run
-from launchers.studies.dense_numbers import dense_figures, with_dense
+from launchers.studies.dense_numbers import dense_figures
 from launchers.sweeps.study import Figure, PlannedRun, Scale, Study, Value
 
+# recipes by epochs; the last one's settings are those of all lengths
 _METHODS = {
-    "supervised": ("supervised-imagenet", {100: "supervised-imagenet"}),
-    "MoCo v2+": (
-        "moco-v2-plus-complex-imagenet",
-        {
-            100: "moco-v2-plus-complex-100ep-imagenet",
-            200: "moco-v2-plus-complex-imagenet",
-        },
-    ),
-    "BYOL": (
-        "byol-sgd-imagenet",
-        {100: "byol-sgd-100ep-imagenet", 200: "byol-sgd-imagenet"},
-    ),
+    "supervised": {100: "supervised-imagenet"},
+    "MoCo v2+": {100: "moco-v2-plus-complex-100ep-imagenet", 200: "moco-v2-plus-complex-imagenet"},
+    "BYOL": {100: "byol-sgd-100ep-imagenet", 200: "byol-sgd-imagenet"},
 }
 # of detection and segmentation
 _DENSE = {
@@ -48,9 +40,7 @@ _DENSE = {
 def study(scale: Scale) -> Study:
     """The study at a scale; tiny: 2 to 10 epochs, a checkpoint each."""
     return Study(
-        name="epochs",
         title="Accuracy over the length of pre-training, and along it",
-        about=__doc__ or "",
         axes=("method", "epochs"),
         runs=tuple(_runs(scale)),
         figures=(
@@ -65,23 +55,21 @@ def study(scale: Scale) -> Study:
 
 
 def _runs(scale: Scale) -> Iterator[PlannedRun]:
-    for method, (recipe, tables) in _METHODS.items():
+    for method, recipes in _METHODS.items():
         for paper_epochs in (100, 200, 300, 500):
             epochs = paper_epochs if scale == "paper" else round(paper_epochs * TINY_EPOCHS)
             every = 50 if scale == "paper" else 1
             followed = paper_epochs == 300 and method != "supervised"  # figure 7
             values: dict[str, Value] = {"method": method, "epochs": epochs}
-            known = find_recipe(tables[paper_epochs]).paper if paper_epochs in tables else None
-            if (method, paper_epochs) in _DENSE:
-                known = with_dense(known, *_DENSE[method, paper_epochs])
             yield recipe_run(
                 scale,
                 f"{method.lower().replace(' ', '-').replace('+', '-plus')}-e{epochs}",
-                recipe,
+                [*recipes.values()][-1],
                 values,
                 {"epochs": float(epochs)},
                 row=f"{method}, {epochs} epochs",
-                paper=known,
+                paper=find_recipe(recipes[paper_epochs]).paper if paper_epochs in recipes else None,
+                dense=_DENSE.get((method, paper_epochs)),
                 keep_every=every if followed else None,
                 checkpoints=tuple(range(every, epochs, every)) if followed else (),
             )

@@ -63,20 +63,15 @@ _OTHERS: tuple[tuple[str, dict[str, Value]], ...] = (
 
 def study(scale: Scale) -> Study:
     """The study at a scale; tiny: MoCo v2 and SiMo over K only."""
+    lines: dict[str, Any] = {"series": "method", "log_x": True}
     return Study(
-        name="eqco",
         title="EqCo: accuracy over the number of negatives, with and without the rule",
-        about=__doc__ or "",
         axes=("method", "num_negatives", "eqco_alpha", "epochs", "variant"),
         runs=tuple(_runs(scale)),
         figures=(
-            Figure(
-                title="Linear top-1 over K", x="num_negatives", y="linear.top1", series="method", log_x=True
-            ),
-            Figure(
-                title="Linear top-1 over alpha", x="eqco_alpha", y="linear.top1", series="method", log_x=True
-            ),
-            Figure(title="MI bound over K", x="num_negatives", y="mi_bound", series="method", log_x=True),
+            Figure(title="Linear top-1 over K", x="num_negatives", y="linear.top1", **lines),
+            Figure(title="Linear top-1 over alpha", x="eqco_alpha", y="linear.top1", **lines),
+            Figure(title="MI bound over K", x="num_negatives", y="mi_bound", **lines),
         ),
         scale=scale,
     )

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fastssl.recipes import find_recipe
-from launchers.studies.build import recipe_run, shrunk
+from launchers.studies.build import at_scale, recipe_run
 from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
 
 _METHODS = {
@@ -25,13 +25,8 @@ _METHODS = {
     "MoCo v2+": ("moco-v2-plus", "moco-v2-plus-imagenet"),
     "BYOL": ("byol", "byol-sgd-imagenet"),
 }
-_LENGTHS_AND_RATES = (
-    (0.5, 1.0),
-    (1.0, 1.0),
-    (1.5, 1.0),
-    (1.0, 0.5),
-    (1.0, 2.0),
-)  # as multiples of the recipe's
+# as multiples of the recipe's
+_LENGTHS_AND_RATES = ((0.5, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0, 0.5), (1.0, 2.0))
 _TRANSFER = tuple(
     f"longtail{options}@{images}" for images in ("cifar10", "cifar100") for options in ("", "+encoder=tuned")
 )
@@ -40,9 +35,7 @@ _TRANSFER = tuple(
 def study(scale: Scale) -> Study:
     """The study at a scale; tiny: 2 to 6 epochs."""
     return Study(
-        name="longtail",
         title="Long-tailed accuracy over linear accuracy",
-        about=__doc__ or "",
         axes=("method", "epochs", "rate"),
         runs=tuple(_runs(scale)),
         figures=(Figure(title="Linear top-1 over the length", x="epochs", y="linear.top1", series="method"),),
@@ -52,8 +45,7 @@ def study(scale: Scale) -> Study:
 
 def _runs(scale: Scale) -> Iterator[PlannedRun]:
     for method, (name, recipe) in _METHODS.items():
-        config = find_recipe(recipe)
-        usual = (shrunk(config) if scale == "tiny" else config).experiment
+        usual = at_scale(find_recipe(recipe), scale).experiment
         for length, rate in _LENGTHS_AND_RATES:
             yield recipe_run(
                 scale,
@@ -62,6 +54,5 @@ def _runs(scale: Scale) -> Iterator[PlannedRun]:
                 {"method": method, "epochs": usual.epochs * length, "rate": rate},
                 {"epochs": usual.epochs * length, "optimizer.base_lr": usual.optimizer.base_lr * rate},
                 row=f"{method}, {usual.epochs * length:g} epochs, rate {rate:g}x",
-                evaluations=("knn", "linear"),
                 transfer=_TRANSFER,
             )

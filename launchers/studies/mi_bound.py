@@ -27,6 +27,7 @@ _TINY: dict[str, Any] = {
     "method.loss.temperature": 0.3,
     "views": quickstart().experiment.views,  # SimCLR's own are too strong for 32 pixels and minutes
 }
+_MEAN = ("Mean gradient of a query", "query_gradient_mean")
 
 
 def study(scale: Scale) -> Study:
@@ -34,39 +35,19 @@ def study(scale: Scale) -> Study:
     sizes, alpha = ((16, 256, 1024, 4096, 65536), 65536) if scale == "paper" else ((4, 16, 64, 256), 256)
     runs = [_run(scale, size, rule) for rule in (None, alpha) for size in sizes if rule != size]
     return Study(
-        name="mi-bound",
         title="Mutual information bound and query gradients over the number of negatives",
-        about=__doc__ or "",
         axes=("num_negatives", "eqco_alpha"),
         runs=tuple(runs),
         figures=(
             Figure(title="MI bound during training", x="epoch", y="mi_bound", series="num_negatives"),
             Figure(title="MI bound over K", x="num_negatives", y="mi_bound", series="eqco_alpha", log_x=True),
-            Figure(
-                title="Mean gradient of a query during training",
-                x="epoch",
-                y="query_gradient_mean",
-                series="num_negatives",
+            *(
+                Figure(title=f"{title} during training", x="epoch", y=y, series="num_negatives")
+                for title, y in (_MEAN, ("Theorem 2's bound on it", "query_gradient_bound"))
             ),
-            Figure(
-                title="Theorem 2's bound on it during training",
-                x="epoch",
-                y="query_gradient_bound",
-                series="num_negatives",
-            ),
-            Figure(
-                title="Mean gradient of a query over K",
-                x="num_negatives",
-                y="query_gradient_mean",
-                series="eqco_alpha",
-                log_x=True,
-            ),
-            Figure(
-                title="Variance of a query's gradient over K",
-                x="num_negatives",
-                y="query_gradient_variance",
-                series="eqco_alpha",
-                log_x=True,
+            *(
+                Figure(title=f"{title} over K", x="num_negatives", y=y, series="eqco_alpha", log_x=True)
+                for title, y in (_MEAN, ("Variance of a query's gradient", "query_gradient_variance"))
             ),
         ),
         scale=scale,

@@ -16,10 +16,8 @@ Compute: 11 runs of 200 epochs, 256 M images each; steps without a symmetric los
 
 from __future__ import annotations
 
-from fastssl.config import Paper
-from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import dense_figures, with_dense
+from launchers.studies.dense_numbers import dense_figures
 from launchers.sweeps.study import Figure, Scale, Study
 
 _STEPS = (
@@ -36,14 +34,8 @@ _STEPS = (
     ("moco-v2-plus-lars", "MoCo v2+", "LARS", "moco-v2-plus-lars-imagenet"),
 )
 _CIFAR = "cifar100"
-# of detection and segmentation
-_DENSE = {
-    "moco-v2": ("table 1", "MoCo v2"),
-    "sync-bn": ("table 1", "+ SyncBN"),
-    "predictor": ("table 1", "+ Asymmetric Predictor"),
-    "momentum-ascending": ("table 1", "+ Momentum Ascending"),
-    "moco-v2-plus": ("table 1", "+ Symmetric Loss (MoCo v2+)"),
-    "complex": ("table 1", "+ More Complex Augmentations"),
+_DENSE = {  # rows of detection and segmentation; the other models are rows of table 1
+    "sync-bn-alone": None,
     "s-moco-v2-plus": ("table 4", "S-MoCo v2+"),
     "byol-sgd": ("table 2", "BYOL, SGD"),
     "byol-lars": ("table 1", "BYOL, LARS"),
@@ -60,15 +52,13 @@ def study(scale: Scale) -> Study:
             recipe,
             {"model": model, "optimizer": optimizer},
             row=f"{model}, {optimizer}",
-            paper=_paper(name, recipe),
+            dense=_DENSE.get(name, ("table 1", model)),
             transfer=(f"linear@{_CIFAR}",),
         )
         for name, model, optimizer, recipe in _STEPS
     )
     return Study(
-        name="moco-ladder",
         title="From MoCo v2 to MoCo v2+ step by step, and BYOL",
-        about=__doc__ or "",
         axes=("model", "optimizer"),
         runs=runs,
         figures=(
@@ -84,8 +74,3 @@ def study(scale: Scale) -> Study:
         ),
         scale=scale,
     )
-
-
-def _paper(name: str, recipe: str) -> Paper | None:
-    paper = find_recipe(recipe).paper
-    return with_dense(paper, *_DENSE[name]) if name in _DENSE else paper

@@ -26,9 +26,7 @@ def study(scale: Scale) -> Study:
         config = moco_v2_plus_lars_imagenet() if step is moco_v2_plus_imagenet else _with_lars(step)
         runs.append(recipe_run(scale, f"{model}-lars", config, {"model": model}, row=f"{model}, LARS"))
     return Study(
-        name="moco-ladder-lars",
         title="Each step from MoCo v1 to S-MoCo v2+ with LARS",
-        about=__doc__ or "",
         axes=("model",),
         runs=tuple(runs),
         figures=(

@@ -47,9 +47,7 @@ def study(scale: Scale) -> Study:
         if scale == "paper" or (views < 8 and lambda_s in (0.0, 0.004) and lambda_b in (0.0, 0.5))
     ]
     return Study(
-        name="msbreg",
         title="MSBReg over the number of views, lambda_s and lambda_b",
-        about=__doc__ or "",
         axes=("num_views", "lambda_s", "lambda_b"),
         runs=tuple(runs),
         figures=(

@@ -17,6 +17,7 @@ from launchers.studies.build import recipe_run
 from launchers.studies.dense_numbers import dense_figure, with_dense
 from launchers.sweeps.study import Scale, Study
 
+_TABLE = "table 2 of MSBReg"
 _ROWS = {
     "simclr": ("SimCLR", "simclr-imagenet"),
     "moco-v2": ("MoCo", "moco-v2-imagenet"),
@@ -29,18 +30,11 @@ _ROWS = {
 def study(scale: Scale) -> Study:
     """The study at a scale."""
     return Study(
-        name="msbreg-coco",
         title="MSBReg and its rivals on COCO",
-        about=__doc__ or "",
         axes=("method",),
         runs=tuple(
             recipe_run(
-                scale,
-                name,
-                recipe,
-                {"method": method},
-                row=method,
-                paper=with_dense(None, "table 2 of MSBReg", method),
+                scale, name, recipe, {"method": method}, row=method, paper=with_dense(None, _TABLE, method)
             )
             for name, (method, recipe) in _ROWS.items()
         ),

@@ -32,40 +32,27 @@ _OTHER_ROWS = (
     ("table 8", "NormRescale by a supervised model"),
     ("table 3", "searched rate"),
 )
+_COLUMNS = {  # of VOC07, that are drawn
+    "": "",
+    "-rescaled": " after NormRescale by a constant",
+    "-rescaled-by-byol-sgd": " after NormRescale by BYOL-SGD",
+}
 
 
 def study(scale: Scale) -> Study:
     """The study at a scale."""
-    sgd = with_dense(find_recipe("byol-sgd-imagenet").paper, "table 2", "BYOL, SGD")
+    sgd, lars = {"optimizer": "SGD"}, {"optimizer": "LARS"}
+    dense = ("table 2", "BYOL, SGD")
     return Study(
-        name="norm-rescale",
         title="BYOL trained with LARS, transferred as it is and after NormRescale",
-        about=__doc__ or "",
         axes=("optimizer",),
         runs=(
-            recipe_run(
-                scale, "byol-sgd", "byol-sgd-imagenet", {"optimizer": "SGD"}, row="BYOL, SGD", paper=sgd
-            ),
-            recipe_run(
-                scale, "byol-lars", "byol-imagenet", {"optimizer": "LARS"}, row="BYOL, LARS", paper=_lars()
-            ),
+            recipe_run(scale, "byol-sgd", "byol-sgd-imagenet", sgd, row="BYOL, SGD", dense=dense),
+            recipe_run(scale, "byol-lars", "byol-imagenet", lars, row="BYOL, LARS", paper=_lars()),
         ),
-        figures=(
-            dense_figure(scale, "voc07", "AP50", "AP50 on VOC07", "optimizer"),
-            dense_figure(
-                scale,
-                "voc07-rescaled",
-                "AP50",
-                "AP50 on VOC07 after NormRescale by a constant",
-                "optimizer",
-            ),
-            dense_figure(
-                scale,
-                "voc07-rescaled-by-byol-sgd",
-                "AP50",
-                "AP50 on VOC07 after NormRescale by BYOL-SGD",
-                "optimizer",
-            ),
+        figures=tuple(
+            dense_figure(scale, f"voc07{column}", "AP50", f"AP50 on VOC07{words}", "optimizer")
+            for column, words in _COLUMNS.items()
         ),
         scale=scale,
     )

@@ -11,30 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from launchers.studies.scene_tasks import FEW_LABELS, LABELS, METRICS, SCRATCH, mode_of, scene_run, tasks_on
-from launchers.sweeps.study import Figure, FigureKind, PlannedRun, Scale, Study
+from launchers.studies.scene_tasks import (
+    FEW_LABELS,
+    LABELS,
+    SCRATCH,
+    label_figure,
+    modes_of,
+    scene_run,
+    tasks_on,
+)
+from launchers.sweeps.study import PlannedRun, Scale, Study
 
 _IMAGES = "single-1111"
 
 
 def study(scale: Scale) -> Study:
     """The study at a scale; tiny: 2 epochs of 4,000 images, 1 of these, and 16 of 500."""
-    kinds: tuple[tuple[FigureKind, str], ...] = (("labels", "classification"), ("utility", "utility"))
     return Study(
-        name="pretext-tuning",
         title="Utility of CMC after half the time, and on an eighth of the images",
-        about=__doc__ or "",
         axes=("pretraining",),
         runs=tuple(_runs(scale)),
-        figures=tuple(
-            Figure(
-                title=f"Figure 2: {what}",
-                x="labels",
-                y=METRICS["classification"],
-                series="pretraining",
-                kind=kind,
-            )
-            for kind, what in kinds
+        figures=(
+            label_figure("Figure 2: classification", "classification", "pretraining"),
+            label_figure("Figure 2: utility", "classification", "pretraining", "utility"),
         ),
         scale=scale,
     )
@@ -54,7 +53,7 @@ def _runs(scale: Scale) -> Iterator[PlannedRun]:
             pretext,
             "resnet9",
             _IMAGES,
-            tuple(tasks_on(scale, "resnet9", _IMAGES, mode_of(pretext), labels, ("classification",))),
+            tasks_on(scale, "resnet9", _IMAGES, modes_of(pretext), labels, ("classification",)),
             name=name,
             values={"pretraining": name},
             changes={"epochs": length} if count else {},

@@ -13,8 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from launchers.studies.scene_tasks import FEW_LABELS, LABELS, METRICS, PRETEXTS, SCRATCH, scene_run, tasks_on
-from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
+from launchers.studies.scene_tasks import (
+    FEW_LABELS,
+    LABELS,
+    PRETEXTS,
+    SCRATCH,
+    label_figure,
+    scene_run,
+    tasks_on,
+)
+from launchers.sweeps.study import PlannedRun, Scale, Study
 from launchers.sweeps.task import Mode
 from pipelines.views import ViewSpec
 
@@ -25,28 +33,19 @@ _MODES: tuple[Mode, ...] = ("finetune", "linear")
 def study(scale: Scale) -> Study:
     """The study at a scale; tiny: rotation alone, and up to 4,000 labels."""
     return Study(
-        name="probing",
         title="Linear classifiers against fine-tuning, and L*a*b* against RGB",
-        about=__doc__ or "",
         axes=("pretext", "colors"),
         runs=tuple(_runs(scale)),
         figures=(
-            Figure(
-                title="Linear and fine-tuned classification",
-                x="labels",
-                y=METRICS["classification"],
-                series="pretext",
-                kind="labels",
+            label_figure(
+                "Linear and fine-tuned classification",
+                "classification",
+                "pretext",
                 where={"colors": "lab"},
                 modes=_MODES,
             ),
-            Figure(
-                title="From scratch, in L*a*b* and in RGB",
-                x="labels",
-                y=METRICS["classification"],
-                series="colors",
-                kind="labels",
-                where={"pretext": SCRATCH},
+            label_figure(
+                "From scratch, in L*a*b* and in RGB", "classification", "colors", where={"pretext": SCRATCH}
             ),
         ),
         scale=scale,
@@ -56,15 +55,11 @@ def study(scale: Scale) -> Study:
 def _runs(scale: Scale) -> Iterator[PlannedRun]:
     labels = LABELS if scale == "paper" else FEW_LABELS
     for pretext in PRETEXTS if scale == "paper" else ("rotation",):
-        tasks = [
-            task
-            for mode in _MODES
-            for task in tasks_on(scale, "resnet9", _IMAGES, mode, labels, ("classification",))
-        ]
+        tasks = tasks_on(scale, "resnet9", _IMAGES, _MODES, labels, ("classification",))
         values = {"pretext": pretext, "colors": "lab"}
         yield scene_run(scale, pretext, "resnet9", _IMAGES, tasks, name=pretext, values=values)
-    tasks = [*tasks_on(scale, "resnet9", _IMAGES, "scratch", labels, ("classification",))]
     for colors in ("lab", "rgb"):
+        tasks = tasks_on(scale, "resnet9", _IMAGES, ("scratch",), labels, ("classification",))
         name, values = f"{SCRATCH}-{colors}", {"pretext": SCRATCH, "colors": colors}
         run = scene_run(scale, SCRATCH, "resnet9", _IMAGES, tasks, name=name, values=values)
         yield _in_rgb(run) if colors == "rgb" else run

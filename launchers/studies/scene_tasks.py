@@ -8,7 +8,8 @@ code tells of: here it has the ResNet50's settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from fastssl.models import ResNet9
 from fastssl.recipes import find_recipe
 from fastssl.recipes.augmentations import SCENES_LAB
 from launchers.studies.build import recipe_run
-from launchers.sweeps.study import PlannedRun, Scale, Value
+from launchers.sweeps.study import Figure, FigureKind, PlannedRun, Scale, Value
 from launchers.sweeps.task import Mode, Option, PlannedTask
 from pipelines.views import ViewGroup
 
@@ -53,7 +54,7 @@ def scene_run(
     pretext: str,
     network: str,
     images: str,
-    tasks: Sequence[PlannedTask],
+    tasks: Iterable[PlannedTask],
     *,
     name: str = "",
     values: Mapping[str, Value] | None = None,
@@ -96,40 +97,44 @@ def tasks_on(
     scale: Scale,
     network: str,
     images: str,
-    mode: Mode,
+    modes: Sequence[Mode],
     labels: Sequence[int],
     names: Sequence[str] = tuple(METRICS),
 ) -> Iterator[PlannedTask]:
-    """The tasks that images have labels for, at each number of labels.
+    """The tasks that images have labels for, in each mode at each number of labels.
 
     Args:
         scale: tiny trains 80 steps, and tests on 1,000 images.
         network: decides the batch size.
         images: single-1111 and the like.
-        mode: of the tasks.
+        modes: of the tasks.
         labels: counts.
         names: of tasks to choose from.
     """
     kind, _, factors = images.partition("-")
     known = ("classification", "pose") if kind == "single" else ("segmentation", "depth")
     options = {"batch_size": _RESNET50_BATCH} if kind == "single" and network == "resnet50" else {}
-    for task in known:
-        if task not in names or (task == "pose" and factors[2] == "0"):  # one viewpoint has one pose
-            continue
-        for count in labels:
-            yield PlannedTask(
-                task=task,
-                labels=count,
-                mode=mode,
-                images=f"{images}-pose" if task == "pose" else images,
-                where=f"scenes:{images}" + ",label=pose" * (task == "pose") + _fewer(scale),
-                options=_TINY_TASK if scale == "tiny" else options,
-            )
+    with_poses = factors[2] == "1"  # one viewpoint has one pose
+    chosen = [task for task in known if task in names and (task != "pose" or with_poses)]
+    for mode, task, count in itertools.product(modes, chosen, labels):
+        yield PlannedTask(
+            task=task,
+            labels=count,
+            mode=mode,
+            images=f"{images}-pose" if task == "pose" else images,
+            where=f"scenes:{images}" + ",label=pose" * (task == "pose") + _fewer(scale),
+            options=_TINY_TASK if scale == "tiny" else options,
+        )
 
 
-def mode_of(pretext: str) -> Mode:
+def modes_of(pretext: str) -> tuple[Mode]:
     """Training of a pretext's encoder on a task, with all its weights."""
-    return "scratch" if pretext == SCRATCH else "finetune"
+    return ("scratch" if pretext == SCRATCH else "finetune",)
+
+
+def label_figure(title: str, task: str, series: str, kind: FigureKind = "labels", **more: Any) -> Figure:
+    """A figure of a task's result over the number of labels, or by ``kind``; ``more`` are fields of it."""
+    return Figure(title=title, x="labels", y=METRICS[task], series=series, kind=kind, **more)
 
 
 def _fewer(scale: Scale) -> str:

@@ -38,19 +38,12 @@ def study(scale: Scale) -> Study:
     )
     pretrained = (
         recipe_run(
-            scale,
-            name,
-            recipe,
-            {"pretraining": method},
-            row=method,
-            paper=with_dense(None, _TABLE, method),
+            scale, name, recipe, {"pretraining": method}, row=method, paper=with_dense(None, _TABLE, method)
         )
         for name, (method, recipe) in _ROWS.items()
     )
     return Study(
-        name="simo-coco",
         title="SiMo, MoCo v2, supervised and random weights on COCO",
-        about=__doc__ or "",
         axes=("pretraining",),
         runs=(random, *pretrained),
         figures=(dense_figure(scale, "coco-fpn-simo", "AP", "Box AP on COCO", "pretraining"),),

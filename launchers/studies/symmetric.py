@@ -13,9 +13,8 @@ Compute: 3 runs of 200 epochs, 256 M images each, and up to 5 transfers of each.
 
 from __future__ import annotations
 
-from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import dense_figures, with_dense
+from launchers.studies.dense_numbers import dense_figures
 from launchers.sweeps.study import Figure, Scale, Study
 
 _ROWS = {
@@ -28,19 +27,10 @@ _ROWS = {
 def study(scale: Scale) -> Study:
     """The study at a scale."""
     return Study(
-        name="symmetric",
         title="An asymmetric predictor or a symmetric one: linear evaluation and transfer",
-        about=__doc__ or "",
         axes=("model",),
         runs=tuple(
-            recipe_run(
-                scale,
-                name,
-                recipe,
-                {"model": model},
-                row=model,
-                paper=with_dense(find_recipe(recipe).paper, "table 4", model),
-            )
+            recipe_run(scale, name, recipe, {"model": model}, row=model, dense=("table 4", model))
             for name, (model, recipe) in _ROWS.items()
         ),
         figures=(

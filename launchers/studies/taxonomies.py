@@ -13,15 +13,15 @@ Compute: 9 runs of 100 epochs, 128 M images each. Tiny: groups of the scenes' so
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from fastssl.recipes import find_recipe
 from launchers.studies.build import recipe_run
-from launchers.studies.dense_numbers import dense_figures, with_dense
+from launchers.studies.dense_numbers import dense_figures
 from launchers.sweeps.study import Figure, PlannedRun, Scale, Study, Value
 
 _HERE = Path(__file__).resolve().parent
-# name, groups as the paper counts them, recipe
+# name, groups as the paper counts them, recipe or taxonomy
 _PAPER = (
     ("supervised-2", "2 balanced", "supervised-artifact-imagenet"),
     ("supervised-2-imbalanced", "2 imbalanced", "supervised-up-3-imagenet"),
@@ -45,17 +45,10 @@ _WITHOUT_LABELS = (
 
 def study(scale: Scale) -> Study:
     """The study at a scale."""
-    runs = _supervised_at_paper_scale() if scale == "paper" else _supervised_on_scenes()
-    for name, method, recipe in _WITHOUT_LABELS:
-        paper = with_dense(find_recipe(recipe).paper, "table 6", method)
-        values: dict[str, Value] = {"method": method, "groups": None}
-        runs.append(recipe_run(scale, name, recipe, values, row=method, paper=paper))
     return Study(
-        name="taxonomies",
         title="Supervised pre-training on coarser classes, and self-supervised pre-training",
-        about=__doc__ or "",
         axes=("method", "groups"),
-        runs=tuple(runs),
+        runs=tuple(_runs(scale)),
         figures=(
             Figure(title="Linear top-1", x="groups", y="linear.top1", series="method"),
             *dense_figures(scale, "groups", "method"),
@@ -64,29 +57,18 @@ def study(scale: Scale) -> Study:
     )
 
 
-def _supervised_at_paper_scale() -> list[PlannedRun]:
-    return [
-        recipe_run(
-            "paper",
+def _runs(scale: Scale) -> Iterator[PlannedRun]:
+    for name, groups, source in _PAPER if scale == "paper" else _TINY:
+        recipe, changes = (source, {}) if scale == "paper" else ("supervised-imagenet", {"taxonomy": source})
+        yield recipe_run(
+            scale,
             name,
             recipe,
             {"method": "supervised", "groups": groups},
+            changes,
             row=f"supervised, {groups}",
-            paper=with_dense(find_recipe(recipe).paper, "table 6", groups),
+            dense=("table 6", groups) if scale == "paper" else None,
         )
-        for name, groups, recipe in _PAPER
-    ]
-
-
-def _supervised_on_scenes() -> list[PlannedRun]:
-    return [
-        recipe_run(
-            "tiny",
-            name,
-            "supervised-imagenet",
-            {"method": "supervised", "groups": groups},
-            {"taxonomy": taxonomy},
-            row=f"supervised, {groups}",
-        )
-        for name, groups, taxonomy in _TINY
-    ]
+    for name, method, recipe in _WITHOUT_LABELS:
+        values: dict[str, Value] = {"method": method, "groups": None}
+        yield recipe_run(scale, name, recipe, values, row=method, dense=("table 6", method))

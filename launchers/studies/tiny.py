@@ -18,9 +18,7 @@ _RUNS = ((4, None), (4, _MANY), (_MANY, None))
 def study(scale: Scale) -> Study:
     """The study; it is tiny at either scale."""
     return Study(
-        name="tiny",
         title="MoCo v2+ on the scenes: 4 and 256 negatives, without EqCo and with it",
-        about=__doc__ or "",
         axes=("num_negatives", "eqco_alpha"),
         runs=tuple(_run(count, alpha) for count, alpha in _RUNS),
         figures=(

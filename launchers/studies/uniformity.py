@@ -24,23 +24,14 @@ _VARIANTS = (
 
 def study(scale: Scale) -> Study:
     """The study at a scale."""
-    runs = tuple(
-        recipe_run(
-            scale,
-            name,
-            recipe,
-            {"method": method},
-            row=method,
-            evaluations=("knn", "linear", "alignment"),
-        )
-        for name, method, recipe in _VARIANTS
-    )
+    evaluations = ("knn", "linear", "alignment")
     return Study(
-        name="uniformity",
         title="Alignment and uniformity of BYOL's and MSBReg's embeddings",
-        about=__doc__ or "",
         axes=("method",),
-        runs=runs,
+        runs=tuple(
+            recipe_run(scale, name, recipe, {"method": method}, row=method, evaluations=evaluations)
+            for name, method, recipe in _VARIANTS
+        ),
         figures=(
             Figure(title="Alignment", x="method", y="alignment.alignment"),
             Figure(title="Uniformity", x="method", y="alignment.uniformity"),

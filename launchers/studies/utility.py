@@ -19,6 +19,7 @@ epochs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from launchers.studies.scene_tasks import (
     FEW_LABELS,
@@ -26,7 +27,8 @@ from launchers.studies.scene_tasks import (
     METRICS,
     PRETEXTS,
     SCRATCH,
-    mode_of,
+    label_figure,
+    modes_of,
     scene_run,
     tasks_on,
 )
@@ -54,16 +56,13 @@ _TINY_PRETEXTS = ("rotation", "cmc")
 def study(scale: Scale) -> Study:
     """The study at a scale; tiny: two pretexts on 4,000 images of one kind, one task, 100 to 4,000 labels."""
     pretexts = PRETEXTS if scale == "paper" else _TINY_PRETEXTS
-    title = "Utility of pre-training over the number of labels"
-    return utility_study("utility", title, __doc__, scale, pretexts)
+    return utility_study("Utility of pre-training over the number of labels", scale, pretexts)
 
 
-def utility_study(name: str, title: str, about: str | None, scale: Scale, pretexts: Sequence[str]) -> Study:
+def utility_study(title: str, scale: Scale, pretexts: Sequence[str]) -> Study:
     """Pretexts and training from scratch on all images and tasks of a scale, with the paper's figures."""
     return Study(
-        name=name,
         title=title,
-        about=about or "",
         axes=("network", "images", "pretext"),
         runs=tuple(_runs(scale, pretexts)),
         figures=tuple(_figures(scale)),
@@ -79,31 +78,18 @@ def _runs(scale: Scale, pretexts: Sequence[str]) -> Iterator[PlannedRun]:
             for pretext in (*pretexts, SCRATCH):
                 names = ("classification",) if tiny else tuple(METRICS)
                 labels = FEW_LABELS if tiny else LABELS
-                tasks = tasks_on(scale, network, images, mode_of(pretext), labels, names)
-                yield scene_run(scale, pretext, network, images, tuple(tasks))
+                tasks = tasks_on(scale, network, images, modes_of(pretext), labels, names)
+                yield scene_run(scale, pretext, network, images, tasks)
 
 
 def _figures(scale: Scale) -> Iterator[Figure]:
     for (task, network), numbers in _NUMBERS.items():
         if scale == "tiny" and (task, network) != ("classification", "resnet9"):
             continue
-        for kind, number in zip(("labels", "utility"), numbers, strict=True):
-            yield Figure(
-                title=f"Figure {number}: {task}, {network}" + ", utility" * (kind == "utility"),
-                x="labels",
-                y=METRICS[task],
-                series="pretext",
-                kind="utility" if kind == "utility" else "labels",
-                panel="images",
-                where={"network": network},
-            )
+        shown: dict[str, Any] = {"panel": "images", "where": {"network": network}}
+        accuracy, utility = (f"Figure {number}: {task}, {network}" for number in numbers)
+        yield label_figure(accuracy, task, "pretext", **shown)
+        yield label_figure(f"{utility}, utility", task, "pretext", "utility", **shown)
     for task, (number, images) in _BOTH_NETWORKS.items() if scale == "paper" else ():
-        yield Figure(
-            title=f"Figure {number}: {task}, both networks, {images}",
-            x="labels",
-            y=METRICS[task],
-            series="network",
-            kind="labels",
-            panel="pretext",
-            where={"images": images},
-        )
+        title = f"Figure {number}: {task}, both networks, {images}"
+        yield label_figure(title, task, "network", panel="pretext", where={"images": images})

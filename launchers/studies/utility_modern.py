@@ -19,4 +19,4 @@ _PRETEXTS = ("moco-v2-plus", "byol")
 
 def study(scale: Scale) -> Study:
     """The study at a scale; tiny as that of utility."""
-    return utility_study("utility-modern", "Utility of MoCo v2+ and BYOL", __doc__, scale, _PRETEXTS)
+    return utility_study("Utility of MoCo v2+ and BYOL", scale, _PRETEXTS)

@@ -7,9 +7,9 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 from pipelines.command.errors import UserError
 
@@ -47,18 +47,15 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("number", "pid", "steps"), int),
-    **dict.fromkeys(("job_id", "host", "started", "outcome", "error", "ended"), str),
-    "status": (int, type(None)),
-}
+_TYPES = get_type_hints(Attempt) | {"outcome": str}
 _FIRST = {"number", "job_id", "host", "pid", "steps", "started"}  # fields of the line at the start
 
 
-def read_attempts(path: Path) -> list[Attempt]:
-    """All attempts, oldest first. One that was followed by another without an end is ``lost``.
+def read_attempts(path: Path, job_id: str = "") -> list[Attempt]:
+    """All attempts, oldest first, or those of a submission.
 
-    Damaged lines are left out: see ``check_attempts``.
+    One that was followed by another without an end is ``lost``. Damaged lines are left out: see
+    ``check_attempts``.
     """
     found: dict[int, dict[str, Any]] = {}
     for values in _lines(path):
@@ -68,8 +65,9 @@ def read_attempts(path: Path) -> list[Attempt]:
     return [
         attempt
         if attempt.outcome != "running" or attempt is attempts[-1]
-        else Attempt(**{**vars(attempt), "outcome": "lost"})
+        else replace(attempt, outcome="lost")
         for attempt in attempts
+        if job_id in ("", attempt.job_id)
     ]
 
 
@@ -149,7 +147,6 @@ def why_not_again(
     site that preempts without a signal leaves losses only, and they are no fault of the run.
 
     Args:
-        attempts: that ended.
         job_id: of the submission.
         steps: of training done by now.
         retries: restarts of a failed job.

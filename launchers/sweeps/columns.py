@@ -11,7 +11,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launchers.sweeps.task import Option, PlannedTask
 from pipelines.command.errors import UserError
@@ -68,28 +68,6 @@ class DenseColumn:
         )
 
 
-def _rescaled(column: DenseColumn) -> DenseColumn:
-    """The column with the norms of the encoder's weights divided by ten."""
-    options = {"norm_rescale": "constant=0.1"}
-    return _changed(column, "NormRescale by a constant", options, "norm_rescale=constant")
-
-
-def _anchored(column: DenseColumn) -> DenseColumn:
-    """The column with the norms of the weights of BYOL trained with SGD, a run of the same study."""
-    changed = _changed(column, "NormRescale by BYOL-SGD", {}, "norm_rescale=byol_sgd")
-    return dataclasses.replace(changed, anchor="byol-sgd")
-
-
-def _searched(column: DenseColumn) -> DenseColumn:
-    """The column at the best of several learning rates, the usual one and higher ones."""
-    return _changed(column, "searched rate", {"searched_rates": _RATES}, "searched_rates")
-
-
-def _changed(column: DenseColumn, name: str, options: Mapping[str, Option], variant: str) -> DenseColumn:
-    metrics = {f"{metric}, {name}": ours for metric, ours in column.metrics.items()}
-    return dataclasses.replace(column, metrics=metrics, options=options, variant=variant)
-
-
 _PLAIN = {
     "voc07": DenseColumn(title="VOC07", task="voc07-c4", images="voc07", metrics=_VOC),
     "voc0712": DenseColumn(title="VOC07+12", task="voc0712-c4", images="voc0712", metrics=_VOC),
@@ -107,12 +85,22 @@ _PLAIN = {
         tiny="scenes-segmentation",
     ),
 }
-_VARIED = ("voc07", "voc0712", "coco-c4")
-DENSE = {
-    **_PLAIN,
-    **{f"{word}-rescaled": _rescaled(_PLAIN[word]) for word in _VARIED},
-    **{f"{word}-rescaled-by-byol-sgd": _anchored(_PLAIN[word]) for word in _VARIED},
-    **{f"{word}-searched": _searched(_PLAIN[word]) for word in _VARIED},
+# variants of a column: end of its word, its name in papers' metrics, its variant, its other fields
+_CONSTANT: Mapping[str, Any] = {"options": {"norm_rescale": "constant=0.1"}}
+_VARIANTS: tuple[tuple[str, str, str, Mapping[str, Any]], ...] = (
+    ("rescaled", "NormRescale by a constant", "norm_rescale=constant", _CONSTANT),
+    ("rescaled-by-byol-sgd", "NormRescale by BYOL-SGD", "norm_rescale=byol_sgd", {"anchor": "byol-sgd"}),
+    ("searched", "searched rate", "searched_rates", {"options": {"searched_rates": _RATES}}),
+)
+DENSE = _PLAIN | {
+    f"{word}-{end}": dataclasses.replace(
+        _PLAIN[word],
+        metrics={f"{metric}, {name}": ours for metric, ours in _PLAIN[word].metrics.items()},
+        variant=variant,
+        **fields,
+    )
+    for end, name, variant, fields in _VARIANTS
+    for word in ("voc07", "voc0712", "coco-c4")
 }
 """Dense columns by the words of ``--columns``."""
 

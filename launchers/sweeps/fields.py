@@ -23,7 +23,6 @@ def resolve(name: str, config: Config, option: str) -> str:
     Args:
         name: the path, or as much of its end as no other field has; ``optimizer`` and the like choose a kind,
             ``size`` is that of all views.
-        config: config that has the field.
         option: the user's option, for messages.
 
     Raises:
@@ -74,6 +73,19 @@ class Change:
     path: str
     value: Any
     option: str
+
+
+def read_changes(settings: Sequence[str], data: str, config: Config) -> list[Change]:
+    """The changes that ``--set FIELD=VALUE ...`` and ``--data`` ask for; of one field the last counts.
+
+    Raises:
+        UserError: the config has no such field.
+    """
+    changes = []
+    for setting in settings:
+        name, text = split_setting(setting, "--set")
+        changes.append(Change(resolve(name, config, "--set"), parse_value(text), f"--set {setting}"))
+    return changes + ([Change("data", data, f"--data {data}")] if data else [])
 
 
 def assign(config: Config, changes: Sequence[Change]) -> Config:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastssl.config import Config
-from launchers.sweeps.fields import Change, assign, parse_value, resolve, split_setting, split_values
+from launchers.sweeps.fields import Change, assign, read_changes, resolve, split_setting, split_values
 from launchers.sweeps.study import Figure, PlannedRun, Study, text_of
 from pipelines.command.errors import UserError
 
@@ -22,7 +22,6 @@ def grid_study(recipe: str, base: Config, grid: Sequence[str], zipped: Sequence[
     """The runs of ``--recipe RECIPE --grid FIELD=VALUE,VALUE ...``; RECIPE may be ``mine.py:my_recipe``.
 
     Args:
-        recipe: its name.
         base: its config, at the scale of the grid.
         grid: FIELD=VALUE,VALUE each: every combination.
         zipped: the same, with as many values each: these change together.
@@ -144,14 +143,7 @@ def applied(study: Study, settings: Sequence[str], data: str, eval_data: str = "
     """
     runs = []
     for run in study.runs:
-        changes = []
-        for setting in settings:
-            name, text = split_setting(setting, "--set")
-            changes.append(Change(resolve(name, run.config, "--set"), parse_value(text), f"--set {setting}"))
-        if data:
-            changes.append(Change("data", data, f"--data {data}"))
-        config = assign(run.config, changes)
-        same = config.experiment == run.config.experiment
-        paper = run.paper if same else None
+        config = assign(run.config, read_changes(settings, data, run.config))
+        paper = run.paper if config.experiment == run.config.experiment else None
         runs.append(dataclasses.replace(run, config=config, paper=paper, eval_data=eval_data))
     return dataclasses.replace(study, runs=tuple(runs))

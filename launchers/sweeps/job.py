@@ -22,9 +22,8 @@ from fastssl.evaluate.result_name import ResultName, data_name
 from fastssl.run.summary import summary_if_whole
 from launchers.sweeps.attempts import IDLE_INTERRUPTIONS, read_attempts, why_not_again
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.json_file import read_object
+from launchers.sweeps.json_file import object_if_whole
 from launchers.sweeps.stage import staged
-from pipelines.command.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,25 +146,17 @@ class Job:
         name = data_name(where, []).rpartition("-")[0]
         pattern = f"{glob.escape(own)}@{name}-????????.json"
         others = sorted(path.parent.glob(pattern)) if where else []
-        return next(iter(others), path if path.exists() and self._is_of(path, name) else None)
+        if others:
+            return others[0]
+        own_images = str(object_if_whole(path).get("data_name", "")).rpartition("-")[0]
+        return path if path.exists() and own_images == name else None
 
     def _is_outdated(self, result: Path) -> bool:
         """True if an evaluation of a run's last weights is of earlier ones: it has trained on since."""
         if self.task or ResultName.parse(self.evaluation).checkpoint:
             return False
-        try:
-            step = read_object(result).get("step")
-        except UserError:
-            return False
+        step = object_if_whole(result).get("step")
         return isinstance(step, int) and step < self.training().steps_done()
-
-    @staticmethod
-    def _is_of(path: Path, name: str) -> bool:
-        """True if a result is of the images with a name."""
-        try:
-            return str(read_object(path).get("data_name", "")).rpartition("-")[0] == name
-        except UserError:
-            return False
 
     def steps_done(self) -> int:
         """Steps in the last checkpoint of the run's training, or of the transfer's."""

@@ -31,6 +31,14 @@ def read_object(path: Path, remedy: str = "delete it and run the sweep again") -
     return values
 
 
+def object_if_whole(path: Path) -> dict[str, Any]:
+    """The object of a JSON file; {} where there is none, or it is damaged."""
+    try:
+        return read_object(path)
+    except UserError:
+        return {}
+
+
 def unless_damaged(read: Callable[[], Value], damaged: list[str]) -> Value | None:
     """Result of ``read``; None where a file is damaged, and its line joins ``damaged``."""
     try:

@@ -19,7 +19,6 @@ def outlook(
 
     Args:
         folder: the sweep's; runs of its neighbors tell the speed.
-        study: the sweep's.
         runs: the chosen ones of the study.
         evaluations: count of their evaluations.
         devices: per run.

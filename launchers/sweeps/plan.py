@@ -107,31 +107,20 @@ def read_plan(folder: SweepFolder) -> dict[str, Any]:
     return plan
 
 
-def result_names(evaluations: Sequence[str], checkpoints: Sequence[int]) -> list[str]:
-    """Names of a run's results: of its last weights, then of the kept checkpoints (``linear-epoch-0050``)."""
+def planned_results(run: Mapping[str, Any]) -> list[str]:
+    """Names of all results of a run of sweep.json.
+
+    Those of its last weights, of kept checkpoints (``linear-epoch-0050``), on other images whose place is
+    known (``linear@cifar100``), and of its tasks.
+    """
+    protocols, places = run.get("evaluations", ()), run.get("transfer_data", {})
     kept = [
         str(ResultName(protocol=protocol, checkpoint=f"epoch-{epoch:04d}"))
-        for epoch in checkpoints
-        for protocol in evaluations
+        for epoch in run.get("checkpoints", ())
+        for protocol in protocols
     ]
-    return [*evaluations, *kept]
-
-
-def transfer_results(transfer: Sequence[str], transfer_data: Mapping[str, str]) -> list[str]:
-    """Names of the results on other images, ``linear@cifar100``, of those whose place is known."""
-    return [result for result in transfer if ResultName.parse(result).data in transfer_data]
-
-
-def eval_data_of(evaluation: str, eval_data: str, transfer_data: Mapping[str, str]) -> str:
-    """Images of an evaluation: those that its name has, else ``eval_data``."""
-    return transfer_data.get(ResultName.parse(evaluation).data, eval_data)
-
-
-def planned_results(run: Mapping[str, Any]) -> list[str]:
-    """Names of all results of a run of sweep.json."""
-    names = result_names(run.get("evaluations", ()), run.get("checkpoints", ()))
-    transfers = transfer_results(run.get("transfer", ()), run.get("transfer_data", {}))
-    return [*names, *transfers, *known_tasks(run)]
+    transfers = [result for result in run.get("transfer", ()) if ResultName.parse(result).data in places]
+    return [*protocols, *kept, *transfers, *known_tasks(run)]
 
 
 def planned_jobs(folder: SweepFolder, plan: Mapping[str, Any]) -> list[Job]:
@@ -141,10 +130,10 @@ def planned_jobs(folder: SweepFolder, plan: Mapping[str, Any]) -> list[Job]:
 
 def run_jobs(folder: SweepFolder, run: Mapping[str, Any]) -> Iterator[Job]:
     """The jobs of a run of sweep.json."""
-    tasks, usual = known_tasks(run), run.get("eval_data", "")
+    tasks, usual, places = known_tasks(run), run.get("eval_data", ""), run.get("transfer_data", {})
     for result in ("", *planned_results(run)):
         task = tasks.get(result)
-        where = task["where"] if task else eval_data_of(result, "", run.get("transfer_data", {}))
+        where = task["where"] if task else places.get(ResultName.parse(result).data, "")
         yield Job(
             sweep=folder.path,
             run=run["name"],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from fastssl.config import Config
 from fastssl.config_values import differing_fields, read_config, to_dict
 from fastssl.run.versions import git_commit
 from fastssl.user_file import keep_copy
@@ -22,17 +23,29 @@ def check_folder(folder: SweepFolder, study: Study) -> None:
     Raises:
         UserError: the folder is another study's, or none that a sweep may write to.
     """
-    standing = next(path for path in (folder.path, *folder.path.parents) if path.exists())
-    if not standing.is_dir():
-        raise UserError(f"{standing} is no folder: choose another --out")
     if folder.plan.exists():
         _check_plan(folder, study)
-    elif folder.path.exists():
-        others = [entry.name for entry in folder.path.iterdir() if entry.name != "lock"]
-        if others:
-            raise UserError(
-                f"{folder.path} is not empty and no sweep folder (it holds {others[0]}): choose --out"
-            )
+    else:
+        check_free(folder.path, "sweep", ("lock",))
+
+
+def check_free(path: Path, kind: str, own: Collection[str]) -> None:
+    """Find what stands in the way of a new folder.
+
+    Args:
+        kind: of the folder, for messages.
+        own: names of files that it may hold.
+
+    Raises:
+        UserError: the folder is a file's, or holds something else.
+    """
+    standing = next(each for each in (path, *path.parents) if each.exists())
+    if not standing.is_dir():
+        raise UserError(f"{standing} is no folder: choose another --out")
+    others = [entry.name for entry in path.glob("*") if entry.name not in own]
+    if others:
+        holds = f"it holds {others[0]}"
+        raise UserError(f"{path} is not empty and no {kind} folder ({holds}): choose another --out")
 
 
 def _check_plan(folder: SweepFolder, study: Study) -> None:
@@ -71,18 +84,11 @@ def make_folder(folder: SweepFolder) -> None:
 def write_plan(folder: SweepFolder, study: Study, cluster: str, command: Sequence[str]) -> None:
     """Write sweep.json and a config per run.
 
-    Args:
-        folder: the sweep's.
-        study: all runs of it.
-        cluster: kind of the cluster of this submission.
-        command: that resumes the sweep, for all runs.
+    ``cluster`` is the kind of the cluster of this submission, ``command`` resumes the sweep, for all runs.
     """
     folder.jobs.mkdir(exist_ok=True)
     for run in study.runs:
-        folder.config(run.name).parent.mkdir(exist_ok=True)
-        if run.config.user_file:
-            keep_copy(run.config.user_file, folder.config(run.name).parent)
-        write_json(folder.config(run.name), {"config": to_dict(run.config)})
+        write_config(folder.config(run.name), run.config)
     created = read_plan(folder)["created"] if folder.plan.exists() else now()
     about = {
         "created": created,
@@ -92,3 +98,11 @@ def write_plan(folder: SweepFolder, study: Study, cluster: str, command: Sequenc
         "cluster": cluster,
     }
     write_json(folder.plan, {**about, **to_plan(study)})
+
+
+def write_config(path: Path, config: Config) -> None:
+    """Write a config as ``python -m fastssl.train`` takes it, with the user's file that it may come from."""
+    path.parent.mkdir(exist_ok=True)
+    if config.user_file:
+        keep_copy(config.user_file, path.parent)
+    write_json(path, {"config": to_dict(config)})

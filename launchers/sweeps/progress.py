@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fastssl.run.metrics import read_metrics
 from fastssl.run.summary import summary_if_whole
 from launchers.sweeps.folder import SweepFolder
-from launchers.sweeps.json_file import is_number, read_object
-from pipelines.command.errors import UserError
+from launchers.sweeps.json_file import is_number, object_if_whole
 
 _TAIL = 64 * 1024  # bytes of metrics.jsonl that hold its last lines
 
@@ -34,8 +32,9 @@ class Progress:
 
 def progress(folder: SweepFolder, run: str) -> Progress:
     """Progress by the last lines of metrics.jsonl, and by summary.json where these are missing."""
-    summary = summary_if_whole(folder.run(run))
-    found = {**summary, **_last_values(folder.run(run) / "metrics.jsonl")}
+    path = folder.run(run)
+    rows = [summary_if_whole(path), *read_metrics(path / "metrics.jsonl", _TAIL)]
+    found = {name: value for row in rows for name, value in row.items()}  # the last one of each
     last = {name: value for name, value in found.items() if is_number(value)}
     step, total = last.get("step", last.get("steps_done")), last.get("total_steps")
     rate = last.get("images_per_s") or None
@@ -51,15 +50,10 @@ def progress(folder: SweepFolder, run: str) -> Progress:
     )
 
 
-def _last_values(metrics: Path) -> dict[str, Any]:
-    """The last value of each metric, of the end of the file."""
-    return {name: value for row in read_metrics(metrics, _TAIL) for name, value in row.items()}
-
-
 def _batch_size(config: Path) -> int | None:
     """The run's batch size; None where its config is damaged."""
     try:
-        size = read_object(config)["config"]["experiment"]["batch_size"]
-    except (UserError, KeyError, TypeError):
+        size = object_if_whole(config)["config"]["experiment"]["batch_size"]
+    except (KeyError, TypeError):
         return None
     return size if isinstance(size, int) else None

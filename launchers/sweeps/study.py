@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from launchers.sweeps.plan import VERSION, result_names, transfer_results
+from launchers.sweeps.plan import VERSION, planned_results
 from launchers.sweeps.task import Mode, PlannedTask, task_to_plan
 
 if TYPE_CHECKING:  # it loads torch, which a report does without
@@ -53,9 +53,7 @@ class PlannedRun:
     @property
     def results(self) -> list[str]:
         """Names of its results: ``knn``, ``linear-epoch-0050``, ``linear@cifar100``, those of its tasks."""
-        names = result_names(self.evaluations, self.checkpoints)
-        tasks = [task.result for task in self.tasks if task.where or not task.images]
-        return [*names, *transfer_results(self.transfer, self.transfer_data), *tasks]
+        return planned_results(run_to_plan(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,17 +88,17 @@ class Study:
     """Runs that belong together.
 
     Attributes:
-        name: of the command and the folder.
         title: one line.
-        about: what it rebuilds, the expected numbers, the compute.
         axes: what is varied: the columns of its table.
+        name: of the command and the folder; that of a file in ``launchers.studies`` is the file's.
+        about: what it rebuilds, the expected numbers, the compute: the docstring of such a file.
     """
 
-    name: str
     title: str
-    about: str
     axes: tuple[str, ...]
     runs: tuple[PlannedRun, ...]
+    name: str = ""
+    about: str = ""
     figures: tuple[Figure, ...] = ()
     scale: Scale = "paper"
 

@@ -66,7 +66,7 @@ def kill_a_training(folder: SearchFolder, driver: subprocess.Popen[str]) -> str:
             (path.parent.name, pid)
             for path in folder.path.glob("runs/*/metrics.jsonl")
             if path.stat().st_size
-            for pid in _processes(folder.config(path.parent.name))
+            for pid in processes(folder.config(path.parent.name))
         ]
 
     wait_until(training, driver)
@@ -95,7 +95,7 @@ def assert_whole(folder: SearchFolder, whole: Path) -> None:
     assert_same_run(folder.run(best), whole)
 
 
-def _processes(config: Path) -> list[int]:
+def processes(config: Path) -> list[int]:
     """Ids of the processes that train a config."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):

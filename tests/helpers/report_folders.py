@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from launchers.reporting.results import read_sweep
+from launchers.reporting.results import Sweep
+from launchers.reporting.several import read_folders
 from launchers.reporting.text import as_markdown, tell
 from launchers.sweeps.plan import VERSION
 
@@ -159,6 +160,10 @@ def write_whole(folder: Path) -> Path:
         write_run(folder / "runs" / name, **how)  # type: ignore[arg-type]
     runs.append(planned(4096, 256, 0))
     return write_sweep(folder, runs)
+
+
+def read_sweep(folder: Path) -> Sweep:
+    return read_folders([folder], folder)
 
 
 def markdown(folder: Path) -> str:

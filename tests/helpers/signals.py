@@ -1,9 +1,18 @@
-"""Signals to this process once a file tells that its work is under way."""
+"""Waits for the work of others, and signals to this process once a file tells that its own is under way."""
 
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+
+def wait_until(what: Callable[[], object], seconds: float = 120.0) -> None:
+    """Return once something holds; fail where it does not in time."""
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def signal_when(path: Path, *numbers: int, after: float = 0.0) -> threading.Thread:

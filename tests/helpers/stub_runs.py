@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from tests.helpers import ROOT
@@ -110,6 +111,12 @@ def stub_sweep(path: Path) -> SweepFolder:
     write_stub(folder.code)
     folder.jobs.mkdir()
     return folder
+
+
+def outcomes(folder: SweepFolder, job: Job | str) -> list[str]:
+    """Outcome of each attempt of a job, which may be told by its name."""
+    name = job if isinstance(job, str) else job.name
+    return [attempt.outcome for attempt in read_attempts(folder.attempts(name))]
 
 
 def stub_job(folder: SweepFolder, data: str, evaluation: str = "", retries: int = 1) -> Job:

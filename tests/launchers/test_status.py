@@ -267,22 +267,6 @@ def test_cancel(folder: SweepFolder, tmp_path: Path) -> None:
         status.main([str(folder.path), "cancel", "gone"])
 
 
-def test_retry_gives_the_command_again(
-    folder: SweepFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given: list[list[str]] = []
-
-    def sweep(arguments: list[str]) -> int:
-        given.append(arguments)
-        return 0
-
-    monkeypatch.setattr("launchers.sweep.main", sweep)
-    assert status.main([str(folder.path), "retry", "broken", "lost"]) == 0
-    assert status.main([str(folder.path), "retry"]) == 0
-    common = ["tiny", "--seeds", "2", "--out", str(folder.path)]
-    assert given == [[*common, "--only", "broken", "lost"], common]
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

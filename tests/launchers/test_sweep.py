@@ -86,12 +86,18 @@ def test_a_sweep_and_the_same_command_again(tmp_path: Path, capfd: pytest.Captur
 
 @pytest.mark.usefixtures("stubbed")
 def test_retry_makes_what_is_missing(tmp_path: Path) -> None:
-    folder, name = SweepFolder(tmp_path / "sweep"), "temperature-0.2-s0"
-    assert run(folder.path) == 0
-    folder.evaluation(name, "knn").unlink()
-    assert status.main([str(folder.path), "retry", name]) == 0
-    assert folder.evaluation(name, "knn").exists()
-    assert attempts(folder.path, name) == 1
+    folder, names = SweepFolder(tmp_path / "sweep"), ("temperature-0.2-s0", "temperature-0.5-s0")
+    assert run(folder.path, "--only", *names, "--fresh-code", "--seeds", "1") == 0
+    command = json.loads(folder.plan.read_text())["command"]  # for all runs, with the code of the folder
+    assert command[3:] == [*GRID, "--out", str(folder.path), "--data", "good", "--seeds", "1"]
+    measured = [folder.evaluation(name, "knn") for name in names]
+    for path in measured:
+        path.unlink()
+    assert status.main([str(folder.path), "retry", names[0]]) == 0
+    assert [path.exists() for path in measured] == [True, False]
+    assert status.main([str(folder.path), "retry"]) == 0
+    assert [path.exists() for path in measured] == [True, True]
+    assert [attempts(folder.path, name) for name in names] == [1, 1]
 
 
 @pytest.mark.usefixtures("stubbed")
@@ -384,11 +390,6 @@ def test_the_snapshot_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tree / "launchers" / "new.py").touch()
     assert not snapshot.take(code, fresh=False)
     assert sorted(path.name for path in code.parent.iterdir()) == ["code"]
-
-
-def test_what_a_command_leaves_for_later() -> None:
-    given = ["tiny", "--only", "a", "b", "--seeds", "2", "--fresh-code", "--set", "epochs=1"]
-    assert list(sweep._lasting(given)) == ["tiny", "--seeds", "2", "--set", "epochs=1"]
 
 
 # --- stopped and started ------------------------------------------------------------------------------------

@@ -10,12 +10,12 @@ from fastssl.models import ResNet
 from fastssl.recipes import quickstart
 from launchers.reporting.chart import Chart
 from launchers.reporting.figures import charts
-from launchers.reporting.results import read_sweep
 from launchers.studies import STUDIES
 from launchers.sweep import main as sweep
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.study import Figure, PlannedRun, Scale, Study
 from launchers.sweeps.task import Mode, PlannedTask
+from tests.helpers.report_folders import read_sweep
 from tests.helpers.runs import SMALL, write_images
 
 LABELS = (16, 32)

@@ -11,14 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from launchers.clusters import job_states
 from launchers.sweeps.attempts import Attempt, read_attempts
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.state import JobState
 from tests.helpers import ROOT
+from tests.helpers.real_search import processes
 
 SHORT, LONG = 2, 2000  # epochs: some seconds, and longer than a test waits
 IMAGES = 400  # of each of 3 classes
@@ -28,13 +27,8 @@ PATIENCE = 600  # seconds that a test waits at most: other work may share the ma
 # Runs that differ in nothing but in a field that has no say in the result: any one is the others' measure.
 # One sweep serves all tests, so that its snapshot's kernels are compiled once.
 GRID = [
-    *(
-        "--recipe",
-        "quickstart",
-        "--grid",
-        f"epochs={SHORT},{LONG}",
-        "max_bad_images=0,1,2,3,4,5,6,7,8,9,10,11,12",
-    ),
+    *("--recipe", "quickstart", "--grid", f"epochs={SHORT},{LONG}"),
+    "max_bad_images=0,1,2,3,4,5,6,7,8,9,10,11,12",
     *("--set", "batch_size=8", "views.0.spec.size=16", "backbone.width=0.0625", "num_negatives=64"),
     *("projector.hidden_dim=32", "predictor.hidden_dim=32", "projector.out_dim=16", "predictor.out_dim=16"),
     *("threads=1", "workers=2", "log_every=3", "monitor_every=0"),
@@ -47,14 +41,8 @@ def name(number: int, epochs: int = SHORT) -> str:
 
 
 def run_command(*command: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [str(part) for part in command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    words = [str(part) for part in command]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def wait_until(what: Callable[[], object], seconds: float, why: str) -> None:
@@ -78,17 +66,9 @@ class Sweep:
     def submit(
         self, *options: str, only: Sequence[str], settings: Sequence[str] = ()
     ) -> "subprocess.CompletedProcess[str]":
-        where: tuple[str | Path, ...] = (
-            "--data",
-            self.data,
-            "--out",
-            self.path,
-            "--cluster",
-            "slurm",
-            "--only",
-            *only,
-        )
-        return run_command(sys.executable, "-m", "launchers.sweep", *GRID, *settings, *where, *options)
+        words = (*GRID, *settings, "--cluster", "slurm", "--only", *only, *options)
+        places = ("--data", self.data, "--out", self.path)
+        return run_command(sys.executable, "-m", "launchers.sweep", *places, *words)
 
     def train(self, *options: str, only: Sequence[str], settings: Sequence[str] = ()) -> None:
         """Submit runs without their evaluations."""
@@ -114,11 +94,6 @@ class Sweep:
     def step(self, run: str) -> int:
         return max((step for step, _ in self.losses(run)), default=0)
 
-    def weights(self, run: str) -> dict[str, torch.Tensor]:
-        last = self.folder.run(run) / "checkpoints/last.pt"
-        state: dict[str, torch.Tensor] = torch.load(last, weights_only=True)["method"]
-        return state
-
     def wait_for_step(self, run: str, step: int) -> None:
         wait_until(
             lambda: self.step(run) >= step,
@@ -136,19 +111,8 @@ class Sweep:
 
         wait_until(there, seconds, f"{job} becomes {' or '.join(names)}; its log: {self.folder.log(job)}")
 
-    def processes(self, run: str) -> list[int]:
-        """Ids of the training processes of a run."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                words = path.read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"fastssl.train" in words and str(self.folder.config(run)).encode() in words:
-                found.append(int(path.parent.name))
-        return found
-
     def signal_processes(self, run: str, number: signal.Signals) -> None:
-        for pid in self.processes(run):
+        """Signal the training processes of a run."""
+        for pid in processes(self.folder.config(run)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)

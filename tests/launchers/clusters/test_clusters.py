@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from launchers.sweeps.plan import VERSION
 from launchers.sweeps.state import ACTIVE, read_submission
 from pipelines.command.errors import UserError
 from tests.helpers import ROOT
+from tests.helpers.signals import wait_until
 from tests.helpers.stub_runs import stub_job, stub_sweep
 
 KINDS = [cluster.kind for cluster in CLUSTERS]
@@ -74,13 +74,6 @@ def plan(folder: SweepFolder, runs: list[str]) -> list[Job]:
 def submit(folder: SweepFolder, kind: str, runs: list[str]) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-c", SUBMIT, str(folder.path), kind, *runs]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-
-
-def wait_until(what: Callable[[], object]) -> None:
-    until = time.monotonic() + 120
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("kind", HERE)

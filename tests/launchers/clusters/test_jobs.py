@@ -25,15 +25,8 @@ from tests.helpers.stub_runs import stub_job, stub_sweep
 
 def test_commands() -> None:
     job = Job(sweep=Path("/s"), run="r", data="/d")
-    assert job.command()[1:] == [
-        "-m",
-        "fastssl.train",
-        "/s/configs/r.json",
-        "--out",
-        "/s/runs/r",
-        "--data",
-        "/d",
-    ]
+    words = ["-m", "fastssl.train", "/s/configs/r.json", "--out", "/s/runs/r", "--data", "/d"]
+    assert job.command()[1:] == words
     linear = Job(sweep=Path("/s"), run="r", data="/d", evaluation="linear")
     assert linear.command()[1:] == ["-m", "fastssl.evaluate", "linear", "/s/runs/r", "--data", "/d"]
     kept = Job(sweep=Path("/s"), run="r", data="/d", evaluation="knn-epoch-0050")
@@ -226,10 +219,15 @@ def test_a_job_asks_its_run_folder(tmp_path: Path) -> None:
 # --- staging ------------------------------------------------------------------------------------------------
 
 
+def write(folder: Path) -> Path:
+    """A folder of one image."""
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(b"1")
+    return folder
+
+
 def test_data_is_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = tmp_path / "images" / "train"
-    source.mkdir(parents=True)
-    (source / "a.jpg").write_bytes(b"1")
+    source = write(tmp_path / "images" / "train")
     monkeypatch.setenv("NODE_DISK", str(tmp_path / "disk"))
     copy = Path(staged(str(source.parent), "$NODE_DISK/cache"))
     assert copy.name == "images"
@@ -240,9 +238,7 @@ def test_data_is_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_changed_data_is_copied_anew(tmp_path: Path) -> None:
-    source = tmp_path / "images"
-    source.mkdir()
-    (source / "a.jpg").write_bytes(b"1")
+    source = write(tmp_path / "images")
     first = Path(staged(str(source), str(tmp_path / "disk")))
     (source / "b.jpg").write_bytes(b"2")
     second = Path(staged(str(source), str(tmp_path / "disk")))
@@ -255,13 +251,11 @@ def test_changed_data_is_copied_anew(tmp_path: Path) -> None:
 
 
 def test_half_a_copy_is_done_again(tmp_path: Path) -> None:
-    source = tmp_path / "images"
-    source.mkdir()
-    (source / "a.jpg").write_bytes(b"whole")
+    source = write(tmp_path / "images")
     copy = Path(staged(str(source), str(tmp_path / "disk")))
     (copy.parent / "complete").unlink()
-    (copy / "a.jpg").write_bytes(b"ha")
-    assert (Path(staged(str(source), str(tmp_path / "disk"))) / "a.jpg").read_bytes() == b"whole"
+    (copy / "a.jpg").write_bytes(b"")
+    assert (Path(staged(str(source), str(tmp_path / "disk"))) / "a.jpg").read_bytes() == b"1"
 
 
 def test_the_files_of_a_pattern_are_copied(tmp_path: Path) -> None:
@@ -274,9 +268,7 @@ def test_the_files_of_a_pattern_are_copied(tmp_path: Path) -> None:
 
 
 def test_of_a_part_of_a_folder_the_folder_is_copied(tmp_path: Path) -> None:
-    year = tmp_path / "VOC2012"
-    year.mkdir()
-    (year / "a.jpg").write_bytes(b"1")
+    year = write(tmp_path / "VOC2012")
     copy = staged(f"{year}:trainval", str(tmp_path / "disk"))
     assert copy == f"{staged(str(year), str(tmp_path / 'disk'))}:trainval"
     assert copy.endswith("/VOC2012:trainval")

@@ -15,7 +15,8 @@ from fastssl.run.summary import read_summary
 from launchers.sweeps import attempts
 from launchers.sweeps.attempts import read_attempts
 from launchers.sweeps.folder import SweepFolder
-from tests.helpers.stub_runs import stub_sweep
+from tests.helpers.signals import wait_until
+from tests.helpers.stub_runs import outcomes, stub_sweep
 
 RUN = """
 import sys
@@ -82,14 +83,8 @@ def requeued(folder: SweepFolder) -> int:
     return calls.read_text().splitlines().count("requeue 7") if calls.exists() else 0
 
 
-def outcomes(folder: SweepFolder, job: str) -> list[str]:
-    return [attempt.outcome for attempt in read_attempts(folder.attempts(job))]
-
-
 def wait_until_it_runs(folder: SweepFolder, run: str) -> None:
-    until = time.monotonic() + 30
-    while not (folder.run(run) / "summary.json").exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_until((folder.run(run) / "summary.json").exists)
     time.sleep(0.1)
 
 

@@ -7,8 +7,15 @@ import pytest
 
 from launchers.reporting.chart import Chart, Line, Point, as_svg, legend
 from launchers.reporting.figures import charts
-from launchers.reporting.results import read_sweep
-from tests.helpers.report_folders import evaluation, planned, write, write_metrics, write_run, write_sweep
+from tests.helpers.report_folders import (
+    evaluation,
+    planned,
+    read_sweep,
+    write,
+    write_metrics,
+    write_run,
+    write_sweep,
+)
 
 
 def chart_of(folder: Path, title: str) -> Chart:

@@ -10,10 +10,9 @@ from launchers.report import main as report
 from launchers.reporting.chart import Chart, as_svg
 from launchers.reporting.figures import charts
 from launchers.reporting.heat_map import HeatMap, heat_map_svg
-from launchers.reporting.results import read_sweep
 from launchers.reporting.table import columns_of
 from launchers.sweeps.task import Mode, PlannedTask, task_to_plan
-from tests.helpers.report_folders import evaluation, write, write_run, write_sweep
+from tests.helpers.report_folders import evaluation, read_sweep, write, write_run, write_sweep
 
 LABELS = (100, 1000, 10_000)
 GAIN = {"rotation": 0.1, "vae": -0.15, "cmc": 0.3}

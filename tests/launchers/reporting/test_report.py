@@ -15,9 +15,8 @@ from scipy import stats
 
 from launchers.report import main, report
 from launchers.reporting.estimate import estimate, number
-from launchers.reporting.results import read_sweep
-from launchers.reporting.results_csv import results_csv
 from launchers.reporting.several import read_folders
+from launchers.reporting.table_files import results_csv
 from launchers.sweeps.attempts import Outcome, begin, end
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
@@ -30,6 +29,7 @@ from tests.helpers.report_folders import (
     evaluation,
     markdown,
     planned,
+    read_sweep,
     table,
     write,
     write_metrics,

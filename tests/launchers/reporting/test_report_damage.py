@@ -124,6 +124,9 @@ def test_values_of_another_type_are_left_out(tmp_path: Path, value: Any) -> None
         check()
 
 
+TASK = {"result": "pose", "words": ["pose"], "images": "", "where": ""}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -135,6 +138,8 @@ def test_values_of_another_type_are_left_out(tmp_path: Path, value: Any) -> None
         {"paper": {"title": "t", "place": "p", "results": [["linear top-1", "high"]]}},
         {"evaluations": ["a/b"]},
         {"checkpoints": ["x"]},
+        *({"tasks": [TASK | {field: 5}]} for field in TASK),
+        {"tasks": [{"result": "pose"}]},
     ],
 )
 def test_a_plan_with_a_wrong_run_is_one_line(tmp_path: Path, wrong: dict[str, Any]) -> None:

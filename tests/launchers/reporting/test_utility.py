@@ -59,16 +59,16 @@ def test_each_seed_has_the_scratch_curve_of_its_own() -> None:
     pretrained = {seed: {100: 0.4, 10_000: 0.5} for seed in (0, 1, 2)}  # seed 2 has none from scratch
     few, many = utility_curve(pretrained, scratch)
     values = 10 - 1, 10**1.5 - 1
-    assert (few.labels, few.count, few.bound) == (100, 2, "")
-    assert (few.mean, few.low, few.high) == pytest.approx((sum(values) / 2, *values))
-    assert many.mean == pytest.approx((10**-0.5 + 1) / 2 - 1)
+    assert (few.x, few.count, few.bound) == (100, 2, "")
+    assert (few.y, few.low, few.high) == pytest.approx((sum(values) / 2, *values))
+    assert many.y == pytest.approx((10**-0.5 + 1) / 2 - 1)
 
 
 def test_three_seeds_have_a_t_interval() -> None:
     scratch = dict.fromkeys(range(3), STRAIGHT)
     pretrained = {seed: {1000: 0.4 + 0.2 * shift} for seed, shift in enumerate((0.0, 0.301029995664, -1.0))}
     (point,) = utility_curve(pretrained, scratch)  # U = 0, 1 and -0.9
-    assert point.mean == pytest.approx(0.1 / 3)
+    assert point.y == pytest.approx(0.1 / 3)
     half = 4.302652729911275 * 0.9504384952922168 / 3**0.5  # t of two degrees of freedom, standard deviation
     assert point.high == pytest.approx(0.1 / 3 + half)
     assert point.low == -1.0  # no utility is below
@@ -78,6 +78,6 @@ def test_a_mean_of_bounds_is_a_bound_and_of_opposite_ones_nothing() -> None:
     scratch = {0: STRAIGHT, 1: STRAIGHT}
     first, second = {1000: 0.7, 2000: 0.7, 3000: 0.7}, {1000: 0.4, 2000: 0.8, 3000: 0.1}
     both = utility_curve({0: first, 1: second}, scratch)
-    assert [(point.labels, point.bound) for point in both] == [(1000, "lower"), (2000, "lower")]
-    assert [point.mean for point in both] == pytest.approx([4.5, 4.0])
+    assert [(point.x, point.bound) for point in both] == [(1000, "lower"), (2000, "lower")]
+    assert [point.y for point in both] == pytest.approx([4.5, 4.0])
     assert utility_curve({0: {1000: 0.7}}, {}) == []

@@ -2,13 +2,12 @@
 
 import subprocess
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from launchers.clusters.slurm import Slurm
-from launchers.search import _job, defined_search
+from launchers.search import defined_search
 from launchers.searching.conductor import Conductor
 from launchers.searching.options import parse
 from launchers.sweeps import attempts
@@ -26,8 +25,7 @@ def test_a_trial_goes_on_once_the_job_that_paused_it_has_left_the_queue(
     for name, line in {"squeue": f"cat {queue}", "sacct": "true"}.items():
         stand_in(tmp_path / "bin", name, line, monkeypatch)
     folder, command = stub_search(tmp_path / "s", ["--trials", "1", "--grace", "3"])
-    options = parse(command)[0]
-    defined = defined_search(options)
+    defined = defined_search(parse(command)[0])
     submitted: list[Job] = []
 
     def submit(jobs: Sequence[Job]) -> None:
@@ -41,8 +39,8 @@ def test_a_trial_goes_on_once_the_job_that_paused_it_has_left_the_queue(
             write_submission(folder, Submission(job, "slurm", job_id))
             queue.write_text(f"{job_id}|COMPLETING|None\n")
 
-    make_job = partial(_job, folder, defined, options, "")
-    conductor = Conductor(folder, defined, Slurm(), make_job, submit, command)
+    job = Job(sweep=folder.path, run="", data=defined.base.machine.data)
+    conductor = Conductor(folder, defined, Slurm(), job, submit, command)
     assert [job.pause_after for job in conductor.turn((), 4) or ()] == [3]
     for state in ("COMPLETING|None", "PENDING|BeginTime", "RUNNING|None"):
         queue.write_text(f"1_0|{state}\n")

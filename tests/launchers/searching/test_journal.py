@@ -88,7 +88,7 @@ def test_optuna_learns_from_what_it_is_told(tmp_path: Path) -> None:
         stretch = journal.stretches()[-1]
         distance = abs(math.log10(stretch.values["optimizer.base_lr"]) + 3)
         if number == 3:
-            journal.tell_diverged(stretch, "diverged")
+            journal.tell_failed(stretch, "diverged", diverged=True)
         else:
             journal.tell(stretch, -distance, last=False)
         near += number >= 20 and distance < 0.5

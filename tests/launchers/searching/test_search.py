@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from launchers.searching.options import parse
 from launchers.status import main as status
 from pipelines.command.errors import UserError
 from tests.helpers.commands import ForkedCommand
+from tests.helpers.signals import wait_until
 from tests.helpers.stub_trials import WORDS, epochs_trained, score, stub_search, table
 
 
@@ -100,9 +100,7 @@ def test_a_metric_that_is_not_logged_is_named_with_the_nearest(tmp_path: Path) -
 def test_two_drivers_share_a_search_and_one_is_killed(tmp_path: Path) -> None:
     folder, command = stub_search(tmp_path / "s", ["--trials", "4", "--grace", "3"])
     drivers = [ForkedCommand("launchers.search", *command) for _ in range(2)]
-    until = time.monotonic() + 120
-    while len(table(folder)) < 2 and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: len(table(folder)) >= 2)
     os.kill(drivers[0].pid, signal.SIGKILL)
     _, errors = drivers[1].communicate(timeout=200)
     drivers[0].communicate(timeout=20)
@@ -121,9 +119,7 @@ def test_cancel_stops_all_drivers_of_this_machine_after_a_checkpoint(
     folder, command = stub_search(tmp_path / "s", ["--trials", "1", "--set", "epochs=400"])
     drivers = [ForkedCommand("launchers.search", *command) for _ in range(2)]
     metrics = folder.run("trial-0000") / "metrics.jsonl"
-    until = time.monotonic() + 120
-    while not (metrics.exists() and len([*folder.drivers.glob("*/lock")]) == 2) and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: metrics.exists() and len([*folder.drivers.glob("*/lock")]) == 2)
     with pytest.raises(UserError, match="trial-0000 runs on this machine: stop the whole"):
         status([str(folder.path), "cancel", "trial-0000"])
     assert status([str(folder.path), "cancel"]) == 0

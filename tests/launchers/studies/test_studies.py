@@ -13,7 +13,7 @@ from fastssl.models import ResNet9
 from fastssl.recipes import find_recipe
 from fastssl.recipes.moco import LADDER
 from launchers.studies import STUDIES
-from launchers.sweeps.study import PlannedRun, Scale, Study, with_seeds
+from launchers.sweeps.study import PlannedRun, Scale, Study
 
 SCALES: tuple[Scale, ...] = get_args(Scale)
 ALL = [(name, scale) for name in STUDIES for scale in SCALES]
@@ -35,6 +35,7 @@ def test_a_study_is_sound(name: str, scale: Scale) -> None:
             assert run.config.machine.data.partition(":")[0] == "scenes"
             assert run.config.experiment.epochs <= 20
         assert len(set(run.results)) == len(run.results)
+        assert len({task.result for task in run.tasks}) == len(run.tasks)
         assert run.trained or not run.evaluations
     rows = {(run.row, tuple(run.values.items())) for run in study.runs}
     assert len(rows) == len({row for row, _ in rows}) == len(study.runs)
@@ -212,7 +213,6 @@ def test_the_other_tables() -> None:
     assert list(numbers(STUDIES["batch-size"]("paper")).values()) == [67.5, 67.5, 67.4]
     norms = list(numbers(STUDIES["norms"]("paper")).values())
     assert norms == [89.5, 91.4, 10.6, 75.3, 10.6, 80.7, 82.3, 78.7]
-    assert list(numbers(STUDIES["uniformity"]("paper")).values()) == [71.9, 72.1, 72.8, 80.4]
     taxonomies = list(numbers(STUDIES["taxonomies"]("paper")).values())
     assert taxonomies == [9.2, 0.7, 10.6, 45.4, 53.3, 77.1, 69.1, 69.3, 69.4]
     found = STUDIES["architectures"]("paper")
@@ -254,8 +254,3 @@ def test_the_batch_size_study_changes_the_batch_and_each_gpus_share_of_it() -> N
     assert sizes == [(256, 32), (512, 64), (1024, 128)]
     same = [dataclasses.replace(run.config.experiment, batch_size=256, batch_norm_group=32) for run in runs]
     assert same[0] == same[1] == same[2]  # base_lr is that of 256: the rate follows the batch
-
-
-def test_seeds_make_names_of_their_own() -> None:
-    study = with_seeds(STUDIES["msbreg"]("paper"), 2)
-    assert len({run.name for run in study.runs}) == 120

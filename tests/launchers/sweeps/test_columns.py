@@ -13,7 +13,6 @@ from launchers.clusters.debug import Debug
 from launchers.options import parse as parse_sweep
 from launchers.report import main as report
 from launchers.reporting.figures import curves
-from launchers.reporting.results import read_sweep
 from launchers.studies import STUDIES
 from launchers.sweep import main as sweep
 from launchers.sweep import sweep as run_sweep
@@ -24,15 +23,11 @@ from launchers.sweeps.plan import planned_jobs, planned_results
 from launchers.sweeps.study import Scale, Study, to_plan, with_seeds
 from launchers.sweeps.transfer import left_out, with_transfer_data
 from pipelines.command.errors import UserError
-from tests.helpers.report_folders import PAPER, evaluation, planned, write, write_run, write_sweep
+from tests.helpers.report_folders import PAPER, evaluation, planned, read_sweep, write, write_run, write_sweep
 
 
-def chosen(study: str, *words: str) -> Study:
-    return with_columns(STUDIES[study]("paper"), words)
-
-
-def chosen_tiny(study: str, *words: str) -> Study:
-    return with_columns(STUDIES[study]("tiny"), words)
+def chosen(study: str, *words: str, scale: Scale = "paper") -> Study:
+    return with_columns(STUDIES[study](scale), words)
 
 
 def test_dense_columns_are_measured_where_they_are_asked_for() -> None:
@@ -50,6 +45,7 @@ def test_dense_columns_are_measured_where_they_are_asked_for() -> None:
     ]
     told = with_transfer_data(some, ["voc07=VOCdevkit"], lambda where: f"/d/{where}")
     assert told.runs[0].results == ["linear", "voc07_c4@voc07"]
+    assert [line.partition(" ")[0] for line in left_out(told)] == ["cityscapes_deeplab@cityscapes"]
     assert chosen("moco-ladder", "linear@cifar100").runs[0].transfer == ("linear@cifar100",)
 
 
@@ -148,14 +144,14 @@ def test_a_column_that_is_none_is_one_line() -> None:
 def test_scenes_stand_in_for_all_at_the_tiny_scale(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = chosen_tiny("symmetric", "voc07,coco-c4,cityscapes")
+    study = chosen("symmetric", "voc07,coco-c4,cityscapes", scale="tiny")
     tasks = study.runs[0].tasks
     assert [(task.words, task.where) for task in tasks] == [
         (["scenes-detection", "--test-images", "300"], "scenes:multi-0101"),
         (["scenes-segmentation", "--test-images", "300"], "scenes:multi-0101"),
     ]
     assert study.runs[0].evaluations == ()
-    runs = {run.row: run.config.experiment for run in chosen_tiny("architectures", "voc07").runs}
+    runs = {run.row: run.config.experiment for run in chosen("architectures", "voc07", scale="tiny").runs}
     backbone = runs["backbone=resnet18 x0.125, method=BYOL-SGD"].backbone
     assert backbone == ResNet.Config(depth=18, width=0.125)  # detectors need a ResNet
     words = ["symmetric", "--scale", "tiny", "--columns", "linear,voc07", "--dry-run", "--out", str(tmp_path)]
@@ -184,7 +180,7 @@ TABLES = {  # columns of each study's table of detection and segmentation
 def test_studies_have_the_columns_of_their_tables(name: str) -> None:
     """The paper's numbers beside each, and at the tiny scale a transfer to scenes in place of each."""
     words = TABLES[name]
-    paper, tiny = chosen(name, *words), chosen_tiny(name, *words)
+    paper, tiny = chosen(name, *words), chosen(name, *words, scale="tiny")
     published = {metric for run in paper.runs if run.paper for metric, _ in run.paper.results}
     for word in words:
         metrics = {f"{DENSE[word].title} {metric}" for metric in DENSE[word].metrics}

@@ -1,31 +1,24 @@
 """Tasks of a sweep: planned, run after the training or without one, resumed, retried, shown."""
 
-import json
 import signal
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from fastssl.recipes import quickstart
 from launchers.clusters.local import Local
 from launchers.clusters.slurm_bundles import bundled
 from launchers.look import look
-from launchers.reporting.results import read_sweep
-from launchers.sweeps.attempts import read_attempts
-from launchers.sweeps.chain import chain_command
 from launchers.sweeps.folder import SweepFolder
 from launchers.sweeps.job import Job
 from launchers.sweeps.outlook import outlook
-from launchers.sweeps.plan import VERSION, planned_jobs
+from launchers.sweeps.plan import planned_jobs
 from launchers.sweeps.study import PlannedRun, Study, to_plan, with_seeds
 from launchers.sweeps.task import Mode, PlannedTask
-from launchers.sweeps.transfer import left_out, with_transfer_data
-from pipelines.command.errors import UserError
 from pipelines.files.atomic import write_json
+from tests.helpers.report_folders import read_sweep
 from tests.helpers.signals import signal_when
-from tests.helpers.stub_runs import stub_sweep
+from tests.helpers.stub_runs import outcomes, stub_sweep
 
 
 def study(labels: Iterable[int], steps: int = 5, images: str = "", trained: bool = True) -> Study:
@@ -53,34 +46,12 @@ def prepared(tmp_path: Path, planned: Study) -> tuple[SweepFolder, list[Job]]:
     return folder, jobs
 
 
-def outcomes(folder: SweepFolder, job: Job) -> list[str]:
-    return [attempt.outcome for attempt in read_attempts(folder.attempts(job.name))]
-
-
 def test_seeds_are_options_and_no_part_of_the_name() -> None:
     """The folder of the run has the seed: columns of a table are the same for all."""
     one, two = with_seeds(study([250], images="single-1111"), 2).runs
     assert one.tasks[0].result == two.tasks[0].result == "pose+labels=250+mode=finetune@single-1111"
     assert one.tasks[0].words == ["pose", "--labels", "250", "--mode", "finetune", "--steps", "5"]
     assert two.tasks[0].words == [*one.tasks[0].words, "--seed", "1"]
-
-
-def test_a_dash_of_a_task_is_none_of_a_checkpoint() -> None:
-    assert PlannedTask(task="voc07-c4", images="voc07").result == "voc07_c4@voc07"
-
-
-def test_a_task_is_left_out_until_its_images_are_named() -> None:
-    planned = study([250], images="voc07")
-    assert planned.runs[0].results == []
-    assert [*left_out(planned)] == [
-        "pose+labels=250+mode=finetune@voc07 is left out: name the images by --transfer-data voc07=WHERE to "
-        "measure it"
-    ]
-    located = with_transfer_data(planned, ["voc07=/d/voc"], str)
-    assert located.runs[0].results == ["pose+labels=250+mode=finetune@voc07"]
-    *_, job = planned_jobs(SweepFolder(Path("/s")), to_plan(located))
-    assert job.command()[-2:] == ["--data", "/d/voc"]
-    assert [*left_out(located)] == []
 
 
 def test_tasks_follow_the_training_and_none_overwrites_another(tmp_path: Path) -> None:
@@ -135,27 +106,9 @@ def test_slurm_gives_each_task_of_an_untrained_run_a_job() -> None:
     assert bundled(trained, inside=True, in_training=(), elsewhere=()).trainings == [tuple(trained)]
 
 
-def test_an_older_snapshot_is_told_of_no_new_fields() -> None:
-    plain = {"version": VERSION, "study": "s", "runs": [{"name": "a", "evaluations": ["knn"]}]}
-    told = json.loads(chain_command(planned_jobs(SweepFolder(Path("/s")), plain), "1")[-1])
-    assert [set(job) for job in told["jobs"]] == [
-        {"sweep", "run", "data"},
-        {"sweep", "run", "data", "evaluation"},
-    ]
-
-
 def test_the_outlook_counts_tasks(tmp_path: Path) -> None:
     planned = study(range(100, 150), trained=False)
     lines = [*outlook(SweepFolder(tmp_path), planned, planned.runs, 50, 1, "GPU-hours")]
     assert [line.split() for line in lines if line.startswith("scratch")] == [
         ["scratch", "none", str(quickstart().experiment.batch_size), "0.00", "50", "tasks"]
     ]
-
-
-@pytest.mark.parametrize("field", ["words", "where", "images", "result"])
-def test_a_damaged_plan_is_one_line(tmp_path: Path, field: str) -> None:
-    plan = to_plan(study([100]))
-    plan["runs"][0]["tasks"][0][field] = 5
-    write_json(tmp_path / "sweep.json", plan)
-    with pytest.raises(UserError, match="damaged"):
-        read_sweep(tmp_path)

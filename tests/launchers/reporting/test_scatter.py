@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from launchers.reporting.regression import regression
+from launchers.reporting.scatter import regression
 
 
 def test_line_and_band_are_those_of_the_normal_equations() -> None:
@@ -14,17 +14,19 @@ def test_line_and_band_are_those_of_the_normal_equations() -> None:
     y = 0.2 + 0.9 * x + generator.normal(size=7) * 0.02
     found = regression(x.tolist(), y.tolist())
     assert found is not None
+    slope, points = found
     design = np.column_stack([np.ones(7), x])
     inverse = np.linalg.inv(design.T @ design)
     coefficients = inverse @ design.T @ y
     variance = np.square(y - design @ coefficients).sum() / 5
-    at = np.column_stack([np.ones_like(found.x), found.x])
+    at = np.column_stack([np.ones(len(points)), [point.x for point in points]])
     errors = np.sqrt(variance * np.einsum("ij,jk,ik->i", at, inverse, at))
-    np.testing.assert_allclose(found.y, at @ coefficients, rtol=1e-10)
-    np.testing.assert_allclose(found.half, stats.t.ppf(0.975, 5) * errors, rtol=1e-10)
-    assert (found.x.min(), found.x.max()) == (x.min(), x.max())
-    assert found.slope == pytest.approx(stats.linregress(x, y).slope)
-    assert found.intercept == pytest.approx(stats.linregress(x, y).intercept)
+    line, half = at @ coefficients, stats.t.ppf(0.975, 5) * errors
+    np.testing.assert_allclose([point.y for point in points], line, rtol=1e-10)
+    np.testing.assert_allclose([point.low for point in points], line - half, rtol=1e-10)
+    np.testing.assert_allclose([point.high for point in points], line + half, rtol=1e-10)
+    assert (points[0].x, points[-1].x) == (x.min(), x.max())
+    assert slope == pytest.approx(stats.linregress(x, y).slope)
 
 
 def test_few_points_or_equal_x_have_no_line() -> None:
