@@ -44,12 +44,15 @@ def _without_ffcv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows_of(path: Path, argv: list[str]) -> list[dict[str, Any]]:
-    """The rows of a result, whose shape is checked."""
+    """The rows of a result, which are checked."""
     result = json.loads(path.read_text())
     assert list(result) == ["machine", "versions", "commit", "command", "rows"]
     assert result["command"].startswith("python -m benchmarks.")
     assert all(word in result["command"] for word in argv)
     assert result["rows"]
+    for row in result["rows"]:
+        if "images_per_s" in row:
+            assert_measured(row)
     return result["rows"]
 
 
@@ -89,8 +92,6 @@ def test_loader(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     own = [("fastssl", output) for output in ("views", "crops", "pixels")]
     assert {(row["contender"], row["output"]) for row in rows} == {*own, ("pillow", "views")}
     assert [(row["views"], row["threads"]) for row in rows] == [(2, 1)] * 4
-    for row in rows:
-        assert_measured(row)
     printed = capsys.readouterr()
     assert printed.err.count("ffcv (crops) is left out, not installed") == 1
     assert "| pillow | views |" in printed.out
@@ -142,8 +143,6 @@ def test_loader_over_parquet(folder: Path, tmp_path: Path) -> None:
     names = [(row["contender"], row["output"]) for row in rows]
     assert names[:3] == [("fastssl", "views"), ("fastssl", "parquet"), ("pyarrow", "parquet")]
     assert names[3:] == [("datasets", "parquet")] * is_installed("datasets")
-    for row in rows:
-        assert_measured(row)
 
 
 def test_loader_of_detection(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +152,6 @@ def test_loader_of_detection(folder: Path, tmp_path: Path, monkeypatch: pytest.M
     assert loader.main(argv) == 0
     (row,) = rows_of(path, argv)
     assert (row["contender"], row["output"], row["views"]) == ("fastssl", "detection", 1)
-    assert_measured(row)
     with pytest.raises(UserError, match="--task detection reads files on the CPU"):
         loader.main([*argv, "--data-kind", "parquet"])
 
@@ -176,9 +174,7 @@ def test_backends_beside_the_loaders(
         ("fastssl", "views"),
         *(("backend", name) for name in names if name not in missing),
     ]
-    for row in rows:
-        assert_measured(row)
-        assert row["device"] == "cpu"
+    assert {row["device"] for row in rows} == {"cpu"}
     assert "| backend | resident |" in printed.out
     assert "Images per second:" in printed.out
 
@@ -196,6 +192,13 @@ def test_a_device_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="--device cuda: torch sees no CUDA device"):
         loader.main(["--data", str(folder), "--device", "cuda"])
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "smoke", "tune"])
+def test_what_needs_a_gpu_says_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=f"benchmarks.{name} .* a GPU, and torch sees none here"):
+        importlib.import_module(f"benchmarks.{name}").main([])
 
 
 @pytest.mark.gpu
@@ -221,8 +224,6 @@ def test_decode(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert decode.main(["--data", str(folder), "--json", str(path)]) == 0
     rows = rows_of(path, ["--data"])
     assert {"fastssl", "simplejpeg", "torchvision", "pillow"} <= {row["contender"] for row in rows}
-    for row in rows:
-        assert_measured(row)
     assert "| simplejpeg | decode |" in capsys.readouterr().out
 
 
@@ -233,11 +234,9 @@ def test_limits(folder: Path, tmp_path: Path) -> None:
     *own, stubbed = rows_of(path, ["--views"])
     assert [row["output"] for row in own] == ["decode", "pixels", "crops", "views"]
     for row in own:
-        assert_measured(row)
         share = own[0]["core_us_per_image"] / row["core_us_per_image"]
         assert row["share_of_bound"] == pytest.approx(share, abs=1e-3)
     assert (stubbed["contender"], stubbed["threads"]) == ("stubbed", 16)
-    assert stubbed["core_us_per_image"] > 0
 
 
 def test_render(folder: Path, tmp_path: Path) -> None:
@@ -307,17 +306,9 @@ def test_work_lists_its_files_in_order(folder: Path) -> None:
 def test_threads_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "threads.json"
     assert threads.main(["--data", "generated", "--images", "4", "--json", str(path)]) == 0
-    rows = json.loads(path.read_text())["rows"]
-    assert {(row["contender"], row["output"], row["threads"]) for row in rows} == {
-        (contender, output, number)
-        for contender, output in (
-            ("simplejpeg", "decode"),
-            ("fastssl", "pixels"),
-            ("fastssl", "crops"),
-            ("fastssl", "views"),
-        )
-        for number in (1, 2)
-    }
+    found = {(row["contender"], row["output"], row["threads"]) for row in rows_of(path, ["--data"])}
+    own = [("fastssl", output) for output in ("pixels", "crops", "views")]
+    assert found == {(*name, number) for name in (("simplejpeg", "decode"), *own) for number in (1, 2)}
     assert "| contender | output | 1 thread | 2 threads |" in capsys.readouterr().out
 
 
