@@ -23,11 +23,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import ResultOptions, run_benchmark
 from benchmarks.contenders import CHAIN, Work
 from benchmarks.images import generated_jpeg
 from pipelines.command.errors import run_command
-from pipelines.command.ranges import Counts, check_ranges
+from pipelines.command.ranges import Counts
 from pipelines.files.kernels import compiled_folder
 from pipelines.sources.shards import write_shard
 
@@ -58,18 +58,13 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ResultOptions):
     """Options of the benchmark."""
 
     files: Counts = (10_000, 100_000)
     """Numbers of images."""
     kinds: tuple[Literal["folder", "shard"], ...] = ("folder", "shard")
     """A folder with a file for each, one tar shard."""
-    json: Path | None = None
-    """File for the result."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -190,7 +190,7 @@ def is_installed(package: str) -> bool:
 
 def test_a_device_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="--device cuda: torch sees no CUDA device"):
+    with pytest.raises(UserError, match="--device cuda: torch sees no GPU here"):
         loader.main(["--data", str(folder), "--device", "cuda"])
 
 

@@ -140,7 +140,7 @@ def test_a_row_and_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "message"), [(["--contenders", "adam"], "adam"), (["--device", "cuda"], "sees no CUDA device")]
+    ("argv", "message"), [(["--contenders", "adam"], "adam"), (["--device", "cuda"], "sees no GPU here")]
 )
 def test_mistakes_are_named(argv: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
