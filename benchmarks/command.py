@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks.report import publish
-from benchmarks.result import check_places, result_of
+from benchmarks.report import markdown
+from benchmarks.result import check_places, result_of, write_result
 from pipelines.command.options import read_options
 from pipelines.command.ranges import Count, check_ranges
 
@@ -61,5 +61,8 @@ def run_benchmark(
     words = sys.argv[1:] if argv is None else argv
     chosen = read_options(options, f"python -m benchmarks.{piece}", words, description=about)
     check_places(chosen.json)
-    publish(result_of(piece, words, measure(chosen)), chosen.json)
+    result = result_of(piece, words, measure(chosen))
+    print(markdown(result))
+    if chosen.json is not None:
+        write_result(chosen.json, result)
     return 0

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import report, views
+from benchmarks import views
 from benchmarks.contenders import (
     ON_GPU_ONLY,
     OTHER_RENDERERS,
@@ -24,7 +24,8 @@ from benchmarks.contenders import (
 )
 from benchmarks.contenders.own_renderers import tables
 from benchmarks.images import generated_jpeg
-from benchmarks.result import Result
+from benchmarks.report import markdown
+from benchmarks.result import result_of
 from benchmarks.turns import Taken, Turn
 from benchmarks.views import bytes_per_view, row_of
 from pipelines.command.errors import UserError
@@ -283,17 +284,8 @@ def test_a_table_of_renderers() -> None:
         vars(row_of(Turn(name, device, print, 1), "float32", taken, 5, 2, 1.6e6, 4000.0))
         for name, device in (("numba", CPU), ("kornia", GPU), ("triton_augment", GPU))
     ]
-    made = Result(
-        machine="A computer",
-        versions={},
-        commit=None,
-        command="python -m benchmarks.views --images 5",
-        rows=rows,
-    )
-    assert report.markdown(made) == (
-        "`python -m benchmarks.views --images 5` (A computer; commit unknown), "
-        "a renderer's microseconds per view; in brackets: share of the byte bound:\n"
-        "\n"
+    assert markdown(result_of("views", [], rows)).endswith(
+        "\n\n"
         "| renderer | device | views | views per second | core-us | GPU-us |\n"
         "| --- | --- | --- | --- | --- | --- |\n"
         "| numba | cpu | 5 x 2, float32 | 5,000 | 100.0 |  |\n"
@@ -305,7 +297,7 @@ def test_a_table_of_renderers() -> None:
         "Left out by triton_augment: aspect ratio, hue, blur, solarize."
     )
     older = [{name: value for name, value in row.items() if name != "leaves_out"} for row in rows]
-    assert "Left out" not in report.markdown(Result(**{**made, "rows": older}))
+    assert "Left out" not in markdown(result_of("views", [], older))
 
 
 @pytest.mark.parametrize(
