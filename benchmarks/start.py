@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any, Literal
 from benchmarks.command import ResultOptions, run_benchmark
 from benchmarks.contenders import CHAIN, Work
 from benchmarks.images import generated_jpeg
+from benchmarks.worker import memory_of
 from pipelines.command.errors import run_command
 from pipelines.command.ranges import Counts
 from pipelines.files.kernels import compiled_folder
@@ -123,11 +123,11 @@ def opening(where: str, read: int) -> dict[str, float]:
     from pipelines.sources import open_source
 
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = _memory("VmRSS")
+    before = memory_of(os.getpid(), "VmRSS")
     core, wall = time.process_time(), time.perf_counter()
     source = open_source(where, "train")
     core, wall = time.process_time() - core, time.perf_counter() - wall
-    peak = _memory("VmHWM") - before
+    peak = memory_of(os.getpid(), "VmHWM") - before
     work = Work(folder=Path(where), views=2, threads=len(os.sched_getaffinity(0)), spec=_SMALL)
     batches = passes(work, source)
     next(batches())  # with it threads and memory are made
@@ -140,13 +140,6 @@ def opening(where: str, read: int) -> dict[str, float]:
         "peak_mb": round(peak / 1e6, 1),
         "core_us_per_image": round(1e6 * (time.process_time() - began) / images, 1),
     }
-
-
-def _memory(name: str) -> int:
-    """Bytes, of an entry of proc(5)'s status."""
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return 1024 * int(found[1])
 
 
 def _in_a_process(where: Path, cache: str, read: int) -> dict[str, float]:

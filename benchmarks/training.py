@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -32,6 +31,7 @@ from benchmarks.contenders.torch_dataset import Views as ViewsOfFiles
 from benchmarks.contenders.torchvision import load, transform_of
 from benchmarks.images import GENERATED, image_folder
 from benchmarks.step import TrainingRow, other_steps
+from benchmarks.worker import core_seconds
 from fastssl.config import Config, Machine
 from fastssl.distributed.device import choose_device
 from fastssl.distributed.dist_env import DistEnv
@@ -183,7 +183,7 @@ def _with_dataloader(
 
 def _clocked(contender: Steps, steps: int, images: int, device: torch.device) -> tuple[float, float]:
     """A turn: images per second, and core-milliseconds per image."""
-    core = _core_seconds()
+    core = core_seconds()
     with closing(contender(_WARM_UP + steps)) as taken:  # type: ignore[type-var]  # generators
         for _ in range(_WARM_UP):
             next(taken)
@@ -194,21 +194,13 @@ def _clocked(contender: Steps, steps: int, images: int, device: torch.device) ->
         _wait_for(device)
         wall = time.perf_counter() - wall
         list(taken)  # ends it
-    core = _core_seconds() - core
+    core = core_seconds() - core
     return steps * images / wall, 1e3 * core / images / (_WARM_UP + steps)
 
 
 def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
-
-
-def _core_seconds() -> float:
-    """User and system seconds of this process and of its children that have ended."""
-    return sum(
-        used.ru_utime + used.ru_stime
-        for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
 
 
 if __name__ == "__main__":
