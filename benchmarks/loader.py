@@ -97,40 +97,35 @@ def _rows(options: Options) -> list[dict[str, Any]]:
 
 
 def _cases(options: Options, views: int) -> list[Case]:
-    if options.task == "detection":
-        return [
-            Case(contender=name, output=output, views=views, threads=options.threads)
-            for name, output in DETECTION_CASES
-            if name == "fastssl" or name in options.against
-        ]
-    if options.data_kind == "files":
-        return cases(views, options.against, options.threads, options.device)
-    kind = options.data_kind
-    beside = [("fastssl", "views"), *((name, kind) for name in ("fastssl", *OF_KINDS[kind]))]
-    return [
-        Case(contender=name, output=output, views=views, threads=options.threads) for name, output in beside
-    ]
-
-
-def cases(views: int, against: Sequence[str], threads: int, device: str | None) -> list[Case]:
-    """Contenders that take turns at a number of views: fastssl with each output, others beside its like.
-
-    With a device fastssl's backends too.
-    """
+    """Contenders that take turns at a number of views; with a device fastssl's backends too."""
     on_cpu = [
-        Case(contender=name, output=output, views=views, threads=threads)
-        for output in _OUTPUTS
-        for name in ("fastssl", *against)
-        if name == "fastssl" or output == LEAVES_OUT.get(name, "views")
+        Case(contender=name, output=output, views=views, threads=options.threads)
+        for name, output in _contenders(options)
     ]
-    if device is None:
+    if options.device is None or options.data_kind != "files":
         return on_cpu
     from pipelines.backends.backend import BACKENDS  # with torch, slow to import
 
     return on_cpu + [
-        Case(contender="backend", output=name, views=views, threads=threads, device=device)
+        Case(contender="backend", output=name, views=views, threads=options.threads, device=options.device)
         for name in BACKENDS
         if name != "fake"  # loads nothing
+    ]
+
+
+def _contenders(options: Options) -> list[tuple[str, str]]:
+    """Names and outputs: fastssl with each of its own, others beside its like."""
+    names = ("fastssl", *options.against)
+    if options.task == "detection":
+        return [(name, output) for name, output in DETECTION_CASES if name in names]
+    if options.data_kind != "files":
+        kind = options.data_kind
+        return [("fastssl", "views"), ("fastssl", kind), *((name, kind) for name in OF_KINDS[kind])]
+    return [
+        (name, output)
+        for output in _OUTPUTS
+        for name in names
+        if name == "fastssl" or output == LEAVES_OUT.get(name, "views")
     ]
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import resize
 
-from benchmarks.contenders import LEAVES_OUT, OF_KINDS, OTHERS, Work, open_contender
+from benchmarks.contenders import LEAVES_OUT, OF_KINDS, OTHERS, Pass, Work, open_contender
 from benchmarks.contenders.detection import DETECTION_CASES, SHORT_SIDES
 from benchmarks.images import IN_SHARD, shards_of, write_parquet, write_shards
 from benchmarks.object_storage import object_storage, upload
@@ -46,13 +46,16 @@ def decoded(folder: Path, name: str = "0.jpg") -> np.ndarray:
         return np.array(image)
 
 
-def views_of(name: str, output: str, folder: Path, spec: ViewSpec, views: int = VIEWS) -> np.ndarray:
-    """uint8 [K, N, S, S, 3] of one pass."""
-    work = Work(folder=folder, views=views, batch_size=2, spec=spec)
+def opened(name: str, output: str, work: Work) -> Pass:
     try:
-        run = open_contender(name, output, work)
+        return open_contender(name, output, work)
     except ImportError as error:
         pytest.skip(f"{name} is not installed: {error}")
+
+
+def views_of(name: str, output: str, folder: Path, spec: ViewSpec, views: int = VIEWS) -> np.ndarray:
+    """uint8 [K, N, S, S, 3] of one pass."""
+    run = opened(name, output, Work(folder=folder, views=views, batch_size=2, spec=spec))
     batches = [np.stack([np.stack(list(view)) for view in batch]) for batch in run()]
     return np.concatenate(batches, axis=1)
 
@@ -131,10 +134,7 @@ def test_hue_turns_as_far(name: str, folder: Path) -> None:
     "name", ["fastssl", "simplejpeg", "torchvision", "pillow", "opencv", "dali", "nvimgcodec"]
 )
 def test_decoders_decode(name: str, folder: Path) -> None:
-    try:
-        run = open_contender(name, "decode", Work(folder=folder, views=1, batch_size=2))
-    except ImportError as error:
-        pytest.skip(f"{name} is not installed: {error}")
+    run = opened(name, "decode", Work(folder=folder, views=1, batch_size=2))
     wanted = decoded(folder).astype(int)
     images = [np.array(image) for (batch,) in run() for image in batch]
     assert len(images) >= COUNT
@@ -169,10 +169,7 @@ def test_the_stubbed_loader_makes_views_of_one_pixel() -> None:
 def test_those_that_only_decode_decode_every_file_in_order(
     name: str, levels: int, output: str, threads: int, numbered: Path
 ) -> None:
-    try:
-        run = open_contender(name, output, Work(folder=numbered, views=1, batch_size=8, threads=threads))
-    except ImportError as error:
-        pytest.skip(f"{name} is not installed: {error}")
+    run = opened(name, output, Work(folder=numbered, views=1, batch_size=8, threads=threads))
     for _ in range(2):
         images = [np.array(image) for batch in run() for image in batch[0]]
         assert len(images) == IN_SHARD + 3
@@ -184,10 +181,7 @@ def test_those_that_only_decode_decode_every_file_in_order(
 def test_nvimgcodec_refuses_what_it_cannot_decode(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.jpg").write_bytes((folder / "0.jpg").read_bytes()[:300])
     for output in ("decode", "pixels"):
-        try:
-            run = open_contender("nvimgcodec", output, Work(folder=tmp_path, views=1))
-        except ImportError as error:
-            pytest.skip(f"nvimgcodec is not installed: {error}")
+        run = opened("nvimgcodec", output, Work(folder=tmp_path, views=1))
         with pytest.raises(ValueError, match="nvImageCodec cannot decode an image"):
             list(run())
 
@@ -240,9 +234,7 @@ def test_each_image_of_large_files_is_shown_once_a_pass(name: str, kind: str, nu
             elif kind == "s3":
                 stack.enter_context(object_storage())
                 upload(shards_of(numbered))
-            run = open_contender(name, kind, Work(folder=numbered, views=VIEWS, batch_size=8, spec=PLAIN))
-        except ImportError as error:
-            pytest.skip(f"not installed: {error}")
+            run = opened(name, kind, Work(folder=numbered, views=VIEWS, batch_size=8, spec=PLAIN))
         except UserError as error:
             if "pip install" not in str(error):
                 raise
