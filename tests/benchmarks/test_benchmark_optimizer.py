@@ -15,7 +15,6 @@ from benchmarks.result import result_of
 from benchmarks.turns import Taken, Turn
 from fastssl.models.teacher import update_averages
 from fastssl.optim.optimizer import build_optimizer, set_learning_rate, split_parameters
-from pipelines.command.errors import UserError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -130,12 +129,3 @@ def test_a_row_and_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
         "\n"
         "20.0 million parameters; the GPU copies at 3,000 GB/s."
     )
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"), [(["--contenders", "adam"], "adam"), (["--device", "cuda"], "sees no GPU here")]
-)
-def test_mistakes_are_named(argv: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=message):
-        optimizer.main(argv)

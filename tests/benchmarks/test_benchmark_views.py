@@ -28,7 +28,6 @@ from benchmarks.report import markdown
 from benchmarks.result import result_of
 from benchmarks.turns import Taken, Turn
 from benchmarks.views import bytes_per_view, row_of
-from pipelines.command.errors import UserError
 from pipelines.ops import ColorJitter, Flip, Grayscale, RandomResizedCrop, Solarize
 from pipelines.views import VIEW_PARAMETERS, ViewSpec, draw
 from tests.helpers import ROOT
@@ -298,15 +297,6 @@ def test_a_table_of_renderers() -> None:
     )
     older = [{name: value for name, value in row.items() if name != "leaves_out"} for row in rows]
     assert "Left out" not in markdown(result_of("views", [], older))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(["--views", "0"], "--views must be at least 1, not 0"), (["--against", "albumentations"], "--against")],
-)
-def test_mistakes_are_named(arguments: list[str], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        views.main(arguments)
 
 
 def test_a_renderer_that_fails_is_named_and_ours_is_an_error(

@@ -9,7 +9,6 @@ import torch
 
 from benchmarks import smoke
 from fastssl.optim.reference import update_tensor
-from pipelines.command.errors import UserError
 from tests.helpers import ROOT
 
 CPU = torch.device("cpu")
@@ -37,11 +36,6 @@ def test_batch_norms_are_compared_with_exact_ones(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(smoke, "fuse_batch_norms", wrong)
     with pytest.raises(AssertionError, match="of the largest off"):
         smoke.batch_norms(CPU)
-
-
-def test_it_takes_no_options() -> None:
-    with pytest.raises(UserError, match="takes no options"):
-        smoke.main(["--fast"])
 
 
 @pytest.mark.gpu
