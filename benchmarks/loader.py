@@ -75,9 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _rows(options: Options) -> list[dict[str, Any]]:
     if options.device == "cuda":
-        from fastssl.distributed.device import choose_device  # with torch, slow to import
+        import torch  # slow to import
 
-        choose_device("cuda")  # refuses one that is not there
+        if not torch.cuda.is_available():
+            raise UserError("--device cuda: torch sees no GPU here; --device cpu is a trial without")
     rows: list[Row] = []
     missing: set[tuple[str, str]] = set()
     with image_folder(options.data, options.images) as folder, ExitStack() as stack:
