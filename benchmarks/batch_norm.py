@@ -14,18 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import ResultOptions, run_benchmark
 from benchmarks.tune import Setting, applied
 from benchmarks.turns import Turn, quartiles, take_turns, warm_turn
 from fastssl.models.fused_batch_norm import fuse_batch_norms
 from fastssl.optim.graphed_step import capture_on_gpu
 from pipelines.command.errors import UserError, run_command
+from pipelines.command.ranges import Count
 
 SHAPES = ((64, 112), (256, 56), (512, 28), (1024, 14), (2048, 7), (64, 56))
 """Channels, and height and width, of a ResNet-50's batch norms at images of 224 pixels."""
@@ -90,13 +90,11 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ResultOptions):
     """Options of the benchmark."""
 
-    images: int = 256
+    images: Count = 256
     """Images of a batch."""
-    json: Path | None = None
-    """File for the result."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

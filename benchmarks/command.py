@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from benchmarks.report import publish
-from benchmarks.result import check_places, result_of
+from benchmarks.report import markdown
+from benchmarks.result import check_places, result_of, write_result
 from pipelines.command.options import read_options
+from pipelines.command.ranges import Count, check_ranges
 
 
-class ResultOptions(Protocol):
-    """Options of a benchmark."""
+@dataclass(frozen=True, kw_only=True)
+class ResultOptions:
+    """Options that every benchmark has."""
 
-    @property
-    def json(self) -> Path | None:
-        """File for the result."""
+    json: Path | None = None
+    """File for the result."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions(ResultOptions):
+    """Options of benchmarks on a folder of images."""
+
+    data: str
+    """Folder of JPEGs, searched at all depths; or: generated."""
+    images: Count = 256
+    """Most images to take."""
 
 
 Options = TypeVar("Options", bound=ResultOptions)
@@ -46,5 +61,8 @@ def run_benchmark(
     words = sys.argv[1:] if argv is None else argv
     chosen = read_options(options, f"python -m benchmarks.{piece}", words, description=about)
     check_places(chosen.json)
-    publish(result_of(piece, words, measure(chosen)), chosen.json)
+    result = result_of(piece, words, measure(chosen))
+    print(markdown(result))
+    if chosen.json is not None:
+        write_result(chosen.json, result)
     return 0

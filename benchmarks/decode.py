@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import ImageOptions, run_benchmark
 from benchmarks.images import image_folder
 from benchmarks.rounds import Case, measure
 from pipelines.command.errors import run_command
@@ -15,16 +14,8 @@ from pipelines.command.errors import run_command
 DECODERS = ("fastssl", "simplejpeg", "torchvision", "opencv", "dali", "pillow", "spdl", "nvimgcodec")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ImageOptions):
     """Options of the benchmark."""
-
-    data: str
-    """Folder of JPEGs, searched at all depths; or: generated."""
-    images: int = 256
-    """Most images to take."""
-    json: Path | None = None
-    """File for the result."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

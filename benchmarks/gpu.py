@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -37,107 +38,55 @@ _LOG_BYTES = 100_000  # of each step
 _GRACE_S = 10  # for a step that was told to stop
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Step:
     """A command of a visit, run in a process of its own."""
 
     letter: str
     title: str
-    command: tuple[str, ...]
-    """Words behind ``python -m``; JSON stands for the file of its result, OUT for the visit's folder."""
     limit_s: int
+    command: str
+    """Words behind ``python -m``; JSON stands for the file of its result, OUT for the visit's folder, CORES
+    for the number of cores, DATA for CIFAR-10."""
     needs: tuple[str, ...] = ()
     """Packages besides torch and numpy."""
 
 
-def _test_words() -> list[str]:
+def _tests() -> str:
     """The tests marked ``gpu``: files without one may need packages that are not there."""
     tests = Path(__file__).parent.parent / "tests"
     files = [str(path) for path in sorted(tests.rglob("test_*.py")) if "mark.gpu" in path.read_text()]
-    spread = ("-n", "8", "--dist", "worksteal") if find_spec("xdist") is not None else ()
-    return ["-m", "gpu", "-q", "--tb=short", "--durations=15", "-p", "no:benchmark", *spread, *files]
+    spread = "-n 8 --dist worksteal" if find_spec("xdist") is not None else ""
+    return f"pytest -m gpu -q --tb=short --durations=15 -p no:benchmark {spread} {shlex.join(files)}"
 
 
 _DECODING = ("simplejpeg", "numba", "PIL", "rich", "tyro")
+_VIEWS = "benchmarks.views --device cuda --json JSON --profile OUT/profile-views.txt"
+_LOADER = "benchmarks.loader --data generated --views 2 --threads CORES --against --device cuda --json JSON"
+_OPTIMIZER = "benchmarks.optimizer --device cuda --json JSON --contenders triton foreach loop torch apex"
+_LARGE_STEPS = (
+    "benchmarks.step moco-v2-plus-imagenet byol-sgd-imagenet --batch-size 256 --variants fused-batch-norm "
+    "--device cuda --json JSON --profile OUT/profile-steps.txt"
+)
+_SMALL_STEPS = (
+    "benchmarks.step byol-cifar10 --variants cuda-graph fused-batch-norm "
+    "--device cuda --json JSON --profile OUT/profile-small-steps.txt"
+)
+_THREADS = "benchmarks.threads --data generated --threads 1 CORES --json JSON"
+_BYOL = "fastssl.train byol-cifar10 --data DATA --out OUT/byol-cifar10 --monitor-every 5 --device cuda"
 STEPS = (
-    Step(letter="a", title="kernels", command=("benchmarks.smoke",), limit_s=40, needs=_DECODING),
-    Step(letter="b", title="tests", command=("pytest", *_test_words()), limit_s=60, needs=("pytest",)),
-    Step(
-        letter="c",
-        title="views",
-        command=(
-            *("benchmarks.views", "--device", "cuda", "--json", "JSON"),
-            *("--profile", "OUT/profile-views.txt"),
-        ),
-        limit_s=35,
-        needs=_DECODING,
-    ),
-    Step(
-        letter="d",
-        title="loader",
-        command=(
-            *("benchmarks.loader", "--data", "generated", "--views", "2", "--threads", "CORES"),
-            *("--against", "--device", "cuda", "--json", "JSON"),
-        ),
-        limit_s=33,
-        needs=_DECODING,
-    ),
-    Step(
-        letter="e",
-        title="optimizer",
-        command=(
-            *("benchmarks.optimizer", "--device", "cuda", "--json", "JSON"),
-            *("--contenders", "triton", "foreach", "loop", "torch", "apex"),
-        ),
-        limit_s=22,
-    ),
-    Step(
-        letter="f",
-        title="steps",
-        command=(
-            *("benchmarks.step", "moco-v2-plus-imagenet", "byol-sgd-imagenet", "--batch-size", "256"),
-            *("--variants", "fused-batch-norm", "--device", "cuda"),
-            *("--json", "JSON", "--profile", "OUT/profile-steps.txt"),
-        ),
-        limit_s=50,
-        needs=_DECODING,
-    ),
-    Step(
-        letter="g",
-        title="small steps",
-        command=(
-            *("benchmarks.step", "byol-cifar10"),
-            *("--variants", "cuda-graph", "fused-batch-norm"),
-            *("--device", "cuda", "--json", "JSON", "--profile", "OUT/profile-small-steps.txt"),
-        ),
-        limit_s=40,
-        needs=_DECODING,
-    ),
-    Step(
-        letter="h", title="tune", command=("benchmarks.tune", "--json", "JSON"), limit_s=40, needs=_DECODING
-    ),
-    Step(letter="i", title="batch norm", command=("benchmarks.batch_norm", "--json", "JSON"), limit_s=40),
-    Step(
-        letter="j",
-        title="threads",
-        command=(
-            *("benchmarks.threads", "--data", "generated", "--threads", "1", "CORES"),
-            *("--json", "JSON"),
-        ),
-        limit_s=30,
-        needs=_DECODING,
-    ),
+    Step("a", "kernels", 40, "benchmarks.smoke", _DECODING),
+    Step("b", "tests", 60, _tests(), ("pytest",)),
+    Step("c", "views", 35, _VIEWS, _DECODING),
+    Step("d", "loader", 33, _LOADER, _DECODING),
+    Step("e", "optimizer", 22, _OPTIMIZER),
+    Step("f", "steps", 50, _LARGE_STEPS, _DECODING),
+    Step("g", "small steps", 40, _SMALL_STEPS, _DECODING),
+    Step("h", "tune", 40, "benchmarks.tune --json JSON", _DECODING),
+    Step("i", "batch norm", 40, "benchmarks.batch_norm --json JSON"),
+    Step("j", "threads", 30, _THREADS, _DECODING),
 )
-LONG = Step(
-    letter="l",
-    title="byol-cifar10",
-    command=(
-        *("fastssl.train", "byol-cifar10", "--data", "DATA", "--out", "OUT/byol-cifar10"),
-        *("--monitor-every", "5", "--device", "cuda"),
-    ),
-    limit_s=530,
-    needs=_DECODING,
-)
+LONG = Step("l", "byol-cifar10", 530, _BYOL, _DECODING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,12 +135,13 @@ def take(step: Step, out: Path, data: str) -> dict[str, Any]:
     missing = [name for name in step.needs if find_spec(name) is None]
     if missing:
         return {"status": f"skipped: no {', '.join(missing)} here", "seconds": 0.0}
-    if "DATA" in step.command and not Path(data).exists():
+    command = shlex.split(step.command)
+    if "DATA" in command and not Path(data).exists():
         return {"status": f"skipped: no data at {data or 'DATA='}", "seconds": 0.0}
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         words = {"JSON": str(result), "CORES": str(len(os.sched_getaffinity(0))), "DATA": data}
-        command = [words.get(word, word).replace("OUT/", f"{out}/") for word in step.command]
+        command = [words.get(word, word).replace("OUT/", f"{out}/") for word in command]
         begin = time.perf_counter()
         status = _run([sys.executable, "-m", *command], step.limit_s, out / "log.txt", step.title)
         found: dict[str, Any] = {"status": status, "seconds": round(time.perf_counter() - begin, 1)}

@@ -13,12 +13,13 @@ import numpy as np
 from PIL import Image
 
 from pipelines.command.errors import UserError
+from pipelines.decode.decode import decode
 from pipelines.decode.header import UndecodableImageError, is_jpeg, jpeg_header
 from pipelines.sources.shards import write_shard
 
 GENERATED = "generated"
 IN_SHARD = 32
-_HEIGHT, _WIDTH = 375, 500  # ImageNet's median
+_MEDIAN = (375, 500)  # ImageNet's height and width
 _CONTRAST = 50  # standard deviation of the luma, levels
 _TINT = 0.3  # of each channel's own part of that
 _ROWS_OF_GROUP = 100
@@ -26,24 +27,23 @@ _STEEPNESS = 1.3  # amplitude falls with frequency to this power: files of about
 
 
 @contextmanager
-def image_folder(where: str, count: int) -> Iterator[Path]:
+def image_folder(where: str, count: int, size: tuple[int, int] | None = None) -> Iterator[Path]:
     """A temporary folder of up to ``count`` JPEGs, named so that their order is that of their names.
 
     Args:
         where: a folder, searched at all depths, whose JPEGs are linked to, evenly spaced; or "generated".
             Gray and CMYK files and those that EXIF turns are left out: no two contenders agree on them.
         count: images, at most.
+        size: height and width of generated images; None: ImageNet's median.
 
     Raises:
         UserError: no such folder, or no JPEGs in it.
     """
-    if count < 1:
-        raise UserError(f"--images {count}: a benchmark needs at least one image")
     with tempfile.TemporaryDirectory(prefix="fastssl-benchmark-") as temporary:
         folder = Path(temporary) / "images"
         folder.mkdir()
         if where == GENERATED:
-            for number, content in enumerate(generated_jpegs(count)):
+            for number, content in enumerate(generated_jpegs(count, size)):
                 (folder / f"{number:05}.jpg").write_bytes(content)
         else:
             for number, path in enumerate(_evenly_spaced(_plain_jpegs(Path(where)), count)):
@@ -89,13 +89,19 @@ def write_parquet(folder: Path) -> None:
     write_table(table, parquet_of(folder), row_group_size=_ROWS_OF_GROUP)
 
 
-def generated_jpegs(count: int) -> Iterator[bytes]:
+def decoded_images(where: str, count: int, size: tuple[int, int] | None = None) -> list[np.ndarray]:
+    """The images of ``image_folder``, uint8 [H, W, 3] each."""
+    with image_folder(where, count, size) as folder:
+        return [decode(path.read_bytes()) for path in sorted(folder.iterdir())]
+
+
+def generated_jpegs(count: int, size: tuple[int, int] | None = None) -> Iterator[bytes]:
     """``generated_jpeg`` of 0 to ``count - 1``, made in threads."""
     with ThreadPoolExecutor() as threads:
-        yield from threads.map(generated_jpeg, range(count))
+        yield from threads.map(lambda number: generated_jpeg(number, *(size or _MEDIAN)), range(count))
 
 
-def generated_jpeg(number: int, height: int = _HEIGHT, width: int = _WIDTH) -> bytes:
+def generated_jpeg(number: int, height: int = _MEDIAN[0], width: int = _MEDIAN[1]) -> bytes:
     """A JPEG of quality 90, about as costly to decode as a photograph; the same for the same number.
 
     Like those of photographs, its amplitudes fall with spatial frequency f about as 1 / f (Field, 1987,

@@ -25,17 +25,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import ImageOptions, run_benchmark
 from benchmarks.contenders import LEAVES_OUT, OF_KINDS, OTHERS
 from benchmarks.contenders.detection import DETECTION_CASES
 from benchmarks.images import image_folder, shards_of, write_parquet, write_shards
 from benchmarks.object_storage import object_storage, upload
 from benchmarks.rounds import Case, Row, measure
 from pipelines.command.errors import UserError, run_command
-from pipelines.command.ranges import Count, Counts, check_ranges
+from pipelines.command.ranges import Count, Counts
 
 _OUTPUTS = ("views", "crops", "pixels")  # fastssl's
 
@@ -47,11 +46,9 @@ else:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ImageOptions):
     """Options of the benchmark."""
 
-    data: str
-    """Folder of JPEGs, searched at all depths; or: generated."""
     views: Counts = (1, 2, 4, 8)
     """Views per image, one table column each."""
     against: tuple[Contender, ...] = OTHERS
@@ -64,13 +61,9 @@ class Options:
     """detection: images with boxes, one view each."""
     device: Literal["cpu", "cuda"] | None = None
     """Measure fastssl's backends too, handing over there."""
-    images: int = 256
-    """Most images to take."""
-    json: Path | None = None
-    """File for the result."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        super().__post_init__()
         if self.task == "detection" and (self.data_kind != "files" or self.device is not None):
             raise UserError("--task detection reads files on the CPU: leave --data-kind and --device out")
 
@@ -81,8 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _rows(options: Options) -> list[dict[str, Any]]:
-    if options.device == "cuda" and not _has_gpu():
-        raise UserError("--device cuda: torch sees no CUDA device here; --device cpu is a trial without")
+    if options.device == "cuda":
+        import torch  # slow to import
+
+        if not torch.cuda.is_available():
+            raise UserError("--device cuda: torch sees no GPU here; --device cpu is a trial without")
     rows: list[Row] = []
     missing: set[tuple[str, str]] = set()
     with image_folder(options.data, options.images) as folder, ExitStack() as stack:
@@ -102,51 +98,40 @@ def _rows(options: Options) -> list[dict[str, Any]]:
 
 
 def _cases(options: Options, views: int) -> list[Case]:
-    if options.task == "detection":
-        return [
-            Case(contender=name, output=output, views=views, threads=options.threads)
-            for name, output in DETECTION_CASES
-            if name == "fastssl" or name in options.against
-        ]
-    if options.data_kind == "files":
-        return cases(views, options.against, options.threads, options.device)
-    kind = options.data_kind
-    beside = [("fastssl", "views"), *((name, kind) for name in ("fastssl", *OF_KINDS[kind]))]
-    return [
-        Case(contender=name, output=output, views=views, threads=options.threads) for name, output in beside
-    ]
-
-
-def cases(views: int, against: Sequence[str], threads: int, device: str | None) -> list[Case]:
-    """Contenders that take turns at a number of views: fastssl with each output, others beside its like.
-
-    With a device fastssl's backends too.
-    """
+    """Contenders that take turns at a number of views; with a device fastssl's backends too."""
     on_cpu = [
-        Case(contender=name, output=output, views=views, threads=threads)
-        for output in _OUTPUTS
-        for name in ("fastssl", *against)
-        if name == "fastssl" or output == LEAVES_OUT.get(name, "views")
+        Case(contender=name, output=output, views=views, threads=options.threads)
+        for name, output in _contenders(options)
     ]
-    if device is None:
+    if options.device is None or options.data_kind != "files":
         return on_cpu
     from pipelines.backends.backend import BACKENDS  # with torch, slow to import
 
     return on_cpu + [
-        Case(contender="backend", output=name, views=views, threads=threads, device=device)
+        Case(contender="backend", output=name, views=views, threads=options.threads, device=options.device)
         for name in BACKENDS
         if name != "fake"  # loads nothing
     ]
 
 
+def _contenders(options: Options) -> list[tuple[str, str]]:
+    """Names and outputs: fastssl with each of its own, others beside its like."""
+    names = ("fastssl", *options.against)
+    if options.task == "detection":
+        return [(name, output) for name, output in DETECTION_CASES if name in names]
+    if options.data_kind != "files":
+        kind = options.data_kind
+        return [("fastssl", "views"), ("fastssl", kind), *((name, kind) for name in OF_KINDS[kind])]
+    return [
+        (name, output)
+        for output in _OUTPUTS
+        for name in names
+        if name == "fastssl" or output == LEAVES_OUT.get(name, "views")
+    ]
+
+
 def _names(cases: Sequence[Case]) -> set[tuple[str, str]]:
     return {(case.contender, case.output) for case in cases}
-
-
-def _has_gpu() -> bool:
-    import torch  # slow to import
-
-    return torch.cuda.is_available()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -28,13 +27,14 @@ from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 from torchvision.models import resnet50
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import ResultOptions, run_benchmark
 from benchmarks.profile_page import WAITS, is_on_gpu
 from benchmarks.turns import Run, Taken, Turn, quartiles, take_turns, warm_turn
+from fastssl.distributed.device import choose_device
 from fastssl.models.teacher import update_averages
 from fastssl.optim import LARS, SGD, Optimizer
 from fastssl.optim.optimizer import Implementation, build_optimizer, set_learning_rate, split_parameters
-from pipelines.command.errors import UserError, run_command
+from pipelines.command.errors import run_command
 from pipelines.command.progress import show_progress
 
 CONFIGS: dict[str, Optimizer.Config] = {
@@ -96,19 +96,13 @@ class Contender:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ResultOptions):
     """Options of the benchmark."""
 
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """Device to measure on; auto takes a GPU if there is one."""
     contenders: tuple[Literal["triton", "foreach", "compiled", "loop", "torch", "apex"], ...] = ()
     """Implementations to measure; none: all, on a CPU all but compiled, which takes minutes there."""
-    json: Path | None = None
-    """File for the result."""
-
-    def __post_init__(self) -> None:
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise UserError("--device cuda: torch sees no CUDA device")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,14 +111,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _rows(options: Options) -> list[dict[str, Any]]:
-    on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
+    device = choose_device(options.device)
     wanted = [
         (optimizer, name)
         for optimizer, name in CONTENDERS
-        if name in options.contenders or not (options.contenders or (name == "compiled" and not on_gpu))
+        if name in options.contenders
+        or not (options.contenders or (name == "compiled" and device.type == "cpu"))
     ]
-    rows = measure(resnet50(), wanted, torch.device("cuda" if on_gpu else "cpu"))
-    return [asdict(row) for row in rows]
+    return [asdict(row) for row in measure(resnet50(), wanted, device)]
 
 
 def measure(network: nn.Module, wanted: Sequence[tuple[str, str]], device: torch.device) -> list[Row]:

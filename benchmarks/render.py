@@ -9,16 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from benchmarks.command import run_benchmark
-from pipelines.command.errors import UserError, run_command
-from pipelines.command.ranges import Count, check_ranges
+from benchmarks.command import ResultOptions, run_benchmark
+from benchmarks.images import GENERATED, decoded_images
+from pipelines.command.errors import run_command
+from pipelines.command.ranges import Count
 from pipelines.ops import ColorJitter, GaussianBlur, Grayscale, Solarize
 from pipelines.render.cpu import Workspace, render_constants, render_views
 from pipelines.render.finish import ViewDtype
@@ -26,25 +25,19 @@ from pipelines.views import ViewSpec, draw
 
 _ROUNDS = 9
 _VIEWS = 8
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 _NUMPY_TYPES = {"uint8": np.uint8, "float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ResultOptions):
     """Options of the benchmark."""
 
-    data: Path | None = None
-    """Folder of images, searched at all depths; left out: noise."""
+    data: str = GENERATED
+    """Folder of JPEGs, searched at all depths; or: generated, for views below 100 pixels of their size."""
     images: Count = 32
     """Most images to take."""
     size: Count = 224
     """Side of a view, pixels."""
-    json: Path | None = None
-    """File for the result."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,34 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _rows(options: Options) -> list[dict[str, Any]]:
     """Cost of the crop and the chain, and the cost that every other step adds to the crop ("+ ...")."""
-    if options.data is None:
-        images = noise(options.images, options.size)
-    else:
-        images = load(options.data, options.images)
-    costs = measure(images, options.size)
+    small = (options.size, options.size) if options.size < 100 else None  # as CIFAR's
+    costs = measure(decoded_images(options.data, options.images, small), options.size)
     return [
         {"step": name, "core_us_per_view": round(cost, 1)}
         if name in ("crop", "chain")
         else {"step": f"+ {name}", "core_us_per_view": round(cost - costs["crop"], 1)}
         for name, cost in costs.items()
     ]
-
-
-def load(folder: Path, count: int) -> list[np.ndarray]:
-    """The first ``count`` images below a folder, uint8 [H, W, 3]."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)[:count]
-    if not paths:
-        raise UserError(
-            f"no images in {folder}: --data takes a folder that holds {' '.join(sorted(_SUFFIXES))}"
-        )
-    return [np.array(Image.open(path).convert("RGB")) for path in paths]
-
-
-def noise(count: int, size: int) -> list[np.ndarray]:
-    """uint8 [375, 500, 3], ImageNet's median; for views below 100 pixels, of their size, as CIFAR's."""
-    shape = (375, 500, 3) if size >= 100 else (size, size, 3)
-    random = np.random.default_rng(0)
-    return [random.integers(0, 256, shape, np.uint8) for _ in range(count)]
 
 
 def measure(images: list[np.ndarray], size: int) -> dict[str, float]:

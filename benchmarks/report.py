@@ -16,7 +16,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks.result import Result, check_places, read_result, write_result
+from benchmarks.result import Result, check_places, read_result
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.options import read_options
 from pipelines.files.atomic import atomic_file
@@ -56,13 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             file.write(chart(loaders))
         print(f"chart: {place}", file=sys.stderr)
     return 0
-
-
-def publish(result: Result, path: Path | None) -> None:
-    """Print a result's table and write the result to a file, if one is given."""
-    print(markdown(result))
-    if path is not None:
-        write_result(path, result)
 
 
 def markdown(result: Result) -> str:
@@ -115,18 +108,11 @@ def _decoders(rows: Sequence[Row]) -> str:
     return _by_views(rows, lambda row: _times_own(row, rows))
 
 
-def _limits(rows: Sequence[Row]) -> str:
-    return _by_views(rows, _share)
-
-
 def _by_views(rows: Sequence[Row], cell: Callable[[Row], str]) -> str:
     """A line for each contender and output, a column for each number of views, and memory at the last."""
     views = sorted({row["views"] for row in rows})
     lines = [["contender", "output", *(f"K = {number}" for number in views), f"peak MB, K = {views[-1]}"]]
-    for contender, output in dict.fromkeys((row["contender"], row["output"]) for row in rows):
-        found = {
-            row["views"]: row for row in rows if (row["contender"], row["output"]) == (contender, output)
-        }
+    for (contender, output), found in _lines(rows, ("contender", "output"), "views").items():
         cells = [cell(found[number]) if number in found else "" for number in views]
         memory = f"{found[views[-1]]['peak_mb']:,.0f}" if views[-1] in found else ""
         device = " on a GPU" if any(row.get("device") == "cuda" for row in found.values()) else ""
@@ -136,15 +122,10 @@ def _by_views(rows: Sequence[Row], cell: Callable[[Row], str]) -> str:
 
 def _speedups(rows: Sequence[Row]) -> str:
     numbers = sorted({row["threads"] for row in rows})
-    lines = [
-        ["contender", "output", *("1 thread" if number == 1 else f"{number} threads" for number in numbers)]
-    ]
-    for contender, output in dict.fromkeys((row["contender"], row["output"]) for row in rows):
-        rates = {
-            row["threads"]: row["images_per_s"]
-            for row in rows
-            if (row["contender"], row["output"]) == (contender, output)
-        }
+    columns = ["1 thread" if number == 1 else f"{number} threads" for number in numbers]
+    lines = [["contender", "output", *columns]]
+    for (contender, output), found in _lines(rows, ("contender", "output"), "threads").items():
+        rates = {number: row["images_per_s"] for number, row in found.items()}
         cells = [f"{rates[number]:,.0f} ({rates[number] / rates[numbers[0]]:.2f})" for number in numbers]
         lines.append([contender, output, *cells])
     return _table(lines)
@@ -171,10 +152,7 @@ def _renderers(rows: Sequence[Row]) -> str:
 
 def _optimizers(rows: Sequence[Row]) -> str:
     lines = [["optimizer", "implementation", "device", "us", "with a teacher, us", "kernels", "waits"]]
-    for optimizer, name in dict.fromkeys((row["optimizer"], row["contender"]) for row in rows):
-        found = {
-            row["average"]: row for row in rows if (row["optimizer"], row["contender"]) == (optimizer, name)
-        }
+    for (optimizer, name), found in _lines(rows, ("optimizer", "contender"), "average").items():
         costs, counts = [], []
         for row in (found.get(False), found.get(True)):
             share = "" if row is None or row["share_of_bound"] is None else f" ({row['share_of_bound']:.0%})"
@@ -230,10 +208,9 @@ def _settings(rows: Sequence[Row]) -> str:
 
 def _batch_norms(rows: Sequence[Row]) -> str:
     works = list(dict.fromkeys(row["work"] for row in rows))
-    lines = [["channels", "size", "contender", "setting", *(f"{work}, us" for work in works)]]
     names = ("channels", "size", "contender", "setting")
-    for key in dict.fromkeys(tuple(row[name] for name in names) for row in rows):
-        found = {row["work"]: row for row in rows if tuple(row[name] for name in names) == key}
+    lines = [[*names, *(f"{work}, us" for work in works)]]
+    for key, found in _lines(rows, names, "work").items():
         costs = [
             f"{found[work]['us']:,.1f} ({found[work]['share_of_bound']:.0%})" if work in found else ""
             for work in works
@@ -249,6 +226,14 @@ def _scenes(rows: Sequence[Row]) -> str:
     )
 
 
+def _lines(rows: Sequence[Row], names: Sequence[str], across: str) -> dict[tuple[Any, ...], dict[Any, Row]]:
+    """The rows of each line of a table, by their values of ``across``; lines by their values of ``names``."""
+    found: dict[tuple[Any, ...], dict[Any, Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in names), {})[row[across]] = row
+    return found
+
+
 def _table(lines: list[list[str]]) -> str:
     lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -260,15 +245,10 @@ def _times_own(row: Row, rows: Sequence[Row]) -> str:
     if row["contender"] == "fastssl":
         return cost
     same = ("output", "views", "threads")
-    own = next(
-        (
-            other
-            for other in rows
-            if other["contender"] == "fastssl" and all(other[n] == row[n] for n in same)
-        ),
-        None,
-    )
-    return f"{cost} ({row['core_us_per_image'] / own['core_us_per_image']:.1f})" if own else cost
+    for own in rows:
+        if own["contender"] == "fastssl" and all(own[name] == row[name] for name in same):
+            return f"{cost} ({row['core_us_per_image'] / own['core_us_per_image']:.1f})"
+    return cost
 
 
 def _share(row: Row) -> str:
@@ -305,7 +285,10 @@ _TABLES: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     "batch_norm": ("a batch norm's microseconds; in brackets: share of the byte bound", _batch_norms),
     "loader": ("core-us per image of K views; in brackets: times fastssl's", _loaders),
     "decode": ("core-us per image; in brackets: times fastssl's", _decoders),
-    "limits": ("core-us per image of K views; in brackets: share of the decode-only bound", _limits),
+    "limits": (
+        "core-us per image of K views; in brackets: share of the decode-only bound",
+        lambda rows: _by_views(rows, _share),
+    ),
     "optimizer": ("an optimizer's microseconds per step; in brackets: share of the byte bound", _optimizers),
     "render": ("core-us per view", _steps),
     "scenes": ("core-us per image of the built-in ones", _scenes),

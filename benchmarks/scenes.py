@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import ResultOptions, run_benchmark
 from benchmarks.result import check_places
 from pipelines.command.errors import run_command
-from pipelines.command.ranges import Count, check_ranges
+from pipelines.command.ranges import Count
 from pipelines.files.atomic import atomic_file
 from pipelines.sources.scenes.arrangement import COMBINATIONS
 from pipelines.sources.scenes.factors import draw_scenes
@@ -32,18 +32,13 @@ _MULTI_IN_SHEET = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ResultOptions):
     """Options of the benchmark."""
 
     images: Count = 200
     """Images of each kind per round."""
     sheet: Path | None = None
     """JPEG file for a sheet: a row per combination, a class per column, then images of several shapes."""
-    json: Path | None = None
-    """File for the result."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

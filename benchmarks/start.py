@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -23,11 +22,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import ResultOptions, run_benchmark
 from benchmarks.contenders import CHAIN, Work
 from benchmarks.images import generated_jpeg
+from benchmarks.worker import memory_of
 from pipelines.command.errors import run_command
-from pipelines.command.ranges import Counts, check_ranges
+from pipelines.command.ranges import Counts
 from pipelines.files.kernels import compiled_folder
 from pipelines.sources.shards import write_shard
 
@@ -58,18 +58,13 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ResultOptions):
     """Options of the benchmark."""
 
     files: Counts = (10_000, 100_000)
     """Numbers of images."""
     kinds: tuple[Literal["folder", "shard"], ...] = ("folder", "shard")
     """A folder with a file for each, one tar shard."""
-    json: Path | None = None
-    """File for the result."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -128,11 +123,11 @@ def opening(where: str, read: int) -> dict[str, float]:
     from pipelines.sources import open_source
 
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = _memory("VmRSS")
+    before = memory_of(os.getpid(), "VmRSS")
     core, wall = time.process_time(), time.perf_counter()
     source = open_source(where, "train")
     core, wall = time.process_time() - core, time.perf_counter() - wall
-    peak = _memory("VmHWM") - before
+    peak = memory_of(os.getpid(), "VmHWM") - before
     work = Work(folder=Path(where), views=2, threads=len(os.sched_getaffinity(0)), spec=_SMALL)
     batches = passes(work, source)
     next(batches())  # with it threads and memory are made
@@ -145,13 +140,6 @@ def opening(where: str, read: int) -> dict[str, float]:
         "peak_mb": round(peak / 1e6, 1),
         "core_us_per_image": round(1e6 * (time.process_time() - began) / images, 1),
     }
-
-
-def _memory(name: str) -> int:
-    """Bytes, of an entry of proc(5)'s status."""
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return 1024 * int(found[1])
 
 
 def _in_a_process(where: Path, cache: str, read: int) -> dict[str, float]:

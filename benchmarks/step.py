@@ -24,7 +24,7 @@ import tyro
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import ResultOptions, run_benchmark
 from benchmarks.contenders.plain_step import Views, plain_step
 from benchmarks.profile_page import profile_page
 from benchmarks.result import check_places
@@ -83,7 +83,7 @@ class Row(TrainingRow):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ResultOptions):
     """Options of the benchmark."""
 
     recipes: tyro.conf.Positional[tuple[str, ...]] = ("quickstart",)
@@ -99,8 +99,6 @@ class Options:
     variants: tuple[Literal["compile", "cuda-graph", "fused-batch-norm"], ...] = ()
     """Measure fastssl's step with these options of the training too, or with batch norms of our own
     kernels."""
-    json: Path | None = None
-    """File for the result."""
     profile: Path | None = None
     """File for a page on where the time of fastssl's steps goes."""
 

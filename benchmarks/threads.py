@@ -8,33 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import ImageOptions, run_benchmark
 from benchmarks.images import image_folder
 from benchmarks.rounds import Case, measure
 from pipelines.command.errors import run_command
-from pipelines.command.ranges import Counts, check_ranges
+from pipelines.command.ranges import Counts
 
 _CONTENDERS = (("simplejpeg", "decode"), ("fastssl", "pixels"), ("fastssl", "crops"), ("fastssl", "views"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ImageOptions):
     """Options of the benchmark."""
 
-    data: str
-    """Folder of JPEGs, searched at all depths; or: generated."""
     threads: Counts = (1, 2)
     """Numbers of threads to compare."""
-    images: int = 256
-    """Most images to take."""
-    json: Path | None = None
-    """File for the result."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

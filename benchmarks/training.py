@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,13 @@ import tyro
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import ResultOptions, run_benchmark
 from benchmarks.contenders import Work
 from benchmarks.contenders.torch_dataset import Views as ViewsOfFiles
 from benchmarks.contenders.torchvision import load, transform_of
-from benchmarks.images import GENERATED, generated_jpeg, image_folder
+from benchmarks.images import GENERATED, image_folder
 from benchmarks.step import TrainingRow, other_steps
+from benchmarks.worker import core_seconds
 from fastssl.config import Config, Machine
 from fastssl.distributed.device import choose_device
 from fastssl.distributed.dist_env import DistEnv
@@ -42,7 +42,7 @@ from fastssl.run.data import open_training_data
 from pipelines.backends.choose import choose_pipeline, open_loader
 from pipelines.command.errors import UserError, run_command
 from pipelines.command.progress import show_progress
-from pipelines.command.ranges import Count, check_ranges
+from pipelines.command.ranges import Count
 from pipelines.decode.bad_images import BadImages
 
 _ROUNDS = 3
@@ -60,7 +60,7 @@ class Row(TrainingRow):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ResultOptions):
     """Options of the benchmark."""
 
     recipe: tyro.conf.Positional[str] = "moco-v2-plus-cifar10-cpu"
@@ -75,11 +75,6 @@ class Options:
     """Autocast, as the trainer's."""
     device: str = "auto"
     """auto, cpu or cuda."""
-    json: Path | None = None
-    """File for the result."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,7 +95,7 @@ def measure(options: Options, device: torch.device) -> list[Row]:
     precision, _ = resolve_precision(options.precision, device)
     config = find_recipe(options.recipe)
     size = config.experiment.views[0].spec.size
-    with _images(options, size) as folder:
+    with image_folder(options.data, options.images, (size, size)) as folder:
         experiment = replace(config.experiment, precision=precision)
         machine = Machine(data=str(folder), workers=len(os.sched_getaffinity(0)))
         contenders = open_contenders(replace(config, experiment=experiment, machine=machine), device)
@@ -188,7 +183,7 @@ def _with_dataloader(
 
 def _clocked(contender: Steps, steps: int, images: int, device: torch.device) -> tuple[float, float]:
     """A turn: images per second, and core-milliseconds per image."""
-    core = _core_seconds()
+    core = core_seconds()
     with closing(contender(_WARM_UP + steps)) as taken:  # type: ignore[type-var]  # generators
         for _ in range(_WARM_UP):
             next(taken)
@@ -199,31 +194,13 @@ def _clocked(contender: Steps, steps: int, images: int, device: torch.device) ->
         _wait_for(device)
         wall = time.perf_counter() - wall
         list(taken)  # ends it
-    core = _core_seconds() - core
+    core = core_seconds() - core
     return steps * images / wall, 1e3 * core / images / (_WARM_UP + steps)
 
 
 def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
-
-
-def _core_seconds() -> float:
-    """User and system seconds of this process and of its children that have ended."""
-    return sum(
-        used.ru_utime + used.ru_stime
-        for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
-
-
-@contextmanager
-def _images(options: Options, size: int) -> Iterator[Path]:
-    """A folder of JPEGs: the user's, or generated ones of the views' size."""
-    with image_folder(options.data, 1 if options.data == GENERATED else options.images) as folder:
-        if options.data == GENERATED:
-            for number in range(options.images):
-                (folder / f"{number:05}.jpg").write_bytes(generated_jpeg(number, size, size))
-        yield folder
 
 
 if __name__ == "__main__":

@@ -16,18 +16,18 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
 from torchvision.models import resnet50
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import ResultOptions, run_benchmark
 from benchmarks.contenders import CHAIN, Decoded, open_renderer
 from benchmarks.images import generated_jpegs
 from benchmarks.optimizer import ready_step
 from benchmarks.turns import Run, Turn, quartiles, take_turns, warm_turn
 from pipelines.command.errors import UserError, run_command
+from pipelines.command.ranges import Count
 from pipelines.decode.decode import decode
 
 _RENDERER, _OPTIMIZER = "pipelines.render.gpu", "fastssl.optim.multi_tensor_tables"
@@ -80,13 +80,11 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ResultOptions):
     """Options of the benchmark."""
 
-    images: int = 256
+    images: Count = 256
     """Images of a batch."""
-    json: Path | None = None
-    """File for the result."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

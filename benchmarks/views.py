@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import ImageOptions, run_benchmark
 from benchmarks.contenders import (
     CHAIN,
     ON_GPU_ONLY,
@@ -35,14 +35,14 @@ from benchmarks.contenders import (
     open_renderer,
 )
 from benchmarks.contenders.own_renderers import tables
-from benchmarks.images import GENERATED, image_folder
+from benchmarks.images import GENERATED, decoded_images
 from benchmarks.profile_page import profile_page
 from benchmarks.result import check_places
 from benchmarks.turns import Taken, Turn, quartiles, take_turns, warm_turn
-from pipelines.command.errors import UserError, run_command
+from fastssl.distributed.device import choose_device
+from pipelines.command.errors import run_command
 from pipelines.command.progress import show_progress
-from pipelines.command.ranges import Count, check_ranges
-from pipelines.decode.decode import decode
+from pipelines.command.ranges import Count
 from pipelines.files.atomic import atomic_file
 
 _CPU, _GPU = torch.device("cpu"), torch.device("cuda")
@@ -94,28 +94,19 @@ else:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ImageOptions):
     """Options of the benchmark."""
 
     data: str = GENERATED
     """Folder of JPEGs, searched at all depths; or: generated."""
     views: Count = 2
     """Views per image."""
-    images: int = 256
-    """Most images to take; a batch holds them all."""
     against: tuple[Renderer, ...] = OTHER_RENDERERS
     """Other renderers to measure."""
     device: Literal["auto", "cuda"] = "auto"
     """cuda: leave out what runs on a CPU beside a GPU."""
-    json: Path | None = None
-    """File for the result."""
     profile: Path | None = None
     """File for a page on where the time of our renderer goes."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise UserError("--device cuda: torch sees no CUDA device")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,8 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _rows(options: Options) -> list[dict[str, Any]]:
     check_places(options.profile)
-    with image_folder(options.data, options.images) as folder:
-        images = [decode(path.read_bytes()) for path in sorted(folder.iterdir())]
+    choose_device(options.device)  # refuses one that is not there
+    images = decoded_images(options.data, options.images)
     names = [*OWN_RENDERERS, *options.against]
     rows = measure(images, options.views, names, only_gpu=options.device == "cuda")
     if options.profile is not None:

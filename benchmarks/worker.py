@@ -63,13 +63,14 @@ def main() -> int:
 
 def measure(run: Pass) -> Round:
     """Run one pass."""
-    wall, core = time.perf_counter(), _core_seconds()
+    wall, core = time.perf_counter(), core_seconds()
     images = sum(len(batch[0]) for batch in run())
-    wall, core = time.perf_counter() - wall, _core_seconds() - core
+    wall, core = time.perf_counter() - wall, core_seconds() - core
     return Round(images=images, wall_s=wall, core_s=core, peak_mb=_peak_mb())
 
 
-def _core_seconds() -> float:
+def core_seconds() -> float:
+    """User and system time of this process and of its children, those that have ended included."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # commands that were waited for
     running = sum(core_seconds_of(pid) for pid in _children())
     return time.process_time() + ended.ru_utime + ended.ru_stime + running
@@ -82,13 +83,14 @@ def core_seconds_of(pid: int) -> float:
 
 
 def _peak_mb() -> float:
-    return sum(_peak_mb_of(pid) for pid in [os.getpid(), *_children()])
+    return sum(memory_of(pid, "VmHWM") for pid in [os.getpid(), *_children()]) / 1e6
 
 
-def _peak_mb_of(pid: int) -> float:
-    kib = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+def memory_of(pid: int, name: str) -> int:
+    """Bytes, of an entry of proc(5)'s status."""
+    kib = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert kib is not None
-    return int(kib[1]) * 1024 / 1e6
+    return 1024 * int(kib[1])
 
 
 def _children() -> list[int]:

@@ -33,7 +33,7 @@ from pipelines.views import ViewGroup
 
 def passes(work: Work, source: Source) -> Pass:
     """Passes over all images of a source. Each has the same views: views are a function of the step."""
-    loader = open_loader(_config(work, source))
+    loader = open_loader(loader_config(work, source))
 
     def run() -> Iterator[Batch]:
         loader.load_state_dict({"step": 0})
@@ -45,7 +45,7 @@ def passes(work: Work, source: Source) -> Pass:
 
 def _stages(work: Work, output: CpuOutput, source: Source) -> Pass:
     """Passes that end where a GPU would take over: with crops, or with decoded images."""
-    config = _config(work, source, output)
+    config = loader_config(work, source, output)
     requests = Requests(source.index, config.groups, config.plan)
     backend = ThreadsBackend(config, requests)
 
@@ -62,7 +62,8 @@ def _stages(work: Work, output: CpuOutput, source: Source) -> Pass:
     return run
 
 
-def _config(work: Work, source: Source, output: CpuOutput = "views") -> LoaderConfig:
+def loader_config(work: Work, source: Source, output: CpuOutput = "views") -> LoaderConfig:
+    """The threaded loader of one pass, uint8."""
     plan = evaluation_plan(len(source.index), work.batch_size, shuffle=True)
     return LoaderConfig(
         source=source,
@@ -92,12 +93,13 @@ def _images(images: Images) -> list[np.ndarray]:
     ]
 
 
-def _open(work: Work) -> Source:
+def open_files(work: Work) -> Source:
+    """The files, with their index beside them."""
     return folder.open_split(str(work.folder), "train", cache=work.folder.with_name("index"))
 
 
 def _decode(work: Work) -> Pass:
-    source = _open(work)
+    source = open_files(work)
     largest = int((source.index.heights * source.index.widths).max())
     buffer = np.empty(3 * largest, np.uint8)  # reused, as the loader does
     return decode_each(work, lambda data: decode(data, buffer))
@@ -124,7 +126,7 @@ class _Boxed:
 
 
 def _detection(work: Work) -> Pass:
-    source = _Boxed(_open(work))
+    source = _Boxed(open_files(work))
     plan = evaluation_plan(len(source.index), DETECTION_BATCH, shuffle=True)
     loader = open_dense_loader(
         DenseLoaderConfig(
@@ -170,8 +172,8 @@ OUTPUTS = {
     "parquet": _parquet,
     "s3": _s3,
     "tar": _tar,
-    "views": lambda work: passes(work, _open(work)),
-    "crops": lambda work: _stages(work, "crops", _open(work)),
-    "pixels": lambda work: _stages(work, "pixels", _open(work)),
+    "views": lambda work: passes(work, open_files(work)),
+    "crops": lambda work: _stages(work, "crops", open_files(work)),
+    "pixels": lambda work: _stages(work, "pixels", open_files(work)),
     "decode": _decode,
 }

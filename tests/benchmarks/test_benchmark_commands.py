@@ -44,12 +44,15 @@ def _without_ffcv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows_of(path: Path, argv: list[str]) -> list[dict[str, Any]]:
-    """The rows of a result, whose shape is checked."""
+    """The rows of a result, which are checked."""
     result = json.loads(path.read_text())
     assert list(result) == ["machine", "versions", "commit", "command", "rows"]
     assert result["command"].startswith("python -m benchmarks.")
     assert all(word in result["command"] for word in argv)
     assert result["rows"]
+    for row in result["rows"]:
+        if "images_per_s" in row:
+            assert_measured(row)
     return result["rows"]
 
 
@@ -89,8 +92,6 @@ def test_loader(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     own = [("fastssl", output) for output in ("views", "crops", "pixels")]
     assert {(row["contender"], row["output"]) for row in rows} == {*own, ("pillow", "views")}
     assert [(row["views"], row["threads"]) for row in rows] == [(2, 1)] * 4
-    for row in rows:
-        assert_measured(row)
     printed = capsys.readouterr()
     assert printed.err.count("ffcv (crops) is left out, not installed") == 1
     assert "| pillow | views |" in printed.out
@@ -142,8 +143,6 @@ def test_loader_over_parquet(folder: Path, tmp_path: Path) -> None:
     names = [(row["contender"], row["output"]) for row in rows]
     assert names[:3] == [("fastssl", "views"), ("fastssl", "parquet"), ("pyarrow", "parquet")]
     assert names[3:] == [("datasets", "parquet")] * is_installed("datasets")
-    for row in rows:
-        assert_measured(row)
 
 
 def test_loader_of_detection(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,9 +152,6 @@ def test_loader_of_detection(folder: Path, tmp_path: Path, monkeypatch: pytest.M
     assert loader.main(argv) == 0
     (row,) = rows_of(path, argv)
     assert (row["contender"], row["output"], row["views"]) == ("fastssl", "detection", 1)
-    assert_measured(row)
-    with pytest.raises(UserError, match="--task detection reads files on the CPU"):
-        loader.main([*argv, "--data-kind", "parquet"])
 
 
 @pytest.mark.slow  # a process for each contender
@@ -176,9 +172,7 @@ def test_backends_beside_the_loaders(
         ("fastssl", "views"),
         *(("backend", name) for name in names if name not in missing),
     ]
-    for row in rows:
-        assert_measured(row)
-        assert row["device"] == "cpu"
+    assert {row["device"] for row in rows} == {"cpu"}
     assert "| backend | resident |" in printed.out
     assert "Images per second:" in printed.out
 
@@ -190,12 +184,6 @@ def is_installed(package: str) -> bool:
         return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:
         return False
-
-
-def test_a_device_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="--device cuda: torch sees no CUDA device"):
-        loader.main(["--data", str(folder), "--device", "cuda"])
 
 
 @pytest.mark.gpu
@@ -221,8 +209,6 @@ def test_decode(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert decode.main(["--data", str(folder), "--json", str(path)]) == 0
     rows = rows_of(path, ["--data"])
     assert {"fastssl", "simplejpeg", "torchvision", "pillow"} <= {row["contender"] for row in rows}
-    for row in rows:
-        assert_measured(row)
     assert "| simplejpeg | decode |" in capsys.readouterr().out
 
 
@@ -233,11 +219,9 @@ def test_limits(folder: Path, tmp_path: Path) -> None:
     *own, stubbed = rows_of(path, ["--views"])
     assert [row["output"] for row in own] == ["decode", "pixels", "crops", "views"]
     for row in own:
-        assert_measured(row)
         share = own[0]["core_us_per_image"] / row["core_us_per_image"]
         assert row["share_of_bound"] == pytest.approx(share, abs=1e-3)
     assert (stubbed["contender"], stubbed["threads"]) == ("stubbed", 16)
-    assert stubbed["core_us_per_image"] > 0
 
 
 def test_render(folder: Path, tmp_path: Path) -> None:
@@ -263,10 +247,34 @@ def test_an_unknown_contender_is_one_line_and_status_2(
     assert "torchvision" in told.err
 
 
-@pytest.mark.parametrize("arguments", [["--views", "0"], ["--threads", "0"], ["--images", "0"]])
-def test_mistakes_are_named(arguments: list[str]) -> None:
-    with pytest.raises(UserError, match=arguments[0]):
-        loader.main(["--data", "generated", *arguments])
+LOADER = ("loader", "--data", "generated")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((*LOADER, "--views", "0"), "--views must be at least 1, not 0"),
+        ((*LOADER, "--threads", "0"), "--threads must be at least 1, not 0"),
+        ((*LOADER, "--images", "0"), "--images must be at least 1, not 0"),
+        ((*LOADER, "--device", "cuda"), "--device cuda: torch sees no GPU here"),
+        ((*LOADER, "--task", "detection", "--data-kind", "tar"), "--task detection reads files on the CPU"),
+        (("views", "--views", "0"), "--views must be at least 1, not 0"),
+        (("views", "--against", "albumentations"), "--against"),
+        (("views", "--device", "cuda"), "--device cuda: torch sees no GPU here"),
+        (("optimizer", "--contenders", "adam"), "adam"),
+        (("optimizer", "--device", "cuda"), "--device cuda: torch sees no GPU here"),
+        (("smoke", "--fast"), "benchmarks.smoke takes no options"),
+        (("smoke",), "benchmarks.smoke checks kernels on a GPU, and torch sees none here"),
+        (("tune",), "benchmarks.tune needs a GPU, and torch sees none here"),
+        (("batch_norm",), "benchmarks.batch_norm needs a GPU, and torch sees none here"),
+    ],
+    ids=" ".join,
+)
+def test_mistakes_are_named(words: Sequence[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    name, *argv = words
+    with pytest.raises(UserError, match=message):
+        importlib.import_module(f"benchmarks.{name}").main(argv)
 
 
 def test_a_contender_that_fails_is_named(
@@ -307,17 +315,9 @@ def test_work_lists_its_files_in_order(folder: Path) -> None:
 def test_threads_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "threads.json"
     assert threads.main(["--data", "generated", "--images", "4", "--json", str(path)]) == 0
-    rows = json.loads(path.read_text())["rows"]
-    assert {(row["contender"], row["output"], row["threads"]) for row in rows} == {
-        (contender, output, number)
-        for contender, output in (
-            ("simplejpeg", "decode"),
-            ("fastssl", "pixels"),
-            ("fastssl", "crops"),
-            ("fastssl", "views"),
-        )
-        for number in (1, 2)
-    }
+    found = {(row["contender"], row["output"], row["threads"]) for row in rows_of(path, ["--data"])}
+    own = [("fastssl", output) for output in ("pixels", "crops", "views")]
+    assert found == {(*name, number) for name in (("simplejpeg", "decode"), *own) for number in (1, 2)}
     assert "| contender | output | 1 thread | 2 threads |" in capsys.readouterr().out
 
 

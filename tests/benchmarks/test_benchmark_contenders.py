@@ -12,39 +12,23 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import resize
 
-from benchmarks.contenders import LEAVES_OUT, OF_KINDS, OTHERS, Work, open_contender
+from benchmarks.contenders import LEAVES_OUT, OF_KINDS, OTHERS, Pass, Work, open_contender
 from benchmarks.contenders.detection import DETECTION_CASES, SHORT_SIDES
 from benchmarks.images import IN_SHARD, shards_of, write_parquet, write_shards
 from benchmarks.object_storage import object_storage, upload
 from pipelines.command.errors import UserError
-from pipelines.ops import ColorJitter, Flip, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
+from pipelines.ops import ColorJitter, Grayscale, Solarize
 from pipelines.render import reference
-from pipelines.views import IMAGENET_MEAN, IMAGENET_STD, ViewSpec, draw
+from pipelines.views import IMAGENET_MEAN, IMAGENET_STD, ViewSpec
+from tests.helpers.certain_views import CERTAIN, PLAIN, SIDE, SIZE, assert_operation, picture, reference_view
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that may be installed: DALI, FFCV
 
-SIDE, SIZE, COUNT, VIEWS = 96, 48, 3, 2
-PLAIN = ViewSpec(
-    size=SIZE,
-    crop=RandomResizedCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)),
-    flip=Flip(p=0.0),
-    blur=GaussianBlur(sigma=(2.0, 2.0)),
-)
-OPERATIONS = ("plain", "flip", "grayscale", "blur", "solarize")
+COUNT, VIEWS = 3, 2
 LOADERS = {"fastssl": "views"} | {
     name: LEAVES_OUT.get(name, "views") for name in OTHERS if LEAVES_OUT.get(name) != "pixels"
 }
 EXACT = ("fastssl", "torchvision")
-
-
-def picture() -> np.ndarray:
-    """Soft patches of medium colors around a light one, and a pattern to blur, uint8 [SIDE, SIDE, 3]."""
-    patches = np.random.default_rng(5).uniform(60, 150, (4, 4, 3))
-    patches[1, 2] = 240
-    small = Image.fromarray(patches.astype(np.uint8))
-    waves = np.sin(2 * np.pi * np.arange(SIDE) / 12)
-    large = np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BICUBIC), float)
-    return (large + 20 * (waves[:, None] * waves)[..., None]).round().clip(0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("contenders") / "images"
     path.mkdir()
     for number in range(COUNT):
-        Image.fromarray(picture()).save(path / f"{number}.jpg", quality=100, subsampling=0)
+        Image.fromarray(picture(12)).save(path / f"{number}.jpg", quality=100, subsampling=0)
     return path
 
 
@@ -62,62 +46,50 @@ def decoded(folder: Path, name: str = "0.jpg") -> np.ndarray:
         return np.array(image)
 
 
-def views_of(name: str, output: str, folder: Path, spec: ViewSpec, views: int = VIEWS) -> np.ndarray:
-    """uint8 [K, N, S, S, 3] of one pass."""
-    work = Work(folder=folder, views=views, batch_size=2, spec=spec)
+def opened(name: str, output: str, work: Work) -> Pass:
     try:
-        run = open_contender(name, output, work)
+        return open_contender(name, output, work)
     except ImportError as error:
         pytest.skip(f"{name} is not installed: {error}")
+
+
+def views_of(name: str, output: str, folder: Path, spec: ViewSpec, views: int = VIEWS) -> np.ndarray:
+    """uint8 [K, N, S, S, 3] of one pass."""
+    run = opened(name, output, Work(folder=folder, views=views, batch_size=2, spec=spec))
     batches = [np.stack([np.stack(list(view)) for view in batch]) for batch in run()]
     return np.concatenate(batches, axis=1)
 
 
-def expected(folder: Path, spec: ViewSpec) -> np.ndarray:
-    """The reference's view of the picture, float64 [S, S, 3] in levels."""
-    sizes = np.array([SIDE], np.int32)
-    table = draw(spec, seed=0, epoch=0, samples=np.zeros(1, int), heights=sizes, widths=sizes, views=[0])
-    colors = reference.render_colors(decoded(folder), table[0, 0], spec.size)
-    return 255 * colors.permute(1, 2, 0).double().numpy()
-
-
-def only(operation: str) -> ViewSpec:
-    if operation == "plain":
-        return PLAIN
-    certain: Any = {operation: replace(getattr(PLAIN, operation), p=1.0)}
-    return replace(PLAIN, **certain)
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", CERTAIN)
 @pytest.mark.parametrize("name", LOADERS)
 def test_operations_are_the_same(name: str, operation: str, folder: Path) -> None:
     if name == "ffcv" and operation not in ("plain", "flip"):
         pytest.skip("FFCV has no such operation")
-    views = views_of(name, LOADERS[name], folder, only(operation))
+    views = views_of(name, LOADERS[name], folder, CERTAIN[operation])
     assert views.dtype == np.uint8
     assert views.shape[0] == VIEWS
     assert views.shape[1] >= COUNT
     assert views.shape[2:] == (SIZE, SIZE, 3)
-    wanted = expected(folder, only(operation))
-    difference = np.abs(views - wanted)
-    if operation == "solarize":  # next to the threshold a level more is another color
-        difference = difference[:, :, np.abs(expected(folder, PLAIN) - 128).min(2) > 5]
-    assert difference.mean() < (1 if name in EXACT else 2)
-    if operation != "plain":  # and it would not have passed without
-        assert np.abs(expected(folder, PLAIN) - wanted).mean() > 4
+    channels_first = views.transpose(0, 1, 4, 2, 3)
+    assert_operation(channels_first, decoded(folder), operation, exact=name in EXACT)
 
 
 @pytest.mark.parametrize("operation", ["plain", "flip"])
 def test_crops_are_views_of_crop_and_flip_alone(operation: str, folder: Path) -> None:
     busy = replace(
-        only(operation),
+        CERTAIN[operation],
         jitter=ColorJitter(p=1.0),
         grayscale=Grayscale(p=1.0),
-        blur=replace(only(operation).blur, p=1.0),
+        blur=replace(CERTAIN[operation].blur, p=1.0),
         solarize=Solarize(p=1.0),
     )
     crops = views_of("fastssl", "crops", folder, busy)
-    np.testing.assert_array_equal(crops, views_of("fastssl", "views", folder, only(operation)))
+    np.testing.assert_array_equal(crops, views_of("fastssl", "views", folder, CERTAIN[operation]))
+
+
+def plain_view(folder: Path) -> np.ndarray:
+    """float64 [S, S, 3] in levels."""
+    return reference_view(decoded(folder), PLAIN).transpose(1, 2, 0)
 
 
 def luma(view: np.ndarray) -> np.ndarray:
@@ -143,7 +115,7 @@ def test_jitter_is_as_strong(name: str, part: str, folder: Path) -> None:
     strength: dict[str, Any] = {part: 0.4}
     spec = replace(PLAIN, jitter=ColorJitter(p=1.0, **strength))
     views = views_of(name, LOADERS[name], folder, spec, views=8).reshape(-1, SIZE, SIZE, 3)
-    factors = np.array([JITTER[part](view) for view in views]) / JITTER[part](expected(folder, PLAIN))
+    factors = np.array([JITTER[part](view) for view in views]) / JITTER[part](plain_view(folder))
     assert 0.58 < factors.min() < factors.max() < 1.42
     assert np.ptp(factors) > 0.25  # less: once in 10 million runs
 
@@ -152,7 +124,7 @@ def test_jitter_is_as_strong(name: str, part: str, folder: Path) -> None:
 def test_hue_turns_as_far(name: str, folder: Path) -> None:
     spec = replace(PLAIN, jitter=ColorJitter(p=1.0, hue=0.1))
     views = views_of(name, LOADERS[name], folder, spec, views=8).reshape(-1, SIZE, SIZE, 3)
-    turns = np.array([hue(view) for view in views]) - hue(expected(folder, PLAIN))
+    turns = np.array([hue(view) for view in views]) - hue(plain_view(folder))
     turns -= turns.round()
     assert np.abs(turns).max() < 0.13
     assert np.ptp(turns) > 0.06
@@ -162,10 +134,7 @@ def test_hue_turns_as_far(name: str, folder: Path) -> None:
     "name", ["fastssl", "simplejpeg", "torchvision", "pillow", "opencv", "dali", "nvimgcodec"]
 )
 def test_decoders_decode(name: str, folder: Path) -> None:
-    try:
-        run = open_contender(name, "decode", Work(folder=folder, views=1, batch_size=2))
-    except ImportError as error:
-        pytest.skip(f"{name} is not installed: {error}")
+    run = opened(name, "decode", Work(folder=folder, views=1, batch_size=2))
     wanted = decoded(folder).astype(int)
     images = [np.array(image) for (batch,) in run() for image in batch]
     assert len(images) >= COUNT
@@ -200,10 +169,7 @@ def test_the_stubbed_loader_makes_views_of_one_pixel() -> None:
 def test_those_that_only_decode_decode_every_file_in_order(
     name: str, levels: int, output: str, threads: int, numbered: Path
 ) -> None:
-    try:
-        run = open_contender(name, output, Work(folder=numbered, views=1, batch_size=8, threads=threads))
-    except ImportError as error:
-        pytest.skip(f"{name} is not installed: {error}")
+    run = opened(name, output, Work(folder=numbered, views=1, batch_size=8, threads=threads))
     for _ in range(2):
         images = [np.array(image) for batch in run() for image in batch[0]]
         assert len(images) == IN_SHARD + 3
@@ -215,10 +181,7 @@ def test_those_that_only_decode_decode_every_file_in_order(
 def test_nvimgcodec_refuses_what_it_cannot_decode(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.jpg").write_bytes((folder / "0.jpg").read_bytes()[:300])
     for output in ("decode", "pixels"):
-        try:
-            run = open_contender("nvimgcodec", output, Work(folder=tmp_path, views=1))
-        except ImportError as error:
-            pytest.skip(f"nvimgcodec is not installed: {error}")
+        run = opened("nvimgcodec", output, Work(folder=tmp_path, views=1))
         with pytest.raises(ValueError, match="nvImageCodec cannot decode an image"):
             list(run())
 
@@ -271,9 +234,7 @@ def test_each_image_of_large_files_is_shown_once_a_pass(name: str, kind: str, nu
             elif kind == "s3":
                 stack.enter_context(object_storage())
                 upload(shards_of(numbered))
-            run = open_contender(name, kind, Work(folder=numbered, views=VIEWS, batch_size=8, spec=PLAIN))
-        except ImportError as error:
-            pytest.skip(f"not installed: {error}")
+            run = opened(name, kind, Work(folder=numbered, views=VIEWS, batch_size=8, spec=PLAIN))
         except UserError as error:
             if "pip install" not in str(error):
                 raise

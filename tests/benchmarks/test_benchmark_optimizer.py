@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import optimizer, report
+from benchmarks import optimizer
 from benchmarks.optimizer import CONFIGS, CONTENDERS, Contender, counted, row_of
-from benchmarks.result import Result
+from benchmarks.report import markdown
+from benchmarks.result import result_of
 from benchmarks.turns import Taken, Turn
 from fastssl.models.teacher import update_averages
 from fastssl.optim.optimizer import build_optimizer, set_learning_rate, split_parameters
-from pipelines.command.errors import UserError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -120,29 +120,12 @@ def test_a_row_and_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows[0].us_per_step == 300
     assert rows[0].us_quartiles == (290, 320)
     assert rows[0].share_of_bound == 0.6222  # 560 MB at 3 GB/ms: 186.7 us
-    made = Result(
-        machine="A computer",
-        versions={},
-        commit=None,
-        command="python -m benchmarks.optimizer",
-        rows=[vars(row) for row in rows],
-    )
-    assert report.markdown(made) == (
-        "`python -m benchmarks.optimizer` (A computer; commit unknown), "
-        "an optimizer's microseconds per step; in brackets: share of the byte bound:\n"
-        "\n"
+    table = markdown(result_of("optimizer", [], [vars(row) for row in rows]))
+    assert table.endswith(
+        "\n\n"
         "| optimizer | implementation | device | us | with a teacher, us | kernels | waits |\n"
         "| --- | --- | --- | --- | --- | --- | --- |\n"
         "| lars | triton | cuda | 300 (62%) | 300 (80%) | 2, 2 | 0, 0 |\n"
         "\n"
         "20.0 million parameters; the GPU copies at 3,000 GB/s."
     )
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"), [(["--contenders", "adam"], "adam"), (["--device", "cuda"], "sees no CUDA device")]
-)
-def test_mistakes_are_named(argv: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=message):
-        optimizer.main(argv)

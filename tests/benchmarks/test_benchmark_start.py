@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import markdown
-from benchmarks.result import Result
+from benchmarks.result import result_of
 from benchmarks.start import linked_files, one_shard, opening
 
 
@@ -42,5 +42,4 @@ def test_its_table() -> None:
         | {"core_us_per_image": 412.3}
         for cache in ("empty", "filled")
     ]
-    result = Result(machine="m", versions={}, commit=None, command="python -m benchmarks.start", rows=rows)
-    assert "| shard | 10,000 | filled | 1.25 | 12 | 412 |" in markdown(result)
+    assert "| shard | 10,000 | filled | 1.25 | 12 | 412 |" in markdown(result_of("start", [], rows))

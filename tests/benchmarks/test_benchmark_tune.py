@@ -1,20 +1,18 @@
-"""benchmarks.tune: its settings are constants that exist, and are put back."""
+"""benchmarks.tune: settings, batch_norm's too, are constants that exist, and are put back."""
 
 import json
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-import torch
 
-from benchmarks import tune
+from benchmarks import batch_norm, tune
 from benchmarks.report import markdown
 from benchmarks.result import result_of
 from benchmarks.tune import SETTINGS, applied
-from pipelines.command.errors import UserError
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: f"{setting.module}: {setting.name}")
+@pytest.mark.parametrize("setting", [*SETTINGS, *batch_norm.SETTINGS], ids=str)
 def test_settings_replace_constants_and_put_them_back(setting: tune.Setting) -> None:
     module = import_module(setting.module)
     before = {name: getattr(module, name) for name, _ in setting.values}
@@ -27,12 +25,6 @@ def test_settings_replace_constants_and_put_them_back(setting: tune.Setting) -> 
 def test_the_table_names_settings() -> None:
     rows = [{"kernels": "renderer", "setting": SETTINGS[0].name, "us": 4.05, "us_quartiles": (4.0, 4.1)}]
     assert "| renderer | as it is | 4.05 |" in markdown(result_of("tune", [], rows))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there it runs")
-def test_without_a_gpu_it_is_one_line() -> None:
-    with pytest.raises(UserError, match="needs a GPU, and torch sees none here"):
-        tune.main([])
 
 
 @pytest.mark.gpu

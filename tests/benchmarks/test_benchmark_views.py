@@ -7,14 +7,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from benchmarks import report, views
+from benchmarks import views
 from benchmarks.contenders import (
     ON_GPU_ONLY,
     OTHER_RENDERERS,
@@ -26,25 +24,20 @@ from benchmarks.contenders import (
 )
 from benchmarks.contenders.own_renderers import tables
 from benchmarks.images import generated_jpeg
-from benchmarks.result import Result
+from benchmarks.report import markdown
+from benchmarks.result import result_of
 from benchmarks.turns import Taken, Turn
 from benchmarks.views import bytes_per_view, row_of
-from pipelines.command.errors import UserError
-from pipelines.ops import ColorJitter, Flip, GaussianBlur, Grayscale, RandomResizedCrop, Solarize
-from pipelines.render import reference
+from pipelines.ops import ColorJitter, Flip, Grayscale, RandomResizedCrop, Solarize
 from pipelines.views import VIEW_PARAMETERS, ViewSpec, draw
 from tests.helpers import ROOT
+from tests.helpers.certain_views import CERTAIN, PLAIN, SIZE, assert_operation, picture
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that may be installed: DALI, kornia
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-SIDE, SIZE, COUNT, VIEWS = 96, 48, 3, 2
-PLAIN = ViewSpec(
-    size=SIZE,
-    crop=RandomResizedCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)),
-    flip=Flip(p=0.0),
-    blur=GaussianBlur(sigma=(2.0, 2.0)),
-)
+COUNT, VIEWS = 3, 2
+PICTURE = picture(24)
 BUSY = replace(
     PLAIN,
     flip=Flip(p=0.5),
@@ -118,16 +111,6 @@ def test_on_a_gpu_there_are_shares_of_the_byte_bound(folder: Path, tmp_path: Pat
             assert 50 < row["copied_gb_per_s"] < 50_000
 
 
-def picture() -> np.ndarray:
-    """Soft patches of medium colors around a light one, and a pattern to blur, uint8 [SIDE, SIDE, 3]."""
-    patches = np.random.default_rng(5).uniform(60, 150, (4, 4, 3))
-    patches[1, 2] = 240
-    small = Image.fromarray(patches.astype(np.uint8))
-    waves = np.sin(2 * np.pi * np.arange(SIDE) / 24)
-    large = np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BICUBIC), float)
-    return (large + 20 * (waves[:, None] * waves)[..., None]).round().clip(0, 255).astype(np.uint8)
-
-
 def opened(name: str, spec: ViewSpec, device: torch.device, images: Sequence[np.ndarray]) -> Render:
     try:
         return open_renderer(name, Decoded(images=images, views=VIEWS, spec=spec, device=device))
@@ -142,20 +125,6 @@ def levels(batch: Sequence[torch.Tensor], spec: ViewSpec) -> np.ndarray:
     return (255 * (normalized * std + mean)).numpy()
 
 
-def expected(spec: ViewSpec) -> np.ndarray:
-    """The reference's view of the picture, float64 [3, S, S] in levels."""
-    sizes = np.array([SIDE], np.int32)
-    table = draw(spec, seed=0, epoch=0, samples=np.zeros(1, int), heights=sizes, widths=sizes, views=[0])
-    return 255 * reference.render_colors(picture(), table[0, 0], spec.size).double().numpy()
-
-
-def only(operation: str) -> ViewSpec:
-    if operation == "plain":
-        return PLAIN
-    certain: Any = {operation: replace(getattr(PLAIN, operation), p=1.0)}
-    return replace(PLAIN, **certain)
-
-
 ON_CPU = [(name, CPU) for name in ("reference", "numba", *OTHER_RENDERERS) if name not in ON_GPU_ONLY]
 ON_GPU = [(name, GPU) for name in ("triton", *OTHER_RENDERERS)]
 EVERYWHERE = [
@@ -164,28 +133,23 @@ EVERYWHERE = [
 ]
 
 
-@pytest.mark.parametrize("operation", ["plain", "flip", "grayscale", "blur", "solarize"])
+@pytest.mark.parametrize("operation", CERTAIN)
 @pytest.mark.parametrize(("name", "device"), EVERYWHERE)
 def test_operations_are_the_same(name: str, device: torch.device, operation: str) -> None:
     if operation in RENDERERS_LEAVE_OUT.get(name, ()):
         pytest.skip(f"{name} has no {operation}")
-    spec = only(operation)
-    batch = opened(name, spec, device, [picture()] * COUNT)(2)
+    spec = CERTAIN[operation]
+    batch = opened(name, spec, device, [PICTURE] * COUNT)(2)
     assert len(batch) == VIEWS
     assert {view.shape for view in batch} == {(COUNT, 3, SIZE, SIZE)}
     assert {view.device.type for view in batch} == {device.type}
-    wanted = expected(spec)
-    difference = np.abs(levels(batch, spec) - wanted)
-    if operation == "solarize":  # next to the threshold a level more is another color
-        difference = difference[..., np.abs(expected(PLAIN) - 128).min(0) > 5]
-    assert difference.mean() < (1 if name in (*OWN_RENDERERS, "torchvision") else 2)
-    if operation != "plain":  # and it would not have passed without
-        assert np.abs(expected(PLAIN) - wanted).mean() > 4
+    exact = name in (*OWN_RENDERERS, "torchvision")
+    assert_operation(levels(batch, spec), PICTURE, operation, exact=exact)
 
 
 @pytest.mark.parametrize(("name", "device"), EVERYWHERE)
 def test_every_batch_is_drawn_anew(name: str, device: torch.device) -> None:
-    images = [picture()] * 8
+    images = [PICTURE] * 8
     render = opened(name, BUSY, device, images)
     first, second = (levels(render(times), BUSY) for times in (1, 2))
     assert np.abs(first[0] - first[1]).mean() > 4  # of the two views
@@ -194,7 +158,7 @@ def test_every_batch_is_drawn_anew(name: str, device: torch.device) -> None:
 
 @pytest.mark.parametrize("name", ["kornia", "dali", "torchvision", "numba"])
 def test_images_may_differ_in_size(name: str) -> None:
-    images = [picture(), picture()[:40, :60].copy()]
+    images = [PICTURE, PICTURE[:40, :60].copy()]
     batch = opened(name, PLAIN, CPU, images)(1)
     assert {view.shape for view in batch} == {(2, 3, SIZE, SIZE)}
 
@@ -256,18 +220,18 @@ def test_triton_augment_renders_as_the_reference_does() -> None:
     """In Triton's interpreter, its check for a CUDA device taken out."""
     pytest.importorskip("triton_augment", reason="triton-augment is not installed")
     script = """
-import numpy as np, torch, triton_augment.functional
+import torch, triton_augment.functional
 from benchmarks.contenders import Decoded, open_renderer
-from tests.benchmarks.test_benchmark_views import expected, levels, only, picture
+from tests.benchmarks.test_benchmark_views import PICTURE, levels
+from tests.helpers.certain_views import CERTAIN, assert_operation
 triton_augment.functional._validate_image_tensor = lambda tensor, name: None
 for operation in ("plain", "flip", "grayscale"):
-    spec = only(operation)
-    decoded = Decoded(images=[picture()] * 2, views=2, spec=spec, device=torch.device("cpu"))
+    spec = CERTAIN[operation]
+    decoded = Decoded(images=[PICTURE] * 2, views=2, spec=spec, device=torch.device("cpu"))
     batch = open_renderer("triton_augment", decoded)(1)
     assert [view.shape for view in batch] == [(2, 3, spec.size, spec.size)] * 2
     assert {view.dtype for view in batch} == {torch.float16}
-    difference = np.abs(levels(batch, spec) - expected(spec)).mean()
-    assert difference < 2, (operation, difference)
+    assert_operation(levels(batch, spec), PICTURE, operation, exact=False)
 """
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)
@@ -319,17 +283,8 @@ def test_a_table_of_renderers() -> None:
         vars(row_of(Turn(name, device, print, 1), "float32", taken, 5, 2, 1.6e6, 4000.0))
         for name, device in (("numba", CPU), ("kornia", GPU), ("triton_augment", GPU))
     ]
-    made = Result(
-        machine="A computer",
-        versions={},
-        commit=None,
-        command="python -m benchmarks.views --images 5",
-        rows=rows,
-    )
-    assert report.markdown(made) == (
-        "`python -m benchmarks.views --images 5` (A computer; commit unknown), "
-        "a renderer's microseconds per view; in brackets: share of the byte bound:\n"
-        "\n"
+    assert markdown(result_of("views", [], rows)).endswith(
+        "\n\n"
         "| renderer | device | views | views per second | core-us | GPU-us |\n"
         "| --- | --- | --- | --- | --- | --- |\n"
         "| numba | cpu | 5 x 2, float32 | 5,000 | 100.0 |  |\n"
@@ -341,16 +296,7 @@ def test_a_table_of_renderers() -> None:
         "Left out by triton_augment: aspect ratio, hue, blur, solarize."
     )
     older = [{name: value for name, value in row.items() if name != "leaves_out"} for row in rows]
-    assert "Left out" not in report.markdown(Result(**{**made, "rows": older}))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(["--views", "0"], "--views must be at least 1, not 0"), (["--against", "albumentations"], "--against")],
-)
-def test_mistakes_are_named(arguments: list[str], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        views.main(arguments)
+    assert "Left out" not in markdown(result_of("views", [], older))
 
 
 def test_a_renderer_that_fails_is_named_and_ours_is_an_error(
@@ -364,8 +310,8 @@ def test_a_renderer_that_fails_is_named_and_ours_is_an_error(
 
     monkeypatch.setattr(views, "open_renderer", broken)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert views.measure([picture()], 1, ["dali"]) == []
+    assert views.measure([PICTURE], 1, ["dali"]) == []
     told = capsys.readouterr().err
     assert told.count("dali is left out, it failed on cpu: RuntimeError: out of patience\n") == 1
     with pytest.raises(RuntimeError, match="out of patience"):
-        views.measure([picture()], 1, ["numba"])
+        views.measure([PICTURE], 1, ["numba"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,15 +20,14 @@ from fastssl.command_line import parse
 from pipelines.command.errors import UserError
 from tests.helpers import ROOT
 
-GOOD = Step(letter="x", title="good", command=("json.tool", "IN", "JSON"), limit_s=30)
-BAD = Step(letter="y", title="bad", command=("json.tool", "no-such-file"), limit_s=30)
-LATE = Step(letter="z", title="late", command=("http.server", "0"), limit_s=1)
-ABSENT = Step(letter="w", title="absent", command=("this",), limit_s=9, needs=("no_such_package", "os"))
+BAD = Step("y", "bad", 30, "json.tool no-such-file")
+LATE = Step("z", "late", 1, "http.server 0")
+ABSENT = Step("w", "absent", 9, "this", needs=("no_such_package", "os"))
 
 
 def good(tmp_path: Path) -> Step:
     (tmp_path / "in.json").write_text('{"rows": [1]}')
-    return Step(letter="x", title="good", command=("json.tool", f"{tmp_path}/in.json", "JSON"), limit_s=30)
+    return Step("x", "good", 30, shlex.join(["json.tool", f"{tmp_path}/in.json", "JSON"]))
 
 
 def test_each_step_leaves_its_result_and_its_words(
@@ -53,7 +53,7 @@ def test_a_killed_visit_keeps_the_steps_before(tmp_path: Path) -> None:
     code = (
         "import dataclasses, pathlib, sys; from benchmarks.gpu import visit;"
         "from tests.benchmarks.test_gpu_visit import LATE, good; out = pathlib.Path(sys.argv[1]);"
-        "wait = ('timeit', '-n1', '-r1', 'import time; time.sleep(60)');"  # outlives the visit, not the day
+        "wait = 'timeit -n1 -r1 \"import time; time.sleep(60)\"';"  # outlives the visit, not the day
         "visit([good(out), dataclasses.replace(LATE, command=wait, limit_s=600)], out)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, start_new_session=True)
@@ -70,7 +70,7 @@ def test_a_killed_visit_keeps_the_steps_before(tmp_path: Path) -> None:
 
 def test_a_stopped_step_leaves_no_process(tmp_path: Path) -> None:
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
-    step = Step(letter="p", title="parent", command=("timeit", "-n1", "-r1", code), limit_s=2)
+    step = Step("p", "parent", 2, shlex.join(["timeit", "-n1", "-r1", code]))
     assert take(step, tmp_path, "")["status"] == "stopped at its limit of 2 s"
     left = subprocess.run(["pgrep", "-f", "time.sleep(600)"], capture_output=True, text=True, check=False)
     assert not left.stdout
@@ -83,7 +83,7 @@ def test_the_steps_are_commands_and_fit_the_time(monkeypatch: pytest.MonkeyPatch
     assert [step.letter for step in STEPS] == list("abcdefghij")
     words = {"CORES": "2", "JSON": "result.json", "DATA": "cifar.beton"}
     for step in (*STEPS, gpu.LONG):
-        module, *options = step.command
+        module, *options = shlex.split(step.command)
         argv = [words.get(word, word) for word in options]
         if module == "fastssl.train":
             assert parse(argv).recipe == "byol-cifar10"

@@ -9,7 +9,6 @@ import torch
 
 from benchmarks import smoke
 from fastssl.optim.reference import update_tensor
-from pipelines.command.errors import UserError
 from tests.helpers import ROOT
 
 CPU = torch.device("cpu")
@@ -37,14 +36,6 @@ def test_batch_norms_are_compared_with_exact_ones(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(smoke, "fuse_batch_norms", wrong)
     with pytest.raises(AssertionError, match="of the largest off"):
         smoke.batch_norms(CPU)
-
-
-def test_without_a_gpu_it_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match="takes no options"):
-        smoke.main(["--fast"])
-    if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="torch sees none here"):
-            smoke.main([])
 
 
 @pytest.mark.gpu

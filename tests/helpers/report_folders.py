@@ -51,21 +51,10 @@ def planned(
 
 
 def write_sweep(folder: Path, runs: list[dict[str, Any]], **more: Any) -> Path:
+    over_k = {"x": "num_negatives", "series": "eqco_alpha", "log_x": True}
     figures = [
-        {
-            "title": "Accuracy over K",
-            "x": "num_negatives",
-            "y": "linear.top1",
-            "series": "eqco_alpha",
-            "log_x": True,
-        },
-        {
-            "title": "MI bound over K",
-            "x": "num_negatives",
-            "y": "mi_bound",
-            "series": "eqco_alpha",
-            "log_x": True,
-        },
+        {"title": "Accuracy over K", "y": "linear.top1", **over_k},
+        {"title": "MI bound over K", "y": "mi_bound", **over_k},
     ]
     about = {
         "version": VERSION,

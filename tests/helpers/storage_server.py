@@ -68,18 +68,6 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *words: object) -> None:
         """Say nothing."""
 
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_PUT(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
-
     def _answer(self) -> None:
         owner = self.server_owner
         name = self.path.partition("?")[0].rpartition("/")[2]
@@ -102,6 +90,8 @@ class _Handler(BaseHTTPRequestHandler):
                 owner.served[name] += len(body)
                 owner.begun[name] += begin is None or begin[1] == "0"
         self._send(status, headers, body)
+
+    do_HEAD = do_GET = do_PUT = do_POST = _answer
 
     def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
