@@ -64,6 +64,7 @@ def parse(argv: list[str]) -> tuple[str, Options, Diagnostic]:
         counts = sorted({kind.fewest_runs, kind.most_runs})
         wanted = " or ".join(map(str, counts))
         raise UserError(f"{name} takes {wanted} run{'s' * (counts != [1])}, not {count}: {prog} RUN ...")
+    found.check_encoders()
     return name, found, found.diagnostic
 
 

@@ -73,6 +73,7 @@ def _with_full_names(words: list[str], protocols: dict[str, type[Protocol]]) -> 
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     options, protocols = parse(sys.argv[1:] if argv is None else argv)
+    options.check_encoders()
     for subject in _subjects(options):
         for name, protocol in protocols.items():
             if not protocol.several_classes:

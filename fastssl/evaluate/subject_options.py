@@ -36,11 +36,18 @@ class SubjectOptions:
         check_ranges(self)
         if self.foreign_layout and not self.weights:
             raise UserError(f"--layout {self.layout} tells of --weights FILE: give these, or leave it out")
-        for path in (*self.runs, *self.weights):
-            if not path.exists():
-                raise UserError(f"{path} does not exist: give a run folder or one of its checkpoints")
 
     @property
     def foreign_layout(self) -> str | None:
         """See ``chosen_layout``."""
         return chosen_layout(self.layout)
+
+    def check_encoders(self) -> None:
+        """Check that all runs and files are there; a sweep is planned before they are.
+
+        Raises:
+            UserError: one is not.
+        """
+        for path in (*self.runs, *self.weights):
+            if not path.exists():
+                raise UserError(f"{path} does not exist: give a run folder or one of its checkpoints")
