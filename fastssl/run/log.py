@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -202,18 +202,38 @@ class RunLog:
 
 
 class SilentLog(nullcontext[None]):
-    """The log of a rank other than 0: it shows and writes nothing, whatever it is told."""
+    """The log of a rank other than 0: no output."""
 
     last: ClassVar[dict[str, float]] = {}
+
+    def describe(self, config: Config) -> None:
+        """No-op."""
+
+    def use_wandb(self, config: Config) -> None:
+        """No-op."""
+
+    def baselines(self, step: int, values: Mapping[str, float]) -> None:
+        """No-op."""
+
+    def picture(self, path: Path) -> None:
+        """No-op."""
 
     def wants_glance(self, step: int) -> bool:
         """No."""
         return False
 
+    def glance(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        """No-op."""
+
+    def epoch(self, step: int, epoch: float) -> None:
+        """No-op."""
+
+    def metrics(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        """No-op."""
+
+    def say(self, text: str) -> None:
+        """No-op."""
+
     def other_work(self) -> nullcontext[None]:
         """No-op."""
         return nullcontext()
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        """All other methods of ``RunLog``: no-ops."""
-        return lambda *given: None
