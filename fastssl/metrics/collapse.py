@@ -1,12 +1,12 @@
 """Warn of a collapse: all images at (nearly) one embedding.
 
 Least effective rank (and ``feature_std``) of runs on the built-in scenes, means over 20 steps, one seed,
-2026-11-20, from the metrics.jsonl of these commands:
+bf16, 2026-11-28, from the metrics.jsonl of these commands:
 
                                         before step 100   from there on
-    SimCLR (1)                          5.19 (0.995)      5.31 (0.995)
-    MoCo v2+, 4 and 256 negatives (2)   1.91 (0.52)       2.28 (0.60)
-    BYOL (3)                            1.66 (0.46)       2.65 (0.82)
+    SimCLR (1)                          5.10 (0.987)      5.96 (0.992)
+    MoCo v2+, 4 and 256 negatives (2)   1.73 (0.48)       2.23 (0.58)
+    BYOL (3)                            1.62 (0.45)       2.63 (0.83)
     BYOL, layer norm in its heads (3)   1.000 (0.002)     1.000 (0.002)
 
     (1) python -m launchers.sweep mi-bound --scale tiny    (2) python -m launchers.sweep tiny
