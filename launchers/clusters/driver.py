@@ -97,7 +97,7 @@ class Driver:
         self.free = free
         self.running: dict[Slot, _Running] = {}
         self.failed: set[str] = set()
-        self.total, self.ended = len(jobs), 0
+        self.total, self.ended, self.stopped = len(jobs), 0, 0
         self.job_id = job_id
         self._more, self._asks_at = more, 0.0
 
@@ -124,7 +124,8 @@ class Driver:
                 for one in self.running.values():
                     one.child.kill()
         if interrupt.signal:
-            _say(f"stopped with {len(self.waiting)} jobs to do; the same command resumes")
+            left = len(self.waiting) + self.stopped
+            _say(f"stopped with {left} jobs to do; the same command resumes")
             return interrupt.exit_status
         return 1 if self.failed else 0
 
@@ -151,9 +152,13 @@ class Driver:
                 self._start(job)
 
     def _is_ready(self, job: Job) -> bool:
-        """True unless a job measures a run that is being trained, or still to be."""
-        others = [*self.waiting, *(one.job for one in self.running.values())]
-        return not (job.evaluation and any(each.name == job.run for each in others))
+        """True unless its run is to be trained first, or encoded by another evaluation: once is enough."""
+        running = [one.job for one in self.running.values()]
+        if not job.evaluation:
+            return True
+        if any(other.name == job.run for other in (*self.waiting, *running)):
+            return False
+        return bool(job.task) or not any(other.run == job.run and not other.task for other in running)
 
     def _start(self, job: Job) -> None:
         self.failed.discard(job.name)  # of an earlier start
@@ -192,6 +197,7 @@ class Driver:
             job_ended(job)
         else:
             self.failed.add(job.name)  # stopped from elsewhere, or with all the others
+            self.stopped += 1
             self._count(job, "stopped")
 
     def _progress(self) -> Iterator[str]:

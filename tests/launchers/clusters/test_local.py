@@ -84,6 +84,16 @@ def test_a_run_is_measured_after_its_training_and_before_the_next(
     ]
 
 
+def test_evaluations_of_a_run_share_its_features(folder: SweepFolder) -> None:
+    """One after the other, whatever is free: side by side, both would encode the same images."""
+    script = folder.code / "fastssl/evaluate/__main__.py"
+    script.write_text(f"import time; time.sleep(0.5)\n{script.read_text()}")
+    jobs = [stub_job(folder, "good", result) for result in ("", "knn", "linear")]
+    assert run_local(folder, jobs, max_parallel=3) == 0
+    _, knn, linear = (attempts(folder, job.name)[0] for job in jobs)
+    assert knn.ended <= linear.started
+
+
 def test_a_failed_evaluation_stops_no_other(folder: SweepFolder) -> None:
     script = folder.code / "fastssl/evaluate/__main__.py"
     failing = "import sys\nif sys.argv[1] == 'knn': sys.exit('error: no labels')\n"
@@ -123,11 +133,14 @@ def test_a_process_may_take_its_time_to_end(folder: SweepFolder, monkeypatch: py
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_sweep_resumes_where_it_was(folder: SweepFolder, number: int) -> None:
+def test_a_stopped_sweep_resumes_where_it_was(
+    folder: SweepFolder, number: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     jobs = [stub_job(folder, "good-150"), stub_job(folder, "good-2")]
     thread = signal_when(folder.run("good-150") / "summary.json", number, after=0.1)
     assert run_local(folder, jobs, max_parallel=1) == 128 + number
     thread.join()
+    assert "stopped with 2 jobs to do; the same command resumes" in capfd.readouterr().err
     assert status(folder, "good-150") == "interrupted"
     assert status(folder, "good-2") is None  # it waited for the only place
     stopped_at = read_summary(folder.run("good-150"))["steps_done"]
