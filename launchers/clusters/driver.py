@@ -131,8 +131,8 @@ class Driver:
 
     def _has_work(self) -> bool:
         """True while jobs wait, run, or may still come; takes those that come."""
-        idle = self.free and not any(map(self._is_ready, self.waiting))
-        if self._more and idle and time.monotonic() >= self._asks_at:
+        may_ask = self.free and time.monotonic() >= self._asks_at
+        if self._more and may_ask and not any(map(self._is_ready, self.waiting)):
             jobs = self._more({one.job.run for one in self.running.values()}, len(self.free))
             self._asks_at = time.monotonic() + _ASKED_EVERY
             if jobs is None:
@@ -153,9 +153,9 @@ class Driver:
 
     def _is_ready(self, job: Job) -> bool:
         """True unless its run is to be trained first, or encoded by another evaluation: once is enough."""
-        running = [one.job for one in self.running.values()]
         if not job.evaluation:
             return True
+        running = [one.job for one in self.running.values()]
         if any(other.name == job.run for other in (*self.waiting, *running)):
             return False
         return bool(job.task) or not any(other.run == job.run and not other.task for other in running)

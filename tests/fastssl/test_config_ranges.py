@@ -1,4 +1,4 @@
-"""Every number of every config has a range and ends at its edges; ``pages/`` show which range it is."""
+"""Every number of every config has a range, the one that is typed here, and ends at its edges."""
 
 import dataclasses
 import math
@@ -41,6 +41,66 @@ OF_NAME: dict[str, dict[str, Any]] = {
     "Longtail.classifier_rate": {"encoder": "tuned"},
     "Longtail.encoder_rate": {"encoder": "tuned"},
     "Map.perplexity": {"projection": "tsne"},
+}
+# the range of each number, typed anew; a new component's numbers need no line here
+RANGES = {
+    "above 0": """
+        AMDIM.clip Adam.base_lr Adam.epsilon CMC.temperature Experiment.epochs
+        Finetune.classifier_rate Gradients.alpha InfoNCE.eqco_alpha LARS.base_lr
+        LARS.trust_coefficient Logistic.c Longtail.classifier_rate Machine.wait_minutes
+        Map.perplexity SGD.base_lr Svm.costs
+    """,
+    "above 0 and at most 1": """
+        CenterCrop.fraction Experiment.center_fraction Experiment.class_share Finetune.layer_decay
+        Semisup.share
+    """,
+    "above 0 and below 1": "Adam.drops LARS.drops Logistic.held_out SGD.drops",
+    "at least -1000 and at most 1000": "ViewSpec.mean",
+    "at least 0": """
+        AMDIM.penalty_weight Adam.clip_grad_norm Adam.norm_and_bias_lr_scale Adam.warmup_epochs
+        Adam.weight_decay BYOL.uniformity_weight BarlowTwins.redundancy_weight Experiment.seed
+        Finetune.encoder_rate Finetune.seed Finetune.weight_decay LARS.clip_grad_norm
+        LARS.norm_and_bias_lr_scale LARS.warmup_epochs LARS.weight_decay Linear.epochs Linear.seed
+        Logistic.seed Longtail.encoder_rate Longtail.epochs Longtail.seed MSBReg.lambda_b
+        MSBReg.lambda_s Machine.checkpoint_minutes Machine.keep_every Machine.max_bad_images
+        Machine.monitor_every Machine.pause_after PaddedCrop.padding SGD.clip_grad_norm
+        SGD.norm_and_bias_lr_scale SGD.warmup_epochs SGD.weight_decay Semisup.epochs Semisup.seed
+        VAE.kl_weight
+    """,
+    "at least 0 and at most 0.5": "ColorJitter.hue",
+    "at least 0 and at most 1": """
+        AMDIM.joint_flip Adam.end_share ChannelJitter.p ChannelMean.p ColorJitter.p Cutout.size
+        Flip.p GaussianBlur.p Grayscale.p LARS.end_share Lighting.p Options.raw_share SGD.end_share
+        Shift.padding Shift.stay Solarize.p Solarize.threshold Teacher.momentum
+    """,
+    "at least 0 and at most 100": """
+        ChannelJitter.scale_std ChannelJitter.shift_std ColorJitter.brightness ColorJitter.contrast
+        ColorJitter.saturation Lighting.std
+    """,
+    "at least 0 and at most 1024": "Machine.prefetch Machine.threads Machine.workers Options.workers",
+    "at least 0 and below 1": """
+        Adam.beta1 Adam.beta2 CMC.memory_momentum LARS.momentum SGD.momentum Timm.drop_path
+    """,
+    "at least 0.001 and at most 1000": "InfoNCE.temperature ViewSpec.std",
+    "at least 0.01 and at most 100": "RandomResizedCrop.ratio",
+    "at least 0.01 and at most 1000": "GaussianBlur.sigma",
+    "at least 0.0125": "Knn.temperature",
+    "at least 0.015625 and at most 64": "ResNet.width ResNet9.width",
+    "at least 1": """
+        AMDIMEncoder.channels AMDIMEncoder.depth AMDIMEncoder.feature_dim Alignment.images
+        CMC.num_negatives DenseResNet.feature_dim Experiment.accumulation_steps
+        Experiment.batch_size Experiment.block_size Experiment.blocks_per_window Finetune.batch_size
+        Finetune.epochs Gradients.images Gradients.num_negatives Head.hidden_dim Head.out_dim
+        InfoNCE.num_negatives Knn.k Logistic.max_iterations Longtail.factor Machine.log_every
+        Map.images Neighbors.neighbors Neighbors.queries Options.max_side Options.shard_mb
+        Spread.images Svm.max_iterations Timm.image_size
+    """,
+    "at least 1 and at most 100": "Options.quality",
+    "at least 1 and at most 1024": "Head.layers ViewGroup.num_views",
+    "at least 1 and at most 4096": "ViewSpec.size",
+    "at least 1e-06 and at most 1": "RandomResizedCrop.scale",
+    "at least 2": "MSBReg.num_views",
+    "at least 4": "Cka.batch_size Cka.images",
 }
 # what a range does not say: values inside and outside, beside which fields
 TINY = 1e-30
@@ -101,12 +161,26 @@ def assert_refused(kind: Any, name: str, value: Any) -> None:
     assert number == () or re.search(rf"(^|[ (]){re.escape(f'{number}')}\b", str(refusal.value))
 
 
+def range_of(kind: Any, name: str) -> Range:
+    """The one range of a number."""
+    (bounds,) = (extra for extra in NUMBERS[kind, name].__metadata__ if isinstance(extra, Range))
+    return bounds
+
+
+def test_each_number_has_the_range_that_is_typed_here() -> None:
+    found = {f"{kind.__qualname__.removesuffix('.Config')}.{name}": (kind, name) for kind, name in NUMBERS}
+    for words, names in RANGES.items():
+        assert {name: str(range_of(*found[name])) for name in names.split()} == dict.fromkeys(
+            names.split(), words
+        )
+
+
 @pytest.mark.parametrize(
     ("kind", "name"), NUMBERS, ids=lambda it: it if isinstance(it, str) else f"{it.__module__}.{it.__name__}"
 )
 def test_a_number_ends_at_the_edges_of_its_one_range(kind: Any, name: str) -> None:
     hint = NUMBERS[kind, name]
-    (bounds,) = (extra for extra in hint.__metadata__ if isinstance(extra, Range))
+    bounds = range_of(kind, name)
     numbers = hint.__origin__
     length = len(get_args(numbers)) if get_origin(numbers) is tuple else 0
     if length and get_args(numbers)[-1] is Ellipsis:
